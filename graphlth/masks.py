@@ -1,0 +1,51 @@
+"""Masks: a dict from parameter name to a {0, 1} tensor of that parameter's shape.
+
+The key `EDGES` is the graph, one entry per prunable edge. Nothing in this file
+knows about GNNs, images or training.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+EDGES = "edges"
+Masks = Mapping[str, Tensor]
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that masks cover: those of two or more dimensions (no bias, no norm)."""
+    return {n: p for n, p in model.named_parameters() if p.dim() > 1}
+
+
+def ones(model: nn.Module, num_edges: int = 0) -> dict[str, Tensor]:
+    """The dense masks: every prunable parameter and, where there is a graph, every edge."""
+    masks = {n: torch.ones_like(p, requires_grad=False) for n, p in prunable(model).items()}
+    device = next(model.parameters()).device
+    return masks | ({EDGES: torch.ones(num_edges, device=device)} if num_edges else {})
+
+
+def masked(values: Masks, masks: Masks) -> dict[str, Tensor]:
+    """`values ⊙ masks`; names without a mask pass through."""
+    return {n: v * masks[n] if n in masks else v for n, v in values.items()}
+
+
+def only(masks: Masks, part: str) -> dict[str, Tensor]:
+    """The `"edges"` or the `"weights"` of `masks`."""
+    return {n: m for n, m in masks.items() if (n == EDGES) == (part == "edges")}
+
+
+def count(masks: Masks) -> int:
+    """How many entries `masks` have, removed or not."""
+    return sum(m.numel() for m in masks.values())
+
+
+def sparsity(masks: Masks) -> float:
+    """Removed fraction, in [0, 1]; 0 where there is no entry."""
+    kept = sum(int(m.count_nonzero()) for m in masks.values())
+    return 1 - kept / count(masks) if masks else 0.0
+
+
+def distance(a: Masks, b: Masks) -> float:
+    """Normalised Hamming distance between two masks over the same names, in [0, 1]."""
+    return sum(int((a[n] != b[n]).sum()) for n in a) / count(a)

@@ -1,0 +1,24 @@
+"""Plug-ins by file name: `graphlth/<kind>/<name>.py` defines `<name>`. No table to edit."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+KINDS = ("algorithms", "analysis", "figures", "models", "scores", "tasks")
+
+
+def names(kind: str) -> list[str]:
+    """The names of the plug-ins of `kind`, sorted."""
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
+    path = import_module(f"graphlth.{kind}").__path__
+    return sorted(m.name for m in iter_modules(path) if not m.name.startswith("_"))
+
+
+def find(kind: str, name: str) -> Any:
+    """The plug-in of `kind` that is called `name`."""
+    known = names(kind)
+    if name not in known:
+        one = "analysis" if kind == "analysis" else kind[:-1]
+        raise ValueError(f"`{one}` must be one of {', '.join(known)}, got {name!r}")
+    return getattr(import_module(f"graphlth.{kind}.{name}"), name)
