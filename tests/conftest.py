@@ -1,0 +1,24 @@
+"""One thread, no window, no deadlines; and the folder of the real data, where there is one."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch loads, so before it
+os.environ["MPLBACKEND"] = "Agg"  # subprocesses inherit it
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("graphlth", deadline=None, print_blob=True)
+settings.load_profile("graphlth")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder that `GRAPHLTH_DATA_ROOT` names; without it the test is skipped."""
+    root = os.environ.get("GRAPHLTH_DATA_ROOT")
+    if not root:
+        pytest.skip("GRAPHLTH_DATA_ROOT is not set: it names the folder of the real data")
+    return Path(root)
