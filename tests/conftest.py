@@ -8,10 +8,16 @@ os.environ["MPLBACKEND"] = "Agg"  # subprocesses inherit it
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
-settings.register_profile("graphlth", deadline=None, print_blob=True)
+settings.register_profile(
+    "graphlth",
+    deadline=None,
+    derandomize="CI" in os.environ,  # a change is judged on the same examples every time
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("graphlth")
 
 
