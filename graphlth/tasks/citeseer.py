@@ -1,0 +1,20 @@
+"""CiteSeer: 3,327 papers, 6 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
+
+from graphlth.dataset import GraphTask
+from graphlth.planetoid import Counts, load
+
+COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
+
+
+def citeseer(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
+             edges: str = "undirected") -> GraphTask:
+    """The CiteSeer citation graph, 48 of whose nodes are isolated.
+
+    Args:
+        data_root: the folder with `CiteSeer/raw` or its parent; else GRAPHLTH_DATA_ROOT or datasets.
+        split: "public" (120 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
+        normalize: scale every node's features to sum 1 (15 nodes have none and keep none).
+        edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
+    """
+    data = load("CiteSeer", COUNTS, data_root=data_root, split=split, normalize=normalize)
+    return GraphTask(data, edges=edges, name="citeseer")

@@ -1,0 +1,20 @@
+"""Cora: 2,708 papers, 7 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
+
+from graphlth.dataset import GraphTask
+from graphlth.planetoid import Counts, load
+
+COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
+
+
+def cora(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
+         edges: str = "undirected") -> GraphTask:
+    """The Cora citation graph.
+
+    Args:
+        data_root: the folder with `Cora/raw` or its parent; else GRAPHLTH_DATA_ROOT or datasets.
+        split: "public" (140 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
+        normalize: scale every node's features to sum 1.
+        edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
+    """
+    data = load("Cora", COUNTS, data_root=data_root, split=split, normalize=normalize)
+    return GraphTask(data, edges=edges, name="cora")

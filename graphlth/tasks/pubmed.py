@@ -1,0 +1,20 @@
+"""PubMed: 19,717 papers on diabetes, 3 types (Namata et al., MLG 2012; Planetoid files)."""
+
+from graphlth.dataset import GraphTask
+from graphlth.planetoid import Counts, load
+
+COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
+
+
+def pubmed(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
+           edges: str = "undirected") -> GraphTask:
+    """The PubMed citation graph.
+
+    Args:
+        data_root: the folder with `PubMed/raw` or its parent; else GRAPHLTH_DATA_ROOT or datasets.
+        split: "public" (60 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
+        normalize: scale every node's features to sum 1.
+        edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
+    """
+    data = load("PubMed", COUNTS, data_root=data_root, split=split, normalize=normalize)
+    return GraphTask(data, edges=edges, name="pubmed")
