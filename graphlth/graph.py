@@ -27,6 +27,11 @@ class Graph:
         self.num_sources, self.num_nodes = int(sources), int(targets)
         self._heads: dict[int, Graph] = {}
 
+    @staticmethod
+    def of(graph: Graph | Tensor, num_nodes: int) -> Graph:
+        """`graph` itself, or the graph of an `edge_index` [2, E]."""
+        return graph if isinstance(graph, Graph) else Graph(graph, num_nodes)
+
     @property
     def num_edges(self) -> int:
         """The number of edges E."""

@@ -25,6 +25,7 @@ from torch import Tensor
 from graphlth.graph import Features, Graph, Rows
 
 BACKENDS = ("auto", "sparse", "scatter", "reference")
+NARROW = 16  # columns
 
 
 def weighted_sum(
@@ -112,7 +113,7 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
     if isinstance(x, Features):
         return weighted_sum(x.graph, w, x.values, backend=backend)
-    return (w.t() @ x.t()).t()  # 3 to 6 times faster than x @ w for small d on CPU
+    return _DenseProduct.apply(x, w)
 
 
 
@@ -171,6 +172,22 @@ class _SparseSum(torch.autograd.Function):
             dots = torch.sparse.sampled_addmm(pattern, grad.contiguous(), x.t(), beta=0.0)
             grad_weight = rows.restore(dots.values())  # [E] ⟨∂out_i, x_j⟩
         return None, grad_x, grad_weight
+
+
+class _DenseProduct(torch.autograd.Function):
+    """`x @ w`; few columns are multiplied as rows, which the CPU does 3 to 6 times faster."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return (w.t() @ x.t()).t().contiguous() if w.size(1) < NARROW else x @ w
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, w = ctx.saved_tensors
+        grad_x = grad @ w.t() if ctx.needs_input_grad[0] else None
+        grad_w = (grad.t() @ x).t().contiguous() if ctx.needs_input_grad[1] else None
+        return grad_x, grad_w
 
 
 def _csr(rows: Rows, values: Tensor, num_columns: int) -> Tensor:

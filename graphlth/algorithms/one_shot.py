@@ -1,0 +1,60 @@
+"""One-shot UGS: one mask training, cut at every sparsity; the ablation of its iterations."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.prune import drop_jointly
+from graphlth.scores.magnitude import magnitude
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense, rewind
+from graphlth.train import train_masks
+
+
+def one_shot(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 20,
+    epochs: int = 200,
+    drop_edges: float = 0.05,
+    drop_weights: float = 0.2,
+    l1_edges: float = 1e-4,
+    l1_weights: float = 1e-4,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    mask_noise: float = 1e-5,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then the tickets of every round's sparsity from one mask training.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the graph and its labels.
+        rounds: how many sparsities.
+        epochs: epochs of the one mask training, and of retraining.
+        drop_edges: fraction of the surviving edges that a step removes, in [0, 1).
+        drop_weights: fraction of the surviving weights that a step removes, in [0, 1).
+        l1_edges: γ₁, weight of ‖m_g‖₁ in the loss.
+        l1_weights: γ₂, weight of ‖m_θ‖₁ in the loss.
+        lr: Adam's learning rate, of weights and masks.
+        weight_decay: Adam's L2 decay, of weights and masks.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        mask_noise: masks start uniformly in 1 ± this; it orders entries without a gradient.
+        seed: seeds dropout and the mask noise.
+        last: continue after this ticket.
+    """
+    whole = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    if last is None:
+        yield whole
+    masks = {n: m.new_ones(m.shape) for n, m in whole.masks.items()}  # m_g, m_θ ← 1
+    soft = train_masks(
+        rewind(model, whole.init), task, masks, epochs=epochs, l1_edges=l1_edges,
+        l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise, seed=seed + 1,
+    )  # fmt: skip
+    for r in range(1, rounds + 1):
+        masks = drop_jointly(masks, magnitude(soft), drop_weights, drop_edges, scope)
+        if r > whole.round:
+            yield Ticket(whole.init, masks, r)

@@ -1,0 +1,52 @@
+"""Random tickets: what any way of finding tickets must beat."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.prune import drop_jointly
+from graphlth.scores.random import random
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense
+
+
+def random_tickets(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 20,
+    epochs: int = 200,
+    drop_edges: float = 0.05,
+    drop_weights: float = 0.2,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one ticket per round with masks drawn afresh.
+
+    Every round removes as many edges and, layer by layer, as many weights as UGS has removed
+    by then; a part that is dropped at rate 0 has no mask.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the graph and its labels.
+        rounds: how many sparsities.
+        epochs: epochs of retraining.
+        drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
+        drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
+        lr: Adam's learning rate in retraining.
+        weight_decay: Adam's L2 decay in retraining.
+        seed: seeds the masks, and dropout in retraining.
+        last: continue after this ticket.
+    """
+    whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    if last is None:
+        yield whole
+    theta_0 = whole.init if last is None else last.init
+    for r in range(last.round + 1 if last else 1, rounds + 1):
+        masks = whole.masks
+        scores = random(masks, seed=1000 * seed + r)
+        for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
+            masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")
+        yield Ticket(theta_0, masks, r)

@@ -1,0 +1,63 @@
+"""Unified GNN sparsification (Chen et al., ICML 2021, arXiv:2102.06790, Algorithms 1 and 2)."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.prune import drop_jointly
+from graphlth.scores.magnitude import magnitude
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense, rewind
+from graphlth.train import train_masks
+
+
+def ugs(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 20,
+    epochs: int = 200,
+    drop_edges: float = 0.05,
+    drop_weights: float = 0.2,
+    l1_edges: float = 1e-4,
+    l1_weights: float = 1e-4,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    mask_noise: float = 1e-5,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one ticket per round.
+
+    A part that is dropped at rate 0 has no mask: `drop_weights=0` sparsifies the graph alone,
+    `drop_edges=0` the weights alone.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the graph and its labels.
+        rounds: how often to prune.
+        epochs: epochs of mask training per round, and of retraining.
+        drop_edges: p_g, fraction of the surviving edges that a round removes, in [0, 1).
+        drop_weights: p_θ, fraction of the surviving weights that a round removes, in [0, 1).
+        l1_edges: γ₁, weight of ‖m_g‖₁ in the loss.
+        l1_weights: γ₂, weight of ‖m_θ‖₁ in the loss.
+        lr: Adam's learning rate, of weights and masks.
+        weight_decay: Adam's L2 decay, of weights and masks.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        mask_noise: masks start uniformly in 1 ± this; it orders entries without a gradient.
+        seed: seeds dropout and the mask noise.
+        last: continue after this ticket.
+    """
+    ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    if last is None:
+        yield ticket
+    theta_0 = ticket.init
+    for r in range(ticket.round + 1, rounds + 1):
+        soft = train_masks(  # m_g, m_θ
+            rewind(model, theta_0), task, ticket.masks, epochs=epochs, l1_edges=l1_edges,
+            l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise, seed=seed + r,
+        )  # fmt: skip
+        masks = drop_jointly(ticket.masks, magnitude(soft), drop_weights, drop_edges, scope)
+        ticket = Ticket(theta_0, masks, r)
+        yield ticket

@@ -1,0 +1,91 @@
+"""GCN (Kipf & Welling, ICLR 2017, arXiv:1609.02907), of any depth."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.dropout import dropout
+from graphlth.graph import Features, Graph
+from graphlth.message import degree, product, weighted_sum
+from graphlth.task import Task
+
+
+class GCN(nn.Module):
+    """Graph convolutions `D^-½ (A ⊙ m + I) D^-½ X W` with ReLU and dropout between them.
+
+    The self-loops of I are the model's own and never pruned; the degrees D are those of the
+    masked graph, differentiated through. No bias, as in UGS.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        dropout: float = 0.5,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in zip(widths, widths[1:]))
+        self.dropout, self.backend = dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights."""
+        for w in self.weights:
+            nn.init.xavier_uniform_(w)
+
+    def forward(
+        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
+        norm = self.normalise(graph, weight)
+        for layer, w in enumerate(self.weights):
+            if layer:
+                x = dropout(x.relu(), self.dropout, self.training)
+            x = weighted_sum(graph, product(x, w, backend=self.backend), norm, backend=self.backend)
+        return x
+
+    def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
+        """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
+        w = self.weights[0].new_ones(graph.num_edges)
+        if weight is not None:
+            w = torch.cat([weight, w[weight.size(0) :]])
+        deg = degree(graph, w, dtype=w.dtype, backend=self.backend)
+        root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
+        source, target = graph.edge_index
+        return root[source] * w * root[target]
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`, loops included."""
+        return {
+            name: num_nodes * nnz[name] + (num_edges + num_nodes) * w.size(1)
+            for name, w in self.named_parameters()
+        }
+
+
+def gcn(
+    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+) -> GCN:
+    """A graph convolutional network.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every hidden layer.
+        layers: number of graph convolutions.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GCN(
+        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
+    )

@@ -1,0 +1,121 @@
+"""A ticket: where to start, and what is left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from graphlth.masks import EDGES, Masks, ones, only, prunable
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A sub-network and a sub-graph, with the weights that they start from."""
+
+    init: dict[str, Tensor]  # θ₀, or θ_k when rewound
+    masks: Masks
+    round: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, all of it or nothing."""
+        path = Path(path)
+        tensors = {f"init.{n}": t.contiguous() for n, t in self.init.items()}
+        tensors |= {f"mask.{n}": m.bool() for n, m in self.masks.items()}
+        about = {"format": "graphlth-ticket-1", "round": self.round, "provenance": self.provenance}
+        draft = path.with_name(path.name + f".{os.getpid()}.part")
+        try:
+            save_file(tensors, draft, {"graphlth": json.dumps(about, sort_keys=True)})
+            draft.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"cannot write ticket {path}: {error}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> Ticket:
+    """The ticket in the file `path`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or is not a ticket.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no ticket at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["graphlth"])
+            tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        init = _under("init.", tensors)
+        masks = {n: m.float() for n, m in _under("mask.", tensors).items()}
+        return Ticket(init, masks, int(about["round"]), about["provenance"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def dense(
+    model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
+) -> Ticket:
+    """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`."""
+    masks = ones(model, num_edges)
+    kept = (only(masks, "weights") if weights else {}) | (only(masks, "edges") if edges else {})
+    return Ticket(snapshot(model), kept, 0)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's parameters and buffers."""
+    return {n: t.detach().clone() for n, t in model.state_dict().items()}
+
+
+def rewind(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """`model` with its parameters and buffers set back to `state`, bit for bit."""
+    model.load_state_dict(state)
+    return model
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A digest of the names and shapes of the model's parameters."""
+    shapes = sorted((n, list(p.shape)) for n, p in model.named_parameters())
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+
+
+def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = "") -> None:
+    """Refuse a ticket that is not one of this model and this graph.
+
+    `graph` is the task's fingerprint; it is compared where the ticket's provenance has one.
+
+    Raises:
+        ValueError: names, shapes or fingerprints differ.
+    """
+    state = model.state_dict()
+    for n, t in ticket.init.items():
+        if n not in state or state[n].shape != t.shape:
+            has = list(state[n].shape) if n in state else "no such parameter"
+            raise ValueError(f"`ticket` does not fit `model`: {n!r} is {list(t.shape)}, not {has}")
+    if missing := sorted(set(state) - set(ticket.init)):
+        raise ValueError(f"`ticket` does not fit `model`: it has no {missing[0]!r}")
+    shapes = {n: p.shape for n, p in prunable(model).items()} | {EDGES: torch.Size([num_edges])}
+    for n, m in ticket.masks.items():
+        if shapes.get(n) != m.shape:
+            raise ValueError(
+                f"`ticket` does not fit: its mask {n!r} has shape {list(m.shape)}, "
+                f"not {list(shapes[n]) if n in shapes else 'a prunable parameter'}"
+            )
+    known = ticket.provenance.get("graph", graph)
+    if graph and known != graph:
+        raise ValueError(f"`ticket` is of another graph: fingerprint {known}, not {graph}")

@@ -1,0 +1,176 @@
+"""One training loop for every algorithm: a generator that pauses after each epoch."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.task import Batch, Task
+from graphlth.ticket import Ticket, fit_together, rewind, snapshot
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training reached."""
+
+    index: int
+    loss: float
+    val: float  # accuracy, in [0, 1]
+    test: float  # accuracy, in [0, 1]
+
+
+def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
+    """The output for every row under `masks`; neither the model nor its weights change.
+
+    A model whose `forward` names a parameter `graph` is given the `Graph`; any other is given
+    what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked.
+    """
+    weights = masked(dict(model.named_parameters()), masks)
+    inputs = batch.inputs
+    if batch.entries is not None and "graph" not in inspect.signature(model.forward).parameters:
+        x, graph = inputs
+        inputs = (x if isinstance(x, Tensor) else x.to_dense(), graph.edge_index)
+    if EDGES in masks and batch.entries is not None:
+        inputs = (*inputs, masks[EDGES][batch.entries])  # [E]
+    return functional_call(model, weights, inputs)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
+    """The accuracy on each of `splits`, in [0, 1]; splits of one graph share one forward pass."""
+    model.eval()
+    inputs, output, accuracies = None, None, []
+    for split in splits:
+        hits = []
+        for batch in task.batches(split):
+            if batch.inputs is not inputs:
+                inputs, output = batch.inputs, forward(model, batch, masks)
+            hits.append(output[batch.rows].argmax(-1) == batch.target)
+        accuracies.append(torch.cat(hits).float().mean().item())
+    return accuracies
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    masks: Masks,
+    *,
+    epochs: int,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    soft: Masks | None = None,
+    penalty: Callable[[Masks], Tensor | float] = lambda soft: 0.0,
+) -> Iterator[Epoch]:
+    """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
+
+    The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph;
+    soft masks are kept at or above 0. Adam is fresh; `seed` drives dropout and batch order.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    soft = soft or {}
+    if EDGES in masks:
+        task = task.without(masks[EDGES])  # a zero entry is an absent edge
+        masks = only(masks, "weights")
+    torch.manual_seed(seed)
+    leaves = [*model.parameters(), *soft.values()]
+    optimizer = torch.optim.Adam(leaves, lr=lr, weight_decay=weight_decay, fused=True)
+    for index in range(epochs):
+        model.train()
+        for batch in task.batches("train", seed + index):
+            output = forward(model, batch, masks | masked(soft, masks))
+            loss = F.cross_entropy(output[batch.rows], batch.target)
+            optimizer.zero_grad()
+            (loss + penalty(soft)).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for m in soft.values():
+                    m.clamp_(min=0)
+        if not math.isfinite(loss.item()):
+            raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
+        val, test = evaluate(model, task, masks | masked(soft, masks), ("val", "test"))
+        yield Epoch(index, loss.item(), val, test)
+
+
+def train_masks(
+    model: nn.Module,
+    task: Task,
+    masks: Masks,
+    *,
+    epochs: int,
+    l1_edges: float,
+    l1_weights: float,
+    lr: float,
+    weight_decay: float,
+    noise: float,
+    seed: int,
+) -> dict[str, Tensor]:
+    """The soft masks at the epoch of best validation accuracy (UGS, arXiv:2102.06790, Algorithm 1).
+
+    Trains the weights of `model` and one soft mask for each of `masks` together on
+    `L + γ₁‖m_g‖₁ + γ₂‖m_θ‖₁`. Soft masks start uniformly in 1 ± `noise`, drawn from `seed`:
+    an entry without a gradient of the data is ranked by its noise, not by its position.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    soft = {n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()}
+    soft = {n: m.requires_grad_() for n, m in soft.items()}
+
+    def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁
+        return sum((l1_edges if n == EDGES else l1_weights) * m.abs().sum() for n, m in soft.items())
+
+    best, found = -1.0, soft
+    for epoch in train(
+        model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
+        soft=soft, penalty=sparsity,
+    ):  # fmt: skip
+        if epoch.val > best:
+            best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}
+    return found
+
+
+def best_of(model: nn.Module, epochs: Iterable[Epoch]) -> Epoch:
+    """The first epoch of best validation accuracy; `model` ends with its weights."""
+    best, state = None, {}
+    for epoch in epochs:
+        if best is None or epoch.val > best.val:
+            best, state = epoch, snapshot(model)
+    if best is None:
+        raise ValueError("`epochs` must be at least 1, got 0")
+    rewind(model, state)
+    return best
+
+
+def retrain(
+    model: nn.Module,
+    task: Task,
+    ticket: Ticket,
+    *,
+    epochs: int = 200,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+) -> Iterator[Epoch]:
+    """Train `model` from the ticket's weights under its masks, pausing after every epoch."""
+    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    model = rewind(model, ticket.init)
+    return train(
+        model, task, ticket.masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed
+    )
+
+
+@torch.no_grad()
+def predict(model: nn.Module, task: Task, ticket: Ticket, split: str = "test") -> Tensor:
+    """The logits of the rows of `split` [rows, C], of `model` as it is under the ticket's masks."""
+    model.eval()
+    if EDGES in ticket.masks:
+        task = task.without(ticket.masks[EDGES])
+    masks = only(ticket.masks, "weights")
+    return torch.cat([forward(model, b, masks)[b.rows] for b in task.batches(split)])
