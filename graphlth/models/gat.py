@@ -1,0 +1,109 @@
+"""GAT (Veličković et al., ICLR 2018, arXiv:1710.10903), of any depth."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphlth.dropout import dropout
+from graphlth.graph import Features, Graph
+from graphlth.message import edge_softmax, product, weighted_sum
+from graphlth.task import Task
+
+
+class GAT(nn.Module):
+    """Attention layers `α (X W)` with `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`.
+
+    Every node attends to itself through a loop that is the model's own and never pruned. Hidden
+    layers concatenate `heads` heads of `hidden_channels` each and end with ELU; the last has one
+    head. Attention and hidden outputs are dropped out; no bias, as in UGS.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
+        heads: attention heads of every hidden layer.
+        dropout: probability, in [0, 1), on attention and hidden outputs.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        heads: int = 8,
+        dropout: float = 0.6,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        hidden = num_layers - 1
+        widths = [in_channels, *[heads * hidden_channels] * hidden]
+        shapes = [*[(heads, hidden_channels)] * hidden, (1, out_channels)]  # (heads, d) per layer
+        self.weights = nn.ParameterList(
+            torch.empty(i, h * d) for i, (h, d) in zip(widths, shapes, strict=True)
+        )
+        self.source_attention = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.target_attention = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.dropout, self.backend = dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights."""
+        for w in self.parameters():
+            nn.init.xavier_uniform_(w)
+
+    def forward(
+        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        graph = Graph.of(graph, x.shape[0]).with_loops
+        if weight is not None:
+            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
+        source, target = graph.edge_index
+        layers = zip(self.weights, self.source_attention, self.target_attention, strict=True)
+        for layer, (w, a_source, a_target) in enumerate(layers):
+            if layer:
+                x = dropout(F.elu(x), self.dropout, self.training)
+            h = product(x, w, backend=self.backend).view(-1, *a_source.shape)  # [N, heads, d]
+            from_source, to_target = (h * a_source).sum(-1), (h * a_target).sum(-1)  # [N, heads]
+            logits = F.leaky_relu(from_source[source] + to_target[target], 0.2)  # [E + N, heads]
+            alpha = edge_softmax(graph, logits, weight, backend=self.backend)
+            alpha = dropout(alpha, self.dropout, self.training)
+            x = weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
+        return x
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
+        return {
+            f"layer.{i}": num_nodes
+            * sum(nnz[f"{n}.{i}"] for n in ("weights", "source_attention", "target_attention"))
+            + (num_edges + num_nodes) * w.size(1)
+            for i, w in enumerate(self.weights)
+        }
+
+
+def gat(
+    task: Task,
+    *,
+    hidden: int = 8,
+    layers: int = 2,
+    heads: int = 8,
+    dropout: float = 0.6,
+    backend: str = "auto",
+) -> GAT:
+    """A graph attention network.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every head of a hidden layer.
+        layers: number of attention layers.
+        heads: attention heads of every hidden layer.
+        dropout: probability, in [0, 1), on attention and hidden outputs.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GAT(
+        task.num_features, hidden, task.num_classes, layers,
+        heads=heads, dropout=dropout, backend=backend,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""GIN (Xu et al., ICLR 2019, arXiv:1810.00826), of any depth."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.dropout import dropout
+from graphlth.graph import Features, Graph
+from graphlth.message import product, weighted_sum
+from graphlth.task import Task
+
+
+class GIN(nn.Module):
+    """Isomorphism layers `((1 + ε) X + (A ⊙ m) X) W` with ReLU and dropout between them.
+
+    ε is learned per layer; one bias-free linear map a layer, as in UGS.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        dropout: float = 0.5,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in zip(widths, widths[1:]))
+        self.eps = nn.Parameter(torch.zeros(num_layers))
+        self.dropout, self.backend = dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights; set ε to 0."""
+        for w in self.weights:
+            nn.init.xavier_uniform_(w)
+        nn.init.zeros_(self.eps)
+
+    def forward(
+        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        graph = Graph.of(graph, x.shape[0])
+        for layer, w in enumerate(self.weights):
+            if layer:
+                x = dropout(x.relu(), self.dropout, self.training)
+            x = product(x, w, backend=self.backend)
+            x = (1 + self.eps[layer]) * x + weighted_sum(graph, x, weight, backend=self.backend)
+        return x
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""
+        return {
+            f"weights.{i}": num_nodes * nnz[f"weights.{i}"] + (num_edges + num_nodes) * w.size(1)
+            for i, w in enumerate(self.weights)
+        }
+
+
+def gin(
+    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+) -> GIN:
+    """A graph isomorphism network.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every hidden layer.
+        layers: number of isomorphism layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GIN(
+        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
+    )

@@ -1,0 +1,87 @@
+"""GraphSAGE with mean aggregation (Hamilton et al., NeurIPS 2017, arXiv:1706.02216)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.dropout import dropout
+from graphlth.graph import Features, Graph
+from graphlth.message import product, weighted_mean
+from graphlth.task import Task
+
+
+class GraphSAGE(nn.Module):
+    """Layers `X W_self + mean_m(X) W_neighbour` with ReLU and dropout between them.
+
+    The mean is weighted by the masks, `Σ m x / Σ m`, so a pruned neighbour is not counted.
+    No bias and no L2 normalisation of the rows.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        dropout: float = 0.5,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        shapes = list(zip(widths, widths[1:]))
+        self.self_weights = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.neighbour_weights = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.dropout, self.backend = dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights."""
+        for w in self.parameters():
+            nn.init.xavier_uniform_(w)
+
+    def forward(
+        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        graph = Graph.of(graph, x.shape[0])
+        for layer, (own, other) in enumerate(
+            zip(self.self_weights, self.neighbour_weights, strict=True)
+        ):
+            if layer:
+                x = dropout(x.relu(), self.dropout, self.training)
+            near = product(x, other, backend=self.backend)
+            near = weighted_mean(graph, near, weight, backend=self.backend)
+            x = product(x, own, backend=self.backend) + near
+        return x
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""
+        return {
+            f"layer.{i}": num_nodes * (nnz[f"self_weights.{i}"] + nnz[f"neighbour_weights.{i}"])
+            + num_edges * w.size(1)
+            for i, w in enumerate(self.self_weights)
+        }
+
+
+def sage(
+    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+) -> GraphSAGE:
+    """GraphSAGE with mean aggregation.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every hidden layer.
+        layers: number of layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GraphSAGE(
+        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
+    )
