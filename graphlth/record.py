@@ -1,0 +1,421 @@
+"""The record: one line of JSON per (run, seed, round), the only thing a figure or a report reads.
+
+A run folder is `<algorithm>-<task>-<model>-<hash>/` and holds one `seed<k>.jsonl` a seed, a line a
+round. Fractions lie in [0, 1], times are seconds; torch is never imported here.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from scipy import stats
+
+Record = dict[str, Any]
+Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
+
+CONFIDENCE = 0.95
+METRICS = ("test", "val")
+PACKAGES = ("graphlth", "torch", "torch-geometric", "torch-scatter", "numpy", "scipy")
+
+
+# --- one record --------------------------------------------------------------------------------
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+RULES = {
+    "text": lambda v: isinstance(v, str) and v != "",
+    "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),
+    "a whole number of at least 0": _is_count,
+    "a fraction in [0, 1]": lambda v: _is_amount(v) and v <= 1,
+    "a number of at least 0": _is_amount,
+    "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
+    "an object": lambda v: isinstance(v, dict),
+}
+FIELDS = {
+    "algorithm": "text",
+    "task": "text",
+    "model": "text",
+    "seed": "a whole number of at least 0",
+    "round": "a whole number of at least 0",
+    "edges": "text, or null without a graph",
+    "edge_sparsity": "a fraction in [0, 1]",
+    "weight_sparsity": "a fraction in [0, 1]",
+    "num_edges": "a whole number of at least 0",
+    "num_weights": "a whole number of at least 0",
+    "val": "a fraction in [0, 1]",
+    "test": "a fraction in [0, 1]",
+    "best_epoch": "a whole number of at least 0",
+    "macs": "a number of at least 0, or null when not counted",
+    "seconds_search": "a number of at least 0",
+    "seconds_retrain": "a number of at least 0",
+    "settings": "an object",
+    "environment": "an object",
+}
+
+
+def _plain(value: Any, field: str) -> Any:
+    """The same value in JSON's own types; NaN, inf and foreign objects are refused."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{field}.{k}" if field else str(k)) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{field}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, (str, int, float)) and getattr(value, "ndim", None) == 0:
+        value = value.item()  # a numpy scalar or a tensor of one number
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise ValueError(f"`{field}` must be plain JSON, got {type(value).__name__}")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"`{field}` must be finite, got {value}")
+        return float(value)
+    return value
+
+
+def _checked(record: Any) -> Record:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"`record` must be an object, got {type(record).__name__}")
+    if missing := [field for field in FIELDS if field not in record]:
+        raise ValueError(f"`record` lacks {', '.join(f'`{field}`' for field in missing)}")
+    plain: Record = _plain(record, "")
+    for field, rule in FIELDS.items():
+        if not RULES[rule](plain[field]):
+            raise ValueError(f"`{field}` must be {rule}, got {plain[field]!r}")
+    return plain
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A file name beside `path` to write to; it takes the place of `path` only if all went well.
+
+    Errors: OSError in one line, with `path` left as it was.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # gone already, or never there
+            draft.unlink()
+
+
+def append(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Nothing; `record` is on disk as the last line of `path` when this returns.
+
+    A write that fails half-way is taken back, so the lines before it stay readable.
+    Errors: ValueError names the field that is missing, not finite or outside its range, or says
+    that the file ends in a torn line (`mend` it first); OSError says why `path` cannot be written.
+    """
+    line = json.dumps(_checked(record), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    try:
+        with open(path, "ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
+                raise ValueError(f"`{path}` ends in a torn line; mend it before appending")
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(None, "the disk took only a part of the line")
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
+    except OSError as error:
+        raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
+def _parse(path: str | Path) -> tuple[list[Record], bytes, bool]:
+    """The records, the bytes that hold them, and whether that is the whole file."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no record file `{path}`") from None
+    except OSError as error:
+        raise OSError(f"cannot read `{path}`: {error.strerror or error}") from error
+    *lines, tail = data.split(b"\n")
+    records: list[Record] = []
+    for number, line in enumerate([*lines, tail] if tail else lines, start=1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            if number > len(lines):  # no newline: the process was killed while writing
+                return records, data[: len(data) - len(tail)], False
+            raise ValueError(f"`{path}`, line {number}: not a line of JSON") from None
+        try:
+            records.append(_checked(value))
+        except ValueError as error:
+            raise ValueError(f"`{path}`, line {number}: {error}") from None
+    return (records, data + b"\n", False) if tail else (records, data, True)
+
+
+def read_file(path: str | Path) -> list[Record]:
+    """The records of one file, in the order written; a torn last line is left out.
+
+    Errors: FileNotFoundError; ValueError names file and line of any other damage.
+    """
+    return _parse(path)[0]
+
+
+def mend(path: str | Path) -> list[Record]:
+    """The records of one file, which from now on ends in a whole line; [] when there is no file.
+
+    Call it before appending to a file that an interrupted run left. Errors: as `read_file`.
+    """
+    if not Path(path).exists():
+        return []
+    records, sound, whole = _parse(path)
+    if not whole:
+        with replacing(path) as draft, open(draft, "wb") as file:
+            file.write(sound)
+            file.flush()
+            os.fsync(file.fileno())
+    return records
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Eight hex digits that are the same for the same settings, in whatever order they stand."""
+    text = json.dumps(_plain(settings, "settings"), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def read(*folders: str | Path) -> list[Record]:
+    """All records under run folders, or under folders of run folders, each file once.
+
+    Sorted by algorithm, task, model, settings, seed and round.
+    Errors: FileNotFoundError names a folder that is missing or holds no record; ValueError names
+    file and line of a damaged record.
+    """
+    files: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder `{folder}`")
+        found = [p for p in folder.rglob("seed*.jsonl") if re.fullmatch(r"seed\d+\.jsonl", p.name)]
+        if not any(path.stat().st_size for path in found):
+            raise FileNotFoundError(f"no records (seed<k>.jsonl) under `{folder}`")
+        files |= {path.resolve(): path for path in found}
+    records = [record for path in files.values() for record in read_file(path)]
+    if not records:
+        raise FileNotFoundError(f"no whole record under {', '.join(f'`{f}`' for f in folders)}")
+    return sorted(records, key=lambda r: (*_run(r)[:3], _run(r)[4], r["seed"], r["round"]))
+
+
+# --- environment -------------------------------------------------------------------------------
+
+
+def _git(*arguments: str) -> str | None:
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    return None
+
+
+def _cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def environment() -> Record:
+    """Versions, machine and, inside a git work tree, the commit (`-dirty` when files changed).
+
+    A package that is not installed, and a commit that cannot be told, are absent.
+    """
+    found: Record = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    found["platform"] = platform.platform()
+    found["cpu"] = _cpu()
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only: what this process may use
+    found["cores"] = len(affinity(0)) if affinity else os.cpu_count() or 1
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)  # or a work tree around us
+    if ours and (commit := _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")):
+        found["commit"] = commit
+    return found
+
+
+# --- statistics over seeds -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One round of one run, over its seeds; an interval is the half-width, None with one seed."""
+
+    algorithm: str
+    task: str
+    model: str
+    edges: str | None
+    settings: str  # their hash
+    label: str  # the settings in which runs of this algorithm, task, model and edges differ
+    round: int
+    n: int  # seeds
+    test: float  # mean accuracy, in [0, 1]
+    test_interval: float | None
+    val: float
+    val_interval: float | None
+    edge_sparsity: float
+    weight_sparsity: float
+    num_edges: int  # 100 % of the prunable edges
+    num_weights: int
+    macs: float | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A mean difference over `n` common seeds; the interval is the half-width, None with one."""
+
+    mean: float
+    interval: float | None
+    n: int
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half-width of the 95 % Student-t confidence interval of the mean; None for one value."""
+    if len(values) < 2:
+        return None
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(t * stats.sem(values))
+
+
+def _run(record: Record) -> Run:
+    """What one run is: the records with the same answer differ in seed and round alone."""
+    names = (record["algorithm"], record["task"], record["model"], record["edges"] or "")
+    return (*names, settings_hash(record["settings"]))
+
+
+def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
+    """For each of some runs, by hash: the settings that not all of them share, in words."""
+    texts = {h: {k: json.dumps(v).strip('"') for k, v in s.items()} for h, s in settings.items()}
+    keys = sorted({key for text in texts.values() for key in text})
+    differ = [key for key in keys if len({text.get(key) for text in texts.values()}) > 1]
+    return {
+        h: ", ".join(f"{key}={text[key]}" for key in differ if key in text)
+        for h, text in texts.items()
+    }
+
+
+def _by_seed(records: Iterable[Record]) -> dict[int, Record]:
+    found: dict[int, Record] = {}
+    for record in records:
+        seed = record["seed"]
+        if seed in found:
+            name = "-".join(_run(record)[:3])
+            raise ValueError(f"seed {seed} of {name} occurs twice at round {record['round']}")
+        found[seed] = record
+    return dict(sorted(found.items()))
+
+
+def summary(records: Iterable[Record]) -> list[Row]:
+    """One row per run and round: means over seeds, with 95 % Student-t intervals.
+
+    Runs are told apart by algorithm, task, model, edges and settings, and come in that order.
+    Errors: ValueError when one seed occurs twice in a round (a copied folder).
+    """
+    rounds: dict[Run, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    settings: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        rounds[run := _run(record)][record["round"]].append(record)
+        settings[run[:4]][run[4]] = record["settings"]
+    labels = {names: _labels(group) for names, group in settings.items()}
+    rows = []
+    for run, numbers in sorted(rounds.items()):
+        for number, members in sorted(numbers.items()):
+            group = list(_by_seed(members).values())
+            column = {f: [r[f] for r in group] for f in FIELDS}
+            counted = [macs for macs in column["macs"] if macs is not None]
+            rows.append(
+                Row(
+                    algorithm=run[0],
+                    task=run[1],
+                    model=run[2],
+                    edges=group[0]["edges"],
+                    settings=run[4],
+                    label=labels[run[:4]][run[4]],
+                    round=number,
+                    n=len(group),
+                    test=fmean(column["test"]),
+                    test_interval=interval(column["test"]),
+                    val=fmean(column["val"]),
+                    val_interval=interval(column["val"]),
+                    edge_sparsity=fmean(column["edge_sparsity"]),
+                    weight_sparsity=fmean(column["weight_sparsity"]),
+                    num_edges=group[0]["num_edges"],
+                    num_weights=group[0]["num_weights"],
+                    macs=fmean(counted) if counted else None,
+                )
+            )
+    return rows
+
+
+def check_metric(metric: str) -> str:
+    """The same name; ValueError when it is not an accuracy that every record holds."""
+    if metric not in METRICS:
+        raise ValueError(f"`metric` must be one of {', '.join(METRICS)}, got {metric!r}")
+    return metric
+
+
+def paired_gap(
+    records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
+) -> Gap:
+    """Accuracy of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
+
+    Errors: ValueError without a common seed, or when one side holds more than one run.
+    """
+    check_metric(metric)
+    a, b = (_by_seed(r for r in side if r["round"] == round) for side in (records_a, records_b))
+    differences = [a[seed][metric] - b[seed][metric] for seed in a if seed in b]
+    if not differences:
+        raise ValueError(f"`round` must be one that both runs share a seed in, got {round}")
+    return Gap(fmean(differences), interval(differences), len(differences))
+
+
+def winning(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
+    """The rounds whose mean accuracy over seeds is at least that of round 0 of the same run.
+
+    Round 0 itself is no ticket; a run without a round 0 has no winning ticket yet.
+    """
+    return winners(summary(records), metric=metric)
+
+
+def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """`winning` for rows that a summary has made already."""
+    check_metric(metric)
+    rows = list(rows)
+    dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
+    least = {run: mean - 1e-9 for run, mean in dense.items()}  # equal means, but for rounding
+    return [
+        row for row in rows
+        if row.round > 0 and getattr(row, metric) >= least.get(run_of(row), math.inf)
+    ]
+
+
+def run_of(row: Row) -> Run:
+    """What one run is: rows with the same answer differ in their round alone."""
+    return row.algorithm, row.task, row.model, row.edges or "", row.settings

@@ -1,0 +1,326 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from scipy import stats
+
+from graphlth import record as R
+
+
+def entry(seed=0, number=0, test=0.8, **fields):
+    return {
+        "algorithm": "ugs", "task": "cora", "model": "gcn", "seed": seed, "round": number,
+        "edges": "directed", "edge_sparsity": 1 - 0.95**number,
+        "weight_sparsity": 1 - 0.8**number, "num_edges": 10556, "num_weights": 737280,
+        "val": 0.79, "test": test, "best_epoch": 12, "macs": 2.007e9 * 0.8**number,
+        "seconds_search": 1.5, "seconds_retrain": 0.5,
+        "settings": {"rounds": 3, "hidden": 512}, "environment": {"python": "3.11"},
+        **fields,
+    }
+
+
+def table(rounds, **fields):
+    """Records from {round: [test accuracy of seed 0, 1, …]}."""
+    return [
+        entry(seed, number, test, **fields)
+        for number, tests in rounds.items() for seed, test in enumerate(tests)
+    ]
+
+
+def written(path, *records):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for one in records:
+        R.append(path, one)
+    return path
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_what_is_appended_is_read_back_digit_for_digit(tmp_path):
+    first, second = entry(0, 0, 0.1 + 0.2), entry(0, 1, 1 / 3, note="μ θ₀")
+    path = written(tmp_path / "seed0.jsonl", first, second)
+    assert R.read_file(path) == [first, second]
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_numpy_numbers_are_written_as_plain_ones(tmp_path):
+    np = pytest.importorskip("numpy")
+    given = entry(np.int64(3), 0, np.float32(0.5), settings={"lr": np.float64(0.01), "k": (1, 2)})
+    (back,) = R.read_file(written(tmp_path / "seed3.jsonl", given))
+    assert (back["seed"], back["test"], back["settings"]) == (3, 0.5, {"lr": 0.01, "k": [1, 2]})
+
+
+REFUSED = [  # field             value           words of the error
+    ("test", float("nan"), "`test` must be finite, got nan"),
+    ("macs", float("inf"), "`macs` must be finite, got inf"),
+    ("settings", {"lr": [1.0, float("nan")]}, r"`settings\.lr\[1\]` must be finite"),
+    ("settings", {"device": object()}, r"`settings\.device` must be plain JSON, got object"),
+    ("settings", None, "`settings` must be an object, got None"),
+    ("test", 81.3, r"`test` must be a fraction in \[0, 1\], got 81.3"),
+    ("edge_sparsity", -0.1, r"`edge_sparsity` must be a fraction in \[0, 1\], got -0.1"),
+    ("round", -1, "`round` must be a whole number of at least 0, got -1"),
+    ("seed", True, "`seed` must be a whole number of at least 0, got True"),
+    ("num_edges", 10556.0, "`num_edges` must be a whole number"),
+    ("seconds_search", -1.0, "`seconds_search` must be a number of at least 0"),
+    ("task", "", "`task` must be text"),
+]
+
+
+@pytest.mark.parametrize("field, value, words", REFUSED)
+def test_append_refuses_and_leaves_the_file_alone(tmp_path, field, value, words):
+    path = written(tmp_path / "seed0.jsonl", entry())
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=words):
+        R.append(path, entry(0, 1) | {field: value})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("field", R.FIELDS)
+def test_every_required_field_is_missed_by_name(tmp_path, field):
+    record = entry()
+    del record[field]
+    with pytest.raises(ValueError, match=f"`record` lacks `{field}`"):
+        R.append(tmp_path / "seed0.jsonl", record)
+
+
+def test_no_graph_and_uncounted_macs_are_null(tmp_path):
+    path = written(tmp_path / "seed0.jsonl", entry(edges=None, num_edges=0, macs=None))
+    assert R.summary(R.read_file(path))[0].macs is None
+
+
+def test_a_torn_last_line_is_left_out_then_mended_away(tmp_path):
+    whole = written(tmp_path / "whole.jsonl", entry(0, 0), entry(0, 1)).read_bytes()
+    path = tmp_path / "seed0.jsonl"
+    for cut in range(whole.index(b"\n") + 2, len(whole) - 1, 7):  # killed in the second line
+        path.write_bytes(whole[:cut])
+        assert R.read_file(path) == [entry(0, 0)]
+        with pytest.raises(ValueError, match="torn line; mend it"):
+            R.append(path, entry(0, 1))
+        assert R.mend(path) == [entry(0, 0)]
+        R.append(path, entry(0, 1))
+        assert path.read_bytes() == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["seed0.jsonl", "whole.jsonl"]
+
+
+def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path):
+    path = written(tmp_path / "seed0.jsonl", entry(0, 0), entry(0, 1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert R.mend(path) == [entry(0, 0), entry(0, 1)]
+    assert path.read_bytes() == whole
+
+
+def test_mending_what_is_whole_or_absent_changes_nothing(tmp_path):
+    path = written(tmp_path / "seed0.jsonl", entry())
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    assert R.mend(path) == [entry()]
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+    assert R.mend(tmp_path / "seed1.jsonl") == []
+
+
+DAMAGE = [  # line 2 of 3              words of the error
+    (b"{\"algorithm\": \"ug", "line 2: not a line of JSON"),
+    (b"", "line 2: not a line of JSON"),
+    (b"\xff\xfe\x00", "line 2: not a line of JSON"),
+    (b"[" * 100_000, "line 2: not a line of JSON"),
+    (b"[1, 2]", "line 2: `record` must be an object, got list"),
+    (b"{}", "line 2: `record` lacks `algorithm`"),
+    (json.dumps(entry(test=float("nan"))).encode(), "line 2: `test` must be finite"),
+]
+
+
+@pytest.mark.parametrize("line, words", DAMAGE)
+def test_damage_elsewhere_names_file_and_line(tmp_path, line, words):
+    path = written(tmp_path / "seed0.jsonl", entry(0, 0), entry(0, 2))
+    first, last = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, line, last, b""]))
+    for reader in (R.read_file, R.mend):
+        with pytest.raises(ValueError, match=words) as error:
+            reader(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert path.read_bytes().splitlines() == [first, line, last]  # mending lost nothing
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_line():
+    with pytest.raises(OSError, match=r"^cannot write `/dev/full`: No space left on device$"):
+        R.append("/dev/full", entry())
+
+
+def test_a_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch):
+    path = written(tmp_path / "seed0.jsonl", entry())
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        R.append(path, entry(0, 1))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for call in (R.read_file, lambda path: R.append(path, entry())):
+        with pytest.raises(OSError, match=r"^cannot (read|write) `.*file/seed0\.jsonl`: Not a dir"):
+            call(tmp_path / "file" / "seed0.jsonl")
+    with pytest.raises(FileNotFoundError, match="no record file"):
+        R.read_file(tmp_path / "seed0.jsonl")
+    with pytest.raises(OSError, match=r"cannot write `.*none/seed0\.jsonl`: No such file"):
+        R.append(tmp_path / "none" / "seed0.jsonl", entry())
+
+
+def test_replacing_keeps_the_old_file_when_the_new_one_fails(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"cannot write `.*a\.svg`: disk full"), \
+            R.replacing(path) as draft:
+        draft.write_text("half")
+        raise OSError("disk full")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+def test_read_finds_every_run_under_a_folder_once_and_sorts(tmp_path):
+    ugs, random = tmp_path / "ugs-cora-gcn-1", tmp_path / "random_tickets-cora-gcn-2"
+    written(ugs / "seed10.jsonl", entry(10, 0))
+    written(ugs / "seed2.jsonl", entry(2, 0), entry(2, 1))
+    written(random / "seed0.jsonl", entry(0, 0, algorithm="random_tickets"))
+    (ugs / "settings.json").write_text("{}")
+    (ugs / "seed2-round1.jsonl").write_text("not a record file")
+    (tmp_path / "started").mkdir()
+    found = [(r["algorithm"], r["seed"], r["round"]) for r in R.read(tmp_path, ugs, str(random))]
+    assert found == [("random_tickets", 0, 0), ("ugs", 2, 0), ("ugs", 2, 1), ("ugs", 10, 0)]
+
+
+def test_a_folder_without_records_is_named(tmp_path):
+    written(tmp_path / "run" / "seed0.jsonl", entry())
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing"):
+        with pytest.raises(FileNotFoundError, match=f"{name}`$"):
+            R.read(tmp_path / "run", tmp_path / name)
+
+
+def test_the_order_of_settings_does_not_change_their_hash():
+    assert R.settings_hash({"a": 1, "b": 0.5}) == R.settings_hash({"b": 0.5, "a": 1})
+    assert R.settings_hash({"a": 1, "b": 0.5}) != R.settings_hash({"a": 1, "b": 0.25})
+    assert R.settings_hash({}) == "44136fa3"  # sha256 of "{}"
+
+
+# --- statistics ----------------------------------------------------------------------------------
+
+FIVE = [0.812, 0.805, 0.821, 0.809, 0.814]
+
+
+def test_the_interval_is_scipys():
+    low, high = stats.ttest_1samp(FIVE, 0.0).confidence_interval(0.95)
+    assert R.interval(FIVE) == pytest.approx((high - low) / 2, rel=1e-12)
+    assert R.interval(FIVE) == pytest.approx(0.0074189, abs=1e-7)
+    assert R.interval([0.8]) is None  # one seed tells nothing, which is not 0
+    assert R.interval([0.8, 0.8]) == 0.0
+
+
+def test_summary_is_the_mean_over_seeds():
+    dense, ticket = R.summary(table({0: FIVE, 4: [0.80, 0.79, 0.81]}))
+    assert (dense.n, ticket.n) == (5, 3)
+    assert dense.test == pytest.approx(0.8122)
+    assert dense.test_interval == R.interval(FIVE)
+    assert ticket.test == pytest.approx(0.80)
+    assert (ticket.val, ticket.val_interval) == (pytest.approx(0.79), pytest.approx(0))
+    assert ticket.edge_sparsity == pytest.approx(0.1854938)
+    assert ticket.weight_sparsity == pytest.approx(0.5904)
+    assert ticket.macs == pytest.approx(2.007e9 * 0.4096)
+    assert (ticket.edges, ticket.num_edges, ticket.num_weights) == ("directed", 10556, 737280)
+
+
+def test_runs_are_told_apart_by_the_settings_in_which_they_differ():
+    runs = [
+        *table({0: [0.8]}, settings={"rounds": 3, "hidden": 512, "init": "glorot"}),
+        *table({0: [0.8]}, settings={"rounds": 3, "hidden": 16, "init": "kaiming"}),
+        *table({0: [0.8]}, settings={"rounds": 3}),
+        *table({0: [0.8]}, settings={"rounds": 3, "hidden": 16}, algorithm="imp"),
+        *table({0: [0.8]}, settings={"rounds": 3, "hidden": 16}, edges="undirected"),
+    ]
+    labels = sorted((row.algorithm, row.edges, row.label) for row in R.summary(runs))
+    assert labels == [
+        ("imp", "directed", ""),
+        ("ugs", "directed", ""),
+        ("ugs", "directed", "hidden=16, init=kaiming"),
+        ("ugs", "directed", "hidden=512, init=glorot"),
+        ("ugs", "undirected", ""),
+    ]
+
+
+def test_a_seed_counted_twice_is_refused():
+    with pytest.raises(ValueError, match="seed 1 of ugs-cora-gcn occurs twice at round 2"):
+        R.summary([*table({2: [0.8, 0.8]}), entry(1, 2, 0.7)])
+
+
+def test_the_paired_gap_is_scipys_over_common_seeds():
+    a = table({9: FIVE, 10: [0.1] * 5})
+    b = table({9: [0.801, 0.799, 0.815, 0.808]}, algorithm="random_tickets")
+    gap = R.paired_gap(a, b, 9)
+    low, high = stats.ttest_rel(FIVE[:4], [0.801, 0.799, 0.815, 0.808]).confidence_interval(0.95)
+    assert gap.n == 4
+    assert gap.mean == pytest.approx(0.006, abs=1e-12)
+    assert (gap.mean - gap.interval, gap.mean + gap.interval) == pytest.approx((low, high))
+    assert R.paired_gap(b, a, 9).mean == -gap.mean
+
+
+def test_a_gap_of_one_seed_has_no_interval_and_of_none_is_refused():
+    a, b = table({0: [0.8]}), table({0: [0.7]})
+    assert R.paired_gap(a, b, 0) == R.Gap(pytest.approx(0.1), None, 1)
+    with pytest.raises(ValueError, match=r"`round` must be one .* got 3"):
+        R.paired_gap(a, b, 3)
+    with pytest.raises(ValueError, match="`metric` must be one of test, val, got 'loss'"):
+        R.paired_gap(a, b, 0, metric="loss")
+    with pytest.raises(ValueError, match="occurs twice"):
+        R.paired_gap([*a, *table({0: [0.8]}, task="citeseer")], b, 0)
+
+
+WINNING = [  # rounds → accuracies of the seeds                                       winners
+    ({0: [0.80, 0.82], 1: [0.82, 0.81], 2: [0.81, 0.81], 3: [0.90, 0.71]}, [1, 2]),
+    ({0: [0.80, 0.82], 1: [0.79, 0.82], 2: [0.10, 0.99]}, []),
+    ({0: [0.7] * 3, 1: [0.6] * 3, 2: [0.1 + 0.6] * 3}, [2]),  # 0.1 + 0.6 falls just below 0.7
+    ({1: [0.9], 2: [0.9]}, []),  # no dense round yet
+    ({0: [0.9]}, []),  # the dense network is no ticket
+]
+
+
+@pytest.mark.parametrize("rounds, winners", WINNING)
+def test_winning_rounds(rounds, winners):
+    assert [row.round for row in R.winning(table(rounds))] == winners
+
+
+def test_each_run_is_measured_against_its_own_dense_round():
+    runs = table({0: [0.8], 1: [0.79]}) + table({0: [0.7], 1: [0.75]}, algorithm="random_tickets")
+    assert [(row.algorithm, row.round) for row in R.winning(runs)] == [("random_tickets", 1)]
+    assert [row.algorithm for row in R.winning(runs, metric="val")] == ["random_tickets", "ugs"]
+
+
+# --- environment -------------------------------------------------------------------------------
+
+
+def test_the_environment_names_versions_machine_and_commit():
+    found = R.environment()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["cores"] >= 1 and found["cpu"] and found["platform"]
+    from importlib.metadata import version
+
+    assert found["numpy"] == version("numpy") and found["torch"] == version("torch")
+    assert "commit" not in found or len(found["commit"].removesuffix("-dirty")) == 40
+    json.dumps(found, allow_nan=False)
+
+
+def test_records_and_figures_need_no_torch():
+    code = (
+        "import sys, graphlth.figures.sparsity, graphlth.record as r; r.environment()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
