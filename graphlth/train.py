@@ -2,8 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,18 +137,6 @@ def train_masks(
     return found
 
 
-def best_of(model: nn.Module, epochs: Iterable[Epoch]) -> Epoch:
-    """The first epoch of best validation accuracy; `model` ends with its weights."""
-    best, state = None, {}
-    for epoch in epochs:
-        if best is None or epoch.val > best.val:
-            best, state = epoch, snapshot(model)
-    if best is None:
-        raise ValueError("`epochs` must be at least 1, got 0")
-    rewind(model, state)
-    return best
-
-
 def retrain(
     model: nn.Module,
     task: Task,
@@ -157,13 +146,35 @@ def retrain(
     lr: float = 0.01,
     weight_decay: float = 5e-4,
     seed: int = 0,
-) -> Iterator[Epoch]:
-    """Train `model` from the ticket's weights under its masks, pausing after every epoch."""
+) -> Generator[Epoch, None, Epoch]:
+    """Train `model` from the ticket's weights under its masks, pausing after every epoch.
+
+    Returns the first epoch of best validation accuracy and leaves `model` with its weights.
+
+    Raises:
+        ValueError: the ticket is not one of this model and graph, or `epochs` is below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1, got {epochs}")
     fit_together(ticket, model, task.num_edges, task.fingerprint())
-    model = rewind(model, ticket.init)
-    return train(
-        model, task, ticket.masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed
-    )
+    how = {"epochs": epochs, "lr": lr, "weight_decay": weight_decay, "seed": seed}
+    best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
+    for epoch in train(rewind(model, ticket.init), task, ticket.masks, **how):
+        if epoch.val > best.val:
+            best, state = epoch, snapshot(model)
+        yield epoch
+    rewind(model, state)
+    return best
+
+
+def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Epoch:
+    """The best epoch of `retrain`, run to its end; `how` are its keyword arguments."""
+    epochs = retrain(model, task, ticket, **how)
+    while True:
+        try:
+            next(epochs)
+        except StopIteration as end:
+            return end.value
 
 
 @torch.no_grad()
