@@ -105,12 +105,10 @@ class GraphTask:
                 f"{self.edges}, features={self.num_features}, classes={self.num_classes})")
 
 
-def split_per_class(y: Tensor, train: int, val: int, seed: int) -> dict[str, Tensor]:
-    """Boolean masks [N]: from every class `train` and `val` nodes at random, the rest for test.
-
-    The global random state is neither read nor changed.
-    """
-    order = torch.randperm(y.numel(), generator=torch.Generator().manual_seed(seed))
+def split_per_class(y: Tensor, train: int, val: int,
+                    generator: torch.Generator) -> dict[str, Tensor]:
+    """Boolean masks [N]: from every class `train` and `val` nodes at random, the rest for test."""
+    order = torch.randperm(y.numel(), generator=generator)
     order = order[y[order].argsort(stable=True)]  # by class, shuffled within each
     sizes = y.bincount()
     place = torch.empty_like(order)  # [N] the place of each node within its class
@@ -120,11 +118,6 @@ def split_per_class(y: Tensor, train: int, val: int, seed: int) -> dict[str, Ten
                          f"got {train} and {val} of {int(sizes.min())}")
     return {"train_mask": place < train, "val_mask": (place >= train) & (place < train + val),
             "test_mask": place >= train + val}
-
-
-def both_directions(pairs: Tensor) -> Tensor:
-    """`pairs` [2, P] and their reverses, every edge once, sorted by (target, source)."""
-    return torch.unique(torch.cat([pairs.flip(0), pairs], dim=1), dim=1).flip(0)
 
 
 def _tensor(data: Data, key: str) -> Tensor:

@@ -206,16 +206,26 @@ def read_split(roots: list[Path], raw: Path, name: str, index: int,
     path = next((place / file for place in places if (place / file).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{name}: {file} is in none of {', '.join(map(str, places))}")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            masks = {f"{part}_mask": arrays[f"{part}_mask"] for part in ("train", "val", "test")}
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable split file ({one_line(error)})") from error
+    held = arrays(path)
+    masks = {key: held.get(key) for key in ("train_mask", "val_mask", "test_mask")}
     for key, mask in masks.items():
+        if mask is None:
+            raise ValueError(f"{path}: `{key}` is missing")
         if mask.shape != (num_nodes,) or mask.dtype.kind not in "bu" or mask.max() > 1:
             raise ValueError(f"{path}: `{key}` must be a mask [{num_nodes}], got {mask.dtype} "
                              f"{list(mask.shape)}")
     return {key: torch.from_numpy(mask.astype(bool)) for key, mask in masks.items()}
+
+
+def arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz` file; ValueError if it is damaged or holds anything else."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            return {key: held[key] for key in held.files}
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable file of arrays ({one_line(error)})") from error
 
 
 # --- the raw files ---------------------------------------------------------------------------
@@ -283,11 +293,13 @@ def adjacency(path: Path) -> Array:
     """The links [2, E] (source, target) of a file that lists every node's neighbours."""
     lists = unpickled(path)
     try:
-        sources = np.repeat(np.array(list(lists), dtype=np.int64), [len(v) for v in lists.values()])
-        targets = np.fromiter((n for v in lists.values() for n in v), dtype=np.int64)
-        return np.stack([sources, targets])
+        sources = np.repeat(list(lists), [len(v) for v in lists.values()])
+        links = np.stack([sources, [n for v in lists.values() for n in v]])
     except Exception as error:
         raise ValueError(f"{path}: must hold lists of node numbers ({one_line(error)})") from error
+    if links.dtype.kind != "i" or not links.size:
+        raise ValueError(f"{path}: must hold lists of node numbers")
+    return links.astype(np.int64)
 
 
 def index_list(path: Path) -> Array:

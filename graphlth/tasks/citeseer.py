@@ -11,7 +11,7 @@ def citeseer(*, data_root: str | None = None, split: str = "public", normalize: 
     """The CiteSeer citation graph, 48 of whose nodes are isolated.
 
     Args:
-        data_root: the folder with `CiteSeer/raw` or its parent; else GRAPHLTH_DATA_ROOT or datasets.
+        data_root: the folder with `CiteSeer/raw` or its parent; else GRAPHLTH_DATA_ROOT, datasets.
         split: "public" (120 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
         normalize: scale every node's features to sum 1 (15 nodes have none and keep none).
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlth.dataset import GraphTask, both_directions, split_per_class
+from graphlth.dataset import GraphTask, split_per_class
 
 
 def digits(*, neighbors: int = 8, labels: int = 10, seed: int = 0,
@@ -27,9 +27,9 @@ def digits(*, neighbors: int = 8, labels: int = 10, seed: int = 0,
     if not 1 <= neighbors < len(pixels):
         raise ValueError(f"`neighbors` must be in [1, {len(pixels)}), got {neighbors}")
     y = torch.from_numpy(images.target).long()
-    edge_index = both_directions(nearest(pixels, neighbors))
-    data = Data(x=(pixels / 16).float(), edge_index=edge_index, y=y,
-                **split_per_class(y, train=labels, val=30, seed=seed))
+    pairs = nearest(pixels, neighbors)
+    data = Data(x=(pixels / 16).float(), edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
+                **split_per_class(y, labels, 30, torch.Generator().manual_seed(seed)))
     return GraphTask(data, edges=edges, name="digits")
 
 
