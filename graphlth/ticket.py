@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,12 @@ class Ticket:
             raise OSError(f"cannot write ticket {path}: {error}") from None
         finally:
             draft.unlink(missing_ok=True)
+
+    def to(self, device: torch.device | str) -> Ticket:
+        """The same ticket on `device`."""
+        init = {n: t.to(device) for n, t in self.init.items()}
+        masks = {n: m.to(device) for n, m in self.masks.items()}
+        return replace(self, init=init, masks=masks)
 
 
 def load(path: str | Path) -> Ticket:

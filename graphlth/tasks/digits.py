@@ -12,14 +12,14 @@ from torch_geometric.data import Data
 from graphlth.dataset import GraphTask, split_per_class
 
 
-def digits(*, neighbors: int = 8, labels: int = 10, seed: int = 0,
+def digits(*, neighbors: int = 8, labels: int = 10, data_seed: int = 0,
            edges: str = "undirected") -> GraphTask:
     """Images as nodes; two are linked if either is among the `neighbors` nearest of the other.
 
     Args:
         neighbors: links that each image asks for (Euclidean; equal distances: the lower number).
         labels: images of each digit to train on; 30 more validate, the others test.
-        seed: draws the split.
+        data_seed: draws the split.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
     images = load_digits()
@@ -29,7 +29,7 @@ def digits(*, neighbors: int = 8, labels: int = 10, seed: int = 0,
     y = torch.from_numpy(images.target).long()
     pairs = nearest(pixels, neighbors)
     data = Data(x=(pixels / 16).float(), edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
-                **split_per_class(y, labels, 30, torch.Generator().manual_seed(seed)))
+                **split_per_class(y, labels, 30, torch.Generator().manual_seed(data_seed)))
     return GraphTask(data, edges=edges, name="digits")
 
 

@@ -7,18 +7,18 @@ from torch_geometric.data import Data
 from graphlth.dataset import GraphTask, split_per_class
 
 
-def karate(*, seed: int = 0, edges: str = "undirected") -> GraphTask:
+def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
     """The club's 78 friendships; the classes are the two clubs it broke into, 17 members each.
 
     Features are one-hot: only the edges tell.
 
     Args:
-        seed: draws the split: 2 members of each club to train, 5 to validate, 10 to test.
+        data_seed: draws the split: 2 members of each club to train, 5 to validate, 10 to test.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
     club = nx.karate_club_graph()
     pairs = torch.tensor(list(club.edges)).T  # [2, 78]
     y = torch.tensor([int(club.nodes[i]["club"] == "Officer") for i in range(len(club))])
     data = Data(x=torch.eye(len(club)), edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
-                **split_per_class(y, 2, 5, torch.Generator().manual_seed(seed)))
+                **split_per_class(y, 2, 5, torch.Generator().manual_seed(data_seed)))
     return GraphTask(data, edges=edges, name="karate")

@@ -7,7 +7,7 @@ from graphlth.dataset import GraphTask, split_per_class
 
 
 def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float = 0.03,
-        noise: float = 3.0, num_features: int = 32, seed: int = 0,
+        noise: float = 3.0, num_features: int = 32, data_seed: int = 0,
         edges: str = "undirected") -> GraphTask:
     """Communities of equal size; a third of each to train, a third to validate, the rest to test.
 
@@ -21,7 +21,7 @@ def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float
         noise: standard deviation of the features around their community's centre, which is
             itself drawn from a standard normal distribution.
         num_features: features of each node.
-        seed: draws graph, features and split.
+        data_seed: draws graph, features and split.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
     for key, value, least in (("size", size, 3), ("classes", classes, 1), ("noise", noise, 0),
@@ -31,7 +31,7 @@ def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float
     for key, value in (("inside", inside), ("across", across)):
         if not 0 <= value <= 1:
             raise ValueError(f"`{key}` must be in [0, 1], got {value}")
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(data_seed)
     y = torch.arange(classes).repeat_interleave(size)  # [N]
     pairs = torch.triu_indices(y.numel(), y.numel(), offset=1)  # [2, N (N - 1) / 2]
     chance = torch.where(y[pairs[0]] == y[pairs[1]], inside, across)

@@ -1,0 +1,305 @@
+"""An experiment: tickets found, retrained and recorded, seed by seed, in a folder of its own.
+
+File names are made here and nowhere else. A run folder is
+
+    OUT/<algorithm>-<task>-<model>-<hash of the settings>/
+        settings.json                what was run
+        seed<k>.jsonl                a record per round
+        seed<k>-round<r>.safetensors the ticket of each record
+"""
+
+import inspect
+import json
+import time
+import tomllib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import files
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphlth import record
+from graphlth.analysis.macs import macs
+from graphlth.masks import count, ones, only, sparsity
+from graphlth.registry import find
+from graphlth.task import Task
+from graphlth.ticket import Ticket, fingerprint, load
+from graphlth.train import Epoch, retrain
+
+# Settings that cannot change a digit of a record, and so do not name a run.
+ASIDE = ("data_root",)
+RETRAIN = ("epochs", "lr", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the digits of a run but the seed."""
+
+    algorithm: str
+    task: str
+    model: str
+    settings: Mapping[str, Any]  # every setting of the three, defaults filled in
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        told = {n: v for n, v in self.settings.items() if n not in ASIDE}
+        digest = record.settings_hash(told | {"device": self.device, "threads": self.threads})
+        return f"{self.algorithm}-{self.task}-{self.model}-{digest}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a seed of a run stands: after an epoch of retraining, or after a round."""
+
+    seed: int
+    round: int
+    epoch: Epoch | None  # None: the round is done, and recorded
+    record: Mapping[str, Any]  # of the round, or what is known of it
+
+
+def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """The settings of a plug-in: its keyword-only arguments but the run's own."""
+    parameters = inspect.signature(find(kind, name)).parameters.values()
+    own = ("seed", "last") if kind == "algorithms" else ()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
+
+
+def preset(task: str, model: str) -> dict[str, Any]:
+    """The published settings of `model` on `task`, where there are any."""
+    table = tomllib.loads(files("graphlth").joinpath("presets.toml").read_text())
+    entry = table.get(task, {})
+    return {n: v for n, v in entry.items() if not isinstance(v, dict)} | entry.get(model, {})
+
+
+def plan(
+    algorithm: str,
+    task: str,
+    model: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Plan:
+    """The plan of a run: `settings` over the preset over the defaults.
+
+    Raises:
+        ValueError: a name or a setting is unknown, a setting is missing or out of its range.
+    """
+    kinds = {"algorithms": algorithm, "tasks": task, "models": model}
+    known: dict[str, inspect.Parameter] = {}
+    for kind, name in kinds.items():
+        known |= accepted(kind, name)
+    settings = settings or {}
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"`{name}` is no setting of {algorithm}, {task} and {model}; "
+                             f"there are {', '.join(sorted(known))}")  # fmt: skip
+    values = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    values |= {n: v for n, v in preset(task, model).items() if n in known}
+    values |= settings
+    for name in known:
+        if name not in values:
+            raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
+    _check(values, device, threads)
+    return Plan(algorithm, task, model, dict(sorted(values.items())), device, threads)
+
+
+# name: (lowest value, is it allowed, first value too high or None)
+RANGES: dict[str, tuple[float, bool, float | None]] = {
+    "rounds": (0, True, None), "epochs": (1, True, None), "hidden": (1, True, None),
+    "layers": (1, True, None), "heads": (1, True, None), "dropout": (0, True, 1),
+    "drop_edges": (0, True, 1), "drop_weights": (0, True, 1), "l1_edges": (0, True, None),
+    "l1_weights": (0, True, None), "lr": (0, False, None), "weight_decay": (0, True, None),
+    "mask_noise": (0, True, 1), "rewind_to": (0, True, None),
+}  # fmt: skip
+
+
+def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
+    for name, (low, closed, high) in RANGES.items():
+        if name not in values:
+            continue
+        value = values[name]
+        if not (value >= low if closed else value > low) or (high is not None and value >= high):
+            left = "[" if closed else "("
+            raise ValueError(f"`{name}` must be in {left}{low}, {high or 'inf'}), got {value}")
+    if values.get("rewind_to", 0) >= values["epochs"] and values.get("rewind_to"):
+        raise ValueError(f"`rewind_to` must be below `epochs` = {values['epochs']}, "
+                         f"got {values['rewind_to']}")  # fmt: skip
+    if threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
+
+
+def build(
+    kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any
+) -> Any:
+    """What the plug-in makes of those of `settings` that it takes."""
+    mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
+    return find(kind, name)(*before, **mine, **also)
+
+
+def run(
+    algorithm: str,
+    task: str,
+    model: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    seeds: int = 1,
+    out: str | Path = "runs",
+    device: str = "cpu",
+    threads: int = 1,
+    jobs: int = 1,
+    watch: Callable[[Step], None] = lambda step: None,
+) -> Path:
+    """Run `seeds` seeds of a plan and return its folder; what exists already is not run again.
+
+    Args:
+        algorithm, task, model: names of plug-ins.
+        settings: settings that differ from preset and default.
+        seeds: how many seeds, from 0.
+        out: the folder of the run's folder.
+        device: where to compute.
+        threads: threads per process.
+        jobs: processes, one seed each at a time.
+        watch: is called after every epoch of retraining and every round.
+
+    Raises:
+        ValueError: a name, setting or file is wrong.
+        OSError: the folder cannot be read or written.
+    """
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be at least 1, got {seeds}")
+    if jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1, got {jobs}")
+    chosen = plan(algorithm, task, model, settings, device=device, threads=threads)
+    build("tasks", task, chosen.settings)  # bad data is refused before anything is written
+    folder = prepare(chosen, Path(out))
+    environment = record.environment()
+    work = partial(_drain, chosen, folder, environment)
+    if jobs == 1 or seeds == 1:
+        for seed in range(seeds):
+            work(seed, watch)
+        return folder
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(jobs, context) as pool:
+        steps = manager.Queue()
+        running = {pool.submit(work, seed, steps.put) for seed in range(seeds)}
+        while running or not steps.empty():
+            while not steps.empty():
+                watch(steps.get())
+            for future in [f for f in running if f.done()]:
+                running.remove(future)
+                if future.exception():
+                    pool.shutdown(wait=False, cancel_futures=True)
+                future.result()
+            time.sleep(0.1)
+    return folder
+
+
+def prepare(chosen: Plan, out: Path) -> Path:
+    """The run's folder, made if need be, with its settings in it."""
+    folder = out / chosen.name
+    about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+             "settings": dict(chosen.settings), "device": chosen.device,
+             "threads": chosen.threads}  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "settings.json").exists():
+            with record.replacing(folder / "settings.json") as draft:
+                draft.write_text(json.dumps(about, indent=1) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}") from None
+    return folder
+
+
+def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], seed: int,
+           watch: Callable[[Step], None]) -> None:  # fmt: skip
+    torch.set_num_threads(chosen.threads)
+    for step in run_seed(chosen, folder, seed, environment):
+        watch(step)
+
+
+def run_seed(
+    chosen: Plan, folder: Path, seed: int, environment: Mapping[str, Any]
+) -> Iterator[Step]:
+    """Run what is not yet recorded of one seed, pausing after every epoch of retraining."""
+    settings = dict(chosen.settings)
+    task: Task = build("tasks", chosen.task, settings).to(chosen.device)
+    torch.manual_seed(seed)
+    model = build("models", chosen.model, settings, task).to(chosen.device)
+    lines = folder / f"seed{seed}.jsonl"
+    done = record.mend(lines)
+    for r, line in enumerate(done):
+        if line["round"] != r:
+            raise ValueError(f"`{lines}` must hold round {r} in line {r + 1}, got {line['round']}")
+        yield Step(seed, r, None, line)
+    if len(done) > settings["rounds"]:
+        return
+    last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device) if done else None
+    about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+             "seed": seed, "settings": settings, "environment": environment,
+             "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
+    tickets = build("algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last)
+    start = time.perf_counter()
+    for ticket in tickets:
+        found = time.perf_counter()
+        known = describe(chosen, task, model, ticket, seed)
+        best = yield from _retrain(model, task, ticket, settings, known)
+        ended = time.perf_counter()
+        replace(ticket, provenance=about).save(ticket_file(folder, seed, ticket.round))
+        whole = known | {
+            "val": best.val, "test": best.test, "best_epoch": best.index,
+            "seconds_search": found - start, "seconds_retrain": ended - found,
+            "settings": settings, "environment": environment,
+        }  # fmt: skip
+        record.append(lines, whole)
+        yield Step(seed, ticket.round, None, whole)
+        start = time.perf_counter()
+
+
+def _retrain(
+    model: nn.Module, task: Task, ticket: Ticket, settings: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> Generator[Step, None, Epoch]:  # fmt: skip
+    how = {n: settings[n] for n in RETRAIN}
+    epochs = retrain(model, task, ticket, seed=known["seed"], **how)
+    while True:
+        try:
+            yield Step(known["seed"], ticket.round, next(epochs), known)
+        except StopIteration as end:
+            return end.value
+
+
+def describe(
+    chosen: Plan, task: Task, model: nn.Module, ticket: Ticket, seed: int
+) -> dict[str, Any]:
+    """What a record says of a ticket before it is retrained."""
+    per_layer = macs(model, task, ticket.masks)
+    weights = ones(model) | only(ticket.masks, "weights")
+    return {
+        "algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+        "seed": seed, "round": ticket.round, "edges": task.edges,
+        "edge_sparsity": sparsity(only(ticket.masks, "edges")),
+        "weight_sparsity": sparsity(weights),
+        "num_edges": task.num_edges, "num_weights": count(weights),
+        "macs": None if per_layer is None else sum(per_layer.values()),
+        "macs_per_layer": per_layer,
+    }  # fmt: skip
+
+
+def ticket_file(folder: Path, seed: int, round: int) -> Path:
+    """Where a run keeps the ticket of a round."""
+    return folder / f"seed{seed}-round{round}.safetensors"
