@@ -131,18 +131,18 @@ def _tensor(data: Data, key: str) -> Tensor:
 def _features(x: Tensor) -> Tensor | Features:
     if x.dim() != 2 or 0 in x.shape or x.is_complex():
         raise ValueError(f"`data.x` must be real numbers [N, F], got {x.dtype} {list(x.shape)}")
-    values = x if x.layout == torch.strided else x.to_sparse_coo().coalesce().values()
+    x = x.to(torch.get_default_dtype())
+    if x.layout != torch.strided:
+        x = x.to_sparse_coo().coalesce()
+    values = x if x.layout == torch.strided else x.values()
     if not values.isfinite().all():
         raise ValueError("`data.x` must be finite, got NaN or infinity")
-    dtype = torch.get_default_dtype()
     if int(values.count_nonzero()) >= SPARSE * x.numel():
-        return x.to_dense().to(dtype)
+        return x.to_dense()
     if x.layout == torch.strided:
-        return sparse_features(x.to(dtype))
-    x = x.to_sparse_coo().coalesce()
-    some = x.values() != 0
-    size = (x.size(1), x.size(0))
-    return Features(Graph(x.indices()[:, some].flip(0), size), x.values()[some].to(dtype))
+        return sparse_features(x)
+    some = values != 0
+    return Features(Graph(x.indices()[:, some].flip(0), (x.size(1), x.size(0))), values[some])
 
 
 def _universe(edge_index: Tensor, num_nodes: int, edges: str) -> tuple[Tensor, Tensor, int]:

@@ -207,14 +207,16 @@ def read_split(roots: list[Path], raw: Path, name: str, index: int,
     if path is None:
         raise FileNotFoundError(f"{name}: {file} is in none of {', '.join(map(str, places))}")
     held = arrays(path)
-    masks = {key: held.get(key) for key in ("train_mask", "val_mask", "test_mask")}
-    for key, mask in masks.items():
-        if mask is None:
+    masks = {}
+    for key in ("train_mask", "val_mask", "test_mask"):
+        if key not in held:
             raise ValueError(f"{path}: `{key}` is missing")
+        mask = held[key]
         if mask.shape != (num_nodes,) or mask.dtype.kind not in "bu" or mask.max() > 1:
             raise ValueError(f"{path}: `{key}` must be a mask [{num_nodes}], got {mask.dtype} "
                              f"{list(mask.shape)}")
-    return {key: torch.from_numpy(mask.astype(bool)) for key, mask in masks.items()}
+        masks[key] = torch.from_numpy(mask.astype(bool))
+    return masks
 
 
 def arrays(path: Path) -> dict[str, Array]:

@@ -1,0 +1,246 @@
+"""`GraphTask`: a graph as the engine sees it, and every graph that it refuses."""
+
+import copy
+import time
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from graphlth.dataset import GraphTask, split_per_class
+from graphlth.graph import Features
+
+
+def small(**changes):
+    """A loop at 0, pairs 0-1 (one direction twice) and 1-2, and 3 → 2 without its reverse."""
+    fields = {
+        "x": torch.tensor([[1.0, 2], [3, 4], [5, 6], [7, 8], [9, 9]]),
+        "edge_index": torch.tensor([[0, 1, 0, 0, 2, 1, 3], [0, 0, 1, 1, 1, 2, 2]]),
+        "y": torch.tensor([0, 1, 0, 1, -1]),
+        "train_mask": torch.tensor([1, 1, 0, 0, 0]).bool(),
+        "val_mask": torch.tensor([0, 0, 1, 0, 0]).bool(),
+        "test_mask": torch.tensor([0, 0, 0, 1, 0]).bool(),
+    } | changes
+    return Data(**{key: value for key, value in fields.items() if value is not None})
+
+
+def random_task(num_nodes=50, num_edges=300, edges="undirected", seed=0):
+    random = torch.Generator().manual_seed(seed)
+    y = torch.arange(num_nodes) % 2
+    return GraphTask(Data(
+        x=torch.randn(num_nodes, 4, generator=random), y=y,
+        edge_index=torch.randint(num_nodes, (2, num_edges), generator=random),
+        **split_per_class(y, 5, 5, random)), edges=edges)
+
+
+UNIVERSES = [  # edges       the entry that each edge reads    entries
+    ("undirected", [0, 1, 1, 2, 2, 3], 4),
+    ("directed", [0, 1, 2, 3, 4, 5], 6),
+]
+
+
+@pytest.mark.parametrize("edges, entries, num_edges", UNIVERSES)
+def test_what_one_entry_stands_for(edges, entries, num_edges):
+    task = GraphTask(small(), edges=edges)
+    assert task.graph.edge_index.T.tolist() == [  # each once, by target and source, none added
+        [0, 0], [1, 0], [0, 1], [2, 1], [1, 2], [3, 2]]
+    assert (task.entries.tolist(), task.num_edges) == (entries, num_edges)
+
+
+def test_undirected_entries_tie_a_pair_and_nothing_else():
+    task = random_task()
+    pairs = task.graph.edge_index.sort(dim=0).values.T.tolist()
+    owner = {}
+    for pair, entry in zip(map(tuple, pairs), task.entries.tolist(), strict=True):
+        assert owner.setdefault(pair, entry) == entry
+    assert sorted(owner.values()) == list(range(task.num_edges))
+
+
+def test_the_order_of_the_edges_changes_nothing():
+    data = small()
+    shuffled = small(edge_index=data.edge_index[:, torch.tensor([3, 6, 0, 5, 2, 4, 1])])
+    a, b = GraphTask(data), GraphTask(shuffled)
+    assert torch.equal(a.graph.edge_index, b.graph.edge_index)
+    assert torch.equal(a.entries, b.entries) and a.fingerprint() == b.fingerprint()
+
+
+def test_every_split_is_one_batch_of_the_whole_graph():
+    task = GraphTask(small())
+    batches = {split: list(task.batches(split, seed=3)) for split in ("train", "val", "test")}
+    for split, rows in {"train": [0, 1], "val": [2], "test": [3]}.items():
+        (batch,) = batches[split]
+        assert batch.rows.tolist() == rows and batch.target.tolist() == task.y[rows].tolist()
+        assert batch.inputs is batches["train"][0].inputs and batch.entries is task.entries
+    assert batch.inputs == (task.x, task.graph)
+    with pytest.raises(ValueError, match="`split` must be one of train, val, test, got 'all'"):
+        next(task.batches("all"))
+
+
+@pytest.mark.parametrize("edges", ["undirected", "directed"])
+def test_a_zero_entry_removes_its_edges_and_only_them(edges):
+    task = random_task(edges=edges)
+    mask = (torch.rand(task.num_edges, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    cut = task.without(mask)
+    keep = mask[task.entries] == 1
+    assert torch.equal(cut.graph.edge_index, task.graph.edge_index[:, keep])
+    assert torch.equal(cut.entries, task.entries[keep]) and cut.num_edges == task.num_edges
+    (batch,) = cut.batches("test")
+    assert batch.inputs[1] is cut.graph and batch.entries is cut.entries
+    assert task.graph.num_edges == keep.numel()  # the task itself is whole
+
+
+def test_every_edge_may_go_and_none_may():
+    task = random_task()
+    assert task.without(torch.zeros(task.num_edges)).graph.num_edges == 0
+    assert task.without(torch.ones(task.num_edges)).fingerprint() == task.fingerprint()
+    with pytest.raises(ValueError, match=r"`mask` must be \[\d+\], got \[3\]"):
+        task.without(torch.ones(3))
+
+
+def test_the_data_is_never_changed():
+    data = small(extra="kept")
+    before = copy.deepcopy(data)
+    task = GraphTask(data)
+    task.without(torch.zeros(task.num_edges)), task.to("cpu"), task.fingerprint()
+    task.y.fill_(0)
+    assert data.keys() == before.keys()
+    for key, value in before:
+        assert torch.equal(data[key], value) if isinstance(value, torch.Tensor) else True, key
+
+
+SPARSE = [  # non-zeros of 200, kept sparse
+    (19, True), (20, False), (200, False), (0, True),
+]
+
+
+@pytest.mark.parametrize("nonzeros, sparse", SPARSE)
+@pytest.mark.parametrize("layout", ["dense", "coo", "csr"])
+def test_features_stay_sparse_below_a_tenth(nonzeros, sparse, layout):
+    x = torch.zeros(200)
+    x[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:nonzeros]] = 2.0
+    x = x.view(5, 40)
+    given = {"dense": x, "coo": x.to_sparse_coo(), "csr": x.to_sparse_csr()}[layout]
+    task = GraphTask(small(x=given))
+    assert isinstance(task.x, Features) == sparse and task.num_features == 40
+    assert torch.equal(task.x.to_dense(), x)
+    assert task.fingerprint() == GraphTask(small(x=x)).fingerprint()
+
+
+def test_features_take_the_default_precision():
+    for dtype in (torch.float64, torch.float16, torch.int32, torch.bool):
+        assert GraphTask(small(x=torch.ones(5, 2).to(dtype))).x.dtype == torch.float32
+
+
+def test_split_picks_the_column():
+    masks = {f"{part}_mask": torch.stack([small()[f"{part}_mask"], small()[f"{other}_mask"]], dim=1)
+             for part, other in (("train", "train"), ("val", "test"), ("test", "val"))}
+    assert GraphTask(small(**masks), split=0).rows["val"].tolist() == [2]
+    assert GraphTask(small(**masks), split=1).rows["val"].tolist() == [3]
+    with pytest.raises(ValueError, match=r"`split` must be in \[0, 2\), got 2"):
+        GraphTask(small(**masks), split=2)
+
+
+PER_NODE = ("x", "y", "train_mask", "val_mask", "test_mask")
+CHANGES = {
+    "an edge": {"edge_index": torch.tensor([[0], [4]])},
+    "a feature": {"x": torch.ones(5, 2)},
+    "a node": {key: torch.cat([small()[key], small()[key][-1:]]) for key in PER_NODE},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_fingerprint_tells_graphs_apart(what):
+    assert GraphTask(small(**CHANGES[what])).fingerprint() != GraphTask(small()).fingerprint()
+
+
+def test_the_fingerprint_is_that_of_the_graph():
+    task = GraphTask(small())
+    assert task.fingerprint() == GraphTask(small(y=1 - small().y.clamp(min=0))).fingerprint()
+    assert task.fingerprint() != GraphTask(small(), edges="directed").fingerprint()
+    assert task.fingerprint() != task.without(torch.tensor([1, 1, 1, 0])).fingerprint()
+    assert task.fingerprint() == task.to("cpu").fingerprint() == "b79cf2acdadccc81"
+
+
+BOOL = torch.tensor([1, 1, 0, 0, 0]).bool()
+REFUSED = [  # change                                       what the line says
+    ({"x": None}, "`data.x` is missing"),
+    ({"y": None}, "`data.y` is missing"),
+    ({"edge_index": None}, "`data.edge_index` is missing"),
+    ({"train_mask": None}, "`data.train_mask` is missing"),
+    ({"test_mask": None}, "`data.test_mask` is missing"),
+    ({"x": [[1.0]]}, "`data.x` must be a tensor, got list"),
+    ({"x": torch.ones(5)}, "`data.x` must be real numbers [N, F], got torch.float32 [5]"),
+    ({"x": torch.ones(5, 0)}, "`data.x` must be real numbers [N, F], got torch.float32 [5, 0]"),
+    ({"x": torch.ones(5, 2) * 1j}, "`data.x` must be real numbers [N, F], got torch.complex64"),
+    ({"x": torch.full((5, 2), torch.nan)}, "`data.x` must be finite, got NaN or infinity"),
+    ({"x": torch.full((5, 2), torch.inf).to_sparse_csr()}, "`data.x` must be finite"),
+    ({"x": torch.full((5, 2), 1e300, dtype=torch.float64)}, "`data.x` must be finite"),
+    ({"edge_index": torch.tensor([0, 1])}, "`data.edge_index` must be [2, E], got [2]"),
+    ({"edge_index": torch.zeros(3, 4).long()}, "`data.edge_index` must be [2, E], got [3, 4]"),
+    ({"edge_index": torch.zeros(2, 4)}, "`data.edge_index` must hold int64 node numbers, got tor"),
+    ({"edge_index": torch.zeros(2, 4).bool()}, "`data.edge_index` must hold int64 node numbers"),
+    ({"edge_index": torch.tensor([[0], [5]])}, "`data.edge_index` must be in [0, 5), got 5"),
+    ({"edge_index": torch.tensor([[-1], [0]])}, "`data.edge_index` must be in [0, 5), got -1"),
+    ({"y": torch.zeros(4).long()}, "`data.y` must be [5], one class a node, got [4]"),
+    ({"y": torch.zeros(5, 1).long()}, "`data.y` must be [5], one class a node, got [5, 1]"),
+    ({"y": torch.zeros(5)}, "`data.y` must hold int64 class numbers, got torch.float32"),
+    ({"y": torch.tensor([0, 1, -1, 1, 0])}, "`data.y` must be at least 0 on the val nodes, got -1"),
+    ({"y": torch.tensor([0, 1, 2, 1, 0])}, "`data.train_mask` must hold a node of every class, got "
+                                           "none of class 2"),
+    ({"y": torch.tensor([0, 2, 0, 2, 0])}, "got none of class 1"),
+    ({"val_mask": BOOL.long()}, "`data.val_mask` must be boolean [5] or [5, splits], got torch.i"),
+    ({"val_mask": BOOL[:4]}, "`data.val_mask` must be boolean [5] or [5, splits], got torch.bool"),
+    ({"val_mask": ~BOOL & BOOL}, "`data.val_mask` must select at least one node, got none"),
+    ({"val_mask": BOOL}, "`data.train_mask` and `data.val_mask` must not overlap, got 2 nodes in"),
+    ({"test_mask": BOOL}, "`data.train_mask` and `data.test_mask` must not overlap, got 2 nodes"),
+    ({"test_mask": ~BOOL}, "`data.val_mask` and `data.test_mask` must not overlap, got 1 nodes in"),
+]
+
+
+@pytest.mark.parametrize("change, says", REFUSED)
+def test_bad_data_ends_in_one_line(change, says):
+    with pytest.raises(ValueError) as error:
+        GraphTask(small(**change))
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ({"edges": "both"}, "`edges` must be \"undirected\" or \"directed\", got 'both'"),
+    ({"split": 1}, "`split` must be in [0, 1), got 1"),
+    ({"split": -1}, "`split` must be in [0, 1), got -1"),
+])
+def test_bad_arguments_end_in_one_line(arguments, says):
+    with pytest.raises(ValueError) as error:
+        GraphTask(small(), **arguments)
+    assert str(error.value) == says
+
+
+def test_something_else_than_data_is_refused():
+    with pytest.raises(ValueError, match="`data` must be a PyG `Data`, got dict"):
+        GraphTask({"x": torch.ones(5, 2)})
+
+
+def test_a_graph_without_edges_is_a_task():
+    task = GraphTask(small(edge_index=torch.empty(2, 0).long()))
+    assert (task.num_edges, task.graph.num_edges, task.entries.tolist()) == (0, 0, [])
+    assert task.without(torch.ones(0)).num_edges == 0
+
+
+def test_split_per_class_takes_the_asked_number_of_every_class():
+    y = torch.tensor([0] * 20 + [1] * 30 + [2] * 9)[torch.randperm(59)]
+    masks = split_per_class(y, 3, 5, torch.Generator().manual_seed(0))
+    assert torch.stack(list(masks.values())).sum(dim=0).eq(1).all()
+    assert [y[mask].bincount().tolist() for mask in masks.values()] == [
+        [3, 3, 3], [5, 5, 5], [12, 22, 1]]
+    other = split_per_class(y, 3, 5, torch.Generator().manual_seed(1))
+    assert not torch.equal(masks["train_mask"], other["train_mask"])
+    for train, val in ((0, 1), (1, 0), (4, 5)):
+        with pytest.raises(ValueError, match="leave each class a test node, got"):
+            split_per_class(y, train, val, torch.Generator())
+
+
+def test_a_million_edges_load_within_seconds():
+    start = time.perf_counter()
+    task = random_task(num_nodes=20_000, num_edges=1_000_000)
+    task.without(torch.ones(task.num_edges)), task.fingerprint()
+    assert time.perf_counter() - start < 5
