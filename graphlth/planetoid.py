@@ -207,7 +207,7 @@ def read_split(roots: list[Path], raw: Path, name: str, index: int,
     if path is None:
         raise FileNotFoundError(f"{name}: {file} is in none of {', '.join(map(str, places))}")
     held = arrays(path)
-    masks = {}
+    masks: dict[str, Any] = {}
     for key in ("train_mask", "val_mask", "test_mask"):
         if key not in held:
             raise ValueError(f"{path}: `{key}` is missing")
