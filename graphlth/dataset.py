@@ -43,8 +43,9 @@ class GraphTask:
     y: Tensor  # [N]
     rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
 
-    def __init__(self, data: Data, *, edges: str = "undirected", split: int = 0,
-                 name: str = "data"):
+    def __init__(
+        self, data: Data, *, edges: str = "undirected", split: int = 0, name: str = "data"
+    ):
         if edges not in ("undirected", "directed"):
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
         if not isinstance(data, Data):
@@ -53,7 +54,8 @@ class GraphTask:
         self.x = _features(_tensor(data, "x"))
         self.num_nodes, self.num_features = self.x.shape
         pairs, self.entries, self.num_edges = _universe(
-            _tensor(data, "edge_index"), self.num_nodes, edges)
+            _tensor(data, "edge_index"), self.num_nodes, edges
+        )
         self.graph = Graph(pairs, self.num_nodes)
         self.y = _labels(_tensor(data, "y"), self.num_nodes)
         self.rows = _rows(data, self.num_nodes, split)
@@ -80,8 +82,13 @@ class GraphTask:
     def to(self, device: torch.device | str) -> GraphTask:
         """The same task on `device`."""
         rows = {split: index.to(device) for split, index in self.rows.items()}
-        return self._with(x=self.x.to(device), graph=self.graph.to(device), rows=rows,
-                          entries=self.entries.to(device), y=self.y.to(device))
+        return self._with(
+            x=self.x.to(device),
+            graph=self.graph.to(device),
+            rows=rows,
+            entries=self.entries.to(device),
+            y=self.y.to(device),
+        )
 
     def fingerprint(self) -> str:
         """Which graph this is: 16 hex digits over its nodes, edges, mask entries and features.
@@ -101,12 +108,15 @@ class GraphTask:
         return task
 
     def __repr__(self) -> str:
-        return (f"GraphTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
-                f"{self.edges}, features={self.num_features}, classes={self.num_classes})")
+        return (
+            f"GraphTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
+            f"{self.edges}, features={self.num_features}, classes={self.num_classes})"
+        )
 
 
-def split_per_class(y: Tensor, train: int, val: int,
-                    generator: torch.Generator) -> dict[str, Tensor]:
+def split_per_class(
+    y: Tensor, train: int, val: int, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Boolean masks [N]: from every class `train` and `val` nodes at random, the rest for test."""
     order = torch.randperm(y.numel(), generator=generator)
     order = order[y[order].argsort(stable=True)]  # by class, shuffled within each
@@ -114,10 +124,15 @@ def split_per_class(y: Tensor, train: int, val: int,
     place = torch.empty_like(order)  # [N] the place of each node within its class
     place[order] = torch.arange(y.numel()) - (sizes.cumsum(0) - sizes)[y[order]]
     if train < 1 or val < 1 or int(sizes.min()) <= train + val:
-        raise ValueError("`train` and `val` must be at least 1 and leave each class a test node, "
-                         f"got {train} and {val} of {int(sizes.min())}")
-    return {"train_mask": place < train, "val_mask": (place >= train) & (place < train + val),
-            "test_mask": place >= train + val}
+        raise ValueError(
+            "`train` and `val` must be at least 1 and leave each class a test node, "
+            f"got {train} and {val} of {int(sizes.min())}"
+        )
+    return {
+        "train_mask": place < train,
+        "val_mask": (place >= train) & (place < train + val),
+        "test_mask": place >= train + val,
+    }
 
 
 def _tensor(data: Data, key: str) -> Tensor:
@@ -177,8 +192,10 @@ def _rows(data: Data, num_nodes: int, split: int) -> dict[str, Tensor]:
     masks = {part: _tensor(data, f"{part}_mask") for part in SPLITS}
     for part, mask in masks.items():
         if mask.dtype != torch.bool or mask.dim() not in (1, 2) or mask.size(0) != num_nodes:
-            raise ValueError(f"`data.{part}_mask` must be boolean [{num_nodes}] or "
-                             f"[{num_nodes}, splits], got {mask.dtype} {list(mask.shape)}")
+            raise ValueError(
+                f"`data.{part}_mask` must be boolean [{num_nodes}] or "
+                f"[{num_nodes}, splits], got {mask.dtype} {list(mask.shape)}"
+            )
     count = min((mask.size(1) for mask in masks.values() if mask.dim() == 2), default=1)
     if not 0 <= split < count:
         raise ValueError(f"`split` must be in [0, {count}), got {split}")
@@ -189,8 +206,9 @@ def _rows(data: Data, num_nodes: int, split: int) -> dict[str, Tensor]:
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = int((chosen[a] & chosen[b]).sum())
         if shared:
-            raise ValueError(f"`data.{a}_mask` and `data.{b}_mask` must not overlap, got {shared} "
-                             "nodes in both")
+            raise ValueError(
+                f"`data.{a}_mask` and `data.{b}_mask` must not overlap, got {shared} nodes in both"
+            )
     return {part: mask.nonzero().view(-1) for part, mask in chosen.items()}
 
 
@@ -198,12 +216,15 @@ def _classes(y: Tensor, rows: dict[str, Tensor]) -> int:
     """The number of classes; nodes outside the splits may be unlabelled (below 0)."""
     for part, index in rows.items():
         if int(y[index].min()) < 0:
-            raise ValueError(f"`data.y` must be at least 0 on the {part} nodes, got "
-                             f"{int(y[index].min())}")
+            raise ValueError(
+                f"`data.y` must be at least 0 on the {part} nodes, got {int(y[index].min())}"
+            )
     num_classes = int(y.max()) + 1
     taught = torch.zeros(num_classes, dtype=torch.bool)
     taught[y[rows["train"]]] = True
     if not taught.all():
-        raise ValueError("`data.train_mask` must hold a node of every class, got none of class "
-                         f"{int((~taught).nonzero()[0])}")
+        raise ValueError(
+            "`data.train_mask` must hold a node of every class, got none of class "
+            f"{int((~taught).nonzero()[0])}"
+        )
     return num_classes

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from graphlth import record
@@ -143,9 +144,7 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
         raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
 
 
-def build(
-    kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any
-) -> Any:
+def build(kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
     mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
     return find(kind, name)(*before, **mine, **also)
@@ -228,8 +227,12 @@ def prepare(chosen: Plan, out: Path) -> Path:
 def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], seed: int,
            watch: Callable[[Step], None]) -> None:  # fmt: skip
     torch.set_num_threads(chosen.threads)
-    for step in run_seed(chosen, folder, seed, environment):
-        watch(step)
+    try:
+        with FileLock(folder / f"seed{seed}.lock", timeout=0):
+            for step in run_seed(chosen, folder, seed, environment):
+                watch(step)
+    except Timeout:
+        raise ValueError(f"seed {seed} of `{folder}` is being run by another process") from None
 
 
 def run_seed(

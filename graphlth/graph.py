@@ -63,6 +63,11 @@ class Graph:
         loops = torch.arange(self.num_nodes, device=self.device).expand(2, -1)
         return Graph(torch.cat([self.edge_index, loops], dim=1), self.num_nodes)
 
+    @cached_property
+    def reversed(self) -> Graph:
+        """The graph whose edges, in the same order, run the other way."""
+        return Graph(self.edge_index.flip(0), (self.num_nodes, self.num_sources))
+
     def heads(self, count: int) -> Graph:
         """`count` copies side by side: copy h of node i is node `i · count + h`, of edge e likewise."""
         if count not in self._heads:

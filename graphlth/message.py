@@ -75,7 +75,9 @@ def weighted_softmax(
     `logits` and `weight` are [E] or [E, heads]; weights must not be negative. Other shapes
     and errors as `weighted_sum`.
     """
-    return weighted_sum(graph, x, edge_softmax(graph, logits, weight, backend=backend), backend=backend)
+    return weighted_sum(
+        graph, x, edge_softmax(graph, logits, weight, backend=backend), backend=backend
+    )
 
 
 def edge_softmax(
@@ -116,8 +118,6 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     return _DenseProduct.apply(x, w)
 
 
-
-
 Primitive = Callable[[Graph, Tensor, Tensor | None], Tensor]
 
 
@@ -141,7 +141,9 @@ def _scatter(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
     try:
         from torch_scatter import segment_csr
     except ImportError:
-        raise ValueError("`backend` 'scatter' needs torch-scatter, which is not installed") from None
+        raise ValueError(
+            "`backend` 'scatter' needs torch-scatter, which is not installed"
+        ) from None
     rows = graph.by_target
     message = x.index_select(0, rows.columns)  # [E, d]
     if weight is not None:

@@ -45,8 +45,14 @@ class Counts:
     test: int = 1000
 
 
-def load(name: str, counts: Counts, *, data_root: str | None = None, split: str = "public",
-         normalize: bool = True) -> Data:
+def load(
+    name: str,
+    counts: Counts,
+    *,
+    data_root: str | None = None,
+    split: str = "public",
+    normalize: bool = True,
+) -> Data:
     """The graph `name` ("Cora", "CiteSeer", "PubMed") as PyG `Data`, its counts asserted.
 
     x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero); edge_index [2, E]
@@ -126,7 +132,8 @@ def find_raw(roots: list[Path], name: str) -> Path:
         raise FileNotFoundError(
             f"{name}: {gaps or f'no folder {name}/raw in {looked}'}; downloading failed "
             f"({one_line(error)}); give the folder that holds {name}/raw with --data_root or "
-            f"{VARIABLE}") from error
+            f"{VARIABLE}"
+        ) from error
 
 
 class Raw(Planetoid):
@@ -163,9 +170,12 @@ def read(raw: Path, name: str) -> Data:
     file = {part: raw / f"ind.{name.lower()}.{part}" for part in PARTS}
     x, tx, allx, y, ty, ally = (matrix(file[part]) for part in PARTS[:6])
     links, test = adjacency(file["graph"]), index_list(file["test.index"])
-    if not (x.shape[1] == tx.shape[1] == allx.shape[1]
-            and y.shape[1] == ty.shape[1] == ally.shape[1]
-            and len(x) == len(y) <= len(allx) == len(ally) and len(tx) == len(ty) == len(test)):
+    if not (
+        x.shape[1] == tx.shape[1] == allx.shape[1]
+        and y.shape[1] == ty.shape[1] == ally.shape[1]
+        and len(x) == len(y) <= len(allx) == len(ally)
+        and len(tx) == len(ty) == len(test)
+    ):
         raise ValueError(f"{raw}: the shapes of ind.{name.lower()}.* must fit together")
     num_nodes = max(len(allx), int(test.max()) + 1)
     if links.min() < 0 or links.max() >= num_nodes:
@@ -178,27 +188,39 @@ def read(raw: Path, name: str) -> Data:
     masks = np.zeros((3, num_nodes), dtype=bool)
     masks[0, : len(y)] = masks[1, len(y) : len(y) + 500] = masks[2, test] = True
     links = links[:, links[0] != links[1]]
-    key = np.unique(np.concatenate([links[0] + num_nodes * links[1],
-                                    links[1] + num_nodes * links[0]]))  # sorted by (target, source)
+    key = np.unique(
+        np.concatenate([links[0] + num_nodes * links[1], links[1] + num_nodes * links[0]])
+    )  # sorted by (target, source)
     train_mask, val_mask, test_mask = torch.from_numpy(masks)
-    return Data(x=torch.from_numpy(features), y=torch.from_numpy(labels),
-                edge_index=torch.from_numpy(np.stack([key % num_nodes, key // num_nodes])),
-                train_mask=train_mask, val_mask=val_mask, test_mask=test_mask)
+    return Data(
+        x=torch.from_numpy(features),
+        y=torch.from_numpy(labels),
+        edge_index=torch.from_numpy(np.stack([key % num_nodes, key // num_nodes])),
+        train_mask=train_mask,
+        val_mask=val_mask,
+        test_mask=test_mask,
+    )
 
 
 def check(name: str, data: Data, counts: Counts) -> None:
     """Refuse a graph that does not have the published counts."""
-    got = {"nodes": data.x.size(0), "edges": data.edge_index.size(1) // 2,
-           "features": data.x.size(1), "classes": int(data.y.max()) + 1,
-           "train": int(data.train_mask.sum()), "val": int(data.val_mask.sum()),
-           "test": int(data.test_mask.sum())}
+    got = {
+        "nodes": data.x.size(0),
+        "edges": data.edge_index.size(1) // 2,
+        "features": data.x.size(1),
+        "classes": int(data.y.max()) + 1,
+        "train": int(data.train_mask.sum()),
+        "val": int(data.val_mask.sum()),
+        "test": int(data.test_mask.sum()),
+    }
     for key, value in got.items():
         if value != getattr(counts, key):
             raise ValueError(f"{name}: `{key}` must be {getattr(counts, key)}, got {value}")
 
 
-def read_split(roots: list[Path], raw: Path, name: str, index: int,
-               num_nodes: int) -> dict[str, Any]:
+def read_split(
+    roots: list[Path], raw: Path, name: str, index: int, num_nodes: int
+) -> dict[str, Any]:
     """The masks [N] of one geom-gcn split, from `geom_gcn_splits/` beside or above the graph."""
     file = f"{name.lower()}_split_0.6_0.2_{index}.npz"
     beside = raw.parent.parent / "geom_gcn_splits"
@@ -213,8 +235,9 @@ def read_split(roots: list[Path], raw: Path, name: str, index: int,
             raise ValueError(f"{path}: `{key}` is missing")
         mask = held[key]
         if mask.shape != (num_nodes,) or mask.dtype.kind not in "bu" or mask.max() > 1:
-            raise ValueError(f"{path}: `{key}` must be a mask [{num_nodes}], got {mask.dtype} "
-                             f"{list(mask.shape)}")
+            raise ValueError(
+                f"{path}: `{key}` must be a mask [{num_nodes}], got {mask.dtype} {list(mask.shape)}"
+            )
         masks[key] = torch.from_numpy(mask.astype(bool))
     return masks
 
@@ -238,13 +261,22 @@ class Arrays(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The harmless stand-in for a global name; UnpicklingError if there is none."""
-        numpy_modules = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray",
-                         "numpy.core.numeric", "numpy._core.numeric")
+        numpy_modules = (
+            "numpy",
+            "numpy.core.multiarray",
+            "numpy._core.multiarray",
+            "numpy.core.numeric",
+            "numpy._core.numeric",
+        )
         if module in numpy_modules and name in ("ndarray", "_reconstruct", "dtype", "_frombuffer"):
-            return {"ndarray": np.ndarray, "_reconstruct": np.empty(0).__reduce__()[0],
-                    "dtype": lambda code, *_: np.dtype(str(code), copy=True),
-                    "_frombuffer": lambda buffer, dtype, shape, order:
-                        np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)}[name]
+            return {
+                "ndarray": np.ndarray,
+                "_reconstruct": np.empty(0).__reduce__()[0],
+                "dtype": lambda code, *_: np.dtype(str(code), copy=True),
+                "_frombuffer": lambda buffer, dtype, shape, order: np.frombuffer(
+                    buffer, dtype=dtype
+                ).reshape(shape, order=order),
+            }[name]
         if module in ("scipy.sparse.csr", "scipy.sparse._csr") and name == "csr_matrix":
             return SimpleNamespace  # inert; `matrix` builds the real one from its three arrays
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
@@ -285,8 +317,13 @@ def matrix(path: Path) -> Array:
             values = sparse.toarray()
     except Exception as error:
         raise ValueError(f"{path}: not a valid sparse matrix ({one_line(error)})") from error
-    if not (isinstance(values, np.ndarray) and values.ndim == 2 and values.size
-            and values.dtype.kind in "biuf" and np.isfinite(values).all()):
+    if not (
+        isinstance(values, np.ndarray)
+        and values.ndim == 2
+        and values.size
+        and values.dtype.kind in "biuf"
+        and np.isfinite(values).all()
+    ):
         raise ValueError(f"{path}: must hold a matrix of finite numbers")
     return values
 

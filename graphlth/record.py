@@ -411,7 +411,8 @@ def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
     dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
     least = {run: mean - 1e-9 for run, mean in dense.items()}  # equal means, but for rounding
     return [
-        row for row in rows
+        row
+        for row in rows
         if row.round > 0 and getattr(row, metric) >= least.get(run_of(row), math.inf)
     ]
 

@@ -121,11 +121,15 @@ def train_masks(
     an entry without a gradient of the data is ranked by its noise, not by its position.
     """
     draw = torch.Generator().manual_seed(seed)
-    soft = {n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()}
+    soft = {
+        n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
+    }
     soft = {n: m.requires_grad_() for n, m in soft.items()}
 
     def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁
-        return sum((l1_edges if n == EDGES else l1_weights) * m.abs().sum() for n, m in soft.items())
+        return sum(
+            (l1_edges if n == EDGES else l1_weights) * m.abs().sum() for n, m in soft.items()
+        )
 
     best, found = -1.0, soft
     for epoch in train(

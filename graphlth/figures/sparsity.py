@@ -158,9 +158,7 @@ def _values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     return mean, 100 * np.array([np.nan if h is None else h for h in half])
 
 
-def _line(
-    axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look
-) -> None:
+def _line(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
     if not series:
         return
     mean, half = _values(series, metric)
@@ -180,9 +178,7 @@ def _stars(
     axis.plot(x, _values(won, metric)[0], "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
 
 
-def _baseline(
-    axis: Axes, block: Sequence[Series], metric: str, looks: dict[Key, Look]
-) -> None:
+def _baseline(axis: Axes, block: Sequence[Series], metric: str, looks: dict[Key, Look]) -> None:
     """The dense level: one black line when the runs share it, else one a run in its colour."""
     dense = [series[0] for series in block if series[0].round == 0]
     levels = {(getattr(row, metric), getattr(row, f"{metric}_interval")) for row in dense}
@@ -191,9 +187,7 @@ def _baseline(
         (mean,), (half,) = _values([row], metric)
         axis.axhline(mean, color=colour, linestyle=(0, (5, 3)), linewidth=1.1, label="_dense")
         if np.isfinite(half):
-            axis.axhspan(
-                mean - half, mean + half, color=colour, alpha=0.07, linewidth=0, zorder=0
-            )
+            axis.axhspan(mean - half, mean + half, color=colour, alpha=0.07, linewidth=0, zorder=0)
 
 
 def _per_cent(axis: Axes, name: str) -> None:
@@ -272,10 +266,15 @@ def _heading(block: Sequence[Series]) -> str:
     seeds = sorted({row.n for series in block for row in series})
     many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     universe = f"{first.num_edges:,} {first.edges} edges" if first.edges else "no graph"
-    return " · ".join((
-        first.task, first.model, universe, f"{first.num_weights:,} weights",
-        f"{many} seed{'' if many == '1' else 's'}",
-    ))
+    return " · ".join(
+        (
+            first.task,
+            first.model,
+            universe,
+            f"{first.num_weights:,} weights",
+            f"{many} seed{'' if many == '1' else 's'}",
+        )
+    )
 
 
 def _legend(

@@ -20,6 +20,8 @@ class GCN(nn.Module):
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
         dropout: probability, in [0, 1), after every layer but the last.
+        degree: D counts the edges into a node ("in", as PyG's `gcn_norm`) or out of it ("out",
+            as the released code of UGS). They differ once a directed mask is not symmetric.
         backend: the kernel's backend.
     """
 
@@ -31,12 +33,15 @@ class GCN(nn.Module):
         num_layers: int = 2,
         *,
         dropout: float = 0.5,
+        degree: str = "in",
         backend: str = "auto",
     ):
         super().__init__()
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.weights = nn.ParameterList(torch.empty(i, o) for i, o in zip(widths, widths[1:]))
-        self.dropout, self.backend = dropout, backend
+        if degree not in ("in", "out"):
+            raise ValueError(f"`degree` must be in or out, got {degree!r}")
+        self.dropout, self.degree, self.backend = dropout, degree, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -61,7 +66,8 @@ class GCN(nn.Module):
         w = self.weights[0].new_ones(graph.num_edges)
         if weight is not None:
             w = torch.cat([weight, w[weight.size(0) :]])
-        deg = degree(graph, w, dtype=w.dtype, backend=self.backend)
+        counted = graph if self.degree == "in" else graph.reversed
+        deg = degree(counted, w, dtype=w.dtype, backend=self.backend)
         root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
         source, target = graph.edge_index
         return root[source] * w * root[target]
@@ -75,7 +81,13 @@ class GCN(nn.Module):
 
 
 def gcn(
-    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+    task: Task,
+    *,
+    hidden: int = 16,
+    layers: int = 2,
+    dropout: float = 0.5,
+    degree: str = "in",
+    backend: str = "auto",
 ) -> GCN:
     """A graph convolutional network.
 
@@ -84,8 +96,10 @@ def gcn(
         hidden: channels of every hidden layer.
         layers: number of graph convolutions.
         dropout: probability, in [0, 1), after every layer but the last.
+        degree: normalise by the edges into a node ("in") or out of it ("out").
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GCN(
-        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
-    )
+        task.num_features, hidden, task.num_classes, layers,
+        dropout=dropout, degree=degree, backend=backend,
+    )  # fmt: skip

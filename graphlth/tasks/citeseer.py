@@ -6,8 +6,13 @@ from graphlth.planetoid import Counts, load
 COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
 
 
-def citeseer(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
-             edges: str = "undirected") -> GraphTask:
+def citeseer(
+    *,
+    data_root: str | None = None,
+    split: str = "public",
+    normalize: bool = True,
+    edges: str = "undirected",
+) -> GraphTask:
     """The CiteSeer citation graph, 48 of whose nodes are isolated.
 
     Args:

@@ -6,8 +6,13 @@ from graphlth.planetoid import Counts, load
 COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
 
 
-def cora(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
-         edges: str = "undirected") -> GraphTask:
+def cora(
+    *,
+    data_root: str | None = None,
+    split: str = "public",
+    normalize: bool = True,
+    edges: str = "undirected",
+) -> GraphTask:
     """The Cora citation graph.
 
     Args:

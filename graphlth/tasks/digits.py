@@ -12,8 +12,9 @@ from torch_geometric.data import Data
 from graphlth.dataset import GraphTask, split_per_class
 
 
-def digits(*, neighbors: int = 8, labels: int = 10, data_seed: int = 0,
-           edges: str = "undirected") -> GraphTask:
+def digits(
+    *, neighbors: int = 8, labels: int = 10, data_seed: int = 0, edges: str = "undirected"
+) -> GraphTask:
     """Images as nodes; two are linked if either is among the `neighbors` nearest of the other.
 
     Args:
@@ -28,8 +29,12 @@ def digits(*, neighbors: int = 8, labels: int = 10, data_seed: int = 0,
         raise ValueError(f"`neighbors` must be in [1, {len(pixels)}), got {neighbors}")
     y = torch.from_numpy(images.target).long()
     pairs = nearest(pixels, neighbors)
-    data = Data(x=(pixels / 16).float(), edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
-                **split_per_class(y, labels, 30, torch.Generator().manual_seed(data_seed)))
+    data = Data(
+        x=(pixels / 16).float(),
+        edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+        y=y,
+        **split_per_class(y, labels, 30, torch.Generator().manual_seed(data_seed)),
+    )
     return GraphTask(data, edges=edges, name="digits")
 
 

@@ -15,10 +15,15 @@ from torch_geometric.data import storage as storage_module
 from graphlth.dataset import SPLITS, GraphTask
 from graphlth.planetoid import arrays, one_line
 
-PYG = [getattr(module, name) for module, names in (  # what a pickled `Data` consists of
-    (data_module, ("Data", "DataEdgeAttr", "DataTensorAttr")),
-    (storage_module, ("BaseStorage", "NodeStorage", "EdgeStorage", "GlobalStorage")),
-) for name in names if hasattr(module, name)]
+PYG = [
+    getattr(module, name)
+    for module, names in (  # what a pickled `Data` consists of
+        (data_module, ("Data", "DataEdgeAttr", "DataTensorAttr")),
+        (storage_module, ("BaseStorage", "NodeStorage", "EdgeStorage", "GlobalStorage")),
+    )
+    for name in names
+    if hasattr(module, name)
+]
 
 
 def file(*, path: str, edges: str = "undirected", split: int = 0) -> GraphTask:
@@ -63,8 +68,9 @@ def _pt(path: Path) -> Data:
     if isinstance(held, Data):
         return held
     if not isinstance(held, dict):
-        raise ValueError(f"{path}: must hold a PyG `Data` or a dict of tensors, got "
-                         f"{type(held).__name__}")
+        raise ValueError(
+            f"{path}: must hold a PyG `Data` or a dict of tensors, got {type(held).__name__}"
+        )
     return _plain(path, held)
 
 
@@ -72,12 +78,15 @@ def _npz(path: Path) -> Data:
     held: dict[str, Any] = dict(arrays(path))
     if "x_data" in held:
         try:
-            held["x"] = csr_matrix((held["x_data"], held["x_indices"], held["x_indptr"]),
-                                   shape=tuple(held["x_shape"]))
+            held["x"] = csr_matrix(
+                (held["x_data"], held["x_indices"], held["x_indptr"]), shape=tuple(held["x_shape"])
+            )
             held["x"].check_format(full_check=True)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: `x_data`, `x_indices`, `x_indptr` and `x_shape` must form "
-                             f"a sparse matrix ({one_line(error)})") from error
+            raise ValueError(
+                f"{path}: `x_data`, `x_indices`, `x_indptr` and `x_shape` must form "
+                f"a sparse matrix ({one_line(error)})"
+            ) from error
     return _plain(path, {key: _tensor(value) for key, value in held.items()})
 
 
@@ -86,8 +95,9 @@ def _tensor(value: Any) -> Any:
     if isinstance(value, csr_matrix):
         sparse = value.tocoo()
         index = torch.from_numpy(np.stack([sparse.row, sparse.col]).astype(np.int64))
-        return torch.sparse_coo_tensor(index, torch.from_numpy(sparse.data), sparse.shape,
-                                       check_invariants=True)
+        return torch.sparse_coo_tensor(
+            index, torch.from_numpy(sparse.data), sparse.shape, check_invariants=True
+        )
     if value.dtype.kind in "iu":
         return torch.from_numpy(value.astype(np.int64))
     return torch.from_numpy(value) if value.dtype.kind in "bf" else value

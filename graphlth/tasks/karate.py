@@ -19,6 +19,10 @@ def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
     club = nx.karate_club_graph()
     pairs = torch.tensor(list(club.edges)).T  # [2, 78]
     y = torch.tensor([int(club.nodes[i]["club"] == "Officer") for i in range(len(club))])
-    data = Data(x=torch.eye(len(club)), edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
-                **split_per_class(y, 2, 5, torch.Generator().manual_seed(data_seed)))
+    data = Data(
+        x=torch.eye(len(club)),
+        edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+        y=y,
+        **split_per_class(y, 2, 5, torch.Generator().manual_seed(data_seed)),
+    )
     return GraphTask(data, edges=edges, name="karate")

@@ -6,8 +6,13 @@ from graphlth.planetoid import Counts, load
 COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
 
 
-def pubmed(*, data_root: str | None = None, split: str = "public", normalize: bool = True,
-           edges: str = "undirected") -> GraphTask:
+def pubmed(
+    *,
+    data_root: str | None = None,
+    split: str = "public",
+    normalize: bool = True,
+    edges: str = "undirected",
+) -> GraphTask:
     """The PubMed citation graph.
 
     Args:

@@ -6,9 +6,17 @@ from torch_geometric.data import Data
 from graphlth.dataset import GraphTask, split_per_class
 
 
-def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float = 0.03,
-        noise: float = 3.0, num_features: int = 32, data_seed: int = 0,
-        edges: str = "undirected") -> GraphTask:
+def sbm(
+    *,
+    size: int = 60,
+    classes: int = 4,
+    inside: float = 0.15,
+    across: float = 0.03,
+    noise: float = 3.0,
+    num_features: int = 32,
+    data_seed: int = 0,
+    edges: str = "undirected",
+) -> GraphTask:
     """Communities of equal size; a third of each to train, a third to validate, the rest to test.
 
     The same settings give the same graph; the global random state is neither read nor changed.
@@ -24,8 +32,12 @@ def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float
         data_seed: draws graph, features and split.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
-    for key, value, least in (("size", size, 3), ("classes", classes, 1), ("noise", noise, 0),
-                              ("num_features", num_features, 1)):
+    for key, value, least in (
+        ("size", size, 3),
+        ("classes", classes, 1),
+        ("noise", noise, 0),
+        ("num_features", num_features, 1),
+    ):
         if not least <= value < float("inf"):
             raise ValueError(f"`{key}` must be at least {least} and finite, got {value}")
     for key, value in (("inside", inside), ("across", across)):
@@ -38,6 +50,10 @@ def sbm(*, size: int = 60, classes: int = 4, inside: float = 0.15, across: float
     pairs = pairs[:, torch.rand(chance.numel(), generator=random) < chance]
     centres = torch.randn(classes, num_features, generator=random)
     x = centres[y] + noise * torch.randn(y.numel(), num_features, generator=random)
-    data = Data(x=x, edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=y,
-                **split_per_class(y, size // 3, size // 3, random))
+    data = Data(
+        x=x,
+        edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+        y=y,
+        **split_per_class(y, size // 3, size // 3, random),
+    )
     return GraphTask(data, edges=edges, name="sbm")

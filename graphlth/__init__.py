@@ -1,0 +1,35 @@
+"""Graph lottery tickets: sub-graphs and sub-networks that train to the dense accuracy."""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {  # public name: the module that it is loaded from when first asked for
+    "Graph": "graph",
+    "GraphTask": "dataset",
+    "Ticket": "ticket",
+    "dense": "ticket",
+    "evaluate": "train",
+    "find": "registry",
+    "fit": "train",
+    "imp": "algorithms.imp",
+    "load": "ticket",
+    "macs": "analysis.macs",
+    "names": "registry",
+    "one_shot": "algorithms.one_shot",
+    "predict": "train",
+    "random_tickets": "algorithms.random_tickets",
+    "retrain": "train",
+    "run": "experiment",
+    "ugs": "algorithms.ugs",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
+    return getattr(import_module(f"graphlth.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
