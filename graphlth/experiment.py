@@ -166,7 +166,9 @@ def run(
     """Run `seeds` seeds of a plan and return its folder; what exists already is not run again.
 
     Args:
-        algorithm, task, model: names of plug-ins.
+        algorithm: name of the plug-in that finds tickets.
+        task: name of the plug-in that gives the data.
+        model: name of the plug-in that is trained.
         settings: settings that differ from preset and default.
         seeds: how many seeds, from 0.
         out: the folder of the run's folder.

@@ -69,7 +69,7 @@ class Graph:
         return Graph(self.edge_index.flip(0), (self.num_nodes, self.num_sources))
 
     def heads(self, count: int) -> Graph:
-        """`count` copies side by side: copy h of node i is node `i · count + h`, of edge e likewise."""
+        """`count` copies: copy h of node i is node `i · count + h`, and of edge e likewise."""
         if count not in self._heads:
             copy = torch.arange(count, device=self.device)
             edge_index = (self.edge_index.unsqueeze(-1) * count + copy).flatten(1)  # [2, E·count]
@@ -127,7 +127,9 @@ def _check(edge_index: Tensor, sources: int, targets: int) -> None:
         raise ValueError(f"`edge_index` must hold integers, got {edge_index.dtype}")
     if sources < 0 or targets < 0:
         raise ValueError(f"`num_nodes` must be at least 0, got {min(sources, targets)}")
-    for name, ends, limit in zip(("sources", "targets"), edge_index, (sources, targets)):
+    for name, ends, limit in zip(
+        ("sources", "targets"), edge_index, (sources, targets), strict=True
+    ):
         if ends.numel() and not (0 <= int(ends.min()) and int(ends.max()) < limit):
             worst = int(ends.min()) if int(ends.min()) < 0 else int(ends.max())
             raise ValueError(f"`edge_index` must hold {name} in [0, {limit}), got {worst}")

@@ -55,7 +55,10 @@ def weighted_sum(
 def weighted_mean(
     graph: Graph, x: Tensor, weight: Tensor | None = None, *, backend: str = "auto"
 ) -> Tensor:
-    """`out_i = Σ_e w_e x_j / Σ_e w_e`, and 0 where the weights sum to 0. Shapes as `weighted_sum`."""
+    """`out_i = Σ_e w_e x_j / Σ_e w_e`, and 0 where the weights sum to 0.
+
+    Shapes and errors as `weighted_sum`.
+    """
     total = degree(graph, weight, dtype=x.dtype, backend=backend)  # [N] or [N, heads]
     total = torch.where(total > 0, total, 1)
     out = weighted_sum(graph, x, weight, backend=backend)
@@ -75,9 +78,8 @@ def weighted_softmax(
     `logits` and `weight` are [E] or [E, heads]; weights must not be negative. Other shapes
     and errors as `weighted_sum`.
     """
-    return weighted_sum(
-        graph, x, edge_softmax(graph, logits, weight, backend=backend), backend=backend
-    )
+    alpha = edge_softmax(graph, logits, weight, backend=backend)
+    return weighted_sum(graph, x, alpha, backend=backend)
 
 
 def edge_softmax(

@@ -39,14 +39,15 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
         inputs = (x if isinstance(x, Tensor) else x.to_dense(), graph.edge_index)
     if EDGES in masks and batch.entries is not None:
         inputs = (*inputs, masks[EDGES][batch.entries])  # [E]
-    return functional_call(model, weights, inputs)
+    output: Tensor = functional_call(model, weights, inputs)
+    return output
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
     """The accuracy on each of `splits`, in [0, 1]; splits of one graph share one forward pass."""
     model.eval()
-    inputs, output, accuracies = None, None, []
+    inputs, output, accuracies = None, torch.empty(0), []
     for split in splits:
         hits = []
         for batch in task.batches(split):
@@ -87,7 +88,7 @@ def train(
     for index in range(epochs):
         model.train()
         for batch in task.batches("train", seed + index):
-            output = forward(model, batch, masks | masked(soft, masks))
+            output = forward(model, batch, {**masks, **masked(soft, masks)})
             loss = F.cross_entropy(output[batch.rows], batch.target)
             optimizer.zero_grad()
             (loss + penalty(soft)).backward()
@@ -97,7 +98,7 @@ def train(
                     m.clamp_(min=0)
         if not math.isfinite(loss.item()):
             raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
-        val, test = evaluate(model, task, masks | masked(soft, masks), ("val", "test"))
+        val, test = evaluate(model, task, {**masks, **masked(soft, masks)}, ("val", "test"))
         yield Epoch(index, loss.item(), val, test)
 
 
@@ -121,15 +122,14 @@ def train_masks(
     an entry without a gradient of the data is ranked by its noise, not by its position.
     """
     draw = torch.Generator().manual_seed(seed)
-    soft = {
+    noisy = {
         n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
     }
-    soft = {n: m.requires_grad_() for n, m in soft.items()}
+    soft = {n: m.requires_grad_() for n, m in noisy.items()}
+    rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
 
     def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁
-        return sum(
-            (l1_edges if n == EDGES else l1_weights) * m.abs().sum() for n, m in soft.items()
-        )
+        return sum(rates[n] * m.abs().sum() for n, m in soft.items())
 
     best, found = -1.0, soft
     for epoch in train(
@@ -161,9 +161,11 @@ def retrain(
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1, got {epochs}")
     fit_together(ticket, model, task.num_edges, task.fingerprint())
-    how = {"epochs": epochs, "lr": lr, "weight_decay": weight_decay, "seed": seed}
     best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
-    for epoch in train(rewind(model, ticket.init), task, ticket.masks, **how):
+    for epoch in train(
+        rewind(model, ticket.init), task, ticket.masks,
+        epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
+    ):  # fmt: skip
         if epoch.val > best.val:
             best, state = epoch, snapshot(model)
         yield epoch

@@ -1,6 +1,7 @@
 """Iterative magnitude pruning with rewinding (Frankle et al., ICML 2020, arXiv:1912.05671)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -41,7 +42,7 @@ def imp(
         seed: seeds dropout and batch order.
         last: continue after this ticket.
     """
-    how = {"lr": lr, "weight_decay": weight_decay, "seed": seed}
+    how: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "seed": seed}
     if last is None:
         masks = dense(model, edges=False).masks  # m ← 1
         for _ in train(model, task, masks, epochs=rewind_to, **how):  # θ₀ → θ_k

@@ -55,8 +55,9 @@ def ugs(
     theta_0 = ticket.init
     for r in range(ticket.round + 1, rounds + 1):
         soft = train_masks(  # m_g, m_θ
-            rewind(model, theta_0), task, ticket.masks, epochs=epochs, l1_edges=l1_edges,
-            l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise, seed=seed + r,
+            rewind(model, theta_0), task, ticket.masks, epochs=epochs,
+            l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
+            noise=mask_noise, seed=seed + r,
         )  # fmt: skip
         masks = drop_jointly(ticket.masks, magnitude(soft), drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)

@@ -1,12 +1,12 @@
 """Multiply–accumulates of one full-graph forward pass, as UGS counts them (arXiv:2102.06790)."""
 
-from torch import nn
+from typing import Any
 
 from graphlth.masks import EDGES, Masks, prunable
 from graphlth.task import Task
 
 
-def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
+def macs(model: Any, task: Task, masks: Masks) -> dict[str, int] | None:
     """Multiply–accumulates per layer under `masks`, sparse aggregation included.
 
     Features count as dense, surviving weights and directed edges as what is left of them, and
@@ -21,4 +21,5 @@ def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
         edges = int(masks[EDGES][batch.entries].count_nonzero())
     nnz = {n: p.numel() for n, p in prunable(model).items()}
     nnz |= {n: int(m.count_nonzero()) for n, m in masks.items() if n != EDGES}
-    return model.macs(nodes, edges, nnz)
+    per_layer: dict[str, int] = model.macs(nodes, edges, nnz)
+    return per_layer

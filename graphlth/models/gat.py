@@ -61,18 +61,24 @@ class GAT(nn.Module):
         graph = Graph.of(graph, x.shape[0]).with_loops
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
+        h = self.attend(0, x, graph, weight)
+        for layer in range(1, len(self.weights)):
+            h = dropout(F.elu(h), self.dropout, self.training)
+            h = self.attend(layer, h, graph, weight)
+        return h
+
+    def attend(
+        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+    ) -> Tensor:
+        """`α (X W)` [N, heads · d] over `graph`, loops included."""
+        a_source, a_target = self.source_attention[layer], self.target_attention[layer]
         source, target = graph.edge_index
-        layers = zip(self.weights, self.source_attention, self.target_attention, strict=True)
-        for layer, (w, a_source, a_target) in enumerate(layers):
-            if layer:
-                x = dropout(F.elu(x), self.dropout, self.training)
-            h = product(x, w, backend=self.backend).view(-1, *a_source.shape)  # [N, heads, d]
-            from_source, to_target = (h * a_source).sum(-1), (h * a_target).sum(-1)  # [N, heads]
-            logits = F.leaky_relu(from_source[source] + to_target[target], 0.2)  # [E + N, heads]
-            alpha = edge_softmax(graph, logits, weight, backend=self.backend)
-            alpha = dropout(alpha, self.dropout, self.training)
-            x = weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
-        return x
+        h = product(x, self.weights[layer], backend=self.backend).view(-1, *a_source.shape)
+        sent, received = (h * a_source).sum(-1), (h * a_target).sum(-1)  # [N, heads]
+        logits = F.leaky_relu(sent[source] + received[target], 0.2)  # [E + N, heads]
+        alpha = edge_softmax(graph, logits, weight, backend=self.backend)
+        alpha = dropout(alpha, self.dropout, self.training)
+        return weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""

@@ -1,6 +1,7 @@
 """GCN (Kipf & Welling, ICLR 2017, arXiv:1609.02907), of any depth."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class GCN(nn.Module):
     ):
         super().__init__()
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in zip(widths, widths[1:]))
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(widths))
         if degree not in ("in", "out"):
             raise ValueError(f"`degree` must be in or out, got {degree!r}")
         self.dropout, self.degree, self.backend = dropout, degree, backend
@@ -55,11 +56,14 @@ class GCN(nn.Module):
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
-        for layer, w in enumerate(self.weights):
-            if layer:
-                x = dropout(x.relu(), self.dropout, self.training)
-            x = weighted_sum(graph, product(x, w, backend=self.backend), norm, backend=self.backend)
-        return x
+        h = self.convolve(x, self.weights[0], graph, norm)
+        for w in self.weights[1:]:
+            h = self.convolve(dropout(h.relu(), self.dropout, self.training), w, graph, norm)
+        return h
+
+    def convolve(self, x: Tensor | Features, w: Tensor, graph: Graph, norm: Tensor) -> Tensor:
+        """`Â X W` [N, d] with the weights `norm` [E + N] of Â."""
+        return weighted_sum(graph, product(x, w, backend=self.backend), norm, backend=self.backend)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""

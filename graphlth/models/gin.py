@@ -1,6 +1,7 @@
 """GIN (Xu et al., ICLR 2019, arXiv:1810.00826), of any depth."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class GIN(nn.Module):
     ):
         super().__init__()
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in zip(widths, widths[1:]))
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(widths))
         self.eps = nn.Parameter(torch.zeros(num_layers))
         self.dropout, self.backend = dropout, backend
         self.reset_parameters()
@@ -50,12 +51,18 @@ class GIN(nn.Module):
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
         graph = Graph.of(graph, x.shape[0])
-        for layer, w in enumerate(self.weights):
-            if layer:
-                x = dropout(x.relu(), self.dropout, self.training)
-            x = product(x, w, backend=self.backend)
-            x = (1 + self.eps[layer]) * x + weighted_sum(graph, x, weight, backend=self.backend)
-        return x
+        h = self.convolve(0, x, graph, weight)
+        for layer in range(1, len(self.weights)):
+            h = dropout(h.relu(), self.dropout, self.training)
+            h = self.convolve(layer, h, graph, weight)
+        return h
+
+    def convolve(
+        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+    ) -> Tensor:
+        """`((1 + ε) X + (A ⊙ m) X) W` [N, d]."""
+        h = product(x, self.weights[layer], backend=self.backend)
+        return (1 + self.eps[layer]) * h + weighted_sum(graph, h, weight, backend=self.backend)
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""

@@ -1,6 +1,7 @@
 """GraphSAGE with mean aggregation (Hamilton et al., NeurIPS 2017, arXiv:1706.02216)."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class GraphSAGE(nn.Module):
     ):
         super().__init__()
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        shapes = list(zip(widths, widths[1:]))
+        shapes = list(pairwise(widths))
         self.self_weights = nn.ParameterList(torch.empty(s) for s in shapes)
         self.neighbour_weights = nn.ParameterList(torch.empty(s) for s in shapes)
         self.dropout, self.backend = dropout, backend
@@ -51,15 +52,19 @@ class GraphSAGE(nn.Module):
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
         graph = Graph.of(graph, x.shape[0])
-        for layer, (own, other) in enumerate(
-            zip(self.self_weights, self.neighbour_weights, strict=True)
-        ):
-            if layer:
-                x = dropout(x.relu(), self.dropout, self.training)
-            near = product(x, other, backend=self.backend)
-            near = weighted_mean(graph, near, weight, backend=self.backend)
-            x = product(x, own, backend=self.backend) + near
-        return x
+        h = self.convolve(0, x, graph, weight)
+        for layer in range(1, len(self.self_weights)):
+            h = dropout(h.relu(), self.dropout, self.training)
+            h = self.convolve(layer, h, graph, weight)
+        return h
+
+    def convolve(
+        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+    ) -> Tensor:
+        """`X W_self + mean_m(X) W_neighbour` [N, d]."""
+        near = product(x, self.neighbour_weights[layer], backend=self.backend)
+        near = weighted_mean(graph, near, weight, backend=self.backend)
+        return product(x, self.self_weights[layer], backend=self.backend) + near
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""
