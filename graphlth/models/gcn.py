@@ -56,14 +56,16 @@ class GCN(nn.Module):
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
-        h = self.convolve(x, self.weights[0], graph, norm)
-        for w in self.weights[1:]:
-            h = self.convolve(dropout(h.relu(), self.dropout, self.training), w, graph, norm)
+        h = self.convolve(0, x, graph, norm)
+        for layer in range(1, len(self.weights)):  # a slice of a ParameterList would detach
+            h = dropout(h.relu(), self.dropout, self.training)
+            h = self.convolve(layer, h, graph, norm)
         return h
 
-    def convolve(self, x: Tensor | Features, w: Tensor, graph: Graph, norm: Tensor) -> Tensor:
+    def convolve(self, layer: int, x: Tensor | Features, graph: Graph, norm: Tensor) -> Tensor:
         """`Â X W` [N, d] with the weights `norm` [E + N] of Â."""
-        return weighted_sum(graph, product(x, w, backend=self.backend), norm, backend=self.backend)
+        h = product(x, self.weights[layer], backend=self.backend)
+        return weighted_sum(graph, h, norm, backend=self.backend)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
