@@ -1,0 +1,416 @@
+"""The command line: flags are the settings of the plug-ins, read from their signatures."""
+
+import ast
+import inspect
+import json
+import os
+import re
+import sys
+import tomllib
+import warnings
+from argparse import ArgumentError
+from argparse import ArgumentParser as PlainParser
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from graphlth.registry import KINDS, find, names
+
+if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
+    from graphlth.experiment import Step
+    from graphlth.record import Row
+
+OVERVIEW = """usage: graphlth COMMAND ...
+
+Find, study and use lottery tickets in graph neural networks.
+
+commands:
+  run ALGORITHM --task T --model M   find tickets, retrain and record them
+  plot FIGURE DIR... --out FILE      draw recorded runs
+  show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
+  list [KIND]                        the plug-ins, all or of one kind
+
+options:
+  -h, --help   this text; after a command, that of the command
+  --version    the version
+
+An interrupted run continues when the same command is given again."""
+
+RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
+FILES = (".npz", ".pt")  # as a task: the graph in that file
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt."""
+    command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # they are of torch, about its own plans
+            if command not in COMMANDS:
+                raise ValueError(f"`command` must be one of {', '.join(COMMANDS)}, got {command!r}")
+            COMMANDS[command](dashed(rest))
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has left, as in `graphlth list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ArgumentError) as error:
+        print(f"graphlth: error: {told(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("graphlth: interrupted; the same command continues a run", file=sys.stderr)
+        return 130
+    return 0
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def run(argv: list[str]) -> None:
+    """Find tickets, retrain and record them; then show the records."""
+    from graphlth import experiment
+
+    algorithm, argv = first(argv)
+    algorithm, argv = with_config(algorithm, argv)
+    which = chosen(argv, "task", "model")
+    if Path(which.get("task", "")).suffix in FILES:
+        argv, which = [*argv, "--task=file", f"--path={which['task']}"], which | {"task": "file"}
+    kinds = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
+    parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
+                            epilog=offer(kinds, argv))  # fmt: skip
+    parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
+    own = ("algorithm", "settings", "watch")
+    parser.add_function_arguments(experiment.run, skip=set(own), fail_untyped=False)
+    settings: set[str] = set()
+    for kind, name in kinds.items():
+        if name is not None:
+            settings |= add_settings(parser, find(kind, name), experiment.accepted(kind, name))
+    if which.keys() == {"task", "model"}:
+        preset = experiment.preset(which["task"], which["model"])
+        parser.set_defaults({n: v for n, v in preset.items() if n in settings})
+    given = parsed(parser, argv)
+    given.pop("config")
+    values = {n: given.pop(n) for n in settings}
+    with watching(given["seeds"], values["rounds"], values["epochs"], given["jobs"]) as watch:
+        folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
+    print(folder)
+    show_runs([folder])
+
+
+def plot(argv: list[str]) -> None:
+    """Draw recorded runs."""
+    figure, argv = first(argv)
+    usage = "graphlth plot FIGURE DIR... --out FILE [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth plot", usage=usage, exit_on_error=False,
+                            epilog=offer({"figures": figure}, argv))  # fmt: skip
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
+    if figure is not None:
+        draw = find("figures", figure)
+        add_settings(parser, draw, keyword_only(draw))
+    given = parsed(parser, argv)
+    from graphlth import record
+
+    draw(record.read(*given.pop("folders")), **given)
+    print(given["out"])
+
+
+def show(argv: list[str]) -> None:
+    """Tables of recorded runs, or what is in a ticket file."""
+    parser = ArgumentParser(prog="graphlth show", exit_on_error=False)
+    parser.add_argument("paths", nargs="+", help="run folders, folders of them, or ticket files")
+    for path in map(Path, parsed(parser, argv)["paths"]):
+        if path.is_file():
+            show_ticket(path)
+        else:
+            show_runs([path])
+
+
+def list_(argv: list[str]) -> None:
+    """The plug-ins of one kind, or of all."""
+    parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
+    parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
+    kind = parsed(parser, argv)["kind"]
+    for each in [kind] if kind else KINDS:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name in names(each):
+            table.add_row(f"  {name}", about(each, name))
+        print(f"{each}:")
+        wide_console().print(table)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "run": run,
+    "plot": plot,
+    "show": show,
+    "list": list_,
+    "-h": lambda _: print(OVERVIEW),
+    "--help": lambda _: print(OVERVIEW),
+    "--version": lambda _: print(f"graphlth {installed()}"),
+}
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def dashed(argv: list[str]) -> list[str]:
+    """The same arguments, options spelt with underscores: --data-root=a-b is --data_root=a-b."""
+    split = [arg.partition("=") if arg.startswith("--") else (arg, "", "") for arg in argv]
+    return [
+        ("--" + name[2:].replace("-", "_") if name.startswith("--") else name) + equals + value
+        for name, equals, value in split
+    ]
+
+
+def first(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The leading argument, None where an option leads; and the others."""
+    return (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
+
+
+def chosen(argv: list[str], *options: str) -> dict[str, str]:
+    """The values that some options have in `argv`, whatever else is there."""
+    parser = PlainParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for option in options:
+        parser.add_argument(f"--{option}")
+    return {n: v for n, v in vars(parser.parse_known_args(argv)[0]).items() if v is not None}
+
+
+def with_config(algorithm: str | None, argv: list[str]) -> tuple[str | None, list[str]]:
+    """What a file says put before what was typed, as if it had been typed: the last one holds."""
+    if "config" not in (paths := chosen(argv, "config")):
+        return algorithm, argv
+    told = read_config(Path(paths["config"]))
+    named = told.pop("algorithm", None)
+    flags = [f"--{n}={v if isinstance(v, str) else json.dumps(v, default=str)}"
+             for n, v in told.items()]  # fmt: skip
+    return algorithm or (None if named is None else str(named)), [*dashed(flags), *argv]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a .toml or .yaml file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is of another kind, damaged, or no table of settings.
+    """
+    if path.suffix not in (".toml", ".yaml", ".yml"):
+        raise ValueError(f"`config` must end in .toml, .yaml or .yml, got {str(path)!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"`config` must be a file, got {str(path)!r}")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"`config` {str(path)!r} is not TOML: {error}") from None
+    import yaml
+
+    try:
+        table = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"`config` {str(path)!r} is not YAML: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"`config` must hold names and values, got {str(path)!r}")
+    return {str(n): v for n, v in table.items()}
+
+
+def keyword_only(plugin: Any) -> list[str]:
+    """The names of a plug-in's settings."""
+    parameters = inspect.signature(plugin).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -> set[str]:
+    """The settings of a plug-in that `parser` knows from now on."""
+    wanted = set(settings)
+    known = set(parser.get_defaults().keys())
+    skip: set[str | int] = {n for n in inspect.signature(plugin).parameters
+                            if n not in wanted or n in known}  # fmt: skip
+    parser.add_function_arguments(plugin, skip=skip, fail_untyped=False)
+    return wanted
+
+
+def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
+    """What `argv` says, over the defaults of `parser`.
+
+    Raises:
+        ValueError: an option is unknown.
+        ArgumentError: a value is missing or of the wrong type.
+    """
+    known = sorted(parser.get_defaults().keys())
+    for arg in argv:
+        name = arg[2:].partition("=")[0]
+        if arg.startswith("--") and name not in (*known, "help"):
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise ValueError(f"`{name}` is no setting here; {hint}there are {', '.join(known)}")
+    return parser.parse_args(argv).as_dict()
+
+
+def offer(kinds: Mapping[str, str | None], argv: list[str]) -> str:
+    """What help says where a plug-in is not chosen yet: which there are.
+
+    Raises:
+        ValueError: one is not chosen, and `argv` does not ask for help.
+    """
+    lines = []
+    for kind in (kind for kind, name in kinds.items() if name is None):
+        if not {"-h", "--help"} & {*argv}:
+            raise ValueError(f"`{kind[:-1]}` must be given: one of {', '.join(names(kind))}")
+        lines.append(f"{kind}: {', '.join(names(kind))}")
+    return " · ".join([*lines, "the help of those named lists their settings"] if lines else [])
+
+
+def about(kind: str, name: str) -> str:
+    """The first line of a plug-in's file, which is read and not run."""
+    (folder,) = import_module(f"graphlth.{kind}").__path__
+    text = ast.get_docstring(ast.parse((Path(folder) / f"{name}.py").read_text(encoding="utf-8")))
+    return (text or "").partition("\n")[0]
+
+
+def installed() -> str:
+    """The version of the installed package."""
+    try:
+        return version("graphlth")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def told(error: Exception) -> str:
+    """An error in one line, in the words of the house."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
+                  r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
+    text = re.sub(r"^Key \"(\w+)\" is required .*$", r"`\1` must be given", text)
+    return re.sub(r"^argument (?:--)?(\w+): ", r"`\1`: ", text)
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callable[["Step"], None]]:
+    """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(),
+               TimeElapsedColumn(), TextColumn("{task.fields[left]} left"))  # fmt: skip
+    at: dict[int, float] = {}  # seed: rounds that it has behind it
+    took: list[float] = []  # seconds of each round after the first, those of earlier calls too
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=seeds * (rounds + 1), left="?")
+
+        def watch(step: "Step") -> None:
+            known, epoch = step.record, step.epoch
+            at[step.seed] = step.round + (1 if epoch is None else (epoch.index + 1) / epochs)
+            if epoch is None and step.round:
+                took.append(known["seconds_search"] + known["seconds_retrain"])
+            remaining = seeds * (rounds + 1) - sum(at.values())
+            left = f"{clock(remaining * sum(took) / len(took) / min(jobs, seeds))}" if took else "?"
+            val = known["val"] if epoch is None else epoch.val
+            text = (f"seed {step.seed} · round {step.round}/{rounds} · removed "
+                    f"{known['edge_sparsity']:.1%} of edges, {known['weight_sparsity']:.1%} of "
+                    f"weights · val {val:.1%}")  # fmt: skip
+            bar.update(task, completed=sum(at.values()), description=text, left=left)
+            if epoch is None and not console.is_terminal:
+                print(f"{text} · {left} left", file=sys.stderr)
+
+        yield watch
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def wide_console() -> Console:
+    """Where tables go; off a terminal no line is broken."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def show_runs(folders: Sequence[Path]) -> None:
+    """Print a table for every run under `folders`: a line per round, a star per winning ticket."""
+    from graphlth import record
+
+    rows = record.summary(record.read(*folders))
+    stars = record.winners(rows)
+    for _, group in groupby(rows, record.run_of):
+        show_run(list(group), stars)
+    if stars:
+        print("* winning ticket: mean test accuracy at least that of round 0")
+
+
+def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
+    """Print the table of one run."""
+    run = rows[0]
+    seeds = sorted({row.n for row in rows})
+    edges = f"{run.num_edges:,} {run.edges} edges" if run.edges else "no graph"
+    title = f"{run.algorithm} on {run.task} with {run.model}: {edges}, {run.num_weights:,} weights"
+    many = "–".join(map(str, sorted({seeds[0], seeds[-1]})))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    dense = run.macs if run.round == 0 else None
+    for row in rows:
+        fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
+        table.add_row(
+            str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",
+            accuracy(row.val, row.val_interval), accuracy(row.test, row.test_interval),
+            "" if row.macs is None else amount(row.macs), fewer, "*" if row in stars else "",
+        )  # fmt: skip
+    print(f"\n{title}, {many} seed{'' if many == '1' else 's'}", f"({run.label})" * bool(run.label))
+    wide_console().print(table)
+
+
+def accuracy(mean: float, interval: float | None) -> str:
+    """Per cent, with the half-width of the interval where there is one."""
+    return f"{100 * mean:.1f}" + ("" if interval is None else f" ± {100 * interval:.1f}")
+
+
+def amount(number: float) -> str:
+    """A count in thousands or millions."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= 10 * size:
+            return f"{number / size:,.0f} {unit}"
+    return f"{number:,.0f}"
+
+
+def show_ticket(path: Path) -> None:
+    """Print what is in a ticket file."""
+    from graphlth.masks import only, sparsity
+    from graphlth.ticket import load
+
+    ticket = load(path)
+    print(f"{path}: ticket of round {ticket.round}")
+    for name, value in ticket.provenance.items():
+        print(f"  {name}: {json.dumps(value) if isinstance(value, dict) else value}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("mask", "entries", "kept", "removed"):
+        table.add_column(column, justify="left" if column == "mask" else "right")
+    for name, mask in ticket.masks.items():
+        table.add_row(name, f"{mask.numel():,}", f"{int(mask.count_nonzero()):,}",
+                      f"{sparsity({name: mask}):.1%}")  # fmt: skip
+    weights = only(ticket.masks, "weights")
+    if len(weights) > 1:
+        table.add_row("all weights", f"{sum(m.numel() for m in weights.values()):,}",
+                      f"{sum(int(m.count_nonzero()) for m in weights.values()):,}",
+                      f"{sparsity(weights):.1%}")  # fmt: skip
+    wide_console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
