@@ -1,0 +1,344 @@
+"""The kernel against dense matrices: values, gradients, absent edges, memory, errors."""
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import Largest
+
+from graphlth.graph import Graph, sparse_features
+from graphlth.message import (
+    degree,
+    edge_softmax,
+    product,
+    weighted_mean,
+    weighted_softmax,
+    weighted_sum,
+)
+
+BACKENDS = [
+    "sparse",
+    pytest.param("scatter", marks=pytest.mark.filterwarnings("default::DeprecationWarning")),
+    "reference",
+]
+OPS = ["sum", "mean", "softmax"]
+HEADS = [None, 1, 3]
+few = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def aggregate(op, graph, x, logits, weight, backend):
+    if op == "softmax":
+        return weighted_softmax(graph, x, logits, weight, backend=backend)
+    return {"sum": weighted_sum, "mean": weighted_mean}[op](graph, x, weight, backend=backend)
+
+
+def oracle(op, graph, x, logits, weight):
+    """The same from one-hot matrices [nodes, E]; every edge is one column."""
+    source, target = graph.edge_index
+    gather = torch.eye(graph.num_sources, dtype=x.dtype)[source]  # [E, S]
+    add = torch.eye(graph.num_nodes, dtype=x.dtype)[target].T  # [T, E]
+    per_head = x if x.dim() == 3 else x.unsqueeze(1)  # [S, H, d]
+    w = weight if weight is not None else x.new_ones(graph.num_edges)
+    w = w if w.dim() == 2 else w.unsqueeze(1).expand(-1, per_head.size(1))  # [E, H]
+    if op == "softmax":
+        w = w * (logits if logits.dim() == 2 else logits.unsqueeze(1)).exp()
+    if op != "sum":
+        total = add @ w
+        w = w / torch.where(total > 0, total, 1)[target]
+    message = torch.einsum("es,shd->ehd", gather, per_head) * w.unsqueeze(-1)
+    return torch.einsum("te,ehd->thd", add, message).reshape(graph.num_nodes, *x.shape[1:])
+
+
+@st.composite
+def cases(draw, heads=None):
+    """A graph (loops, duplicates, isolated nodes, no edges; bipartite too) and its values."""
+    sources, targets = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    ends = st.tuples(st.integers(0, sources - 1), st.integers(0, targets - 1))
+    edges = draw(st.lists(ends, max_size=14))
+    edge_index = torch.tensor(edges, dtype=torch.long).reshape(-1, 2).T
+    graph = Graph(edge_index, (sources, targets))
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    channels = (draw(st.integers(1, 4)),) if heads is None else (heads, draw(st.integers(1, 3)))
+    per_edge = (len(edges),) if heads is None or draw(st.booleans()) else (len(edges), heads)
+    logits_shape = (len(edges),) if heads is None else (len(edges), heads)
+    x = torch.randn(sources, *channels, generator=random, dtype=torch.float64)
+    logits = 3 * torch.randn(logits_shape, generator=random, dtype=torch.float64)
+    weight = 2 * torch.rand(per_edge, generator=random, dtype=torch.float64) + 0.01
+    kept = torch.rand(len(edges), generator=random) < draw(st.sampled_from([0.0, 0.5, 0.9]))
+    return graph, x, logits, weight, kept, random
+
+
+def leaves(*tensors):
+    return [None if t is None else t.clone().requires_grad_() for t in tensors]
+
+
+def pull(out, tensors, random_seed=3):
+    """The gradients of a random functional of `out`; 0 where there is none."""
+    pick = torch.randn(out.shape, generator=torch.Generator().manual_seed(random_seed)).to(out)
+    loss = (out * pick).sum()
+    if not loss.requires_grad:
+        return [torch.zeros_like(t) for t in tensors]
+    grads = torch.autograd.grad(loss, tensors, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(grads, tensors, strict=True)]
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("heads", HEADS)
+@pytest.mark.parametrize("op", OPS)
+def test_values_and_gradients_are_those_of_the_dense_matrix(op, heads, backend):
+    @few
+    @given(cases(heads))
+    def check(case):
+        graph, x, logits, weight, _, _ = case
+        ours, theirs = leaves(x, logits, weight), leaves(x, logits, weight)
+        out = aggregate(op, graph, *ours, backend)
+        expected = oracle(op, graph, *theirs)
+        close(out, expected)
+        for a, b in zip(pull(out, ours), pull(expected, theirs), strict=True):
+            close(a, b)
+
+    check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("heads", HEADS)
+@pytest.mark.parametrize("op", OPS)
+def test_without_a_weight_every_edge_counts_once(op, heads, backend):
+    @few
+    @given(cases(heads))
+    def check(case):
+        graph, x, logits, _, _, _ = case
+        ours, theirs = leaves(x, logits), leaves(x, logits)
+        out = aggregate(op, graph, *ours, None, backend)
+        expected = oracle(op, graph, *theirs, None)
+        close(out, expected)
+        for a, b in zip(pull(out, ours), pull(expected, theirs), strict=True):
+            close(a, b)
+
+    check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("heads", HEADS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_zero_weight_is_an_absent_edge(op, heads, backend):
+    @few
+    @given(cases(heads), st.sampled_from([0.0, 90.0, 1e4, 1e300]))
+    def check(case, extreme):
+        graph, x, logits, weight, kept, _ = case
+        weight[~kept] = 0
+        logits[~kept] += extreme  # an absent edge may have any logit
+        whole, cut = leaves(x, logits, weight), leaves(x, logits[kept], weight[kept])
+        out = aggregate(op, graph, *whole, backend)
+        expected = aggregate(op, graph.subgraph(kept), *cut, backend)
+        close(out, expected)
+        by_x, by_logits, by_weight = pull(out, whole)
+        cut_x, cut_logits, cut_weight = pull(expected, cut)
+        close(by_x, cut_x)
+        close(by_logits[kept], cut_logits)
+        close(by_weight[kept], cut_weight)
+        assert by_weight.isfinite().all()
+        assert not by_logits[~kept].any()
+
+    check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_huge_logit_on_an_absent_edge_moves_nothing(dtype, backend):
+    graph = Graph(torch.tensor([[0, 1, 2, 0], [0, 0, 0, 1]]), 3)
+    x, logits, weight = leaves(
+        torch.tensor([[1.0], [2.0], [4.0]], dtype=dtype),
+        torch.tensor([0.0, 0.0, torch.finfo(dtype).max, 1e30], dtype=dtype),
+        torch.tensor([1.0, 3.0, 0.0, 0.0], dtype=dtype),
+    )
+    out = weighted_softmax(graph, x, logits, weight, backend=backend)
+    assert out.flatten().tolist() == [1.75, 0, 0]  # (1 · 1 + 3 · 2) / 4; node 1 has no edge left
+    for gradient in torch.autograd.grad(out.square().sum(), (x, logits, weight)):
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shift", [-1e5, -800.0, 800.0, 1e5])
+def test_attention_does_not_depend_on_the_height_of_the_logits(shift, backend):
+    graph = Graph(torch.tensor([[0, 1, 2, 0], [0, 0, 0, 1]]), 3)
+    logits = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64)
+    weight = torch.tensor([1.0, 0.3, 1e-6, 0.5], dtype=torch.float64)
+    low = edge_softmax(graph, logits, weight, backend=backend)
+    torch.testing.assert_close(edge_softmax(graph, logits + shift, weight, backend=backend), low)
+    assert low[:3].sum().item() == pytest.approx(1)
+    assert low[3].item() == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("heads", [None, 2])
+@pytest.mark.parametrize("op", OPS)
+def test_gradcheck(op, heads, backend):
+    edge_index = torch.tensor([[0, 1, 1, 3, 2, 2, 4, 0], [1, 0, 0, 3, 3, 1, 1, 1]])
+    graph, draw = Graph(edge_index, 5), torch.Generator().manual_seed(0)
+    per_edge = (8,) if heads is None else (8, heads)
+    x = torch.randn(5, *(() if heads is None else (heads,)), 2, generator=draw, dtype=torch.float64)
+    logits = torch.randn(per_edge, generator=draw, dtype=torch.float64)
+    weight = torch.rand(per_edge, generator=draw, dtype=torch.float64) + 0.2
+    weight[0] = 0  # an absent edge has a gradient too
+    inputs = leaves(x, logits, weight)
+    assert torch.autograd.gradcheck(
+        lambda x, logits, weight: aggregate(op, graph, x, logits, weight, backend),
+        inputs if op == "softmax" else [inputs[0], logits, inputs[2]],
+    )
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("heads", [None, 4])
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+def test_backends_agree_in_single_precision(backend, heads, op):
+    draw = torch.Generator().manual_seed(1)
+    graph = Graph(torch.randint(0, 200, (2, 3000), generator=draw), 220)
+    channels = (8,) if heads is None else (heads, 8)
+    per_edge = (3000,) if heads is None else (3000, heads)
+    x = torch.randn(220, *channels, generator=draw)
+    logits, weight = torch.randn(per_edge, generator=draw), torch.rand(per_edge, generator=draw)
+    ours, plain = leaves(x, logits, weight), leaves(x, logits, weight)
+    out, expected = (
+        aggregate(op, graph, *ours, backend),
+        aggregate(op, graph, *plain, "reference"),
+    )
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
+    for a, b in zip(pull(out, ours), pull(expected, plain), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+@pytest.mark.parametrize("installed", [True, False])
+def test_auto_takes_half_precision_with_and_without_torch_scatter(installed, monkeypatch):
+    if not installed:
+        monkeypatch.setattr("graphlth.message.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "torch_scatter", None)
+    graph = Graph(torch.tensor([[0, 1, 2], [1, 1, 0]]), 3)
+    x, weight = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1.0, 0.5, 2.0])
+    out = weighted_sum(graph, x.bfloat16(), weight.bfloat16())
+    assert out.dtype == torch.bfloat16
+    assert out.flatten().tolist() == [8, 2, 0]
+
+
+def test_a_backend_that_is_not_installed_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_scatter", None)
+    with pytest.raises(ValueError, match=r"`backend` 'scatter' needs torch-scatter"):
+        weighted_sum(Graph(torch.tensor([[0], [0]]), 1), torch.ones(1, 1), backend="scatter")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_degree_is_the_sum_of_the_weights_into_a_node(backend):
+    graph = Graph(torch.tensor([[0, 0, 1, 2], [1, 1, 1, 0]]), 4)
+    weight = torch.tensor([0.5, 0.25, 0.0, 2.0])
+    of = {"dtype": torch.float32, "backend": backend}
+    assert degree(graph, weight, **of).tolist() == [2, 0.75, 0, 0]
+    assert degree(graph, **of).tolist() == [1, 3, 0, 0]
+    both = degree(graph, torch.stack([weight, 2 * weight], dim=1), **of)
+    assert both.tolist() == [[2, 4], [0.75, 1.5], [0, 0], [0, 0]]
+
+
+def largest_block(run):
+    """The bytes of the largest single allocation in `run()`, those inside operators included."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        run()
+    events = profile.profiler.kineto_results.events()
+    return max(e.nbytes() for e in events if e.name() == "[memory]")
+
+
+@pytest.mark.parametrize("heads", [None, 2])
+@pytest.mark.parametrize("op", OPS)
+def test_the_sparse_backend_makes_no_tensor_of_edges_by_channels(op, heads):
+    num_nodes, num_edges, d, h = 100, 8000, 48, heads or 1
+    draw = torch.Generator().manual_seed(0)
+    graph = Graph(torch.randint(0, num_nodes, (2, num_edges), generator=draw), num_nodes)
+    per_edge = (num_edges,) if heads is None else (num_edges, heads)
+    x = torch.randn(num_nodes, *(() if heads is None else (heads,)), d, generator=draw)
+    logits, weight = torch.randn(per_edge, generator=draw), torch.rand(per_edge, generator=draw)
+
+    def step(backend):
+        ours = leaves(x, logits, weight)
+        pull(aggregate(op, graph, *ours, backend), ours)
+
+    most = {}
+    for backend in ("sparse", "reference"):
+        with Largest() as seen:
+            step(backend)
+        most[backend] = seen.numel, largest_block(lambda backend=backend: step(backend))
+    allowed = 4 * num_edges * h  # elements; 2 for each end of an edge and some room
+    assert allowed < num_edges * h * d / 8
+    assert most["reference"] >= (num_edges * h * d, 4 * num_edges * h * d)  # this would be seen
+    assert most["sparse"][0] <= allowed
+    assert most["sparse"][1] <= 8 * allowed  # bytes; indices have 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("d", [1, 15, 16, 40])  # a few columns take another road
+def test_a_product_with_features_is_the_dense_product(d, backend):
+    draw = torch.Generator().manual_seed(2)
+    x = torch.randn(9, 30, generator=draw, dtype=torch.float64)
+    x = x * (torch.rand(9, 30, generator=draw) < 0.1)  # some rows are empty
+    w = torch.randn(30, d, generator=draw, dtype=torch.float64)
+    for features in (sparse_features(x), x):
+        (ours,), (plain,) = leaves(w), leaves(w)
+        out, expected = product(features, ours, backend=backend), x @ plain
+        close(out, expected)
+        close(pull(out, [ours])[0], pull(expected, [plain])[0])
+
+
+@pytest.mark.parametrize("d", [2, 20])
+def test_gradcheck_of_the_product(d):
+    draw = torch.Generator().manual_seed(2)
+    x, w = leaves(
+        torch.randn(3, 4, generator=draw, dtype=torch.float64),
+        torch.randn(4, d, generator=draw, dtype=torch.float64),
+    )
+    assert torch.autograd.gradcheck(product, (x, w))
+
+
+E3 = torch.tensor([[0, 1, 2], [1, 2, 0]])
+BAD = [  # call, message
+    (lambda g: weighted_sum(g, torch.ones(4, 2)), r"`x` must have shape \[3, d\].*got \[4, 2\]"),
+    (lambda g: weighted_sum(g, torch.ones(3)), r"`x` must have shape \[3, d\].*got \[3\]"),
+    (lambda g: weighted_sum(g, torch.ones(3, 1, 1, 1)), r"`x` must have shape .*got"),
+    (lambda g: weighted_sum(g, torch.ones(3, 2), torch.ones(4)), r"`weight` .*\[3\].*got \[4\]"),
+    (lambda g: weighted_sum(g, torch.ones(3, 2), torch.ones(3, 2)), r"`weight` .*got \[3, 2\]"),
+    (lambda g: weighted_sum(g, torch.ones(3, 2, 5), torch.ones(3, 4)), r"`weight` .*got \[3, 4\]"),
+    (lambda g: weighted_mean(g, torch.ones(3, 2), torch.ones(2)), r"`weight` .*got \[2\]"),
+    (lambda g: weighted_mean(g, torch.ones(2, 2)), r"`x` must have shape .*got \[2, 2\]"),
+    (
+        lambda g: weighted_softmax(g, torch.ones(3, 2), torch.ones(4)),
+        r"`logits` .*\[3\].*got \[4\]",
+    ),
+    (
+        lambda g: weighted_softmax(g, torch.ones(3, 2), torch.ones(3, 2, 2)),
+        r"`logits` .*got \[3, 2, 2\]",
+    ),
+    (
+        lambda g: weighted_softmax(g, torch.ones(3, 2), torch.ones(3), torch.ones(4)),
+        r"`weight` .*got \[4\]",
+    ),
+    (
+        lambda g: weighted_softmax(g, torch.ones(3, 2, 2), torch.ones(3, 3)),
+        r"got \[3, 3\]",
+    ),
+    (
+        lambda g: weighted_sum(g, torch.ones(3, 2), backend="cuda"),
+        r"`backend` must be one of auto, sparse, scatter, reference, got 'cuda'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD)
+def test_a_wrong_argument_is_named_in_one_line(wrong, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        wrong(Graph(E3, 3))
+    assert "\n" not in str(caught.value)
