@@ -1,0 +1,142 @@
+"""Removal: exact counts, whatever the ties; the lowest go; what is gone stays gone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphlth.prune import drop_jointly, drop_lowest
+
+many = settings(max_examples=150, deadline=None, derandomize=True)
+
+ROWS = [  # alive         scores          fraction  left
+    ([1, 1, 1, 1], [4, 3, 2, 1], 0.50, [1, 1, 0, 0]),
+    ([1, 1, 1, 1], [4, 3, 2, 1], 0.00, [1, 1, 1, 1]),
+    ([1, 0, 1, 1], [4, 9, 2, 1], 1 / 3, [1, 0, 1, 0]),  # a dead entry never returns
+    ([1, 0, 1, 1], [4, 0, 2, 1], 1 / 3, [1, 0, 1, 0]),  # nor is it counted
+    ([1, 1, 1, 1], [1, 1, 1, 1], 0.25, [0, 1, 1, 1]),  # ties: exactly one goes, the first
+    ([1, 1, 1, 1], [0, 0, 0, 0], 0.75, [0, 0, 0, 1]),
+    ([1, 1, 1, 1], [4, -3, 2, 1], 0.25, [1, 0, 1, 1]),  # scores may be negative
+    ([1, 1, 1, 1], [1, 2, 3, 4], 0.10, [1, 1, 1, 1]),  # round(0.4) = 0
+    ([1, 1, 1, 1], [1, 2, 3, 4], 0.99, [0, 0, 0, 0]),  # round(3.96) = 4
+    ([0, 0, 0, 0], [1, 2, 3, 4], 0.50, [0, 0, 0, 0]),
+    ([0, 0, 1, 1], [0, 0, float("inf"), float("inf")], 0.5, [0, 0, 0, 1]),  # infinite is a number
+]
+
+
+@pytest.mark.parametrize(("alive", "scores", "fraction", "left"), ROWS)
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_drop_lowest(alive, scores, fraction, left, scope):
+    masks, values = {"w": torch.tensor(alive).float()}, {"w": torch.tensor(scores).float()}
+    assert drop_lowest(masks, values, fraction, scope)["w"].tolist() == left
+
+
+def test_the_scope_says_against_whom_an_entry_is_ranked():
+    masks = {"a": torch.ones(4), "b": torch.ones(4)}
+    scores = {"a": torch.tensor([1.0, 2, 3, 4]), "b": torch.tensor([5.0, 6, 7, 8])}
+    everywhere = drop_lowest(masks, scores, 0.5, "global")
+    assert (everywhere["a"].tolist(), everywhere["b"].tolist()) == ([0, 0, 0, 0], [1, 1, 1, 1])
+    within = drop_lowest(masks, scores, 0.5, "layer")
+    assert (within["a"].tolist(), within["b"].tolist()) == ([0, 0, 1, 1], [0, 0, 1, 1])
+
+
+def test_edges_and_weights_are_ranked_apart():
+    masks = {"w": torch.ones(2, 2), "edges": torch.ones(5)}
+    scores = {"w": torch.full((2, 2), 9.0), "edges": torch.arange(5.0)}
+    left = drop_jointly(masks, scores, weights=0.5, edges=0.2)
+    assert left["w"].tolist() == [[0, 0], [1, 1]]
+    assert left["edges"].tolist() == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("part", ["w", "edges"])
+def test_a_part_without_masks_stays_without(part):
+    left = drop_jointly({part: torch.ones(4, 1)}, {part: torch.ones(4, 1)}, 0.5, 0.5)
+    assert list(left) == [part]
+    assert left[part].sum() == 2
+
+
+@st.composite
+def layers(draw):
+    """Masks with survivors and dead entries, empty tensors too; scores with many ties."""
+    masks, scores = {}, {}
+    for name in "abc"[: draw(st.integers(1, 3))]:
+        shape = draw(st.sampled_from([(0,), (1,), (7,), (2, 3), (4, 1)]))
+        size = torch.Size(shape).numel()
+        alive = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+        value = st.sampled_from([0.0, 1.0, 1.0, -2.0, 0.5, float("inf"), float("-inf")])
+        masks[name] = torch.tensor(alive).float().view(shape)
+        scores[name] = torch.tensor(
+            draw(st.lists(value, min_size=size, max_size=size)), dtype=torch.float
+        ).view(shape)
+    return masks, scores
+
+
+def flat(tensors):
+    return torch.cat([t.flatten() for t in tensors.values()])
+
+
+@many
+@given(layers(), st.floats(0, 1, exclude_max=True), st.sampled_from(["global", "layer"]))
+def test_exactly_the_lowest_go_and_none_returns(case, fraction, scope):
+    masks, scores = case
+    before = {n: (m.clone(), scores[n].clone()) for n, m in masks.items()}
+    left = drop_lowest(masks, scores, fraction, scope)
+    groups = [list(masks)] if scope == "global" else [[n] for n in masks]
+    for names in groups:
+        old = flat({n: masks[n] for n in names})
+        new = flat({n: left[n] for n in names})
+        value = flat({n: scores[n] for n in names})
+        gone, kept = (old == 1) & (new == 0), new == 1
+        assert int(gone.sum()) == round(fraction * int(old.sum()))
+        assert bool((new <= old).all())
+        if gone.any() and kept.any():
+            worst, best = value[gone].max(), value[kept].min()
+            assert worst <= best
+            if worst == best:  # of equal scores the earlier goes
+                last_gone = (gone & (value == worst)).nonzero().max()
+                assert last_gone < (kept & (value == worst)).nonzero().min()
+    for n, (m, s) in before.items():  # masks are data: nothing is changed in place
+        assert torch.equal(masks[n], m)
+        assert torch.equal(scores[n], s)
+        assert left[n].shape == m.shape
+        assert left[n].dtype == m.dtype
+
+
+@many
+@given(st.integers(0, 60), st.floats(0, 1, exclude_max=True), st.integers(1, 8))
+def test_every_round_removes_its_share_of_the_survivors(size, fraction, rounds):
+    masks, expected = {"w": torch.ones(size)}, size
+    for _ in range(rounds):
+        masks = drop_lowest(masks, {"w": torch.zeros(size)}, fraction)
+        expected -= round(fraction * expected)
+        assert int(masks["w"].sum()) == expected
+
+
+def test_no_masks_lose_nothing():
+    assert drop_lowest({}, {}, 0.5) == {}
+    assert drop_jointly({}, {}, 0.5, 0.5) == {}
+
+
+def test_scores_that_have_a_gradient_leave_masks_without():
+    scores = {"w": torch.randn(4, requires_grad=True)}
+    assert not drop_lowest({"w": torch.ones(4)}, scores, 0.5)["w"].requires_grad
+
+
+ONE = {"w": torch.ones(2)}
+BAD = [  # masks, scores, fraction, scope, message
+    (ONE, ONE, -0.1, "global", r"`fraction` must be in \[0, 1\), got -0.1"),
+    (ONE, ONE, 1.0, "global", r"`fraction` must be in \[0, 1\), got 1.0"),
+    (ONE, ONE, float("nan"), "layer", r"`fraction` must be in \[0, 1\), got nan"),
+    (ONE, ONE, 0.5, "network", r"`scope` must be one of global, layer, got 'network'"),
+    (ONE, {}, 0.5, "global", r"`scores` must hold 'w' of shape \[2\]"),
+    (ONE, {}, 0.5, "layer", r"`scores` must hold 'w' of shape \[2\]"),
+    (ONE, {"w": torch.ones(3)}, 0.5, "global", r"`scores` must hold 'w' of shape \[2\]"),
+    (ONE, {"w": torch.tensor([1, torch.nan])}, 0.5, "global", r"`scores` must be .*got 1 NaN"),
+]
+
+
+@pytest.mark.parametrize(("masks", "scores", "fraction", "scope", "message"), BAD)
+def test_a_wrong_argument_is_named_in_one_line(masks, scores, fraction, scope, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        drop_lowest(masks, scores, fraction, scope)
+    assert "\n" not in str(caught.value)
