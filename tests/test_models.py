@@ -1,0 +1,330 @@
+"""Every graph model in the folder obeys the mask contract; a new file is tested by existing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch_geometric import nn as pyg
+from toys import ALONE, LOOPS, Largest, N, build, toy
+
+from graphlth import masks as M
+from graphlth.graph import Graph, sparse_features
+from graphlth.models.gat import GAT
+from graphlth.models.gcn import GCN
+from graphlth.models.gin import GIN
+from graphlth.models.sage import GraphSAGE
+from graphlth.registry import names
+from graphlth.train import forward
+
+pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
+MODELS = [(name, {}) for name in names("models")]
+MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
+models = pytest.mark.parametrize(("name", "settings"), MODELS)
+backends = pytest.mark.parametrize("backend", ["sparse", "scatter", "reference"])
+universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
+
+
+@pytest.fixture(autouse=True)
+def double():
+    """Double precision: what should be equal is equal to ten digits."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-9)
+
+
+def soft_masks(model, num_edges, seed=0):
+    """Masks in [0.2, 1.8) with a quarter of the weights at 0."""
+    draw = torch.Generator().manual_seed(seed)
+    ones = M.ones(model, num_edges)
+    soft = {n: 0.2 + 1.6 * torch.rand(m.shape, generator=draw) for n, m in ones.items()}
+    return {
+        n: m if n == M.EDGES else m * (torch.rand(m.shape, generator=draw) > 0.25)
+        for n, m in soft.items()
+    }
+
+
+def batch_of(task, x=None):
+    batch = next(task.batches("train"))
+    return batch if x is None else replace(batch, inputs=(x, batch.inputs[1]))
+
+
+def pull(model, task, masks, x):
+    """The output, and the gradients of x, of every weight, of every mask."""
+    x = x.clone().requires_grad_()
+    masks = {n: m.clone().requires_grad_() for n, m in masks.items()}
+    out = forward(model, batch_of(task, x), masks)
+    pick = torch.randn(out.shape, generator=torch.Generator().manual_seed(5))
+    wanted = {"x": x, **dict(model.named_parameters())}
+    wanted |= {f"mask.{n}": m for n, m in masks.items()}
+    grads = torch.autograd.grad((out * pick).sum(), list(wanted.values()), allow_unused=True)
+    return out, {
+        n: torch.zeros_like(t) if g is None else g
+        for (n, t), g in zip(wanted.items(), grads, strict=True)
+    }
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
+@backends
+@universes
+@models
+def test_a_zero_entry_is_an_absent_edge(name, settings, edges, backend, kept):
+    task = toy(edges)
+    model = build(name, task, backend=backend, **settings)
+    masks = soft_masks(model, task.num_edges)
+    alive = torch.rand(task.num_edges, generator=torch.Generator().manual_seed(2)) < kept
+    masks[M.EDGES] = masks[M.EDGES] * alive
+    out, grads = pull(model, task, masks, task.x)
+    expected, cut = pull(model, task.without(masks[M.EDGES]), masks, task.x)
+    close(out, expected)
+    assert grads["mask.edges"].isfinite().all()
+    assert not cut["mask.edges"][~alive].any()
+    grads["mask.edges"] = grads["mask.edges"] * alive
+    for n, g in grads.items():
+        close(g, cut[n])
+
+
+@backends
+@models
+def test_a_node_cut_off_may_hold_any_number(name, settings, backend):
+    """Its absent edges have huge messages and, in attention, huge logits."""
+    task = toy("directed")
+    model = build(name, task, backend=backend, **settings)
+    source, _ = task.graph.edge_index
+    mask = (source != 7).double()
+    huge = task.x.clone()
+    huge[7] *= 1e25
+    others = torch.arange(N) != 7
+    calm, wild = (pull(model, task, {M.EDGES: mask}, x)[0][others] for x in (task.x, huge))
+    assert torch.equal(calm, wild)
+    _, grads = pull(model, task, {M.EDGES: mask}, huge)
+    assert all(g.isfinite().all() for g in grads.values())
+
+
+@universes
+@models
+def test_nothing_of_an_earlier_mask_is_kept(name, settings, edges):
+    task = toy(edges)
+    used, fresh = (build(name, task, **settings) for _ in range(2))
+    forward(used, batch_of(task), M.ones(used, task.num_edges))  # what is cached here is stale
+    masks = soft_masks(used, task.num_edges, seed=4)
+    assert torch.equal(forward(used, batch_of(task), masks), forward(fresh, batch_of(task), masks))
+
+
+@models
+def test_every_mask_is_felt(name, settings):
+    task = toy()
+    model = build(name, task, **settings)
+    dense = M.ones(model, task.num_edges)
+    _, grads = pull(model, task, dense, task.x)
+    for n in dense:
+        assert grads[f"mask.{n}"].isfinite().all()
+        assert grads[f"mask.{n}"].any(), n
+    close(forward(model, batch_of(task), dense), model(task.x, task.graph))
+
+
+@models
+def test_without_edges_a_node_sees_itself_and_nobody_else(name, settings):
+    """The model's own loops, or its own term, are not prunable."""
+    task = toy()
+    model = build(name, task, hidden=32, **settings)
+    nobody = {M.EDGES: torch.zeros(task.num_edges)}
+
+    def seen(x):
+        return forward(model, batch_of(task, x), nobody).sum(-1)
+
+    influence = torch.autograd.functional.jacobian(seen, task.x).abs().sum(-1)  # [N, N]
+    assert not influence[~torch.eye(N, dtype=torch.bool)].any()
+    filled = task.x.any(1)
+    assert influence.diagonal()[filled].all()
+
+
+@universes
+@models
+def test_a_raw_loop_is_prunable(name, settings, edges):
+    """Masking it moves its node and equals data that never had it; a second loop may remain."""
+    task, plain = toy(edges), toy(edges, loops=False)
+    source, target = task.graph.edge_index
+    mask = torch.ones(task.num_edges)
+    mask[task.entries[source == target]] = 0
+    assert int((mask == 0).sum()) == len(LOOPS)
+    model = build(name, task, **settings)
+    out = forward(model, batch_of(task), {M.EDGES: mask})
+    close(out, forward(model, batch_of(plain), {}))
+    moved = (out - forward(model, batch_of(task), {})).abs().sum(1) > 1e-9
+    assert moved[list(LOOPS)].all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-300, 1e-12, 1.0, 1e6])
+@models
+def test_outputs_and_gradients_are_finite_at_any_mask(name, settings, level):
+    task = toy()
+    model = build(name, task, **settings)
+    for weight_level in (0.0, 1.0):
+        masks = {n: m * weight_level for n, m in M.ones(model).items()}
+        masks[M.EDGES] = torch.full((task.num_edges,), level)
+        out, grads = pull(model, task, masks, task.x)
+        assert out.isfinite().all()
+        assert all(g.isfinite().all() for g in grads.values())
+
+
+@backends
+@models
+def test_every_backend_is_the_reference(name, settings, backend):
+    task = toy()
+    ours, plain = (build(name, task, backend=b, **settings) for b in (backend, "reference"))
+    masks = soft_masks(ours, task.num_edges)
+    out, grads = pull(ours, task, masks, task.x)
+    expected, theirs = pull(plain, task, masks, task.x)
+    close(out, expected)
+    for n, g in grads.items():
+        close(g, theirs[n])
+
+
+@models
+def test_a_model_takes_an_edge_index_and_any_order_of_edges(name, settings):
+    task = toy()
+    model = build(name, task, **settings)
+    weight = soft_masks(model, task.num_edges)[M.EDGES][task.entries]
+    order = torch.randperm(task.graph.num_edges, generator=torch.Generator().manual_seed(0))
+    expected = model(task.x, task.graph, weight)
+    edge_index = task.graph.edge_index[:, order]
+    close(model(task.x, edge_index, weight[order]), expected)
+    close(model(task.x, Graph(edge_index, N), weight[order]), expected)
+    close(model(task.x, edge_index), model(task.x, task.graph, torch.ones_like(weight)))
+
+
+@models
+def test_sparse_features_are_the_dense_ones(name, settings):
+    task = toy(density=0.2)
+    model = build(name, task, **settings)
+    pick = torch.randn(N, task.num_classes, generator=torch.Generator().manual_seed(5))
+
+    def run(x):
+        out = model(x, task.graph)
+        return out, torch.autograd.grad((out * pick).sum(), list(model.parameters()))
+
+    (dense, by_dense), (sparse, by_sparse) = run(task.x), run(sparse_features(task.x))
+    close(sparse, dense)
+    for a, b in zip(by_sparse, by_dense, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize(("name", "settings"), MODELS[:-1])  # a single layer has nothing to drop
+def test_dropout_acts_in_training_only_and_follows_the_seed(name, settings):
+    task = toy()
+    model = build(name, task, dropout=0.5, hidden=16, **settings)
+    assert torch.equal(model(task.x, task.graph), model(task.x, task.graph))
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        return model.train()(task.x, task.graph)
+
+    assert torch.equal(draw(0), draw(0))
+    assert not torch.equal(draw(0), draw(1))
+    assert not torch.equal(draw(0), model.eval()(task.x, task.graph))
+
+
+@models
+def test_isolated_nodes_get_their_own_prediction(name, settings):
+    task = toy()
+    out = build(name, task, **settings)(task.x, task.graph)
+    with_feature = [i for i in ALONE if task.x[i].any()]
+    assert out[with_feature].abs().sum(1).all()
+    assert not torch.allclose(out[with_feature[0]], out[with_feature[1]])
+
+
+@models
+def test_no_tensor_has_edges_by_channels(name, settings):
+    num_nodes, num_edges, width = 100, 6000, 40
+    draw = torch.Generator().manual_seed(0)
+    graph = Graph(torch.randint(0, num_nodes, (2, num_edges), generator=draw), num_nodes)
+    x = torch.randn(num_nodes, 6, generator=draw)
+    weight = torch.rand(num_edges, generator=draw).requires_grad_()
+    most = {}
+    for backend in ("sparse", "reference"):
+        model = build(name, toy(), hidden=width, backend=backend, **settings)
+        with Largest() as seen:
+            model(x, graph, weight).sum().backward()
+        most[backend] = seen.numel
+    heads = 2 if name == "gat" else 1  # what an edge may hold is a number for each head
+    assert most["sparse"] <= 2 * heads * 2 * (num_edges + num_nodes)
+    if settings.get("layers") != 1:
+        assert most["reference"] >= num_edges * width  # this would be seen
+
+
+def test_gcn_is_pyg_gcn():
+    task = toy(loops=False)
+    ours, theirs = GCN(6, 0, 3, num_layers=1), pyg.GCNConv(6, 3, bias=False)
+    theirs.lin.weight.data = ours.weights[0].data.T
+    weight = 0.2 + torch.rand(task.graph.num_edges)
+    expected = theirs(task.x, task.graph.edge_index, weight)
+    close(ours(task.x, task.graph, weight), expected)
+
+
+def test_gcn_counts_the_degree_that_it_is_told():
+    task = toy("directed", loops=False)
+    ours = GCN(6, 0, 3, num_layers=1, degree="out")
+    source, target = task.graph.edge_index
+    weight = 0.2 + torch.rand(task.graph.num_edges)
+    a = torch.eye(N).index_put((target, source), weight)  # A + I
+    root = a.sum(0).rsqrt()  # columns are sources
+    close(ours(task.x, task.graph, weight), root[:, None] * a * root @ task.x @ ours.weights[0])
+    with pytest.raises(ValueError, match="`degree` must be in or out, got 'both'"):
+        GCN(6, 4, 3, degree="both")
+
+
+def test_gat_is_pyg_gat():
+    task = toy(loops=False)
+    ours, theirs = GAT(6, 0, 3, num_layers=1).eval(), pyg.GATConv(6, 3, bias=False)
+    theirs.lin.weight.data = ours.weights[0].data.T
+    theirs.att_src.data = ours.source_attention[0].data[None]
+    theirs.att_dst.data = ours.target_attention[0].data[None]
+    close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
+
+
+def test_gat_weighs_attention_by_the_mask():
+    task = toy("directed", loops=False)
+    ours = GAT(6, 0, 3, num_layers=1).eval()
+    source, target = task.graph.edge_index
+    weight = 0.2 + torch.rand(task.graph.num_edges)
+    h = task.x @ ours.weights[0]
+    logit = (h @ ours.source_attention[0].T).T + h @ ours.target_attention[0].T  # [target, source]
+    mask = torch.eye(N).index_put((target, source), weight)
+    share = mask * torch.nn.functional.leaky_relu(logit, 0.2).exp()
+    close(ours(task.x, task.graph, weight), share / share.sum(1, keepdim=True) @ h)
+
+
+def test_gat_heads_lie_side_by_side():
+    task = toy(loops=False)
+    torch.manual_seed(0)
+    ours, theirs = GAT(6, 4, 3, heads=3), pyg.GAT(6, 12, 2, 3, v2=False, heads=3, act="elu")
+    for i, conv in enumerate(theirs.convs):
+        conv.lin.weight.data = ours.weights[i].data.T
+        conv.att_src.data = ours.source_attention[i].data[None]
+        conv.att_dst.data = ours.target_attention[i].data[None]
+        conv.bias.data.zero_()
+        conv.heads = ours.source_attention[i].size(0)
+    theirs.convs[1].out_channels = 3
+    close(ours.eval()(task.x, task.graph), theirs.eval()(task.x, task.graph.edge_index))
+
+
+def test_sage_is_pyg_sage():
+    task = toy()
+    ours, theirs = GraphSAGE(6, 0, 3, num_layers=1), pyg.SAGEConv(6, 3, bias=False)
+    theirs.lin_l.weight.data = ours.neighbour_weights[0].data.T
+    theirs.lin_r.weight.data = ours.self_weights[0].data.T
+    close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
+
+
+def test_gin_is_pyg_gin():
+    task = toy()
+    ours = GIN(6, 0, 3, num_layers=1)
+    ours.eps.data.fill_(0.3)
+    linear = torch.nn.Linear(6, 3, bias=False)
+    linear.weight.data = ours.weights[0].data.T
+    theirs = pyg.GINConv(linear, eps=0.3)
+    close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
