@@ -1,0 +1,407 @@
+"""The training loop: what a mask does to a model, to its gradients, to Adam and to the digits."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch_geometric import nn as pyg
+from toys import build, toy
+
+from graphlth import masks as M
+from graphlth.prune import drop_jointly
+from graphlth.registry import names
+from graphlth.scores.random import random
+from graphlth.task import Batch
+from graphlth.ticket import Ticket, dense, snapshot
+from graphlth.train import (
+    Epoch,
+    evaluate,
+    fit,
+    forward,
+    predict,
+    retrain,
+    train,
+    train_masks,
+)
+
+models = pytest.mark.parametrize("name", names("models"))
+universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
+L1 = {"l1_edges": 1e-4, "l1_weights": 1e-4}
+HOW = {"lr": 0.01, "weight_decay": 5e-4, "noise": 1e-5, "seed": 0}
+
+
+class User(nn.Module):
+    """What a PyG user has: two layers with biases and a norm with running statistics."""
+
+    def __init__(self, conv, task, **about):
+        super().__init__()
+        self.first = conv(task.num_features, 6, **about)
+        self.norm = nn.BatchNorm1d(6)
+        self.last = conv(6, task.num_classes, **about)
+
+    def forward(self, x, edge_index, *edge_weight):
+        x = self.norm(self.first(x, edge_index, *edge_weight)).relu()
+        return self.last(F.dropout(x, 0.5, self.training), edge_index, *edge_weight)
+
+
+def user(conv, task, seed=0, **about):
+    torch.manual_seed(seed)
+    return User(conv, task, **about)
+
+
+def some_masks(model, task, share=0.4, seed=0):
+    whole = M.ones(model, task.num_edges)
+    return drop_jointly(whole, random(whole, seed=seed), share, share)
+
+
+def run(epochs):
+    return list(epochs)
+
+
+def bits(tensors):
+    return {n: t.detach().numpy().tobytes() for n, t in tensors.items()}
+
+
+def test_forward_leaves_the_model_as_it_is():
+    task = toy()
+    model = build("gcn", task)
+    before = bits(snapshot(model))
+    forward(model, next(task.batches("train")), some_masks(model, task))
+    assert bits(snapshot(model)) == before
+
+
+@pytest.mark.parametrize("improved", [False, True])
+@universes
+def test_edge_weights_reach_a_pyg_model_and_zero_is_absent(edges, improved):
+    task = toy(edges, loops=False)  # PyG merges loops of the data with its own
+    model = user(pyg.GCNConv, task, improved=improved).eval()
+    masks = some_masks(model, task)
+    batch, cut = (next(t.batches("train")) for t in (task, task.without(masks[M.EDGES])))
+    leaf, rest = (masks[M.EDGES].clone().requires_grad_() for _ in range(2))
+    grads = []
+    for b, m in ((batch, leaf), (cut, rest)):
+        model.zero_grad()
+        forward(model, b, masks | {M.EDGES: m}).square().sum().backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters()})
+    out, expected = forward(model, batch, masks), forward(model, cut, masks)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(out, forward(model, batch, M.only(masks, "weights")))
+    for n, g in grads[0].items():
+        torch.testing.assert_close(g, grads[1][n], atol=1e-4, rtol=1e-4)
+    alive = masks[M.EDGES] > 0
+    torch.testing.assert_close(leaf.grad[alive], rest.grad[alive], atol=1e-4, rtol=1e-4)
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad[~alive].any()
+
+
+@pytest.mark.parametrize("conv", [pyg.GCNConv, pyg.SAGEConv, pyg.GATConv])
+@universes
+def test_a_pyg_model_without_edge_weights_trains_on_the_cut_graph(edges, conv):
+    task = toy(edges, loops=False)
+    masks = some_masks(user(conv, task), task)
+    ours, theirs = user(conv, task), user(conv, task)
+    run(train(ours, task, masks, epochs=3, seed=1))
+    cut = task.graph.edge_index[:, masks[M.EDGES][task.entries] > 0]
+    # The same by hand: the weights are masked, the graph has fewer edges.
+    torch.manual_seed(1)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=5e-4, fused=True)
+    for _ in range(3):
+        theirs.train()
+        weights = M.masked(dict(theirs.named_parameters()), M.only(masks, "weights"))
+        out = torch.func.functional_call(theirs, weights, (task.x, cut))
+        adam.zero_grad()
+        F.cross_entropy(out[task.rows["train"]], task.y[task.rows["train"]]).backward()
+        adam.step()
+    for n, t in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[n], t, atol=1e-5, rtol=1e-5)
+
+
+def test_sparse_features_reach_a_pyg_model_dense():
+    task = toy(num_features=40, density=0.05)
+    assert not isinstance(task.x, torch.Tensor)
+    model = user(pyg.SAGEConv, task).eval()
+    out = forward(model, next(task.batches("train")), {})
+    torch.testing.assert_close(out, model(task.x.to_dense(), task.graph.edge_index))
+
+
+def test_a_model_without_a_graph_is_masked_like_any_other():
+    model = nn.Linear(3, 2)
+    mask = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    x = torch.randn(5, 3)
+    out = forward(model, Batch((x,), torch.zeros(5)), {"weight": mask, M.EDGES: torch.ones(4)})
+    torch.testing.assert_close(out, x @ (model.weight * mask).T + model.bias)
+
+
+@universes
+@models
+def test_physical_removal_is_the_soft_masked_forward(name, edges):
+    """The task without its edges and weights of 0 compute what the masks did."""
+    task = toy(edges)
+    model = build(name, task)
+    masks = some_masks(model, task)
+    soft = forward(model, next(task.batches("train")), masks)
+    with torch.no_grad():
+        for n, p in M.prunable(model).items():
+            p.mul_(masks[n])
+    x, graph = next(task.without(masks[M.EDGES]).batches("train")).inputs
+    assert graph.num_edges < task.graph.num_edges
+    torch.testing.assert_close(model(x, graph), soft, atol=1e-5, rtol=1e-4)
+
+
+@universes
+@models
+def test_a_removed_weight_has_no_influence_through_adam_and_decay(name, edges):
+    task = toy(edges)
+    model = build(name, task, hidden=8)
+    masks, start = some_masks(model, task), snapshot(model)
+    moved = {n: t + 1e3 * (1 - masks[n]) if n in masks else t for n, t in start.items()}
+    how = {"epochs": 12, "lr": 0.05, "weight_decay": 0.1, "seed": 3}
+    ends = []
+    for init in (start, moved):
+        model.load_state_dict(init)
+        epochs = run(train(model, task, masks, **how))
+        ends.append((epochs, predict(model, task, Ticket(init, masks, 1)).tolist()))
+    assert ends[0] == ends[1]
+    assert bits(snapshot(model)) != bits(moved)
+
+
+def test_a_removed_edge_has_no_influence():
+    task = toy("directed")
+    a, b = (build("gat", task) for _ in range(2))
+    masks = {M.EDGES: (task.graph.edge_index[0] != 7).float()}  # node 7 is heard by nobody
+    other = toy("directed")
+    other.x[7] += 100
+    rows = task.rows["train"]
+    task.rows["train"] = other.rows["train"] = rows[rows != 7]
+    losses = [[e.loss for e in train(m, t, masks, epochs=4)] for m, t in ((a, task), (b, other))]
+    assert losses[0] == losses[1]
+
+
+@models
+def test_300_mask_epochs_that_drive_masks_to_0_stay_finite(name):
+    """The published code was NaN at epoch 127: a degree had turned negative."""
+    task = toy()
+    model = build(name, task)
+    task.x[:4] = 0
+    soft = {n: m.requires_grad_() for n, m in M.ones(model, task.num_edges).items()}
+    lowest = torch.inf
+
+    def penalty(soft):
+        return sum(0.5 * m.sum() for m in soft.values())
+
+    for epoch in train(
+        model, task, M.ones(model, task.num_edges), epochs=300, soft=soft, penalty=penalty
+    ):
+        lowest = min(lowest, *(float(m.detach().min()) for m in soft.values()))
+        assert torch.tensor([epoch.loss, epoch.val, epoch.test]).isfinite().all()
+    assert lowest == 0  # they reached 0 and were held there
+    assert int((soft[M.EDGES] == 0).sum()) > task.num_edges / 2
+    for t in [*model.parameters(), *soft.values(), *(m.grad for m in soft.values())]:
+        assert t.isfinite().all()
+
+
+@models
+def test_training_with_every_edge_and_every_weight_gone_is_finite(name):
+    task = toy()
+    model = build(name, task)
+    nothing = {n: 0 * m for n, m in M.ones(model, task.num_edges).items()}
+    epochs = run(train(model, task, nothing, epochs=3))
+    assert all(torch.tensor(e.loss).isfinite() for e in epochs)
+    assert epochs[0].loss == pytest.approx(epochs[-1].loss)  # there is nothing left to learn
+    assert predict(model, task, Ticket({}, nothing, 1)).isfinite().all()
+
+
+def search(seed, name="gcn", l1_edges=1e-4, noise=1e-2, lr=0.01, epochs=6):
+    task = toy()
+    model = build(name, task)
+    return train_masks(
+        model, task, M.ones(model, task.num_edges), epochs=epochs, l1_edges=l1_edges,
+        l1_weights=1e-4, lr=lr, weight_decay=5e-4, noise=noise, seed=seed,
+    )  # fmt: skip
+
+
+@models
+def test_the_same_seed_gives_the_same_digits(name):
+    def once(seed):
+        task = toy()
+        model = build(name, task)
+        epochs = run(train(model, task, some_masks(model, task), epochs=5, seed=seed))
+        return [e.loss for e in epochs], bits(snapshot(model)), bits(search(seed, name))
+
+    assert once(0) == once(0)
+    for a, b in zip(once(0), once(1), strict=True):
+        assert a != b
+
+
+def test_the_global_random_state_does_not_matter():
+    torch.manual_seed(5)
+    first = search(0)
+    torch.rand(7)
+    assert bits(search(0)) == bits(first)
+
+
+def test_soft_masks_train_and_start_in_noise_around_1():
+    start = search(0, lr=0.0, noise=0.25)
+    for m in start.values():
+        assert not m.requires_grad
+        assert 0.75 <= float(m.min()) and float(m.max()) <= 1.25
+        assert m.unique().numel() > m.numel() / 2  # nobody ties
+    assert all(bool((m == 1).all()) for m in search(0, lr=0.0, noise=0.0).values())
+    assert not any(
+        torch.equal(a, b) for a, b in zip(start.values(), search(0).values(), strict=True)
+    )
+
+
+def test_a_stronger_l1_makes_smaller_masks():
+    weak, strong = (search(0, l1_edges=l1, epochs=30, noise=0)[M.EDGES].sum() for l1 in (0, 1))
+    assert strong < weak
+
+
+def test_masks_come_from_the_first_epoch_of_best_validation(monkeypatch):
+    seen = []
+
+    def scripted(model, task, masks, *, soft, **how):
+        for index, val in enumerate([0.2, 0.6, 0.6, 0.1]):
+            with torch.no_grad():
+                soft[M.EDGES].fill_(index)
+            seen.append(index)
+            yield Epoch(index, 0.0, val, 0.0)
+
+    monkeypatch.setattr("graphlth.train.train", scripted)
+    assert search(0)[M.EDGES].unique().tolist() == [1]
+    assert seen == [0, 1, 2, 3]
+
+
+def test_an_entry_of_0_takes_no_part_in_the_search():
+    """Its soft mask sees L1 and decay alone, and no other mask depends on it."""
+    task = toy("directed")
+    model = build("gcn", task)
+    masks = some_masks(model, task)
+    start = snapshot(model)
+    found = []
+    for bump in (0.0, 50.0):
+        model.load_state_dict(start)
+        ones = M.ones(model, task.num_edges)
+        soft = {n: (m + bump * (masks[n] == 0)).requires_grad_() for n, m in ones.items()}
+        run(train(model, task, masks, epochs=4, soft=soft))
+        found.append(bits({n: m[masks[n] > 0] for n, m in soft.items()}))
+    assert found[0] == found[1]
+
+
+def test_a_loss_that_is_not_finite_is_named_in_one_line():
+    task = toy()
+    model = build("gin", task, hidden=8)
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) in epoch \d+: .*`lr`, got 1e\+30"):
+        run(train(model, task, {}, epochs=20, lr=1e30))
+
+
+def test_accuracy_is_that_of_the_rows_of_each_split():
+    task = toy()
+    model = build("gcn", task)
+    masks = some_masks(model, task)
+    guess = forward(model, next(task.batches("test")), masks).argmax(-1)
+    expected = [
+        (guess[task.rows[s]] == task.y[task.rows[s]]).float().mean().item() for s in ("val", "test")
+    ]
+    assert evaluate(model.train(), task, masks, ("val", "test")) == expected
+    assert 0 < sum(expected) < 2
+
+
+def test_splits_of_one_graph_share_one_forward_pass(monkeypatch):
+    task, calls = toy(), []
+    model = build("gcn", task)
+    monkeypatch.setattr("graphlth.train.forward", lambda *about: calls.append(0) or forward(*about))
+    evaluate(model, task, {}, ("train", "val", "test"))
+    assert len(calls) == 1
+
+
+def scripted_vals(monkeypatch, vals):
+    """Training whose epoch i leaves every weight at i and has validation accuracy vals[i]."""
+
+    def scripted(model, task, masks, **how):
+        for index, val in enumerate(vals):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.fill_(index)
+            yield Epoch(index, 1.0, val, 0.5)
+
+    monkeypatch.setattr("graphlth.train.train", scripted)
+
+
+@pytest.mark.parametrize(
+    ("vals", "best"), [([0.1, 0.7, 0.7, 0.3], 1), ([0.5], 0), ([0.0, 0.0], 0), ([0.1, 0.2], 1)]
+)
+def test_fit_leaves_the_weights_of_the_first_best_epoch(vals, best, monkeypatch):
+    task = toy()
+    model = build("gcn", task)
+    scripted_vals(monkeypatch, vals)
+    epoch = fit(model, task, dense(model, task.num_edges))
+    assert (epoch.index, epoch.val) == (best, vals[best])
+    assert all(bool((p == best).all()) for p in model.parameters())
+
+
+def test_a_best_epoch_that_fit_reports_is_what_the_model_predicts():
+    task = toy()
+    model = user(pyg.GCNConv, task)
+    ticket = dense(model, task.num_edges)
+    best = fit(model, task, ticket, epochs=15, lr=0.05)
+    for split, accuracy in (("val", best.val), ("test", best.test)):
+        guess = predict(model, task, ticket, split).argmax(-1)
+        assert (guess == task.y[task.rows[split]]).float().mean().item() == accuracy
+
+
+def test_retraining_starts_from_the_ticket_whatever_the_model_was():
+    """Weights, and the statistics of a norm, are the ticket's; Adam is fresh."""
+    task = toy()
+    model = user(pyg.GCNConv, task)
+    ticket = Ticket(snapshot(model), some_masks(model, task), 2)
+    before = bits(ticket.init), bits(ticket.masks)
+    losses = []
+    for _ in range(2):
+        losses.append([e.loss for e in retrain(model, task, ticket, epochs=5, lr=0.05)])
+        with torch.no_grad():
+            for t in model.state_dict().values():
+                t.add_(1)
+    assert losses[0] == losses[1]
+    assert (bits(ticket.init), bits(ticket.masks)) == before
+
+
+def test_the_first_epoch_of_a_retraining_sees_theta_0_bit_for_bit():
+    task = toy()
+    model = user(pyg.GCNConv, task)
+    ticket = dense(model, task.num_edges)
+    run(train(model, task, {}, epochs=3))
+    assert bits(snapshot(model)) != bits(ticket.init)
+    run(retrain(model, task, ticket, epochs=1, lr=0.0, weight_decay=0.0))
+    weights = {n: p for n, p in model.named_parameters()}
+    assert bits(weights) == bits({n: ticket.init[n] for n in weights})
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs_are_refused(epochs):
+    task = toy()
+    model = build("gcn", task)
+    with pytest.raises(ValueError, match=f"`epochs` must be at least 1, got {epochs}"):
+        fit(model, task, dense(model, task.num_edges), epochs=epochs)
+
+
+def test_a_ticket_of_another_graph_is_not_retrained():
+    task, other = toy(), toy("directed")
+    model = build("gcn", task)
+    with pytest.raises(ValueError, match="mask 'edges'"):
+        fit(model, other, dense(model, task.num_edges))
+    stranger = Ticket(snapshot(model), {}, 1, {"graph": task.fingerprint()})
+    fit(model, task, stranger, epochs=1)
+    with pytest.raises(ValueError, match="another graph"):
+        fit(model, other, stranger)
+
+
+def test_predictions_are_those_of_the_rows_of_a_split():
+    task = toy()
+    model = build("gcn", task)
+    masks = some_masks(model, task)
+    out = forward(model, next(task.batches("test")), masks)
+    for split in ("train", "val", "test"):
+        logits = predict(model.train(), task, Ticket({}, masks, 1), split)
+        torch.testing.assert_close(logits, out[task.rows[split]], atol=1e-5, rtol=1e-5)
+        assert not logits.requires_grad
