@@ -1,0 +1,81 @@
+"""Dropout from few bits: its rate, its mean, its gradient, its seed, its limits."""
+
+import pytest
+import torch
+
+from graphlth.dropout import STEPS, dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.6, 0.9])
+def test_the_rate_is_p_and_the_mean_stays(p):
+    torch.manual_seed(0)
+    out = dropout(torch.ones(400_000), p)
+    spread = 5 * (p * (1 - p) / 400_000) ** 0.5  # five standard deviations
+    assert (out == 0).double().mean().item() == pytest.approx(p, abs=spread)
+    assert out.double().mean().item() == pytest.approx(1, abs=spread / (1 - p))
+    assert out.unique().numel() == 2
+    assert out.max().item() == pytest.approx(1 / (1 - p), rel=2 / STEPS / (1 - p))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 4097])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_any_size_and_type_is_dropped_and_scaled(size, dtype):
+    torch.manual_seed(1)
+    outs = torch.stack([dropout(torch.full((size,), 3, dtype=dtype), 0.5) for _ in range(40)])
+    assert outs.dtype == dtype
+    assert outs.unique().tolist() == [0, 6]
+    assert bool((outs == 0).any(0).all())  # no entry is always kept
+    assert bool((outs != 0).any(0).all())  # nor always dropped
+
+
+def test_neighbouring_entries_are_independent():
+    torch.manual_seed(2)
+    kept = (dropout(torch.ones(100_000, 4), 0.5) != 0).double()  # one draw has four entries
+    assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 0.02
+
+
+def test_the_gradient_is_the_mask():
+    torch.manual_seed(3)
+    x = torch.randn(50, 7, requires_grad=True)
+    out = dropout(x, 0.5)
+    out.sum().backward()
+    assert torch.equal(x.grad, 2.0 * (out != 0))
+
+
+def test_the_seed_decides():
+    x = torch.ones(10, 10)
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        return dropout(x, 0.5), dropout(x, 0.5)
+
+    first, second = draw(4)
+    assert torch.equal(first, draw(4)[0])
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, draw(5)[0])
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True), (1e-9, True)])
+def test_nothing_happens_in_evaluation_or_at_rate_0(p, training):
+    x = torch.randn(5, 5)
+    before = torch.get_rng_state()
+    assert torch.equal(dropout(x, p, training), x)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nothing_to_drop_is_no_error():
+    assert dropout(torch.ones(0, 3), 0.5).shape == (0, 3)
+
+
+def test_a_rate_close_to_1_keeps_almost_nothing_and_is_finite():
+    torch.manual_seed(0)
+    out = dropout(torch.ones(1000), 1 - 1e-9)
+    assert out.isfinite().all()
+    assert (out != 0).sum() < 10
+
+
+@pytest.mark.parametrize("p", [-0.1, 1, 1.5, float("nan")])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rate_outside_its_range_is_refused(p, training):
+    with pytest.raises(ValueError, match=rf"`dropout` must be in \[0, 1\), got {p}"):
+        dropout(torch.ones(2), p, training)
