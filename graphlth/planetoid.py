@@ -72,7 +72,7 @@ def load(
             data[key] = mask
     if normalize:
         total = data.x.sum(dim=1, keepdim=True, dtype=torch.float64).float()
-        data.x = torch.where(total > 0, data.x / total, 0.0)
+        data.x.div_(torch.where(total > 0, total, 1))  # in place: the largest tensor of all
     return data
 
 

@@ -20,8 +20,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scipy import stats
-
 Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
 
@@ -300,6 +298,8 @@ def interval(values: Sequence[float]) -> float | None:
     """Half-width of the 95 % Student-t confidence interval of the mean; None for one value."""
     if len(values) < 2:
         return None
+    from scipy import stats  # 50 MB that a run has no use for
+
     t = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
     return float(t * stats.sem(values))
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphlth.dropout import dropout
+from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph
 from graphlth.message import degree, product, weighted_sum
 from graphlth.task import Task
@@ -58,7 +58,7 @@ class GCN(nn.Module):
         norm = self.normalise(graph, weight)
         h = self.convolve(0, x, graph, norm)
         for layer in range(1, len(self.weights)):  # a slice of a ParameterList would detach
-            h = dropout(h.relu(), self.dropout, self.training)
+            h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, graph, norm)
         return h
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphlth.dropout import dropout
+from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph
 from graphlth.message import product, weighted_mean
 from graphlth.task import Task
@@ -54,7 +54,7 @@ class GraphSAGE(nn.Module):
         graph = Graph.of(graph, x.shape[0])
         h = self.convolve(0, x, graph, weight)
         for layer in range(1, len(self.self_weights)):
-            h = dropout(h.relu(), self.dropout, self.training)
+            h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, graph, weight)
         return h
 
