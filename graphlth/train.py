@@ -34,13 +34,49 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
     """
     weights = masked(dict(model.named_parameters()), masks)
     inputs = batch.inputs
-    if batch.entries is not None and "graph" not in inspect.signature(model.forward).parameters:
+    if batch.entries is not None and not takes_graph(model):
         x, graph = inputs
         inputs = (x if isinstance(x, Tensor) else x.to_dense(), graph.edge_index)
     if EDGES in masks and batch.entries is not None:
         inputs = (*inputs, masks[EDGES][batch.entries])  # [E]
     output: Tensor = functional_call(model, weights, inputs)
     return output
+
+
+@torch.no_grad()
+def check_contract(model: nn.Module, task: Task, *, weighted: bool) -> None:
+    """Refuse a model of your own whose output would not follow the edge masks.
+
+    With `weighted`, half of the edge weights are set to 0 and the output must be that on the graph
+    without those edges.
+
+    Raises:
+        ValueError: the model caches its graph, takes no edge weights, or fails that comparison.
+    """
+    if any(getattr(m, "cached", False) for m in model.modules()):
+        raise ValueError("`model` has a layer with `cached=True`, which ignores a new edge mask")
+    if not weighted or takes_graph(model):
+        return
+    half = (torch.arange(task.num_edges) % 2).float().to(next(model.parameters()).device)
+    model.eval()
+    try:
+        batch = next(iter(task.batches("train")))
+        soft = forward(model, batch, {EDGES: half})
+    except TypeError as error:
+        raise ValueError(
+            f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
+        ) from None
+    hard = forward(model, next(iter(task.without(half).batches("train"))), {})
+    worst = (soft - hard).abs().max().item()
+    if not worst <= 1e-4 * max(1.0, hard.abs().max().item()):
+        raise ValueError(
+            f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}"
+        )
+
+
+def takes_graph(model: nn.Module) -> bool:
+    """Whether `model.forward` names a parameter `graph`, as graphlth's own models do."""
+    return "graph" in inspect.signature(model.forward).parameters
 
 
 @torch.no_grad()
@@ -76,9 +112,10 @@ def train(
     soft masks are kept at or above 0. Adam is fresh; `seed` drives dropout and batch order.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        ValueError: the loss is no longer finite, or the model fails `check_contract`.
     """
     soft = soft or {}
+    check_contract(model, task, weighted=EDGES in soft)
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")

@@ -1,0 +1,132 @@
+"""Run a benchmark file, then write its report and its figure.
+
+    python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
+
+Runs that exist under --out are continued, not run again. The report goes to
+benchmarks/reports/<file>_<hardware>_<date>.md, the figure beside it.
+"""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import graphlth as glt
+from graphlth import record
+from graphlth.figures.sparsity import sparsity
+from graphlth.record import Record
+
+HERE = Path(__file__).parent
+ROUNDS = (0, 1, 2, 4, 6, 8, 9, 10, 13, 17, 20)
+
+
+def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of every run of a benchmark file, by its name there."""
+    return {name: {**bench["settings"], **own} for name, own in bench["runs"].items()}
+
+
+def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[Record]:
+    """The records of a run, which is brought to its end."""
+    told = dict(settings) | ({"data_root": args.data_root} if args.data_root else {})
+    names = [told.pop(n) for n in ("algorithm", "task", "model")]
+    folder = glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
+    return [r for r in record.read(folder) if r["seed"] < seeds]
+
+
+def report_round(step: Any) -> None:
+    """Print a line when a round is done."""
+    if step.epoch is None:
+        r = step.record
+        print(f"{r['algorithm']} {r['task']} {r['model']} seed {step.seed} round {step.round}: "
+              f"test {r['test']:.3f}", flush=True)  # fmt: skip
+
+
+def percent(mean: float, half: float | None) -> str:
+    """`81.3 ± 0.4`, in per cent."""
+    return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+
+
+def table(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+    """Accuracy by round, run by run, the gap to the baseline and the published numbers."""
+    rows = {name: {row.round: row for row in record.summary(rs)} for name, rs in runs.items()}
+    first = next(iter(rows))
+    published = bench.get("published", {})
+    baseline = bench["baseline"]
+    head = ["round", "edges / weights removed, %", "MACs, M", *rows, f"{first} − {baseline}",
+            *published]  # fmt: skip
+    lines = [" | ".join(["", *head, ""]).strip(), "|" + "-|" * len(head)]
+    for r in [r for r in ROUNDS if r in rows[first]]:
+        row = rows[first][r]
+        gap = "–"
+        if r in rows.get(baseline, {}):
+            found = record.paired_gap(runs[first], runs[baseline], r)
+            gap = percent(found.mean, found.interval)
+        cells = [
+            str(r), f"{100 * row.edge_sparsity:.1f} / {100 * row.weight_sparsity:.1f}",
+            "–" if row.macs is None else f"{row.macs / 1e6:.0f}",
+            *[percent(own[r].test, own[r].test_interval) if r in own else "–"
+              for own in rows.values()],
+            gap,
+            *[f"{100 * p[str(r)]:.1f}" if str(r) in p else "–" for p in published.values()],
+        ]  # fmt: skip
+        lines.append(" | ".join(["", *cells, ""]).strip())
+    return lines
+
+
+def verdicts(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+    """A line for every expected band: met or missed, with the figure."""
+    lines = []
+    for name, bands in bench.get("expected", {}).items():
+        rows = {row.round: row for row in record.summary(runs[name])}
+        for r, (low, high) in bands.items():
+            mean = rows[int(r)].test
+            state = "met" if low <= mean <= high else "**missed**"
+            band = f"at least {100 * low:.1f}" if high == 1 else f"{100 * low:.1f}–{100 * high:.1f}"
+            lines.append(f"- {name}, round {r}: {100 * mean:.2f} (expected {band}): {state}")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--data_root")
+    parser.add_argument("--out", default="runs")
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    bench = tomllib.loads(args.file.read_text())
+    runs = {name: run(told, args, bench["seeds"]) for name, told in plans(bench).items()}
+    some = next(iter(runs.values()))
+    about = some[0]["environment"]
+    hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
+    target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
+    sparsity([r for rs in runs.values() for r in rs], out=str(target.with_suffix(".png")))
+    seconds = {name: fmean(r["seconds_search"] + r["seconds_retrain"] for r in rs) * len(rs)
+               for name, rs in runs.items()}  # fmt: skip
+    text = [
+        f"# {bench['title']}", "",
+        f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
+        f"{bench['seeds']} seeds, {some[0]['settings']['epochs']} + "
+        f"{some[0]['settings']['epochs']} epochs a round. {about['cpu']}, {about['cores']} cores, "
+        f"one thread per run, torch {about['torch']}, commit "
+        f"{about.get('commit', 'unknown')[:12]}, {date.today()}.", "",
+        "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
+        "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
+        *table(runs, bench), "",
+        f"![accuracy against sparsity]({target.with_suffix('.png').name})", "",
+        "## Expected bands", "", *verdicts(runs, bench), "",
+        "## Cost", "",
+        *[f"- {name}: {s / bench['seeds']:.0f} s a seed" for name, s in seconds.items()], "",
+    ]  # fmt: skip
+    notes = target.with_name(args.file.stem + ".notes.md")
+    if notes.exists():
+        text += [notes.read_text()]
+    target.with_suffix(".md").write_text("\n".join(text))
+    print(target.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()
