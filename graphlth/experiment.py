@@ -10,15 +10,19 @@ File names are made here and nowhere else. A run folder is
 
 import inspect
 import json
+import os
+import signal
 import time
 import tomllib
-from collections.abc import Callable, Generator, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -28,9 +32,11 @@ from torch import nn
 from graphlth import record
 from graphlth.analysis.macs import macs
 from graphlth.masks import count, ones, only, sparsity
+from graphlth.message import BACKENDS
+from graphlth.prune import SCOPES
 from graphlth.registry import find
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, load
+from graphlth.ticket import Ticket, fingerprint, fit_together, load
 from graphlth.train import Epoch, retrain
 
 # Settings that cannot change a digit of a record, and so do not name a run.
@@ -124,6 +130,9 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
 }  # fmt: skip
 
 
+CHOICES: dict[str, Collection[str]] = {"scope": SCOPES, "backend": BACKENDS}
+
+
 def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     for name, (low, closed, high) in RANGES.items():
         if name not in values:
@@ -132,13 +141,17 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
         if not (value >= low if closed else value > low) or (high is not None and value >= high):
             left = "[" if closed else "("
             raise ValueError(f"`{name}` must be in {left}{low}, {high or 'inf'}), got {value}")
+    for name, choices in CHOICES.items():
+        if values.get(name, min(choices)) not in choices:
+            known = ", ".join(choices)
+            raise ValueError(f"`{name}` must be one of {known}, got {values[name]!r}")
     if values.get("rewind_to", 0) >= values["epochs"] and values.get("rewind_to"):
         raise ValueError(f"`rewind_to` must be below `epochs` = {values['epochs']}, "
                          f"got {values['rewind_to']}")  # fmt: skip
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
@@ -186,7 +199,8 @@ def run(
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}")
     chosen = plan(algorithm, task, model, settings, device=device, threads=threads)
-    build("tasks", task, chosen.settings)  # bad data is refused before anything is written
+    data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
+    build("models", model, chosen.settings, data)
     folder = prepare(chosen, Path(out))
     environment = record.environment()
     work = partial(_drain, chosen, folder, environment)
@@ -195,19 +209,38 @@ def run(
             work(seed, watch)
         return folder
     context = get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(jobs, context) as pool:
-        steps = manager.Queue()
-        running = {pool.submit(work, seed, steps.put) for seed in range(seeds)}
-        while running or not steps.empty():
-            while not steps.empty():
-                watch(steps.get())
-            for future in [f for f in running if f.done()]:
-                running.remove(future)
-                if future.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                future.result()
-            time.sleep(0.1)
+    with context.Manager() as manager:
+        others = set(active_children())
+        with ProcessPoolExecutor(jobs, context, _obey, (list(warnings.filters),)) as pool:
+            steps = manager.Queue()
+            running = {pool.submit(work, seed, steps.put) for seed in range(seeds)}
+            try:
+                while running or not steps.empty():
+                    while not steps.empty():
+                        watch(steps.get())
+                    for future in [f for f in running if f.done()]:
+                        running.remove(future)
+                        future.result()
+                    time.sleep(0.1)
+            except BaseException:  # what is recorded stays; a seed that is lost half-way continues
+                for worker in set(active_children()) - others:
+                    worker.terminate()
+                raise
     return folder
+
+
+def _obey(filters: list[Any]) -> None:
+    """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
+    warnings.filters[:] = filters  # type: ignore[index]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def prepare(chosen: Plan, out: Path) -> Path:
@@ -254,6 +287,8 @@ def run_seed(
     if len(done) > settings["rounds"]:
         return
     last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device) if done else None
+    if last is not None:
+        fit_together(last, model, task.num_edges, task.fingerprint())
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
              "seed": seed, "settings": settings, "environment": environment,
              "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
