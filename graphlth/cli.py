@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from graphlth.registry import KINDS, find, names
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # they are of torch, about its own plans
             if command not in COMMANDS:
-                raise ValueError(f"`command` must be one of {', '.join(COMMANDS)}, got {command!r}")
+                raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
             COMMANDS[command](dashed(rest))
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has left, as in `graphlth list | head -1`
@@ -158,6 +158,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "--help": lambda _: print(OVERVIEW),
     "--version": lambda _: print(f"graphlth {installed()}"),
 }
+
+
+NAMES = [name for name in COMMANDS if name.isalpha()]
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -291,7 +294,7 @@ def told(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
-    text = re.sub(r"^Key \"(\w+)\" is required .*$", r"`\1` must be given", text)
+    text = re.sub(r"^the following arguments are required: (\w+).*$", r"`\1` must be given", text)
     return re.sub(r"^argument (?:--)?(\w+): ", r"`\1`: ", text)
 
 
@@ -302,8 +305,7 @@ def told(error: Exception) -> str:
 def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callable[["Step"], None]]:
     """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(),
-               TimeElapsedColumn(), TextColumn("{task.fields[left]} left"))  # fmt: skip
+    columns = TextColumn("{task.description}"), BarColumn(8), TextColumn("{task.fields[left]} left")
     at: dict[int, float] = {}  # seed: rounds that it has behind it
     took: list[float] = []  # seconds of each round after the first, those of earlier calls too
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -315,22 +317,23 @@ def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callab
             if epoch is None and step.round:
                 took.append(known["seconds_search"] + known["seconds_retrain"])
             remaining = seeds * (rounds + 1) - sum(at.values())
-            left = f"{clock(remaining * sum(took) / len(took) / min(jobs, seeds))}" if took else "?"
+            left = clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
             val = known["val"] if epoch is None else epoch.val
-            text = (f"seed {step.seed} · round {step.round}/{rounds} · removed "
-                    f"{known['edge_sparsity']:.1%} of edges, {known['weight_sparsity']:.1%} of "
-                    f"weights · val {val:.1%}")  # fmt: skip
+            text = (f"seed {step.seed} round {step.round}/{rounds}  "
+                    f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}  "
+                    f"val {val:.1%}")  # fmt: skip
             bar.update(task, completed=sum(at.values()), description=text, left=left)
             if epoch is None and not console.is_terminal:
-                print(f"{text} · {left} left", file=sys.stderr)
+                print(f"{text}  {left} left", file=sys.stderr)
 
         yield watch
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Seconds as m:ss, from an hour on as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 # --- tables --------------------------------------------------------------------------------------
