@@ -85,7 +85,19 @@ def weighted_softmax(
 def edge_softmax(
     graph: Graph, logits: Tensor, weight: Tensor | None = None, *, backend: str = "auto"
 ) -> Tensor:
-    """The attention `α` of `weighted_softmax`, shaped like `logits`; an edge of weight 0 gets 0."""
+    """The attention `α` of `weighted_softmax`, shaped like `logits`; an edge of weight 0 gets 0.
+
+    Raises:
+        ValueError: `logits` is not [E] or [E, heads], or `weight` neither [E] nor shaped like it.
+    """
+    e = graph.num_edges
+    if logits.dim() not in (1, 2) or logits.size(0) != e:
+        raise ValueError(
+            f"`logits` must have shape [{e}] or [{e}, heads], got {list(logits.shape)}"
+        )
+    if weight is not None and weight.shape not in ((e,), logits.shape):
+        shapes = f"[{e}] or {list(logits.shape)}"
+        raise ValueError(f"`weight` must have shape {shapes}, got {list(weight.shape)}")
     if logits.dim() == 2:
         heads = logits.size(1)
         weight = weight if weight is None or weight.dim() == 2 else weight.unsqueeze(1)
@@ -171,10 +183,7 @@ class _SparseSum(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_x = _matmul(graph.by_source, weight, grad, graph.num_nodes)
         if weight is not None and ctx.needs_input_grad[2]:
-            rows = graph.by_target
-            pattern = _csr(rows, x.new_zeros(graph.num_edges), graph.num_sources)
-            dots = torch.sparse.sampled_addmm(pattern, grad.contiguous(), x.t(), beta=0.0)
-            grad_weight = rows.restore(dots.values())  # [E] ⟨∂out_i, x_j⟩
+            grad_weight = _dots(graph, grad.contiguous(), x)
         return None, grad_x, grad_weight
 
 
@@ -192,6 +201,16 @@ class _DenseProduct(torch.autograd.Function):
         grad_x = grad @ w.t() if ctx.needs_input_grad[0] else None
         grad_w = (grad.t() @ x).t().contiguous() if ctx.needs_input_grad[1] else None
         return grad_x, grad_w
+
+
+def _dots(graph: Graph, grad: Tensor, x: Tensor) -> Tensor:
+    """`⟨∂out_i, x_j⟩` [E] for every edge (j, i)."""
+    rows = graph.by_target
+    if graph.num_edges > grad.size(0) * x.size(0):  # more than a sparse matrix may hold: few nodes
+        source, target = graph.edge_index
+        return (grad @ x.t())[target, source]
+    pattern = _csr(rows, x.new_zeros(graph.num_edges), graph.num_sources)
+    return rows.restore(torch.sparse.sampled_addmm(pattern, grad, x.t(), beta=0.0).values())
 
 
 def _csr(rows: Rows, values: Tensor, num_columns: int) -> Tensor:

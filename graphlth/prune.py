@@ -29,11 +29,14 @@ def drop_lowest(
     for n, m in masks.items():
         if n not in scores or scores[n].shape != m.shape:
             raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
+    if not masks:
+        return {}
     alive = torch.cat([m.flatten() for m in masks.values()]).bool()
-    rank = torch.cat([scores[n].flatten() for n in masks]).detach().masked_fill(~alive, torch.inf)
+    rank = torch.cat([scores[n].flatten() for n in masks]).detach()[alive]
     if rank.isnan().any():
         raise ValueError(f"`scores` must be numbers, got {int(rank.isnan().sum())} NaN")
-    gone = rank.argsort(stable=True)[: round(fraction * int(alive.sum()))]
+    lowest = rank.argsort(stable=True)[: round(fraction * rank.numel())]
+    gone = alive.nonzero().squeeze(1)[lowest]
     keep = alive.index_fill(0, gone, False).split([m.numel() for m in masks.values()])
     return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), keep, strict=True)}
 
