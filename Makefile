@@ -4,12 +4,14 @@
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO = --task digits --model gcn --hidden 64 --rounds 12 --seeds 4 --jobs 2 --out runs/demo
 
 .PHONY: demo test
 .DELETE_ON_ERROR:
 
 demo: .venv/run.done
-	$(BIN)/graphlth run ugs --task digits --model gcn --rounds 8 --seeds 2 --out runs/demo
+	$(BIN)/graphlth run ugs $(DEMO)
+	$(BIN)/graphlth run random_tickets $(DEMO)
 	$(BIN)/graphlth plot sparsity runs/demo --out runs/demo/sparsity.png
 	$(BIN)/graphlth show runs/demo
 

@@ -20,6 +20,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "random_tickets": "algorithms.random_tickets",
     "retrain": "train",
     "run": "experiment",
+    "sparsity": "masks",
     "ugs": "algorithms.ugs",
 }
 __all__ = sorted(_HOME)
