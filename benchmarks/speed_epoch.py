@@ -64,7 +64,9 @@ def dense_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
     optimizer = torch.optim.Adam([*net.weights, edge_mask, *masks], fused=True, **HOW)
     for _ in range(epochs):
         net.train()
-        loss = F.cross_entropy(net(edge_mask, masks)[task.rows["train"]], task.y[task.rows["train"]])
+        loss = F.cross_entropy(
+            net(edge_mask, masks)[task.rows["train"]], task.y[task.rows["train"]]
+        )
         penalty = L1 * (edge_mask.abs().sum() + sum(m.abs().sum() for m in masks))
         optimizer.zero_grad()
         (loss + penalty).backward()
