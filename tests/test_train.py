@@ -405,3 +405,58 @@ def test_predictions_are_those_of_the_rows_of_a_split():
         logits = predict(model.train(), task, Ticket({}, masks, 1), split)
         torch.testing.assert_close(logits, out[task.rows[split]], atol=1e-5, rtol=1e-5)
         assert not logits.requires_grad
+
+
+class Plain(User):
+    """Takes no edge weights."""
+
+    def forward(self, x, edge_index):
+        return super().forward(x, edge_index)
+
+
+class Deaf(User):
+    """Takes edge weights and does not listen to them."""
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return super().forward(x, edge_index)
+
+
+class Averse(User):
+    """Multiplies messages by the mask, but divides by the degree without it."""
+
+    def forward(self, x, edge_index, edge_weight=None):
+        weight = x.new_ones(edge_index.size(1)) if edge_weight is None else edge_weight
+        rows = x.new_zeros(len(x), len(x)).index_put((edge_index[1], edge_index[0]), weight)
+        degree = (rows != 0).sum(1) if edge_weight is None else edge_index[1].bincount(None, len(x))
+        return self.last.lin(rows @ self.first.lin(x) / degree.clamp(min=1)[:, None])
+
+
+REFUSED = [  # model, message
+    (lambda task: user(pyg.GCNConv, task, cached=True), r"`model` has a layer with `cached=True`"),
+    (
+        lambda task: user(pyg.SAGEConv, task),
+        r"`model.forward` must take \(x, edge_index, edge_weig",
+    ),
+    (lambda task: user(pyg.GATConv, task), r"`model` must treat an edge of weight 0 as absent"),
+    (lambda task: Deaf(pyg.GCNConv, task), r"`model` must treat an edge of weight 0 as absent"),
+    (lambda task: Averse(pyg.GCNConv, task), r"`model` must treat an edge of weight 0 as absent"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_a_model_that_does_not_follow_edge_masks_is_refused_before_it_trains(make, message):
+    task = toy(loops=False)
+    model = make(task)
+    before = bits(snapshot(model))
+    soft = {M.EDGES: torch.ones(task.num_edges).requires_grad_()}
+    with pytest.raises(ValueError, match=message) as caught:
+        next(train(model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=soft))
+    assert "\n" not in str(caught.value)
+    assert bits(snapshot(model)) == before
+
+
+def test_a_cached_layer_is_refused_even_without_soft_masks():
+    task = toy(loops=False)
+    model = user(pyg.GCNConv, task, cached=True)
+    with pytest.raises(ValueError, match=r"`cached=True`, which ignores a new edge mask"):
+        next(train(model, task, {}, epochs=1))
