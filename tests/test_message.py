@@ -257,7 +257,7 @@ def largest_block(run):
 @pytest.mark.parametrize("heads", [None, 2])
 @pytest.mark.parametrize("op", OPS)
 def test_the_sparse_backend_makes_no_tensor_of_edges_by_channels(op, heads):
-    num_nodes, num_edges, d, h = 100, 8000, 48, heads or 1
+    num_nodes, num_edges, d, h = 300, 8000, 48, heads or 1
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(0, num_nodes, (2, num_edges), generator=draw), num_nodes)
     per_edge = (num_edges,) if heads is None else (num_edges, heads)
@@ -274,6 +274,7 @@ def test_the_sparse_backend_makes_no_tensor_of_edges_by_channels(op, heads):
             step(backend)
         most[backend] = seen.numel, largest_block(lambda backend=backend: step(backend))
     allowed = 4 * num_edges * h  # elements; 2 for each end of an edge and some room
+    assert allowed < (num_nodes * h) ** 2
     assert allowed < num_edges * h * d / 8
     assert most["reference"] >= (num_edges * h * d, 4 * num_edges * h * d)  # this would be seen
     assert most["sparse"][0] <= allowed
