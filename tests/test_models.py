@@ -239,7 +239,7 @@ def test_isolated_nodes_get_their_own_prediction(name, settings):
 
 @models
 def test_no_tensor_has_edges_by_channels(name, settings):
-    num_nodes, num_edges, width = 100, 6000, 40
+    num_nodes, num_edges, width = 300, 6000, 40
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(0, num_nodes, (2, num_edges), generator=draw), num_nodes)
     x = torch.randn(num_nodes, 6, generator=draw)
