@@ -124,9 +124,11 @@ def test_equal_tickets_have_equal_files(tmp_path):
 
 def test_saving_replaces_a_file_whole_and_leaves_nothing_else(tmp_path):
     dense(network(0)).save(tmp_path / "t")
+    (tmp_path / "old").hardlink_to(tmp_path / "t")
     dense(network(1)).save(str(tmp_path / "t"))
     assert same(load(tmp_path / "t").init, snapshot(network(1)))
-    assert [p.name for p in tmp_path.iterdir()] == ["t"]
+    assert same(load(tmp_path / "old").init, snapshot(network(0)))  # never half of each
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "t"]
 
 
 def test_a_failed_save_keeps_the_old_file_and_says_why_in_one_line(tmp_path, monkeypatch):
