@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -208,10 +209,12 @@ def run(
         for seed in range(seeds):
             work(seed, watch)
         return folder
-    context = get_context("spawn")
-    with context.Manager() as manager:
+    context, obey = get_context("spawn"), (_obey, (list(warnings.filters),))
+    manager = SyncManager(ctx=context)
+    manager.start(*obey)
+    with manager:
         others = set(active_children())
-        with ProcessPoolExecutor(jobs, context, _obey, (list(warnings.filters),)) as pool:
+        with ProcessPoolExecutor(jobs, context, *obey) as pool:
             steps = manager.Queue()
             running = {pool.submit(work, seed, steps.put) for seed in range(seeds)}
             try:
@@ -286,9 +289,12 @@ def run_seed(
         yield Step(seed, r, None, line)
     if len(done) > settings["rounds"]:
         return
-    last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device) if done else None
-    if last is not None:
+    last = None
+    if done:
+        last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device)
         fit_together(last, model, task.num_edges, task.fingerprint())
+        order = [n for n in ones(model, task.num_edges) if n in last.masks]  # files sort by name,
+        last = replace(last, masks={n: last.masks[n] for n in order})  # noise and ties do not
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
              "seed": seed, "settings": settings, "environment": environment,
              "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
