@@ -165,8 +165,8 @@ def train_masks(
     soft = {n: m.requires_grad_() for n, m in noisy.items()}
     rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
 
-    def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁
-        return sum(rates[n] * m.abs().sum() for n, m in soft.items())
+    def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁; m ≥ 0
+        return sum(rates[n] * m.sum() for n, m in soft.items())
 
     best, found = -1.0, soft
     for epoch in train(
