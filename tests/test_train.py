@@ -434,7 +434,7 @@ class Averse(User):
 REFUSED = [  # model, message
     (lambda task: user(pyg.GCNConv, task, cached=True), r"`model` has a layer with `cached=True`"),
     (
-        lambda task: user(pyg.SAGEConv, task),
+        lambda task: Plain(pyg.SAGEConv, task),
         r"`model.forward` must take \(x, edge_index, edge_weig",
     ),
     (lambda task: user(pyg.GATConv, task), r"`model` must treat an edge of weight 0 as absent"),
