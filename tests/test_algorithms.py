@@ -1,6 +1,6 @@
 """Every algorithm in the folder: counts, rewinding, resuming, seeds, controls."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch_geometric import nn as pyg
 from toys import build, call, toy
 
 from graphlth import masks as M
+from graphlth import train
 from graphlth.registry import find, names
 from graphlth.scores.random import random
 from graphlth.ticket import load, snapshot
@@ -163,6 +164,18 @@ def test_tickets_do_not_change_as_the_search_goes_on(name):
     assert [digits([t]) for t in kept] == seen
 
 
+def test_ugs_draws_other_noise_in_every_round(monkeypatch):
+    seeds, real = [], train.train_masks
+
+    def watched(*about, seed, **how):
+        seeds.append(seed)
+        return real(*about, seed=seed, **how)
+
+    monkeypatch.setattr("graphlth.algorithms.ugs.train_masks", watched)
+    run("ugs")
+    assert len(set(seeds)) == 3
+
+
 def test_imp_rewinds_to_epoch_k():
     task = toy()
     model = build("gcn", task)
@@ -269,14 +282,14 @@ def test_random_tickets_are_drawn_afresh_in_every_round():
             assert bool((after.masks[n] > before.masks[n]).any())  # some return: no nesting
 
 
-def test_random_tickets_of_any_two_seeds_and_rounds_differ():
+def test_random_tickets_of_two_seeds_and_rounds_are_no_cuts_of_one_draw():
     task = toy()
-    masks = [
-        str(bits(t.masks))
-        for seed in range(4)
-        for t in run("random_tickets", task=task, seed=seed, rounds=4)[1:]
+    tickets = [
+        t for seed in range(4) for t in run("random_tickets", task=task, seed=seed, rounds=4)[1:]
     ]
-    assert len(set(masks)) == len(masks)
+    for a, b in combinations(tickets, 2):
+        few, many = sorted((a, b), key=lambda t: -t.round)
+        assert any(bool((few.masks[n] > many.masks[n]).any()) for n in few.masks)
 
 
 def test_random_scores_follow_their_seed_and_leave_the_global_state_alone():
