@@ -48,6 +48,7 @@ options:
 An interrupted run continues when the same command is given again."""
 
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
+APART = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
 FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 
@@ -90,8 +91,8 @@ def run(argv: list[str]) -> None:
     parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
                             epilog=offer(kinds, argv))  # fmt: skip
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
-    own = ("algorithm", "settings", "watch")
-    parser.add_function_arguments(experiment.run, skip=set(own), fail_untyped=False)
+    own = inspect.signature(experiment.run).parameters
+    add_settings(parser, experiment.run, [n for n in own if n not in APART])
     settings: set[str] = set()
     for kind, name in kinds.items():
         if name is not None:
@@ -210,7 +211,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"`config` must end in .toml, .yaml or .yml, got {str(path)!r}")
     if not path.is_file():
         raise FileNotFoundError(f"`config` must be a file, got {str(path)!r}")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`config` {str(path)!r} is not text in UTF-8: {error}") from None
     if path.suffix == ".toml":
         try:
             return tomllib.loads(text)
@@ -235,12 +239,19 @@ def keyword_only(plugin: Any) -> list[str]:
 
 def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -> set[str]:
     """The settings of a plug-in that `parser` knows from now on."""
-    wanted = set(settings)
-    known = set(parser.get_defaults().keys())
-    skip: set[str | int] = {n for n in inspect.signature(plugin).parameters
-                            if n not in wanted or n in known}  # fmt: skip
-    parser.add_function_arguments(plugin, skip=skip, fail_untyped=False)
-    return wanted
+    known = parser.get_defaults()
+    signature = inspect.signature(plugin)
+    own = [signature.parameters[n] for n in settings if n not in known]
+
+    def stand_in() -> None:  # the parser imports whatever is called like what it is given
+        pass
+
+    _, arguments, rest = (inspect.getdoc(plugin) or "").partition("Args:")
+    vars(stand_in)["__signature__"] = signature.replace(parameters=own)
+    stand_in.__name__ = plugin.__name__
+    stand_in.__doc__ = f"settings of {plugin.__name__}\n\n{arguments}{rest}"
+    parser.add_function_arguments(stand_in, fail_untyped=False)
+    return set(settings)
 
 
 def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
