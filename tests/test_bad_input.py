@@ -1,0 +1,376 @@
+"""Bad input ends in one line that names what is wrong; nothing that was there is lost."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from graphlth import cli, experiment
+from graphlth.dataset import GraphTask
+from graphlth.models.gcn import GCN
+from graphlth.ticket import dense, load
+from graphlth.train import fit
+
+ROOT = Path(__file__).parents[1]
+QUICK = "--epochs 2 --rounds 1 --hidden 4"
+KARATE = f"run ugs --task karate --model gcn --out out {QUICK}"
+
+
+class Hostile:
+    """Unpickled, it would make a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def npz(name, **changes):
+    """A graph of 12 nodes in a file; a change to None leaves the array out."""
+    ring = np.arange(12)
+    part = ring // 2 % 3
+    held = {
+        "x": np.eye(12, dtype=np.float32), "y": ring % 2,
+        "edge_index": np.stack([ring, (ring + 1) % 12]),
+        "train_mask": part == 0, "val_mask": part == 1, "test_mask": part == 2,
+    } | changes  # fmt: skip
+    np.savez(name, **{k: v for k, v in held.items() if v is not None})
+
+
+def raw(root, **changes):
+    """Citation files that look like Cora's."""
+    folder = Path(root) / "Cora/raw"
+    folder.mkdir(parents=True)
+    eye, one_hot = csr_matrix(np.eye(4, 3, dtype=np.float32)), np.eye(2, dtype=np.int32)[[0, 1] * 2]
+    parts = {"x": eye[:2], "tx": eye[:2], "allx": eye, "y": one_hot[:2], "ty": one_hot[:2],
+             "ally": one_hot, "graph": {0: [1], 1: [0]}} | changes  # fmt: skip
+    for part, value in parts.items():
+        (folder / f"ind.cora.{part}").write_bytes(pickle.dumps(value, protocol=2))
+    (folder / "ind.cora.test.index").write_text("4\n5\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of inputs, good and bad, with a short run in it."""
+    place, here = tmp_path_factory.mktemp("made"), Path.cwd()
+    os.chdir(place)
+    assert cli.main(KARATE.split()) == 0
+    (run,) = Path("out").iterdir()
+    run.rename("run")
+    Path("out").rmdir()
+    shutil.copytree("run", "middle/run")
+    lines = Path("middle/run/seed0.jsonl")
+    lines.write_text("{damaged\n" + lines.read_text())
+    whole = Path("run/seed0-round1.safetensors").read_bytes()
+    Path("short.safetensors").write_bytes(whole[: len(whole) // 2])
+    Path("text.safetensors").write_text("no ticket")
+    Path("file").write_text("a file")
+    Path("empty").mkdir()
+    Path("broken.toml").write_text("rounds = = 3\n")
+    Path("broken.yaml").write_text("rounds: [3\n")
+    Path("list.yaml").write_text("- rounds\n")
+    Path("typo.toml").write_text("rouns = 3\n")
+    Path("typed.yaml").write_text("rounds: many\n")
+    Path("nested.toml").write_text("[rounds]\nfirst = 1\n")
+    Path("range.toml").write_text("drop_edges = 1.5\n")
+    Path("config.json").write_text("{}")
+    Path("binary.toml").write_bytes(b"\xff\xfe\x00rounds")
+    npz("range.npz", edge_index=np.array([[0, 1], [1, 99]]))
+    npz("float.npz", edge_index=np.array([[0.0, 1.0], [1.0, 2.0]]))
+    npz("nan.npz", x=np.full((12, 3), np.nan))
+    npz("flat.npz", x=np.ones(12))
+    npz("unlabelled.npz", y=None)
+    npz("unmasked.npz", val_mask=None)
+    npz("untaught.npz", y=np.arange(12) // 2)
+    npz("untested.npz", test_mask=np.zeros(12, dtype=bool))
+    npz("leaking.npz", test_mask=np.ones(12, dtype=bool))
+    npz("hostile.npz", x=np.array([Hostile()], dtype=object))
+    torch.save({"x": Hostile()}, "hostile.pt")
+    npz("whole.npz")
+    Path("cut.npz").write_bytes(Path("whole.npz").read_bytes()[:300])
+    raw("code", x=Hostile())
+    raw("code_in_graph", graph=[Hostile()])
+    raw("counts")
+    folder = raw("cut")
+    file = folder / "ind.cora.allx"
+    file.write_bytes(file.read_bytes()[:-20])
+    (raw("gap") / "ind.cora.graph").unlink()
+    os.chdir(here)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def place(made, tmp_path, monkeypatch):
+    """A copy of these inputs to work in, out of reach of network and real data."""
+
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRAPHLTH_DATA_ROOT", raising=False)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    return tmp_path
+
+
+def snapshot(place):
+    return {p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+
+
+CORA = "run ugs --task cora --model gcn --out out"
+BAD = [  # command                                   what its one line says
+    ("fly", "`command` must be one of run, plot, show, list, got 'fly'"),
+    ("run", "`algorithm` must be given: one of imp, one_shot, random_tickets, ugs"),
+    ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
+    ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
+    ("run magic --task karate --model gcn", "`algorithm` must be one of imp, .*, got 'magic'"),
+    ("run ugs --task corra --model gcn", "`task` must be one of citeseer, .*, got 'corra'"),
+    ("run ugs --task karate --model mlp", "`model` must be one of gat, .*, got 'mlp'"),
+    ("run ../ugs --task karate --model gcn", r"`algorithm` must be one of .*, got '\.\./ugs'"),
+    (f"{KARATE} --rouns 3", "`rouns` is no setting here; did you mean `rounds`\\? there are .*lr"),
+    (f"{KARATE} --heads 3", "`heads` is no setting here"),
+    (f"{KARATE} --round 3", "`round` is no setting here"),
+    (f"{KARATE} surplus", "unrecognized arguments: surplus"),
+    (f"{KARATE} --drop-edges 1.5", r"`drop_edges` must be in \[0, 1\), got 1.5"),
+    (f"{KARATE} --drop_weights=-0.1", r"`drop_weights` must be in \[0, 1\), got -0.1"),
+    (f"{KARATE} --dropout 1", r"`dropout` must be in \[0, 1\), got 1"),
+    (f"{KARATE} --rounds -1", r"`rounds` must be in \[0, inf\), got -1"),
+    (f"{KARATE} --epochs 0", r"`epochs` must be in \[1, inf\), got 0"),
+    (f"{KARATE} --hidden 0", r"`hidden` must be in \[1, inf\), got 0"),
+    (f"{KARATE} --lr 0", r"`lr` must be in \(0, inf\), got 0"),
+    (f"{KARATE} --lr inf", "`lr` must be of type float, got 'inf'"),
+    (f"{KARATE} --lr nan", "`lr` must be of type float, got 'nan'"),
+    (f"{KARATE} --seeds 0", "`seeds` must be at least 1, got 0"),
+    (f"{KARATE} --jobs 0", "`jobs` must be at least 1, got 0"),
+    (f"{KARATE} --threads 0", "`threads` must be at least 1, got 0"),
+    (f"{KARATE} --rounds many", "`rounds` must be of type int, got 'many'"),
+    (f"{KARATE} --rounds 2.5", "`rounds` must be of type int, got '2.5'"),
+    (f"{KARATE} --lr fast", "`lr` must be of type float, got 'fast'"),
+    (f"{KARATE} --rounds", "`rounds`: expected one argument"),
+    (f"{KARATE} --task", "`task`: expected one argument"),
+    (f"{KARATE} --scope galaxy", "`scope` must be one of global, layer, got 'galaxy'"),
+    (f"{KARATE} --backend quantum", "`backend` must be one of auto, .*, got 'quantum'"),
+    (f"{KARATE} --edges both", "`edges` must be \"undirected\" or \"directed\", got 'both'"),
+    (f"{KARATE} --device abacus", "`device` 'abacus' cannot be used"),
+    (f"{KARATE} --device meta", "`device` 'meta' cannot be used"),
+    (f"{KARATE} --out file", "cannot write `out` 'file'"),
+    (f"{KARATE} --out file/below", "cannot write `out` 'file/below'"),
+    (f"{KARATE} --out /dev/full", "cannot write `out` '/dev/full'"),
+    (f"{CORA} --data-root nowhere", "`data_root` must be a folder, got 'nowhere'"),
+    (f"{CORA} --data-root file", "`data_root` must be a folder, got 'file'"),
+    (f"{CORA} --data-root empty", "no folder Cora/raw in empty"),
+    (f"{CORA} --data-root gap", r"gap/Cora/raw lacks ind\.cora\.graph"),
+    (f"{CORA} --data-root cut", r"cut/Cora/raw/ind\.cora\.allx: not a readable array file"),
+    (f"{CORA} --data-root code", r"code/Cora/raw/ind\.cora\.x: .*it asks for .*mkdir"),
+    (f"{CORA} --data-root code_in_graph", r"ind\.cora\.graph: .*it asks for .*mkdir"),
+    (f"{CORA} --data-root counts", "Cora: `nodes` must be 2708, got 6"),
+    (f"{CORA} --split 11 --data-root cut", "`split` must be \"public\" .*, got '11'"),
+    (f"{KARATE} --task gone.npz", r"`path` must be a file, got 'gone\.npz'"),
+    (f"{KARATE} --task file", "`path` must be given"),
+    (f"{KARATE} --task file --path file", r"`path` must end in .pt or .npz, got 'file'"),
+    (f"{KARATE} --task range.npz", r"`data\.edge_index` must be in \[0, 12\), got 99"),
+    (f"{KARATE} --task float.npz", r"float\.npz: `data\.edge_index` must hold int64"),
+    (f"{KARATE} --task nan.npz", r"nan\.npz: `data\.x` must be finite, got NaN"),
+    (f"{KARATE} --task flat.npz", r"flat\.npz: `data\.x` must be real numbers \[N, F\]"),
+    (f"{KARATE} --task unlabelled.npz", r"`data\.y` is missing"),
+    (f"{KARATE} --task unmasked.npz", "`val_mask` .* is missing"),
+    (f"{KARATE} --task untaught.npz", "`data.train_mask` must hold a node of every class"),
+    (f"{KARATE} --task untested.npz", "`data.test_mask` must select at least one node"),
+    (f"{KARATE} --task leaking.npz", "must not overlap, got 4 nodes in both"),
+    (f"{KARATE} --task whole.npz --split 1", r"`split` must be in \[0, 1\), got 1"),
+    (f"{KARATE} --task cut.npz", r"cut\.npz: not a readable file of arrays"),
+    (f"{KARATE} --task hostile.npz", r"hostile\.npz: not a readable file of arrays"),
+    (f"{KARATE} --task hostile.pt", r"hostile\.pt: .*it asks for .*mkdir"),
+    (f"{KARATE} --config gone.toml", r"`config` must be a file, got 'gone\.toml'"),
+    (f"{KARATE} --config config.json", r"`config` must end in .toml, .*, got 'config\.json'"),
+    (f"{KARATE} --config broken.toml", r"`config` 'broken\.toml' is not TOML"),
+    (f"{KARATE} --config broken.yaml", r"`config` 'broken\.yaml' is not YAML"),
+    (f"{KARATE} --config list.yaml", r"`config` must hold names and values, got 'list\.yaml'"),
+    (f"{KARATE} --config typo.toml", "`rouns` is no setting here; did you mean `rounds`"),
+    (f"{KARATE} --config binary.toml", r"`config` 'binary\.toml' is not text in UTF-8"),
+    ("run ugs --task karate --model gcn --out out --config typed.yaml",
+     "`rounds` must be of type int, got 'many'"),
+    ("run ugs --task karate --model gcn --out out --config nested.toml",
+     "`rounds` must be of type int"),
+    ("run ugs --task karate --model gcn --out out --config range.toml",
+     r"`drop_edges` must be in \[0, 1\), got 1.5"),
+    ("plot", "`figure` must be given: one of sparsity"),
+    ("plot pie run --out a.png", "`figure` must be one of sparsity, got 'pie'"),
+    ("plot sparsity --out a.png", "`folders` must be given"),
+    ("plot sparsity run", "`out` must be given"),
+    ("plot sparsity gone --out a.png", "no folder `gone`"),
+    ("plot sparsity empty --out a.png", "no records .* under `empty`"),
+    ("plot sparsity run --out a.gif", r"`out` must end in one of .png, .*, got 'a\.gif'"),
+    ("plot sparsity run --out file/a.png", r"cannot write `file/a\.png`"),
+    ("plot sparsity run --out a.png --metric luck", "`metric` must be one of .*, got 'luck'"),
+    ("plot sparsity run --out a.png --colour red", "`colour` is no setting here"),
+    ("plot sparsity middle --out a.png", r"middle/run/seed0\.jsonl`, line 1: not a line of JSON"),
+    ("show", "`paths` must be given"),
+    ("show gone", "no folder `gone`"),
+    ("show empty", "no records .* under `empty`"),
+    ("show middle", r"seed0\.jsonl`, line 1: not a line of JSON"),
+    ("show file", "file is not a whole graphlth ticket"),
+    ("show text.safetensors", r"text\.safetensors is not a whole graphlth ticket"),
+    ("show short.safetensors", r"short\.safetensors is not a whole graphlth ticket"),
+    ("list planets", "`kind` must be one of algorithms, .*, got 'planets'"),
+    ("list tasks models", "unrecognized arguments: models"),
+]  # fmt: skip
+
+
+def refused(output, error):
+    """The one line that says why."""
+    assert output == ""
+    assert "Traceback" not in error
+    (line,) = error.splitlines()
+    assert line.startswith("graphlth: error: ")
+    return line
+
+
+@pytest.mark.parametrize(("command", "line"), BAD, ids=[command for command, _ in BAD])
+def test_bad_input_ends_in_one_line_and_loses_nothing(place, capsys, command, line):
+    before = snapshot(place)
+    assert cli.main(command.split()) == 2
+    assert re.search(line, refused(*capsys.readouterr()))
+    assert snapshot(place) == before  # nothing is changed, nothing is begun
+
+
+@pytest.mark.parametrize("command", [
+    f"{KARATE} --rounds many", f"{CORA} --data-root code", f"{KARATE} --task hostile.pt",
+    "show short.safetensors",
+])  # fmt: skip
+def test_a_process_ends_with_code_2(place, command):
+    before = snapshot(place)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    call = [sys.executable, "-m", "graphlth.cli", *command.split()]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    refused(done.stdout, done.stderr)
+    assert snapshot(place) == before
+
+
+def test_the_hostile_files_would_have_run_code():
+    pickle.loads(Path("code/Cora/raw/ind.cora.x").read_bytes())
+    assert Path("ran").is_dir()
+
+
+# --- a run that has begun ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(place):
+    """A run of one round that two more rounds would continue."""
+    assert cli.main(KARATE.split()) == 0
+    (folder,) = Path("out").iterdir()
+    lines = (folder / "seed0.jsonl").read_bytes()
+    (folder / "seed0.jsonl").write_bytes(lines[: lines.index(b"\n") + 1])
+    return folder
+
+
+def damage_line(folder):
+    path = folder / "seed0.jsonl"
+    path.write_bytes(b"{damaged\n" + path.read_bytes())
+
+
+def swap_rounds(folder):
+    path = folder / "seed0.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"round": 0', b'"round": 7'))
+
+
+def cut_ticket(folder):
+    path = folder / "seed0-round0.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def other_model(folder):
+    dense(GCN(3, 2, 2), 78).save(folder / "seed0-round0.safetensors")
+
+
+def other_graph(folder):
+    ticket = load(folder / "seed0-round0.safetensors")
+    ticket.provenance["graph"] = "0123456789abcdef"
+    ticket.save(folder / "seed0-round0.safetensors")
+
+
+@pytest.mark.parametrize(("harm", "line"), [
+    (damage_line, r"seed0\.jsonl`, line 1: not a line of JSON"),
+    (swap_rounds, r"seed0\.jsonl` must hold round 0 in line 1, got 7"),
+    (lambda folder: (folder / "seed0-round0.safetensors").unlink(),
+     r"no ticket at .*seed0-round0\.safetensors"),
+    (cut_ticket, r"seed0-round0\.safetensors is not a whole graphlth ticket"),
+    (other_model, "`ticket` does not fit `model`"),
+    (other_graph, "`ticket` is of another graph: fingerprint 0123456789abcdef"),
+], ids=["line", "order", "no ticket", "cut ticket", "other model", "other graph"])  # fmt: skip
+def test_a_damaged_run_is_told_and_left(place, begun, capsys, harm, line):
+    harm(begun)
+    before = snapshot(place)
+    capsys.readouterr()
+    assert cli.main(KARATE.split()) == 2
+    output, error = capsys.readouterr()
+    last = error.splitlines()[-1]  # rounds that are there are told before
+    assert re.search(line, last) and "Traceback" not in error and output == ""
+    assert snapshot(place) == before
+
+
+def test_a_full_disk_loses_no_record(place, begun, capsys, monkeypatch):
+    before = snapshot(place)
+    write = experiment.record.append
+
+    def full(path, record):
+        monkeypatch.setattr("os.fsync", no_space)
+        write(path, record)
+
+    def no_space(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(experiment.record, "append", full)
+    capsys.readouterr()
+    assert cli.main(KARATE.split()) == 2
+    assert "cannot write `" in (last := capsys.readouterr().err.splitlines()[-1])
+    assert last.endswith("No space left on device")
+    monkeypatch.undo()
+    after = snapshot(place)
+    assert before.items() <= after.items()  # the ticket that had no record yet may be new
+    monkeypatch.chdir(place)
+    assert cli.main(KARATE.split()) == 0
+    assert len((begun / "seed0.jsonl").read_bytes().splitlines()) == 2
+
+
+# --- the library ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def task():
+    from torch_geometric.data import Data
+
+    ring = torch.arange(12)
+    there, part = (ring + 1) % 12, ring // 2 % 3
+    edge_index = torch.stack([torch.cat([ring, there]), torch.cat([there, ring])])
+    masks = {f"{name}_mask": part == i for i, name in enumerate(("train", "val", "test"))}
+    return GraphTask(Data(x=torch.eye(12), y=ring % 2, edge_index=edge_index, **masks))
+
+
+def test_a_ticket_of_another_model_or_graph_is_refused(task):
+    ticket = dense(GCN(12, 4, 2), task.num_edges)
+    with pytest.raises(ValueError, match=r"`ticket` does not fit `model`: 'weights\.0'"):
+        fit(GCN(12, 5, 2), task, ticket, epochs=1)
+    with pytest.raises(ValueError, match="`ticket` does not fit: its mask 'edges'"):
+        fit(GCN(12, 4, 2), task, dense(GCN(12, 4, 2), 99), epochs=1)
+    ticket.provenance["graph"] = "elsewhere"
+    with pytest.raises(ValueError, match="`ticket` is of another graph"):
+        fit(GCN(12, 4, 2), task, ticket, epochs=1)
+
+
+def test_a_cut_archive_is_no_ticket(place):
+    with zipfile.ZipFile("zip.safetensors", "w") as archive:
+        archive.writestr("a", json.dumps({}))
+    with pytest.raises(ValueError, match=r"zip\.safetensors is not a whole graphlth ticket"):
+        load("zip.safetensors")
