@@ -185,8 +185,9 @@ def main() -> None:
         after, before = memory[way]
         lines.append(f"| {way} | {statistics.median(ms):.1f} ({min(ms):.1f} – {max(ms):.1f}) "
                      f"| {after:.0f} | {before:.0f} |")  # fmt: skip
-    lines.append(f"| dense / sparse | {statistics.median(ratios):.1f} ({min(ratios):.1f} – "
-                 f"{max(ratios):.1f}) | {memory['dense'][0] / memory['sparse'][0]:.1f} | |")  # fmt: skip
+    spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} – {max(ratios):.1f})"
+    less = memory["dense"][0] / memory["sparse"][0]
+    lines.append(f"| dense / sparse | {spread} | {less:.1f} | |")
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:

@@ -14,14 +14,15 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import graphlth as glt
 import numpy as np
 import torch
+from torch import Tensor
+from torch_scatter import scatter, segment_csr
+
+import graphlth as glt
 from graphlth.graph import Graph
 from graphlth.message import weighted_sum
 from graphlth.record import environment
-from torch import Tensor
-from torch_scatter import scatter, segment_csr
 
 WIDTHS = (16, 128, 512)
 Sum = Callable[[Graph, Tensor, Tensor], Tensor]

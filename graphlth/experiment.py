@@ -293,8 +293,6 @@ def run_seed(
     if done:
         last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device)
         fit_together(last, model, task.num_edges, task.fingerprint())
-        order = [n for n in ones(model, task.num_edges) if n in last.masks]  # files sort by name,
-        last = replace(last, masks={n: last.masks[n] for n in order})  # noise and ties do not
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
              "seed": seed, "settings": settings, "environment": environment,
              "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip

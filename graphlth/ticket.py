@@ -31,7 +31,13 @@ class Ticket:
         path = Path(path)
         tensors = {f"init.{n}": t.contiguous() for n, t in self.init.items()}
         tensors |= {f"mask.{n}": m.bool() for n, m in self.masks.items()}
-        about = {"format": "graphlth-ticket-1", "round": self.round, "provenance": self.provenance}
+        about = {
+            "format": "graphlth-ticket-1",
+            "round": self.round,
+            "init": list(self.init),  # the tensors lie sorted by name,
+            "masks": list(self.masks),  # noise and ties go by this order
+            "provenance": self.provenance,
+        }
         draft = path.with_name(path.name + f".{os.getpid()}.part")
         try:
             save_file(tensors, draft, {"graphlth": json.dumps(about, sort_keys=True)})
@@ -62,16 +68,12 @@ def load(path: str | Path) -> Ticket:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["graphlth"])
             tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
-        init = _under("init.", tensors)
-        masks = {n: m.float() for n, m in _under("mask.", tensors).items()}
+        init = {n: tensors[f"init.{n}"] for n in about["init"]}
+        masks = {n: tensors[f"mask.{n}"].float() for n in about["masks"]}
         return Ticket(init, masks, int(about["round"]), about["provenance"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def dense(

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import graphlth as glt
 import torch
 from torch_geometric.data import Data
+
+import graphlth as glt
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
