@@ -205,10 +205,21 @@ def run(
     folder = prepare(chosen, Path(out))
     environment = record.environment()
     work = partial(_drain, chosen, folder, environment)
-    if jobs == 1 or seeds == 1:
+    if jobs > 1 and seeds > 1:
+        _in_processes(work, seeds, jobs, watch)
+    else:
         for seed in range(seeds):
             work(seed, watch)
-        return folder
+    return folder
+
+
+def _in_processes(
+    work: Callable[[int, Callable[[Step], None]], None],
+    seeds: int,
+    jobs: int,
+    watch: Callable[[Step], None],
+) -> None:
+    """Do the `work` of every seed in `jobs` processes; this one watches."""
     context, obey = get_context("spawn"), (_obey, (list(warnings.filters),))
     manager = SyncManager(ctx=context)
     manager.start(*obey)
@@ -229,7 +240,6 @@ def run(
                 for worker in set(active_children()) - others:
                     worker.terminate()
                 raise
-    return folder
 
 
 def _obey(filters: list[Any]) -> None:

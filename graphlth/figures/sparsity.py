@@ -54,10 +54,17 @@ Look = dict[str, Any]
 def sparsity(
     records: Iterable[Record], *, out: str, metric: str = "test", title: str | None = None
 ) -> None:
-    """Nothing; the figure that `draw` makes is in the file `out` (.png, .pdf or .svg).
+    """Draw accuracy against sparsity and MACs into a file; what `draw` shows.
 
-    Errors: ValueError for another suffix, an unknown metric or no records; OSError when `out`
-    cannot be written, with what was there left as it was.
+    Args:
+        records: what `graphlth.record.read` gives.
+        out: the file, ending in .png, .pdf or .svg.
+        metric: which accuracy, "test" or "val".
+        title: a title of your own instead of task, model and seeds.
+
+    Raises:
+        ValueError: another suffix, an unknown metric or no records.
+        OSError: `out` cannot be written; what was there is left as it was.
     """
     path = Path(out)
     if path.suffix not in SUFFIXES:
