@@ -6,11 +6,11 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import build, toy
 
-from graphlth.masks import EDGES
 from graphlth.ticket import Ticket, dense, fingerprint, fit_together, load, rewind, snapshot
 
 
@@ -114,6 +114,7 @@ def test_a_file_keeps_the_order_of_the_masks(tmp_path):
     ticket = dense(build("gin", task, layers=12), task.num_edges)
     ticket.save(tmp_path / "t")
     assert list(load(tmp_path / "t").masks) == list(ticket.masks)
+    assert list(load(tmp_path / "t").init) == list(ticket.init)
 
 
 def test_equal_tickets_have_equal_files(tmp_path):
@@ -186,27 +187,40 @@ def test_a_pickle_is_refused_without_running(write, tmp_path):
     refuse(tmp_path / "t.safetensors")
 
 
-ABOUT = {"format": "graphlth-ticket-1", "round": 1, "masks": [], "provenance": {}}
-STRANGERS = [  # metadata of a safetensors file that is whole but no ticket
-    None,
-    {"format": "pt"},
-    {"graphlth": "not json"},
-    {"graphlth": "[1]"},
-    {"graphlth": json.dumps({n: v for n, v in ABOUT.items() if n != "round"})},
-    {"graphlth": json.dumps(ABOUT | {"masks": ["w"]})},
-    {"graphlth": json.dumps(ABOUT | {"round": "one"})},
-    {"graphlth": json.dumps(ABOUT | {"round": None})},
-    {"graphlth": json.dumps(ABOUT | {"format": "graphlth-ticket-9"})},
-    {"graphlth": json.dumps(ABOUT | {"provenance": 3})},
+STRANGERS = [  # what a whole safetensors file says of itself, if it is no ticket
+    lambda about: None,
+    lambda about: {"format": "pt"},
+    lambda about: {"graphlth": "not json"},
+    lambda about: {"graphlth": "[1]"},
+    lambda about: {"graphlth": json.dumps({n: v for n, v in about.items() if n != "round"})},
+    lambda about: {"graphlth": json.dumps(about | {"round": "one"})},
+    lambda about: {"graphlth": json.dumps(about | {"round": None})},
+    lambda about: {"graphlth": json.dumps(about | {"format": "graphlth-ticket-9"})},
+    lambda about: {"graphlth": json.dumps(about | {"provenance": 3})},
 ]
 
 
-@pytest.mark.parametrize("metadata", STRANGERS)
-def test_a_safetensors_file_of_another_kind_is_refused(metadata, tmp_path):
-    save_file({"init.w": torch.ones(2)}, tmp_path / "t", {"graphlth": json.dumps(ABOUT)})
-    assert load(tmp_path / "t").round == 1  # all else is right
-    save_file({"init.w": torch.ones(2)}, tmp_path / "t", metadata)
-    refuse(tmp_path / "t")
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_safetensors_file_of_another_kind_is_refused(stranger, tmp_path):
+    path = tmp_path / "t"
+    dense(network(), 3).save(path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["graphlth"])
+    tensors = load_file(path)
+    save_file(tensors, path, {"graphlth": json.dumps(about)})
+    assert same(load(path).init, snapshot(network()))  # nothing else is wrong
+    save_file(tensors, path, stranger(about))
+    refuse(path)
+
+
+def test_a_file_that_lacks_a_tensor_is_refused(tmp_path):
+    path = tmp_path / "t"
+    dense(network(), 3).save(path)
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), load_file(path)
+    for name in ("init.2.bias", "mask.edges"):
+        save_file({n: t for n, t in tensors.items() if n != name}, path, about)
+        refuse(path)
 
 
 def test_a_fingerprint_tells_names_and_shapes_not_values():
