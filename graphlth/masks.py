@@ -43,7 +43,7 @@ def count(masks: Masks) -> int:
 def sparsity(masks: Masks) -> float:
     """Removed fraction, in [0, 1]; 0 where there is no entry."""
     kept = sum(int(m.count_nonzero()) for m in masks.values())
-    return 1 - kept / count(masks) if masks else 0.0
+    return 1 - kept / count(masks) if count(masks) else 0.0
 
 
 def distance(a: Masks, b: Masks) -> float:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, ones, only, prunable
 
+FORMAT = "graphlth-ticket-1"
+
 
 @dataclass(frozen=True)
 class Ticket:
@@ -32,7 +34,7 @@ class Ticket:
         tensors = {f"init.{n}": t.contiguous() for n, t in self.init.items()}
         tensors |= {f"mask.{n}": m.bool() for n, m in self.masks.items()}
         about = {
-            "format": "graphlth-ticket-1",
+            "format": FORMAT,
             "round": self.round,
             "init": list(self.init),  # the tensors lie sorted by name,
             "masks": list(self.masks),  # noise and ties go by this order
@@ -67,6 +69,8 @@ def load(path: str | Path) -> Ticket:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["graphlth"])
+            if about["format"] != FORMAT or not isinstance(about["provenance"], dict):
+                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
             tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         init = {n: tensors[f"init.{n}"] for n in about["init"]}
         masks = {n: tensors[f"mask.{n}"].float() for n in about["masks"]}

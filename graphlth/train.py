@@ -47,8 +47,8 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
 def check_contract(model: nn.Module, task: Task, *, weighted: bool) -> None:
     """Refuse a model of your own whose output would not follow the edge masks.
 
-    With `weighted`, half of the edge weights are set to 0 and the output must be that on the graph
-    without those edges.
+    With `weighted`, one half of the edge weights and then the other are set to 0, and the output
+    must be that on the graph without those edges.
 
     Raises:
         ValueError: the model caches its graph, takes no edge weights, or fails that comparison.
@@ -59,19 +59,20 @@ def check_contract(model: nn.Module, task: Task, *, weighted: bool) -> None:
         return
     half = (torch.arange(task.num_edges) % 2).float().to(next(model.parameters()).device)
     model.eval()
-    try:
-        batch = next(iter(task.batches("train")))
-        soft = forward(model, batch, {EDGES: half})
-    except TypeError as error:
-        raise ValueError(
-            f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
-        ) from None
-    hard = forward(model, next(iter(task.without(half).batches("train"))), {})
-    worst = (soft - hard).abs().max().item()
-    if not worst <= 1e-4 * max(1.0, hard.abs().max().item()):
-        raise ValueError(
-            f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}"
-        )
+    for kept in (half, 1 - half):
+        try:
+            soft = forward(model, next(iter(task.batches("train"))), {EDGES: kept})
+        except TypeError as error:
+            raise ValueError(
+                f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
+            ) from None
+        hard = forward(model, next(iter(task.without(kept).batches("train"))), {})
+        worst = (soft - hard).abs().max().item()
+        if not worst <= 1e-4 * max(1.0, hard.abs().max().item()):
+            raise ValueError(
+                "`model` must treat an edge of weight 0 as absent, "
+                f"but its output moves by {worst:.2g}"
+            )
 
 
 def takes_graph(model: nn.Module) -> bool:

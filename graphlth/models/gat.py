@@ -17,12 +17,14 @@ class GAT(nn.Module):
 
     Every node attends to itself through a loop that is the model's own and never pruned. Hidden
     layers concatenate `heads` heads of `hidden_channels` each and end with ELU; the last has one
-    head. Attention and hidden outputs are dropped out; no bias, as in UGS.
+    head. The inputs of every layer and the attention are dropped out.
 
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
         heads: attention heads of every hidden layer.
         dropout: probability, in [0, 1), on attention and hidden outputs.
+        input_dropout: probability, in [0, 1), on the features; 0 in UGS.
+        bias: whether layers add a bias; not in UGS.
         backend: the kernel's backend.
     """
 
@@ -35,6 +37,8 @@ class GAT(nn.Module):
         *,
         heads: int = 8,
         dropout: float = 0.6,
+        input_dropout: float = 0.6,
+        bias: bool = True,
         backend: str = "auto",
     ):
         super().__init__()
@@ -46,13 +50,15 @@ class GAT(nn.Module):
         )
         self.source_attention = nn.ParameterList(torch.empty(s) for s in shapes)
         self.target_attention = nn.ParameterList(torch.empty(s) for s in shapes)
-        self.dropout, self.backend = dropout, backend
+        widths = [h * d for h, d in shapes] if bias else []
+        self.biases = nn.ParameterList(torch.empty(d) for d in widths)
+        self.dropout, self.input_dropout, self.backend = dropout, input_dropout, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw Glorot-uniform weights."""
+        """Draw Glorot-uniform weights; set biases to 0."""
         for w in self.parameters():
-            nn.init.xavier_uniform_(w)
+            nn.init.xavier_uniform_(w) if w.dim() > 1 else nn.init.zeros_(w)
 
     def forward(
         self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
@@ -61,7 +67,7 @@ class GAT(nn.Module):
         graph = Graph.of(graph, x.shape[0]).with_loops
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
-        h = self.attend(0, x, graph, weight)
+        h = self.attend(0, drop_features(x, self.input_dropout, self.training), graph, weight)
         for layer in range(1, len(self.weights)):
             h = dropout(F.elu(h), self.dropout, self.training)
             h = self.attend(layer, h, graph, weight)
@@ -70,7 +76,7 @@ class GAT(nn.Module):
     def attend(
         self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
     ) -> Tensor:
-        """`α (X W)` [N, heads · d] over `graph`, loops included."""
+        """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
         a_source, a_target = self.source_attention[layer], self.target_attention[layer]
         source, target = graph.edge_index
         h = product(x, self.weights[layer], backend=self.backend).view(-1, *a_source.shape)
@@ -78,7 +84,8 @@ class GAT(nn.Module):
         logits = F.leaky_relu(sent[source] + received[target], 0.2)  # [E + N, heads]
         alpha = edge_softmax(graph, logits, weight, backend=self.backend)
         alpha = dropout(alpha, self.dropout, self.training)
-        return weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
+        out = weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
+        return out + self.biases[layer] if len(self.biases) else out
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
@@ -90,6 +97,13 @@ class GAT(nn.Module):
         }
 
 
+def drop_features(x: Tensor | Features, p: float, training: bool) -> Tensor | Features:
+    """`x` after dropout; of sparse features the entries that there are."""
+    if isinstance(x, Features):
+        return Features(x.graph, dropout(x.values, p, training))
+    return dropout(x, p, training)
+
+
 def gat(
     task: Task,
     *,
@@ -97,6 +111,8 @@ def gat(
     layers: int = 2,
     heads: int = 8,
     dropout: float = 0.6,
+    input_dropout: float = 0.6,
+    bias: bool = True,
     backend: str = "auto",
 ) -> GAT:
     """A graph attention network.
@@ -107,9 +123,11 @@ def gat(
         layers: number of attention layers.
         heads: attention heads of every hidden layer.
         dropout: probability, in [0, 1), on attention and hidden outputs.
+        input_dropout: probability, in [0, 1), on the features; 0 in UGS.
+        bias: whether layers add a bias; not in UGS.
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GAT(
         task.num_features, hidden, task.num_classes, layers,
-        heads=heads, dropout=dropout, backend=backend,
+        heads=heads, dropout=dropout, input_dropout=input_dropout, bias=bias, backend=backend,
     )  # fmt: skip
