@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-DEMO = --task digits --model gcn --hidden 64 --rounds 12 --seeds 4 --jobs 2 --out runs/demo
+DEMO = --task digits --model gcn --hidden 64 --rounds 15 --seeds 4 --jobs 2 --out runs/demo
 
 .PHONY: demo test
 .DELETE_ON_ERROR:

@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import graphlth as glt
@@ -50,31 +49,38 @@ def percent(mean: float, half: float | None) -> str:
     return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
 
 
-def table(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
-    """Accuracy by round, run by run, the gap to the baseline and the published numbers."""
+def lined(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["-"] * len(head), *rows)]
+
+
+def accuracies(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+    """Test accuracy by round, run by run, and the published numbers."""
     rows = {name: {row.round: row for row in record.summary(rs)} for name, rs in runs.items()}
-    first = next(iter(rows))
-    published = bench.get("published", {})
-    baseline = bench["baseline"]
-    head = ["round", "edges / weights removed, %", "MACs, M", *rows, f"{first} − {baseline}",
-            *published]  # fmt: skip
-    lines = [" | ".join(["", *head, ""]).strip(), "|" + "-|" * len(head)]
-    for r in [r for r in ROUNDS if r in rows[first]]:
-        row = rows[first][r]
-        gap = "–"
-        if r in rows.get(baseline, {}):
-            found = record.paired_gap(runs[first], runs[baseline], r)
-            gap = percent(found.mean, found.interval)
-        cells = [
-            str(r), f"{100 * row.edge_sparsity:.1f} / {100 * row.weight_sparsity:.1f}",
-            "–" if row.macs is None else f"{row.macs / 1e6:.0f}",
-            *[percent(own[r].test, own[r].test_interval) if r in own else "–"
-              for own in rows.values()],
-            gap,
-            *[f"{100 * p[str(r)]:.1f}" if str(r) in p else "–" for p in published.values()],
-        ]  # fmt: skip
-        lines.append(" | ".join(["", *cells, ""]).strip())
-    return lines
+    first, published = next(iter(rows.values())), bench.get("published", {})
+    head = ["round", "edges / weights removed, %", "MACs, M", *rows, *published]
+    return lined(head, [[
+        str(r), f"{100 * first[r].edge_sparsity:.1f} / {100 * first[r].weight_sparsity:.1f}",
+        f"{(first[r].macs or 0) / 1e6:.0f}",
+        *[percent(own[r].test, own[r].test_interval) if r in own else "–" for own in rows.values()],
+        *[f"{100 * p[str(r)]:.1f}" if str(r) in p else "–" for p in published.values()],
+    ] for r in ROUNDS if r in first])  # fmt: skip
+
+
+def gaps(runs: Mapping[str, list[Record]]) -> list[str]:
+    """By how much the first run is better than dense and than every other run, paired by seed."""
+    first, *others = runs
+    dense = [r for r in runs[first] if r["round"] == 0]
+    rows = []
+    for r in [r for r in ROUNDS if r]:
+        sides = {"dense": [d | {"round": r} for d in dense], **{n: runs[n] for n in others}}
+        both = {n: {s["round"] for s in side} for n, side in sides.items()}
+        if r not in {s["round"] for s in runs[first]}:
+            continue
+        found = [record.paired_gap(runs[first], side, r) if r in both[n] else None
+                 for n, side in sides.items()]  # fmt: skip
+        rows.append([str(r), *["–" if g is None else percent(g.mean, g.interval) for g in found]])
+    return lined(["round", *[f"{first} − {n}" for n in ("dense", *others)]], rows)
 
 
 def verdicts(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
@@ -101,29 +107,25 @@ def main() -> None:
     runs = {name: run(told, args, bench["seeds"]) for name, told in plans(bench).items()}
     some = next(iter(runs.values()))
     about = some[0]["environment"]
+    commits = sorted({r["environment"].get("commit", "unknown")[:12] for r in some})
     hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
     target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
     sparsity([r for rs in runs.values() for r in rs], out=str(target.with_suffix(".png")))
-    seconds = {name: fmean(r["seconds_search"] + r["seconds_retrain"] for r in rs) * len(rs)
-               for name, rs in runs.items()}  # fmt: skip
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
         f"{bench['seeds']} seeds, {some[0]['settings']['epochs']} + "
         f"{some[0]['settings']['epochs']} epochs a round. {about['cpu']}, {about['cores']} cores, "
-        f"one thread per run, torch {about['torch']}, commit "
-        f"{about.get('commit', 'unknown')[:12]}, {date.today()}.", "",
+        f"one thread per run, torch {about['torch']}, commit {', '.join(commits)}, "
+        f"{date.today()}.", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
-        *table(runs, bench), "",
+        *accuracies(runs, bench), "",
+        "Gaps in points:", "", *gaps(runs), "",
         f"![accuracy against sparsity]({target.with_suffix('.png').name})", "",
         "## Expected bands", "", *verdicts(runs, bench), "",
-        "## Cost", "",
-        *[f"- {name}: {s / bench['seeds']:.0f} s a seed" for name, s in seconds.items()], "",
+        "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip
-    notes = target.with_name(args.file.stem + ".notes.md")
-    if notes.exists():
-        text += [notes.read_text()]
     target.with_suffix(".md").write_text("\n".join(text))
     print(target.with_suffix(".md"))
 

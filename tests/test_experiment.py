@@ -80,7 +80,7 @@ def test_settings_json_says_what_was_run(out):
 
 # --- presets -------------------------------------------------------------------------------------
 
-PUBLISHED = [  # task      model  lr    decay  hidden γ₁    γ₂    (appendix of UGS; GAT 8 × 8: rates of its own paper)
+PUBLISHED = [  # task, model, lr, decay, hidden, γ₁, γ₂: UGS's appendix; GAT 8 × 8 has its own rates
     ("cora", "gcn", 8e-3, 8e-5, 512, 1e-2, 1e-2),
     ("cora", "gin", 8e-3, 8e-5, 512, 1e-3, 1e-3),
     ("cora", "gat", 5e-3, 5e-4, 8, 1e-3, 1e-3),
