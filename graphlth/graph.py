@@ -152,6 +152,11 @@ class Features:
         column, row = self.graph.edge_index
         return self.values.new_zeros(self.shape).index_put((row, column), self.values)
 
+    @cached_property
+    def dense(self) -> Tensor:
+        """`to_dense()`, made once and kept: for models that cannot use the sparse form."""
+        return self.to_dense()
+
     def to(self, device: torch.device | str) -> Features:
         """The same features on `device`."""
         return Features(self.graph.to(device), self.values.to(device))

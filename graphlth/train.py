@@ -36,7 +36,7 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
     inputs = batch.inputs
     if batch.entries is not None and not takes_graph(model):
         x, graph = inputs
-        inputs = (x if isinstance(x, Tensor) else x.to_dense(), graph.edge_index)
+        inputs = (x if isinstance(x, Tensor) else x.dense, graph.edge_index)
     if EDGES in masks and batch.entries is not None:
         inputs = (*inputs, masks[EDGES][batch.entries])  # [E]
     output: Tensor = functional_call(model, weights, inputs)
