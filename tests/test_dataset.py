@@ -27,10 +27,15 @@ def small(**changes):
 def random_task(num_nodes=50, num_edges=300, edges="undirected", seed=0):
     random = torch.Generator().manual_seed(seed)
     y = torch.arange(num_nodes) % 2
-    return GraphTask(Data(
-        x=torch.randn(num_nodes, 4, generator=random), y=y,
-        edge_index=torch.randint(num_nodes, (2, num_edges), generator=random),
-        **split_per_class(y, 5, 5, random)), edges=edges)
+    return GraphTask(
+        Data(
+            x=torch.randn(num_nodes, 4, generator=random),
+            y=y,
+            edge_index=torch.randint(num_nodes, (2, num_edges), generator=random),
+            **split_per_class(y, 5, 5, random),
+        ),
+        edges=edges,
+    )
 
 
 UNIVERSES = [  # edges       the entry that each edge reads    entries
@@ -43,7 +48,13 @@ UNIVERSES = [  # edges       the entry that each edge reads    entries
 def test_what_one_entry_stands_for(edges, entries, num_edges):
     task = GraphTask(small(), edges=edges)
     assert task.graph.edge_index.T.tolist() == [  # each once, by target and source, none added
-        [0, 0], [1, 0], [0, 1], [2, 1], [1, 2], [3, 2]]
+        [0, 0],
+        [1, 0],
+        [0, 1],
+        [2, 1],
+        [1, 2],
+        [3, 2],
+    ]
     assert (task.entries.tolist(), task.num_edges) == (entries, num_edges)
 
 
@@ -109,7 +120,10 @@ def test_the_data_is_never_changed():
 
 
 SPARSE = [  # non-zeros of 200, kept sparse
-    (19, True), (20, False), (200, False), (0, True),
+    (19, True),
+    (20, False),
+    (200, False),
+    (0, True),
 ]
 
 
@@ -132,8 +146,10 @@ def test_features_take_the_default_precision():
 
 
 def test_split_picks_the_column():
-    masks = {f"{part}_mask": torch.stack([small()[f"{part}_mask"], small()[f"{other}_mask"]], dim=1)
-             for part, other in (("train", "train"), ("val", "test"), ("test", "val"))}
+    masks = {
+        f"{part}_mask": torch.stack([small()[f"{part}_mask"], small()[f"{other}_mask"]], dim=1)
+        for part, other in (("train", "train"), ("val", "test"), ("test", "val"))
+    }
     assert GraphTask(small(**masks), split=0).rows["val"].tolist() == [2]
     assert GraphTask(small(**masks), split=1).rows["val"].tolist() == [3]
     with pytest.raises(ValueError, match=r"`split` must be in \[0, 2\), got 2"):
@@ -185,8 +201,10 @@ REFUSED = [  # change                                       what the line says
     ({"y": torch.zeros(5, 1).long()}, "`data.y` must be [5], one class a node, got [5, 1]"),
     ({"y": torch.zeros(5)}, "`data.y` must hold int64 class numbers, got torch.float32"),
     ({"y": torch.tensor([0, 1, -1, 1, 0])}, "`data.y` must be at least 0 on the val nodes, got -1"),
-    ({"y": torch.tensor([0, 1, 2, 1, 0])}, "`data.train_mask` must hold a node of every class, got "
-                                           "none of class 2"),
+    (
+        {"y": torch.tensor([0, 1, 2, 1, 0])},
+        "`data.train_mask` must hold a node of every class, got none of class 2",
+    ),
     ({"y": torch.tensor([0, 2, 0, 2, 0])}, "got none of class 1"),
     ({"val_mask": BOOL.long()}, "`data.val_mask` must be boolean [5] or [5, splits], got torch.i"),
     ({"val_mask": BOOL[:4]}, "`data.val_mask` must be boolean [5] or [5, splits], got torch.bool"),
@@ -204,11 +222,14 @@ def test_bad_data_ends_in_one_line(change, says):
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ({"edges": "both"}, "`edges` must be \"undirected\" or \"directed\", got 'both'"),
-    ({"split": 1}, "`split` must be in [0, 1), got 1"),
-    ({"split": -1}, "`split` must be in [0, 1), got -1"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"edges": "both"}, '`edges` must be "undirected" or "directed", got \'both\''),
+        ({"split": 1}, "`split` must be in [0, 1), got 1"),
+        ({"split": -1}, "`split` must be in [0, 1), got -1"),
+    ],
+)
 def test_bad_arguments_end_in_one_line(arguments, says):
     with pytest.raises(ValueError) as error:
         GraphTask(small(), **arguments)
@@ -231,7 +252,10 @@ def test_split_per_class_takes_the_asked_number_of_every_class():
     masks = split_per_class(y, 3, 5, torch.Generator().manual_seed(0))
     assert torch.stack(list(masks.values())).sum(dim=0).eq(1).all()
     assert [y[mask].bincount().tolist() for mask in masks.values()] == [
-        [3, 3, 3], [5, 5, 5], [12, 22, 1]]
+        [3, 3, 3],
+        [5, 5, 5],
+        [12, 22, 1],
+    ]
     other = split_per_class(y, 3, 5, torch.Generator().manual_seed(1))
     assert not torch.equal(masks["train_mask"], other["train_mask"])
     for train, val in ((0, 1), (1, 0), (4, 5)):

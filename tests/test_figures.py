@@ -10,9 +10,23 @@ from graphlth.figures.sparsity import COLOURS, draw, sparsity
 from graphlth.record import interval, summary, winning
 
 
-def run(algorithm, *, task="cora", model="gcn", edges="directed", seeds=5, rounds=20, dense=0.81,
-        slope=0.003, drop_edges=0.05, drop_weights=0.2, macs=2.007e9, num_edges=10556,
-        num_weights=737280, **settings):
+def run(
+    algorithm,
+    *,
+    task="cora",
+    model="gcn",
+    edges="directed",
+    seeds=5,
+    rounds=20,
+    dense=0.81,
+    slope=0.003,
+    drop_edges=0.05,
+    drop_weights=0.2,
+    macs=2.007e9,
+    num_edges=10556,
+    num_weights=737280,
+    **settings,
+):
     """Records as a run leaves them: some gain at first, then `slope` of accuracy lost a round."""
     records = []
     for seed in range(seeds):
@@ -22,15 +36,28 @@ def run(algorithm, *, task="cora", model="gcn", edges="directed", seeds=5, round
             if number == 1:  # the dense baseline alone is the same whatever the algorithm
                 noise = np.random.default_rng([seed, *algorithm.encode()])
             test = dense + noise.normal(0, 0.006) - slope * (number - 2) * (number > 0)
-            records.append({
-                "algorithm": algorithm, "task": task, "model": model, "seed": seed,
-                "round": number, "edges": edges, "edge_sparsity": edge,
-                "weight_sparsity": weight, "num_edges": num_edges, "num_weights": num_weights,
-                "val": float(np.clip(test - 0.01, 0, 1)), "test": float(np.clip(test, 0, 1)),
-                "best_epoch": 40, "macs": macs * (0.985 * (1 - weight) + 0.015 * (1 - edge)),
-                "seconds_search": 2.0, "seconds_retrain": 1.0,
-                "settings": {"rounds": rounds, **settings}, "environment": {},
-            })
+            records.append(
+                {
+                    "algorithm": algorithm,
+                    "task": task,
+                    "model": model,
+                    "seed": seed,
+                    "round": number,
+                    "edges": edges,
+                    "edge_sparsity": edge,
+                    "weight_sparsity": weight,
+                    "num_edges": num_edges,
+                    "num_weights": num_weights,
+                    "val": float(np.clip(test - 0.01, 0, 1)),
+                    "test": float(np.clip(test, 0, 1)),
+                    "best_epoch": 40,
+                    "macs": macs * (0.985 * (1 - weight) + 0.015 * (1 - edge)),
+                    "seconds_search": 2.0,
+                    "seconds_retrain": 1.0,
+                    "settings": {"rounds": rounds, **settings},
+                    "environment": {},
+                }
+            )
     return records
 
 
@@ -122,8 +149,11 @@ def test_macs_fall_to_the_right_and_the_top_counts_how_many_times(figure):
         top = above.transData.transform((times, 0))
         bottom = axis.transData.transform((2.007e9 / times, 0))
         assert top[0] == pytest.approx(bottom[0])
-    (dense,) = [x for one in axis.lines if len(set(x := one.get_xdata())) == 1
-                and one.get_label() == "_dense"]
+    (dense,) = [
+        x
+        for one in axis.lines
+        if len(set(x := one.get_xdata())) == 1 and one.get_label() == "_dense"
+    ]
     assert dense[0] == pytest.approx(2.007e9)
 
 
@@ -181,8 +211,9 @@ def overlaps(figure):
         texts += [axis._left_title, *(seen(axis, "y") if axis in figure.axes[::3] else [])]
     texts += [*figure.legends[0].get_texts(), *([figure._suptitle] if figure._suptitle else [])]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-    pairs = [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[i + 1:]
-             if one.overlaps(two)]
+    pairs = [
+        (a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[i + 1 :] if one.overlaps(two)
+    ]
     page = figure.bbox.padded(1)
     return pairs, {a for a, one in boxes if not all(page.contains(*p) for p in one.corners())}
 

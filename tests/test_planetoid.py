@@ -34,8 +34,9 @@ def write(raw, name="cora", protocol=2, **changes):
         "y": np.int32([[1, 0], [0, 1]]),
         "ally": np.int32([[1, 0], [0, 1], [1, 0], [0, 1]]),
         "ty": np.int32([[0, 1], [1, 0]]),
-        "graph": defaultdict(list, {0: [1, 2, 2], 1: [0, 3, 1], 2: [0], 3: [1, 6], 6: [3, 4],
-                                    4: [6]}),
+        "graph": defaultdict(
+            list, {0: [1, 2, 2], 1: [0, 3, 1], 2: [0], 3: [1, 6], 6: [3, 4], 4: [6]}
+        ),
     } | changes
     index = parts.pop("index", "6\n4\n")
     raw.mkdir(parents=True, exist_ok=True)
@@ -48,8 +49,10 @@ def write(raw, name="cora", protocol=2, **changes):
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
     """No test reaches for the network or for another folder than its own."""
+
     def refuse(*_, **__):
         raise OSError("no network")
+
     monkeypatch.setattr("socket.create_connection", refuse)
     monkeypatch.delenv("GRAPHLTH_DATA_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -58,11 +61,28 @@ def offline(monkeypatch, tmp_path):
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_the_parts_fall_into_place(tmp_path, protocol):
     data = read(write(tmp_path / "raw", protocol=protocol), "Cora")
-    assert data.x.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 3], [0, 0, 0], [1, 0, 1], [0, 0, 0],
-                               [2, 2, 0]]
+    assert data.x.tolist() == [
+        [1, 0, 0],
+        [0, 1, 1],
+        [0, 0, 3],
+        [0, 0, 0],
+        [1, 0, 1],
+        [0, 0, 0],
+        [2, 2, 0],
+    ]
     assert data.y.tolist() == [0, 1, 0, 1, 0, 0, 1]
     assert data.edge_index.T.tolist() == [  # no loop, no duplicate, sorted by (target, source)
-        [1, 0], [2, 0], [0, 1], [3, 1], [0, 2], [1, 3], [6, 3], [6, 4], [3, 6], [4, 6]]
+        [1, 0],
+        [2, 0],
+        [0, 1],
+        [3, 1],
+        [0, 2],
+        [1, 3],
+        [6, 3],
+        [6, 4],
+        [3, 6],
+        [4, 6],
+    ]
     assert data.train_mask.nonzero().flatten().tolist() == [0, 1]
     assert data.val_mask.nonzero().flatten().tolist() == [2, 3, 4, 5, 6]  # the next 500, at most
     assert data.test_mask.nonzero().flatten().tolist() == [4, 6]
@@ -72,8 +92,15 @@ def test_rows_sum_to_one_and_empty_rows_stay_empty(tmp_path):
     write(tmp_path / "Cora/raw")
     counts = Counts(nodes=7, edges=5, features=3, classes=2, train=2, val=5, test=2)
     x = load("Cora", counts, data_root=str(tmp_path)).x
-    assert x.tolist() == [[1, 0, 0], [0, 0.5, 0.5], [0, 0, 1], [0, 0, 0], [0.5, 0, 0.5], [0, 0, 0],
-                          [0.5, 0.5, 0]]
+    assert x.tolist() == [
+        [1, 0, 0],
+        [0, 0.5, 0.5],
+        [0, 0, 1],
+        [0, 0, 0],
+        [0.5, 0, 0.5],
+        [0, 0, 0],
+        [0.5, 0.5, 0],
+    ]
     assert load("Cora", counts, data_root=str(tmp_path), normalize=False).x.max() == 3
 
 
@@ -108,8 +135,9 @@ def test_downloads_land_in_the_cache_and_not_where_files_are_read(tmp_path, monk
     before = sorted((tmp_path / "given").rglob("*"))
     source = write(tmp_path / "source")
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: BytesIO())
-    monkeypatch.setattr(Raw, "download", lambda self: shutil.copytree(
-        source, self.raw_dir, dirs_exist_ok=True))
+    monkeypatch.setattr(
+        Raw, "download", lambda self: shutil.copytree(source, self.raw_dir, dirs_exist_ok=True)
+    )
     raw = planetoid.find_raw(planetoid.roots(str(tmp_path / "given")), "Cora")
     assert raw == Path("datasets/Cora/raw") and read(raw, "Cora").num_nodes == 7
     assert sorted((tmp_path / "given").rglob("*")) == before
@@ -137,8 +165,11 @@ def test_a_missing_file_is_named(tmp_path, part):
 
 
 def test_without_files_the_line_says_where_it_looked(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^PubMed: no folder PubMed/raw in \S+, datasets; "
-                                                r"downloading failed \(no network\).*--data_root"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"^PubMed: no folder PubMed/raw in \S+, datasets; "
+        r"downloading failed \(no network\).*--data_root",
+    ):
         load("PubMed", TINY, data_root=str(tmp_path))
     with pytest.raises(FileNotFoundError, match="`data_root` must be a folder, got 'nowhere'"):
         load("PubMed", TINY, data_root="nowhere")
@@ -165,11 +196,20 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, part):
     assert trap.exists()
 
 
-@pytest.mark.parametrize("name", [
-    b"cbuiltins\neval\n.", b"c__builtin__\ngetattr\n.", b"cos\nsystem\n.", b"cnumpy\nload\n.",
-    b"cnumpy.core.multiarray\nfromfile\n.", b"ccopy_reg\n_reconstructor\n.", b"ctorch\nload\n.",
-    b"cscipy.sparse\ncsr_matrix\n.", b"\x8c\x05numpy\x8c\x0bndarray.tofile\x93.",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"cbuiltins\neval\n.",
+        b"c__builtin__\ngetattr\n.",
+        b"cos\nsystem\n.",
+        b"cnumpy\nload\n.",
+        b"cnumpy.core.multiarray\nfromfile\n.",
+        b"ccopy_reg\n_reconstructor\n.",
+        b"ctorch\nload\n.",
+        b"cscipy.sparse\ncsr_matrix\n.",
+        b"\x8c\x05numpy\x8c\x0bndarray.tofile\x93.",
+    ],
+)
 def test_names_beyond_arrays_and_containers_are_refused(tmp_path, name):
     path = tmp_path / "ind.cora.graph"
     path.write_bytes(name)
@@ -180,7 +220,9 @@ def test_names_beyond_arrays_and_containers_are_refused(tmp_path, name):
 def test_unpickling_changes_no_stand_in_for_the_next(tmp_path):
     """`BUILD` can set attributes of what `find_class` returns; a type of ours would keep them."""
     path = tmp_path / "ind.cora.graph"
-    path.write_bytes(b"\x80\x02cscipy.sparse.csr\ncsr_matrix\nN}U\x08__init__cnumpy\nndarray\ns\x86b.")
+    path.write_bytes(
+        b"\x80\x02cscipy.sparse.csr\ncsr_matrix\nN}U\x08__init__cnumpy\nndarray\ns\x86b."
+    )
     with pytest.raises(ValueError, match=r"cannot set '__init__' attribute of immutable type"):
         planetoid.unpickled(path)
 
@@ -252,8 +294,11 @@ def test_another_count_than_the_published_one_is_refused(tmp_path, key):
 
 def tiny_split(tmp_path, **changes):
     write(tmp_path / "Cora/raw")
-    masks = {"train_mask": np.uint8([1, 1, 0, 0, 0, 0, 0]), "val_mask": np.uint8([0] * 4 + [1] * 3),
-             "test_mask": np.bool_([0, 0, 1, 1, 0, 0, 0])} | changes
+    masks = {
+        "train_mask": np.uint8([1, 1, 0, 0, 0, 0, 0]),
+        "val_mask": np.uint8([0] * 4 + [1] * 3),
+        "test_mask": np.bool_([0, 0, 1, 1, 0, 0, 0]),
+    } | changes
     (tmp_path / "geom_gcn_splits").mkdir()
     path = tmp_path / "geom_gcn_splits/cora_split_0.6_0.2_3.npz"
     np.savez(path, **masks)
@@ -287,8 +332,9 @@ def test_a_split_that_cannot_be_read_is_told_in_one_line(tmp_path):
         load_split(tmp_path)
 
 
-@pytest.mark.parametrize("mask", [np.ones(6, bool), np.ones((7, 1), bool), np.ones(7),
-                                  np.full(7, 2, np.uint8)])
+@pytest.mark.parametrize(
+    "mask", [np.ones(6, bool), np.ones((7, 1), bool), np.ones(7), np.full(7, 2, np.uint8)]
+)
 def test_a_split_of_another_shape_is_refused(tmp_path, mask):
     tiny_split(tmp_path, val_mask=mask)
     with pytest.raises(ValueError, match=r"`val_mask` must be a mask \[7\], got"):
@@ -312,16 +358,32 @@ def test_one_line_is_one_line():
 def test_a_complete_pubmed_folder_is_a_task(tmp_path):
     """The right layout and counts; features, labels and links are invented."""
     random = np.random.default_rng(0)
-    x = csr_matrix((random.random(98_585, np.float32), random.integers(0, 500, 98_585),
-                    np.arange(0, 98_586, 5)), shape=(19_717, 500))
+    x = csr_matrix(
+        (
+            random.random(98_585, np.float32),
+            random.integers(0, 500, 98_585),
+            np.arange(0, 98_586, 5),
+        ),
+        shape=(19_717, 500),
+    )
     x.sum_duplicates()
     y = np.eye(3, dtype=np.int32)[np.arange(19_717) % 3]
     ring = {i: [(i + j) % 19_717 for j in (1, 2)] for i in range(19_717)}
     for i in range(44_324 - 2 * 19_717):
         ring[i].append(i + 3)
     test = random.permutation(np.arange(18_717, 19_717))
-    write(tmp_path / "PubMed/raw", "pubmed", x=x[:60], allx=x[:18_717], tx=x[test], y=y[:60],
-          ally=y[:18_717], ty=y[test], graph=ring, index="\n".join(map(str, test)))
+    write(
+        tmp_path / "PubMed/raw",
+        "pubmed",
+        x=x[:60],
+        allx=x[:18_717],
+        tx=x[test],
+        y=y[:60],
+        ally=y[:18_717],
+        ty=y[test],
+        graph=ring,
+        index="\n".join(map(str, test)),
+    )
     task = find("tasks", "pubmed")(data_root=str(tmp_path))
     assert (task.num_nodes, task.num_edges, task.num_features) == (19_717, 44_324, 500)
     assert torch.equal(task.y, torch.arange(19_717) % 3)
@@ -336,6 +398,7 @@ def test_a_complete_pubmed_folder_is_a_task(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*numpy.core:DeprecationWarning", "ignore:.*align")
 def test_the_real_graphs_equal_pyg_s(tmp_path, name):
     from torch_geometric.datasets import Planetoid
+
     raw = planetoid.find_raw(planetoid.roots(ROOT), name)
     shutil.copytree(raw, tmp_path / name / "raw")
     theirs = Planetoid(str(tmp_path), name)[0]
@@ -349,8 +412,12 @@ def test_the_real_graphs_equal_pyg_s(tmp_path, name):
 def test_the_real_tasks_hold_the_published_counts(name, isolated, empty):
     task = find("tasks", name)(data_root=ROOT, edges="directed")
     public = MANIFEST[name]["counts"]
-    got = {"nodes": task.num_nodes, "edges": task.num_edges // 2, "features": task.num_features,
-           "classes": task.num_classes} | {part: len(rows) for part, rows in task.rows.items()}
+    got = {
+        "nodes": task.num_nodes,
+        "edges": task.num_edges // 2,
+        "features": task.num_features,
+        "classes": task.num_classes,
+    } | {part: len(rows) for part, rows in task.rows.items()}
     assert got == public
     degree = torch.bincount(task.graph.edge_index.flatten(), minlength=task.num_nodes)
     assert int((degree == 0).sum()) == isolated
@@ -366,8 +433,11 @@ def test_the_ten_real_splits_cover_their_nodes(name, nodes):
     first, last = (find("tasks", name)(data_root=ROOT, split=f"geom-gcn-{i}") for i in (0, 9))
     assert sum(map(len, first.rows.values())) == sum(map(len, last.rows.values())) == nodes
     assert not torch.equal(first.rows["test"], last.rows["test"])
-    assert first.fingerprint() == last.fingerprint() == find("tasks", name)(
-        data_root=ROOT).fingerprint()
+    assert (
+        first.fingerprint()
+        == last.fingerprint()
+        == find("tasks", name)(data_root=ROOT).fingerprint()
+    )
 
 
 @real
@@ -390,6 +460,7 @@ def test_the_real_files_are_those_of_the_manifest():
 @pytest.mark.parametrize("name", ["cora", "citeseer", "pubmed"])
 def test_the_manifest_and_the_loader_agree(name):
     from importlib import import_module
+
     counts = import_module(f"graphlth.tasks.{name}").COUNTS
     assert MANIFEST[name]["counts"] == asdict(counts)
     assert list(MANIFEST[name]["files"]) == [f"ind.{name}.{part}" for part in planetoid.PARTS]

@@ -11,12 +11,24 @@ from graphlth import record as R
 
 def entry(seed=0, number=0, test=0.8, **fields):
     return {
-        "algorithm": "ugs", "task": "cora", "model": "gcn", "seed": seed, "round": number,
-        "edges": "directed", "edge_sparsity": 1 - 0.95**number,
-        "weight_sparsity": 1 - 0.8**number, "num_edges": 10556, "num_weights": 737280,
-        "val": 0.79, "test": test, "best_epoch": 12, "macs": 2.007e9 * 0.8**number,
-        "seconds_search": 1.5, "seconds_retrain": 0.5,
-        "settings": {"rounds": 3, "hidden": 512}, "environment": {"python": "3.11"},
+        "algorithm": "ugs",
+        "task": "cora",
+        "model": "gcn",
+        "seed": seed,
+        "round": number,
+        "edges": "directed",
+        "edge_sparsity": 1 - 0.95**number,
+        "weight_sparsity": 1 - 0.8**number,
+        "num_edges": 10556,
+        "num_weights": 737280,
+        "val": 0.79,
+        "test": test,
+        "best_epoch": 12,
+        "macs": 2.007e9 * 0.8**number,
+        "seconds_search": 1.5,
+        "seconds_retrain": 0.5,
+        "settings": {"rounds": 3, "hidden": 512},
+        "environment": {"python": "3.11"},
         **fields,
     }
 
@@ -25,7 +37,8 @@ def table(rounds, **fields):
     """Records from {round: [test accuracy of seed 0, 1, …]}."""
     return [
         entry(seed, number, test, **fields)
-        for number, tests in rounds.items() for seed, test in enumerate(tests)
+        for number, tests in rounds.items()
+        for seed, test in enumerate(tests)
     ]
 
 
@@ -122,7 +135,7 @@ def test_mending_what_is_whole_or_absent_changes_nothing(tmp_path):
 
 
 DAMAGE = [  # line 2 of 3              words of the error
-    (b"{\"algorithm\": \"ug", "line 2: not a line of JSON"),
+    (b'{"algorithm": "ug', "line 2: not a line of JSON"),
     (b"", "line 2: not a line of JSON"),
     (b"\xff\xfe\x00", "line 2: not a line of JSON"),
     (b"[" * 100_000, "line 2: not a line of JSON"),
@@ -177,8 +190,10 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path):
 def test_replacing_keeps_the_old_file_when_the_new_one_fails(tmp_path):
     path = tmp_path / "a.svg"
     path.write_text("old")
-    with pytest.raises(OSError, match=r"cannot write `.*a\.svg`: disk full"), \
-            R.replacing(path) as draft:
+    with (
+        pytest.raises(OSError, match=r"cannot write `.*a\.svg`: disk full"),
+        R.replacing(path) as draft,
+    ):
         draft.write_text("half")
         raise OSError("disk full")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -21,8 +21,12 @@ EMBEDDED = ("digits", "karate", "sbm")
 
 
 def counts(task):
-    return {"nodes": task.num_nodes, "edges": task.num_edges, "features": task.num_features,
-            "classes": task.num_classes} | {part: len(rows) for part, rows in task.rows.items()}
+    return {
+        "nodes": task.num_nodes,
+        "edges": task.num_edges,
+        "features": task.num_features,
+        "classes": task.num_classes,
+    } | {part: len(rows) for part, rows in task.rows.items()}
 
 
 # --- every task --------------------------------------------------------------------------------
@@ -35,7 +39,8 @@ def test_every_setting_is_explained(name):
     assert all(p.kind is p.KEYWORD_ONLY for p in settings.values()) and "edges" in settings
     for setting in settings:
         assert f"\n        {setting}: " in inspect.cleandoc(task.__doc__).replace(
-            "\n    ", "\n        "), setting
+            "\n    ", "\n        "
+        ), setting
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -75,6 +80,7 @@ def test_the_seed_decides_and_the_global_state_does_not(name):
 def test_digits_links_the_nearest_images():
     from sklearn.datasets import load_digits
     from sklearn.neighbors import NearestNeighbors
+
     pixels = load_digits().data
     distance = NearestNeighbors(n_neighbors=9).fit(pixels).kneighbors(pixels)[0][:, 1:]
     task = find("tasks", "digits")()
@@ -110,26 +116,37 @@ def test_sbm_has_the_asked_densities():
 
 
 def test_sbm_settings_are_felt():
-    task = find("tasks", "sbm")(size=10, classes=2, inside=1.0, across=0.0, noise=0.0,
-                                num_features=5)
-    assert counts(task) == {"nodes": 20, "edges": 90, "features": 5, "classes": 2, "train": 6,
-                            "val": 6, "test": 8}
+    task = find("tasks", "sbm")(
+        size=10, classes=2, inside=1.0, across=0.0, noise=0.0, num_features=5
+    )
+    assert counts(task) == {
+        "nodes": 20,
+        "edges": 90,
+        "features": 5,
+        "classes": 2,
+        "train": 6,
+        "val": 6,
+        "test": 8,
+    }
     assert task.x.unique(dim=0).shape == (2, 5)
 
 
-@pytest.mark.parametrize("name, settings, says", [
-    ("digits", {"neighbors": 0}, "`neighbors` must be in [1, 1797), got 0"),
-    ("digits", {"neighbors": 1797}, "`neighbors` must be in [1, 1797), got 1797"),
-    ("digits", {"labels": 0}, "must be at least 1"),
-    ("digits", {"labels": 150}, "leave each class a test node, got 150 and 30 of 174"),
-    ("karate", {"edges": "both"}, "`edges` must be"),
-    ("sbm", {"size": 2}, "`size` must be at least 3 and finite, got 2"),
-    ("sbm", {"classes": 0}, "`classes` must be at least 1 and finite, got 0"),
-    ("sbm", {"noise": float("nan")}, "`noise` must be at least 0 and finite, got nan"),
-    ("sbm", {"num_features": 0}, "`num_features` must be at least 1 and finite, got 0"),
-    ("sbm", {"inside": 1.5}, "`inside` must be in [0, 1], got 1.5"),
-    ("sbm", {"across": -0.1}, "`across` must be in [0, 1], got -0.1"),
-])
+@pytest.mark.parametrize(
+    "name, settings, says",
+    [
+        ("digits", {"neighbors": 0}, "`neighbors` must be in [1, 1797), got 0"),
+        ("digits", {"neighbors": 1797}, "`neighbors` must be in [1, 1797), got 1797"),
+        ("digits", {"labels": 0}, "must be at least 1"),
+        ("digits", {"labels": 150}, "leave each class a test node, got 150 and 30 of 174"),
+        ("karate", {"edges": "both"}, "`edges` must be"),
+        ("sbm", {"size": 2}, "`size` must be at least 3 and finite, got 2"),
+        ("sbm", {"classes": 0}, "`classes` must be at least 1 and finite, got 0"),
+        ("sbm", {"noise": float("nan")}, "`noise` must be at least 0 and finite, got nan"),
+        ("sbm", {"num_features": 0}, "`num_features` must be at least 1 and finite, got 0"),
+        ("sbm", {"inside": 1.5}, "`inside` must be in [0, 1], got 1.5"),
+        ("sbm", {"across": -0.1}, "`across` must be in [0, 1], got -0.1"),
+    ],
+)
 def test_settings_out_of_range_are_refused(name, settings, says):
     with pytest.raises(ValueError) as error:
         find("tasks", name)(**settings)
@@ -166,13 +183,24 @@ def pt(tmp_path, held):
 def test_each_format_holds_the_same_task(tmp_path):
     data = Data(**TENSORS | BOTH)
     rows = csr_matrix(PLAIN["x"])
-    sparse = {"x": None, "x_data": rows.data, "x_indices": rows.indices, "x_indptr": rows.indptr,
-              "x_shape": np.int64([4, 2])}
+    sparse = {
+        "x": None,
+        "x_data": rows.data,
+        "x_indices": rows.indices,
+        "x_indptr": rows.indptr,
+        "x_shape": np.int64([4, 2]),
+    }
     many = {f"{p}_masks": PLAIN[f"{p}_mask"][None] for p in ("train", "val", "test")} | {
-        f"{p}_mask": None for p in ("train", "val", "test")}
-    tasks = [file(path=npz(tmp_path)), file(path=npz(tmp_path, **sparse)),
-             file(path=npz(tmp_path, **many)), file(path=pt(tmp_path, TENSORS)),
-             file(path=pt(tmp_path, data)), file(path=pt(tmp_path, (data.to_dict(), None, Data)))]
+        f"{p}_mask": None for p in ("train", "val", "test")
+    }
+    tasks = [
+        file(path=npz(tmp_path)),
+        file(path=npz(tmp_path, **sparse)),
+        file(path=npz(tmp_path, **many)),
+        file(path=pt(tmp_path, TENSORS)),
+        file(path=pt(tmp_path, data)),
+        file(path=pt(tmp_path, (data.to_dict(), None, Data))),
+    ]
     assert {task.fingerprint() for task in tasks} == {tasks[0].fingerprint()}
     assert {task.name for task in tasks} == {"mine"}
     for task in tasks:
@@ -191,8 +219,11 @@ DIRECTIONS = [  # edge_index                 directed  edges in the graph
 
 @pytest.mark.parametrize("edge_index, directed, edges", DIRECTIONS)
 def test_pairs_in_one_direction_get_the_other(tmp_path, edge_index, directed, edges):
-    path = npz(tmp_path, edge_index=np.int64(edge_index),
-               directed=None if directed is None else np.bool_(directed))
+    path = npz(
+        tmp_path,
+        edge_index=np.int64(edge_index),
+        directed=None if directed is None else np.bool_(directed),
+    )
     assert file(path=path).graph.num_edges == file(path=path, edges="directed").num_edges == edges
 
 
@@ -201,30 +232,49 @@ def test_a_saved_data_keeps_its_directions(tmp_path):
 
 
 def test_split_picks_the_row_of_the_masks(tmp_path):
-    masks = {"train_masks": np.bool_([[1, 1, 0, 0], [0, 0, 1, 1]]), "train_mask": None,
-             "val_masks": np.bool_([[0, 0, 1, 0], [1, 0, 0, 0]]), "val_mask": None,
-             "test_masks": np.bool_([[0, 0, 0, 1], [0, 1, 0, 0]]), "test_mask": None}
+    masks = {
+        "train_masks": np.bool_([[1, 1, 0, 0], [0, 0, 1, 1]]),
+        "train_mask": None,
+        "val_masks": np.bool_([[0, 0, 1, 0], [1, 0, 0, 0]]),
+        "val_mask": None,
+        "test_masks": np.bool_([[0, 0, 0, 1], [0, 1, 0, 0]]),
+        "test_mask": None,
+    }
     path = npz(tmp_path, **masks)
     assert file(path=path, split=1).rows["train"].tolist() == [2, 3]
     with pytest.raises(ValueError, match=r"mine\.npz: `split` must be in \[0, 2\), got 2"):
         file(path=path, split=2)
 
 
-@pytest.mark.parametrize("change, says", [
-    ({"train_mask": None}, "`train_mask` [N] or `train_masks` [splits, N] is missing"),
-    ({"test_mask": None}, "`test_mask` [N] or `test_masks` [splits, N] is missing"),
-    ({"y": None}, "`data.y` is missing"),
-    ({"x": None}, "`data.x` is missing"),
-    ({"x": None, "x_data": np.ones(2)}, "must form a sparse matrix"),
-    ({"x": None, "x_data": np.ones(1), "x_indices": np.int64([9]), "x_shape": np.int64([4, 2]),
-      "x_indptr": np.int64([0, 1, 1, 1, 1])}, "must form a sparse matrix"),
-    ({"x": np.array(list("abcd"))}, "`data.x` must be a tensor, got ndarray"),
-    ({"x": np.full((4, 2), np.nan)}, "`data.x` must be finite"),
-    ({"edge_index": np.int64([[0], [4]])}, "`data.edge_index` must be in [0, 4), got 4"),
-    ({"edge_index": np.int64([0, 1])}, "`data.edge_index` must be [2, E], got [2]"),
-    ({"edge_index": np.array([["a"], ["b"]])}, "`data.edge_index` must be a tensor, got ndarray"),
-    ({"val_mask": np.int64([0, 0, 1, 0])}, "`data.val_mask` must be boolean"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"train_mask": None}, "`train_mask` [N] or `train_masks` [splits, N] is missing"),
+        ({"test_mask": None}, "`test_mask` [N] or `test_masks` [splits, N] is missing"),
+        ({"y": None}, "`data.y` is missing"),
+        ({"x": None}, "`data.x` is missing"),
+        ({"x": None, "x_data": np.ones(2)}, "must form a sparse matrix"),
+        (
+            {
+                "x": None,
+                "x_data": np.ones(1),
+                "x_indices": np.int64([9]),
+                "x_shape": np.int64([4, 2]),
+                "x_indptr": np.int64([0, 1, 1, 1, 1]),
+            },
+            "must form a sparse matrix",
+        ),
+        ({"x": np.array(list("abcd"))}, "`data.x` must be a tensor, got ndarray"),
+        ({"x": np.full((4, 2), np.nan)}, "`data.x` must be finite"),
+        ({"edge_index": np.int64([[0], [4]])}, "`data.edge_index` must be in [0, 4), got 4"),
+        ({"edge_index": np.int64([0, 1])}, "`data.edge_index` must be [2, E], got [2]"),
+        (
+            {"edge_index": np.array([["a"], ["b"]])},
+            "`data.edge_index` must be a tensor, got ndarray",
+        ),
+        ({"val_mask": np.int64([0, 0, 1, 0])}, "`data.val_mask` must be boolean"),
+    ],
+)
 def test_what_a_file_lacks_is_told_in_one_line(tmp_path, change, says):
     for path in (npz(tmp_path, **change),):
         with pytest.raises(ValueError) as error:
@@ -247,8 +297,11 @@ class Runs:
 @pytest.mark.parametrize("new", [True, False])
 def test_a_pt_file_that_would_run_code_is_refused(tmp_path, where, new):
     trap = tmp_path / "trap"
-    held = {"alone": Runs(str(trap)), "in a dict": TENSORS | {"x": Runs(str(trap))},
-            "in a Data": Data(**TENSORS | {"extra": Runs(str(trap))})}[where]
+    held = {
+        "alone": Runs(str(trap)),
+        "in a dict": TENSORS | {"x": Runs(str(trap))},
+        "in a Data": Data(**TENSORS | {"extra": Runs(str(trap))}),
+    }[where]
     path = tmp_path / "mine.pt"
     torch.save(held, path, _use_new_zipfile_serialization=new)
     with pytest.raises(ValueError, match=r"mine\.pt: .*it asks for \w+\.mkdir") as error:
@@ -310,7 +363,11 @@ def test_real_graphs_from_files(data_root, name, nodes, edges, features, classes
     first, last = (file(path=str(path), split=split) for split in (0, 9))
     got = counts(first)
     assert [got[key] for key in ("nodes", "edges", "features", "classes")] == [
-        nodes, edges, features, classes]
+        nodes,
+        edges,
+        features,
+        classes,
+    ]
     assert first.graph.num_edges == 2 * edges and isinstance(first.x, Features)
     assert not torch.equal(first.rows["train"], last.rows["train"])
     assert hashlib.sha256(path.read_bytes()).digest() == before
