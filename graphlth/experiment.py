@@ -345,7 +345,7 @@ def describe(
     per_layer = macs(model, task, ticket.masks)
     weights = ones(model) | only(ticket.masks, "weights")
     return {
-        "algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+        "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
         "seed": seed, "round": ticket.round, "edges": task.edges,
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
         "weight_sparsity": sparsity(weights),

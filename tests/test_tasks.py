@@ -379,3 +379,9 @@ def test_a_real_graph_without_splits_says_so(data_root):
         pytest.skip(f"there is no {path}")
     with pytest.raises(ValueError, match=r"`train_mask` \[N\] or `train_masks` \[splits, N\] is"):
         file(path=str(path))
+
+
+def test_reading_a_file_leaves_what_torch_may_load_as_it_was(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    find("tasks", "file")(path=pt(tmp_path, TENSORS))
+    assert torch.serialization.get_safe_globals() == before

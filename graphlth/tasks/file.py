@@ -55,7 +55,8 @@ def file(*, path: str, edges: str = "undirected", split: int = 0) -> GraphTask:
 
 def _pt(path: Path) -> Data:
     try:
-        with torch.serialization.safe_globals(PYG):
+        known = torch.serialization.get_safe_globals()  # PyG's own, which must outlive this call
+        with torch.serialization.safe_globals([each for each in PYG if each not in known]):
             held: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
