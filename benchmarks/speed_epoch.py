@@ -84,7 +84,7 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
     def penalty(soft: Masks) -> Tensor:
-        return L1 * sum(m.abs().sum() for m in soft.values())
+        return L1 * sum(m.sum() for m in soft.values())  # ‖m‖₁, m ≥ 0
 
     for epoch in train(model, task, masks, epochs=epochs, soft=soft, penalty=penalty, **HOW):
         yield epoch.loss, soft[EDGES].detach()

@@ -120,6 +120,7 @@ def train(
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")
+    masks = {n: m for n, m in masks.items() if not m.all()}  # ones change nothing
     torch.manual_seed(seed)
     leaves = [*model.parameters(), *soft.values()]
     optimizer = torch.optim.Adam(leaves, lr=lr, weight_decay=weight_decay, fused=True)
