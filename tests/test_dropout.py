@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphlth.dropout import STEPS, dropout
+from graphlth.dropout import STEPS, dropout, relu_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.6, 0.9])
@@ -79,3 +79,17 @@ def test_a_rate_close_to_1_keeps_almost_nothing_and_is_finite():
 def test_a_rate_outside_its_range_is_refused(p, training):
     with pytest.raises(ValueError, match=rf"`dropout` must be in \[0, 1\), got {p}"):
         dropout(torch.ones(2), p, training)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("training", [True, False])
+def test_relu_dropout_is_dropout_of_relu(p, training):
+    results = []
+    for drop in (lambda x: dropout(x.relu(), p, training), lambda x: relu_dropout(x, p, training)):
+        x = torch.linspace(-1, 1, 101, requires_grad=True)
+        torch.manual_seed(0)
+        out = drop(x)
+        out.square().sum().backward()
+        results.append((out.detach(), x.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
