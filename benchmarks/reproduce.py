@@ -110,7 +110,8 @@ def main() -> None:
     commits = sorted({r["environment"].get("commit", "unknown")[:12] for r in some})
     hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
     target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
-    sparsity([r for rs in runs.values() for r in rs], out=str(target.with_suffix(".png")))
+    records = [r for rs in runs.values() for r in rs]
+    sparsity(records, out=str(target.with_suffix(".png")), floor=bench["floor"])
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "

@@ -289,3 +289,10 @@ sparsity(run("ugs", rounds=1), out={str(tmp_path / "a.svg")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_the_floor_is_the_lowest_accuracy_shown():
+    figure = draw(run("ugs"), floor=0.7)
+    assert {axis.get_ylim()[0] for axis in figure.axes if axis.get_ylabel() or axis.lines} == {70.0}
+    with pytest.raises(ValueError, match=r"^`floor` must be in \[0, 1\), got 1.5$"):
+        draw(run("ugs"), floor=1.5)

@@ -52,7 +52,12 @@ Look = dict[str, Any]
 
 
 def sparsity(
-    records: Iterable[Record], *, out: str, metric: str = "test", title: str | None = None
+    records: Iterable[Record],
+    *,
+    out: str,
+    metric: str = "test",
+    title: str | None = None,
+    floor: float | None = None,
 ) -> None:
     """Draw accuracy against sparsity and MACs into a file; what `draw` shows.
 
@@ -61,27 +66,36 @@ def sparsity(
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own instead of task, model and seeds.
+        floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
 
     Raises:
-        ValueError: another suffix, an unknown metric or no records.
+        ValueError: another suffix, an unknown metric, a floor out of range or no records.
         OSError: `out` cannot be written; what was there is left as it was.
     """
     path = Path(out)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"`out` must end in one of {', '.join(SUFFIXES)}, got {out!r}")
-    figure = draw(records, metric, title=title)
+    figure = draw(records, metric, title=title, floor=floor)
     undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
     with rc_context(STYLE), replacing(path) as draft:
         figure.savefig(draft, dpi=160, metadata=undated)
 
 
-def draw(records: Iterable[Record], metric: str = "test", *, title: str | None = None) -> Figure:
+def draw(
+    records: Iterable[Record],
+    metric: str = "test",
+    *,
+    title: str | None = None,
+    floor: float | None = None,
+) -> Figure:
     """The figure: a row of three panels per task, model and edge universe, a line per run.
 
     Lines are means over seeds, bands their 95 % Student-t intervals (none with one seed), stars
     the winning tickets: rounds whose mean is at least the dense mean of their own run.
     """
     check_metric(metric)
+    if floor is not None and not 0 <= floor < 1:
+        raise ValueError(f"`floor` must be in [0, 1), got {floor}")
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
@@ -97,6 +111,8 @@ def draw(records: Iterable[Record], metric: str = "test", *, title: str | None =
         grid = figure.subplots(len(blocks), 3, sharey="row", squeeze=False)
         for axes, block in zip(grid, blocks, strict=True):
             _row(axes, block, metric, looks, stars)
+            if floor is not None:
+                axes[0].set_ylim(bottom=100 * floor)  # the others share it
         _legend(figure, rows, metric, looks, stars)
         if title:
             figure.suptitle(title, fontsize=13)
