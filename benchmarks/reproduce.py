@@ -107,7 +107,9 @@ def main() -> None:
     runs = {name: run(told, args, bench["seeds"]) for name, told in plans(bench).items()}
     some = next(iter(runs.values()))
     about = some[0]["environment"]
-    commits = sorted({r["environment"].get("commit", "unknown")[:12] for r in some})
+    commits = sorted(
+        {r["environment"].get("commit", "unknown")[:12] for rs in runs.values() for r in rs}
+    )
     hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
     target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
     records = [r for rs in runs.values() for r in rs]
