@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ class Graph:
         self.edge_index = edge_index.long()  # [2, E]
         self.num_sources, self.num_nodes = int(sources), int(targets)
         self._heads: dict[int, Graph] = {}
+        self._blocks: dict[tuple[int, int], tuple[Tensor, list[Block]]] = {}
 
     @staticmethod
     def of(graph: Graph | Tensor, num_nodes: int) -> Graph:
@@ -66,7 +69,9 @@ class Graph:
     @cached_property
     def reversed(self) -> Graph:
         """The graph whose edges, in the same order, run the other way."""
-        return Graph(self.edge_index.flip(0), (self.num_nodes, self.num_sources))
+        other = Graph(self.edge_index.flip(0), (self.num_nodes, self.num_sources))
+        vars(other).update(by_target=self.by_source, by_source=self.by_target)
+        return other
 
     def heads(self, count: int) -> Graph:
         """`count` copies: copy h of node i is node `i · count + h`, and of edge e likewise."""
@@ -76,6 +81,19 @@ class Graph:
             size = (self.num_sources * count, self.num_nodes * count)
             self._heads[count] = Graph(edge_index, size)
         return self._heads[count]
+
+    def blocks(self, depth: int, rows: Tensor | None = None) -> list[Block]:
+        """For each of `depth` layers, the part of this graph that the nodes `rows` depend on.
+
+        The first starts from all nodes; each next one from the nodes that the one before gave.
+        `rows` [R] holds no node twice; None asks for all.
+        """
+        if rows is None:
+            return [Block(self)] * depth
+        key = id(rows), depth
+        if key not in self._blocks:
+            self._blocks[key] = rows, _blocks(self, depth, rows)  # `rows` stays: so does its id
+        return self._blocks[key][1]
 
     def subgraph(self, keep: Tensor) -> Graph:
         """The graph of the edges where `keep` [E] is true; nodes stay."""
@@ -90,6 +108,43 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Block:
+    """The edges into some nodes, as one layer of a network needs them (None: all)."""
+
+    graph: Graph  # from the nodes of the layer before to these
+    edges: Tensor | None = None  # [E'] which edges of the whole graph
+    nodes: Tensor | None = None  # [R] where these nodes lie among those of the layer before
+
+    def of_edges(self, values: Tensor) -> Tensor:
+        """What `values` [E, ...] of the whole graph are on these edges."""
+        return values if self.edges is None else values.index_select(0, self.edges)
+
+    def of_nodes(self, values: Tensor) -> Tensor:
+        """What `values` of the layer before are on these nodes."""
+        return values if self.nodes is None else values.index_select(0, self.nodes)
+
+
+def _blocks(graph: Graph, depth: int, rows: Tensor) -> list[Block]:
+    """Built from the last layer back: each needs what it reads from the one before."""
+    found: list[Block] = []
+    place = torch.full((graph.num_nodes,), -1, device=graph.device)
+    for layer in reversed(range(depth)):
+        place.fill_(-1)[rows] = torch.arange(rows.numel(), device=graph.device)
+        edges = (place[graph.edge_index[1]] >= 0).nonzero().squeeze(1)
+        source, target = graph.edge_index[:, edges]
+        target, nodes, size = place[target], rows, graph.num_sources
+        if layer:
+            needed = torch.cat([rows, source]).unique()
+            place[needed] = torch.arange(needed.numel(), device=graph.device)
+            source, nodes, size = place[source], place[rows], needed.numel()
+        found.append(
+            Block(Graph(torch.stack([source, target]), (size, rows.numel())), edges, nodes)
+        )
+        rows = needed if layer else rows
+    return found[::-1]
+
+
+@dataclass(frozen=True)
 class Rows:
     """One grouping of a graph's edges, as compressed sparse rows."""
 
@@ -98,25 +153,37 @@ class Rows:
     order: Tensor | None  # [E] the edge at each position; None where edges already lie in order
     position: Tensor | None  # [E] the position of each edge, the inverse of `order`
 
+    @property
+    def count(self) -> int:
+        """The number of edges E."""
+        return self.columns.numel()
+
+    @cached_property
+    def arrays(self) -> tuple[Any, Any]:
+        """`offsets` and `columns` as NumPy arrays, which share their memory."""
+        return self.offsets.numpy(), self.columns.numpy()
+
     def arrange(self, values: Tensor) -> Tensor:
-        """`values` [E], given by edge, by position."""
-        return values if self.order is None else values[self.order]
+        """`values` [E, ...], given by edge, by position."""
+        return values if self.order is None else values.index_select(0, self.order)
 
     def restore(self, values: Tensor) -> Tensor:
-        """`values` [E], given by position, by edge."""
-        return values if self.position is None else values[self.position]
+        """`values` [E, ...], given by position, by edge."""
+        return values if self.position is None else values.index_select(0, self.position)
 
 
 def _rows(row: Tensor, column: Tensor, num_rows: int) -> Rows:
-    key = row * (int(column.max()) + 1 if column.numel() else 1) + column
-    offsets = torch.zeros(num_rows + 1, dtype=torch.long, device=row.device)
+    count = column.numel()
+    key = row * (int(column.max()) + 1 if count else 1) + column
+    whole = torch.int32 if max(count, num_rows) < 1 << 31 else torch.int64  # half the traffic
+    offsets = torch.zeros(num_rows + 1, dtype=whole, device=row.device)
     offsets[1:] = torch.bincount(row, minlength=num_rows).cumsum(0)
     if bool((key[1:] >= key[:-1]).all()):
-        return Rows(offsets, column.contiguous(), None, None)
+        return Rows(offsets, column.to(whole), None, None)
     order = key.argsort(stable=True)
-    position = torch.empty_like(order)
-    position[order] = torch.arange(order.numel(), device=order.device)
-    return Rows(offsets, column[order], order, position)
+    position = torch.empty(count, dtype=whole, device=row.device)
+    position[order] = torch.arange(count, dtype=whole, device=row.device)
+    return Rows(offsets, column[order].to(whole), order.to(whole), position)
 
 
 def _check(edge_index: Tensor, sources: int, targets: int) -> None:
@@ -141,6 +208,7 @@ class Features:
 
     graph: Graph  # F sources, N targets
     values: Tensor  # [nnz]
+    _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,6 +224,19 @@ class Features:
     def dense(self) -> Tensor:
         """`to_dense()`, made once and kept: for models that cannot use the sparse form."""
         return self.to_dense()
+
+    def remember(self, w: Tensor, out: Tensor) -> None:
+        """Keep `out`, the product with `w`, until it is recalled: an evaluation is followed by a
+        training step with the same weights.
+        """
+        self._known.update(w=ref(w), version=w._version, out=out)
+
+    def recall(self, w: Tensor) -> Tensor | None:
+        """The product with `w`, if it is the one remembered and `w` has not changed since."""
+        known = dict(self._known)
+        self._known.clear()
+        fresh = known and known["w"]() is w and known["version"] == w._version
+        return known["out"] if fresh else None
 
     def to(self, device: torch.device | str) -> Features:
         """The same features on `device`."""

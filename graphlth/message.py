@@ -16,15 +16,18 @@ installed, otherwise `reference`.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu
 
-from graphlth.graph import Features, Graph, Rows
+from graphlth.graph import Features, Graph
 
-BACKENDS = ("auto", "sparse", "scatter", "reference")
+BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
+NEEDS = {"scatter": "torch-scatter"}
 NARROW = 16  # columns
 
 
@@ -43,7 +46,7 @@ def weighted_sum(
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
     """
     _check(graph, x, weight)
-    product = _primitive(backend, x.dtype)
+    product = _primitive(backend, x)
     if weight is not None and weight.dim() == 2:
         h = weight.size(1)
         out = product(graph.heads(h), x.reshape(-1, x.size(-1)), weight.reshape(-1))
@@ -80,6 +83,57 @@ def weighted_softmax(
     """
     alpha = edge_softmax(graph, logits, weight, backend=backend)
     return weighted_sum(graph, x, alpha, backend=backend)
+
+
+def attention(
+    graph: Graph,
+    x: Tensor,
+    sent: Tensor,
+    received: Tensor,
+    weight: Tensor | None = None,
+    keep: Tensor | None = None,
+    *,
+    slope: float = 0.2,
+    backend: str = "auto",
+) -> Tensor:
+    """`out_i = Σ_e k_e α_e x_j` with `α_e ∝ w_e exp(LeakyReLU(s_j + r_i))` over the edges into i.
+
+    The attention of GAT (Veličković et al., ICLR 2018, arXiv:1710.10903) in one pass, without the
+    messages.
+
+    Args:
+        graph: the edges.
+        x: [N, heads, d].
+        sent: [N, heads], s of every source.
+        received: [N, heads], r of every target.
+        weight: [E], not negative; None counts every edge once.
+        keep: [E, heads], what dropout multiplies α by; no gradient flows to it.
+        slope: LeakyReLU's, below 0.
+        backend: one of `auto`, `numba`, `triton`, `sparse`, `scatter`, `reference`.
+
+    Raises:
+        ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
+    """
+    if x.dim() != 3:
+        raise ValueError(f"`x` must have shape [N, heads, d], got {list(x.shape)}")
+    _check(graph, x, weight)
+    heads = x.size(1)
+    shapes = {
+        "sent": (sent, (graph.num_sources, heads)),
+        "received": (received, (graph.num_nodes, heads)),
+        "keep": (keep, (graph.num_edges, heads)),
+        "weight": (weight, (graph.num_edges,)),
+    }
+    for name, (value, shape) in shapes.items():
+        if value is not None and value.shape != shape:
+            raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}")
+    kernel = _kernel(backend, x)
+    if hasattr(kernel, "attention"):
+        return kernel.attention(graph, x, sent, received, weight, keep, slope)
+    source, target = graph.edge_index
+    logits = leaky_relu(sent[source] + received[target], slope)  # [E, heads]
+    alpha = edge_softmax(graph, logits, weight, backend=backend)
+    return weighted_sum(graph, x, alpha if keep is None else keep * alpha, backend=backend)
 
 
 def edge_softmax(
@@ -127,64 +181,65 @@ def degree(
 
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
-    if isinstance(x, Features):
+    if not isinstance(x, Features):
+        return _DenseProduct.apply(x, w)
+    if not torch.is_grad_enabled():
+        out = weighted_sum(x.graph, w, x.values, backend=backend)
+        x.remember(w, out)
+        return out
+    known = x.recall(w)
+    if known is None or x.values.requires_grad:
         return weighted_sum(x.graph, w, x.values, backend=backend)
-    return _DenseProduct.apply(x, w)
+    return _KnownSum.apply(x.graph, w, x.values, known, backend)
 
 
 Primitive = Callable[[Graph, Tensor, Tensor | None], Tensor]
 
 
-def _primitive(backend: str, dtype: torch.dtype) -> Primitive:
+def _primitive(backend: str, x: Tensor) -> Primitive:
     """The product `A(weight) @ x` for `x` [N, d] and `weight` [E] or None."""
+    return _kernel(backend, x).weighted_sum
+
+
+def _kernel(backend: str, x: Tensor) -> Any:
+    """The module of a backend.
+
+    Raises:
+        ValueError: there is no such backend, or what it needs is not installed.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if backend == "auto":
-        exact = dtype in (torch.float32, torch.float64)
-        backend = "sparse" if exact else "scatter" if find_spec("torch_scatter") else "reference"
-    return {"sparse": _sparse, "scatter": _scatter, "reference": _reference}[backend]
-
-
-def _reference(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-    source, target = graph.edge_index
-    message = x[source] if weight is None else weight.unsqueeze(-1) * x[source]  # [E, d]
-    return x.new_zeros(graph.num_nodes, x.size(1)).index_add(0, target, message)
-
-
-def _scatter(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
+    name = _fastest(x) if backend == "auto" else backend
     try:
-        from torch_scatter import segment_csr
-    except ImportError:
-        raise ValueError(
-            "`backend` 'scatter' needs torch-scatter, which is not installed"
-        ) from None
-    rows = graph.by_target
-    message = x.index_select(0, rows.columns)  # [E, d]
-    if weight is not None:
-        message = rows.arrange(weight).unsqueeze(-1) * message
-    return segment_csr(message, rows.offsets, reduce="sum")
+        return import_module(f"graphlth.kernels.{name}")
+    except ImportError as error:
+        needs = NEEDS.get(name, name)
+        raise ValueError(f"`backend` {name!r} needs {needs}, which is not installed") from error
 
 
-def _sparse(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-    return _SparseSum.apply(graph, x, weight)
+def _fastest(x: Tensor) -> str:
+    exact = x.dtype in (torch.float32, torch.float64)
+    if x.is_cuda:
+        return "triton" if find_spec("triton") else "sparse" if exact else "reference"
+    if exact:
+        return "numba"
+    return "scatter" if find_spec("torch_scatter") else "reference"
 
 
-class _SparseSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-        ctx.graph = graph
-        ctx.save_for_backward(x, weight)
-        return _matmul(graph.by_target, weight, x, graph.num_sources)
+class _KnownSum(torch.autograd.Function):
+    """`weighted_sum(graph, x, weight)` whose value is known already; differentiable in `x`."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
-        graph, (x, weight) = ctx.graph, ctx.saved_tensors
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[1]:
-            grad_x = _matmul(graph.by_source, weight, grad, graph.num_nodes)
-        if weight is not None and ctx.needs_input_grad[2]:
-            grad_weight = _dots(graph, grad.contiguous(), x)
-        return None, grad_x, grad_weight
+    def forward(
+        ctx: Any, graph: Graph, x: Tensor, weight: Tensor, known: Tensor, backend: str
+    ) -> Tensor:
+        ctx.graph, ctx.weight, ctx.backend = graph, weight, backend
+        return known.view_as(known)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x = weighted_sum(ctx.graph.reversed, grad, ctx.weight, backend=ctx.backend)
+        return None, grad_x, None, None, None
 
 
 class _DenseProduct(torch.autograd.Function):
@@ -201,29 +256,6 @@ class _DenseProduct(torch.autograd.Function):
         grad_x = grad @ w.t() if ctx.needs_input_grad[0] else None
         grad_w = (grad.t() @ x).t().contiguous() if ctx.needs_input_grad[1] else None
         return grad_x, grad_w
-
-
-def _dots(graph: Graph, grad: Tensor, x: Tensor) -> Tensor:
-    """`⟨∂out_i, x_j⟩` [E] for every edge (j, i)."""
-    rows = graph.by_target
-    if graph.num_edges > grad.size(0) * x.size(0):  # more than a sparse matrix may hold: few nodes
-        source, target = graph.edge_index
-        return (grad @ x.t())[target, source]
-    pattern = _csr(rows, x.new_zeros(graph.num_edges), graph.num_sources)
-    return rows.restore(torch.sparse.sampled_addmm(pattern, grad, x.t(), beta=0.0).values())
-
-
-def _csr(rows: Rows, values: Tensor, num_columns: int) -> Tensor:
-    size = (rows.offsets.numel() - 1, num_columns)
-    return torch.sparse_csr_tensor(rows.offsets, rows.columns, values, size, check_invariants=False)
-
-
-def _matmul(rows: Rows, weight: Tensor | None, x: Tensor, num_columns: int) -> Tensor:
-    values = x.new_ones(rows.columns.numel()) if weight is None else rows.arrange(weight)
-    matrix = _csr(rows, values.to(x.dtype), num_columns)
-    if x.is_cuda:
-        return matrix @ x
-    return torch.sparse.mm(matrix, x.contiguous(), "sum")  # torch's own loop, not MKL's
 
 
 def _check(graph: Graph, x: Tensor, weight: Tensor | None) -> None:

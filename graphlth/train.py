@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,28 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
     A model whose `forward` names a parameter `graph` is given the `Graph`; any other is given
     what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked.
     """
-    weights = masked(dict(model.named_parameters()), masks)
+    return call(model, batch, masked(dict(model.named_parameters()), masks), masks.get(EDGES))
+
+
+def call(
+    model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None, **how: Any
+) -> Tensor:
+    """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand."""
     inputs = batch.inputs
     if batch.entries is not None and not takes_graph(model):
         x, graph = inputs
         inputs = (x if isinstance(x, Tensor) else x.dense, graph.edge_index)
-    if EDGES in masks and batch.entries is not None:
-        inputs = (*inputs, masks[EDGES][batch.entries])  # [E]
-    output: Tensor = functional_call(model, weights, inputs)
+    if edges is not None and batch.entries is not None:
+        inputs = (*inputs, edges[batch.entries])  # [E]
+    output: Tensor = functional_call(model, dict(weights), inputs, how)
     return output
+
+
+def scored(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None) -> Tensor:
+    """`call`, of the rows that the batch scores; a model that takes `rows` computes no others."""
+    if "rows" in inspect.signature(model.forward).parameters:
+        return call(model, batch, weights, edges, rows=batch.rows)
+    return call(model, batch, weights, edges)[batch.rows]
 
 
 @torch.no_grad()
@@ -80,19 +93,27 @@ def takes_graph(model: nn.Module) -> bool:
     return "graph" in inspect.signature(model.forward).parameters
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
     """The accuracy on each of `splits`, in [0, 1]; splits of one graph share one forward pass."""
+    weights = masked(dict(model.named_parameters()), masks)
+    return accuracies(model, task, weights, masks.get(EDGES), splits)
+
+
+@torch.no_grad()
+def accuracies(
+    model: nn.Module, task: Task, weights: Masks, edges: Tensor | None, splits: tuple[str, ...]
+) -> list[float]:
+    """`evaluate` with θ ⊙ m_θ and m_g made beforehand."""
     model.eval()
-    inputs, output, accuracies = None, torch.empty(0), []
+    inputs, output, reached = None, torch.empty(0), []
     for split in splits:
         hits = []
         for batch in task.batches(split):
             if batch.inputs is not inputs:
-                inputs, output = batch.inputs, forward(model, batch, masks)
+                inputs, output = batch.inputs, call(model, batch, weights, edges)
             hits.append(output[batch.rows].argmax(-1) == batch.target)
-        accuracies.append(torch.cat(hits).float().mean().item())
-    return accuracies
+        reached.append(torch.cat(hits).float().mean().item())
+    return reached
 
 
 def train(
@@ -109,8 +130,9 @@ def train(
 ) -> Iterator[Epoch]:
     """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
 
-    The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph;
-    soft masks are kept at or above 0. Adam is fresh; `seed` drives dropout and batch order.
+    The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
+    removed weights are not trained; soft masks are kept at or above 0. Adam is fresh; `seed` drives
+    dropout and batch order.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
@@ -120,25 +142,86 @@ def train(
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")
-    masks = {n: m for n, m in masks.items() if not m.all()}  # ones change nothing
     torch.manual_seed(seed)
-    leaves = [*model.parameters(), *soft.values()]
+    theta = {n: Survivors(p, masks.get(n)) for n, p in model.named_parameters()}
+    m = {n: Survivors(t, masks.get(n)) for n, t in soft.items()}
+    every = [*theta.values(), *m.values()]
+    leaves = [part.leaf for part in every]
     optimizer = torch.optim.Adam(leaves, lr=lr, weight_decay=weight_decay, fused=True)
+    weights, edges = weigh(theta, m)
     for index in range(epochs):
-        model.train()
         for batch in task.batches("train", seed + index):
-            output = forward(model, batch, {**masks, **masked(soft, masks)})
-            loss = F.cross_entropy(output[batch.rows], batch.target)
+            model.train()
+            loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
-            (loss + penalty(soft)).backward()
+            (loss + penalty({n: part.leaf for n, part in m.items()})).backward()
             optimizer.step()
             with torch.no_grad():
-                for m in soft.values():
-                    m.clamp_(min=0)
+                for part in m.values():
+                    part.leaf.clamp_(min=0)
+            weights, edges = weigh(theta, m)  # for the evaluation and the next step
         if not math.isfinite(loss.item()):
             raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
-        val, test = evaluate(model, task, {**masks, **masked(soft, masks)}, ("val", "test"))
+        val, test = accuracies(model, task, weights, edges, ("val", "test"))
+        for part in every:
+            part.settle()
         yield Epoch(index, loss.item(), val, test)
+
+
+class Survivors:
+    """The entries of one tensor that a mask leaves: what is trained. The others stay as they are.
+
+    Few survivors are trained as a vector of their own, so that a sparse ticket costs less than a
+    dense one; many as the whole tensor, whose removed entries are multiplied by 0.
+    """
+
+    FEW = 0.5  # of all entries
+
+    def __init__(self, whole: Tensor, mask: Tensor | None):
+        self.whole, self.mask, self.leaf = whole, mask, whole
+        self.index: Tensor | None = None  # [survivors]
+        if mask is None or mask.all():
+            self.mask = None  # ones change nothing
+        elif mask.count_nonzero() < self.FEW * mask.numel():
+            self.index = mask.view(-1).nonzero().squeeze(1)
+            self.leaf = whole.detach().view(-1)[self.index].requires_grad_()
+            self.zeros = torch.zeros_like(whole, requires_grad=False)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """`values`, shaped like the leaf, where they belong in the whole; 0 elsewhere."""
+        if self.index is not None:
+            return _Spread.apply(values, self.index, self.zeros)
+        return values if self.mask is None else values * self.mask
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Write the survivors back into the whole."""
+        if self.index is not None:
+            self.whole.view(-1).index_copy_(0, self.index, self.leaf)
+
+
+class _Spread(torch.autograd.Function):
+    """Entries of a tensor from a vector; the other entries of `zeros`, which it reuses, stay."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor, zeros: Tensor) -> Tensor:
+        ctx.index = index
+        zeros.view(-1).index_copy_(0, index, values)
+        return zeros.view_as(zeros)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad.reshape(-1).index_select(0, ctx.index), None, None
+
+
+def weigh(
+    theta: Mapping[str, Survivors], m: Mapping[str, Survivors]
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """θ ⊙ m_θ and m_g, the soft masks times the hard."""
+    weights = {
+        n: part.spread(part.leaf * m[n].leaf if n in m else part.leaf) for n, part in theta.items()
+    }
+    return weights, m[EDGES].leaf if EDGES in m else None
 
 
 def train_masks(

@@ -8,6 +8,10 @@ os.environ["MPLBACKEND"] = "Agg"  # subprocesses inherit it
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # Triton's kernels run in its interpreter; read when it loads
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["masks", "task", "registry"],
     ["dropout", "graph"],
+    ["kernels"],
     ["message"],
     ["prune"],
     ["ticket"],
@@ -26,7 +27,7 @@ LAYERS = [
 ]
 RANK = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
-PLUGINS = ["scores", "models", "tasks", "algorithms", "analysis", "figures"]
+PLUGINS = ["kernels", "scores", "models", "tasks", "algorithms", "analysis", "figures"]
 
 
 def place(parts):

@@ -19,6 +19,7 @@ from graphlth.message import (
 )
 
 BACKENDS = [
+    "numba",
     "sparse",
     pytest.param("scatter", marks=pytest.mark.filterwarnings("default::DeprecationWarning")),
     "reference",
@@ -196,7 +197,7 @@ def test_gradcheck(op, heads, backend):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("heads", [None, 4])
-@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize("backend", BACKENDS[:3])
 def test_backends_agree_in_single_precision(backend, heads, op):
     draw = torch.Generator().manual_seed(1)
     graph = Graph(torch.randint(0, 200, (2, 3000), generator=draw), 220)
@@ -229,6 +230,7 @@ def test_auto_takes_half_precision_with_and_without_torch_scatter(installed, mon
 
 def test_a_backend_that_is_not_installed_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_scatter", None)
+    monkeypatch.delitem(sys.modules, "graphlth.kernels.scatter", raising=False)
     with pytest.raises(ValueError, match=r"`backend` 'scatter' needs torch-scatter"):
         weighted_sum(Graph(torch.tensor([[0], [0]]), 1), torch.ones(1, 1), backend="scatter")
 
@@ -333,7 +335,7 @@ BAD = [  # call, message
     ),
     (
         lambda g: weighted_sum(g, torch.ones(3, 2), backend="cuda"),
-        r"`backend` must be one of auto, sparse, scatter, reference, got 'cuda'",
+        r"`backend` must be one of auto, numba, triton, sparse, scatter, reference, got 'cuda'",
     ),
 ]
 

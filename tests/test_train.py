@@ -15,6 +15,7 @@ from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, snapshot
 from graphlth.train import (
     Epoch,
+    call,
     evaluate,
     fit,
     forward,
@@ -309,7 +310,7 @@ def test_accuracy_is_that_of_the_rows_of_each_split():
 def test_splits_of_one_graph_share_one_forward_pass(monkeypatch):
     task, calls = toy(), []
     model = build("gcn", task)
-    monkeypatch.setattr("graphlth.train.forward", lambda *about: calls.append(0) or forward(*about))
+    monkeypatch.setattr("graphlth.train.call", lambda *about: calls.append(0) or call(*about))
     evaluate(model, task, {}, ("train", "val", "test"))
     assert len(calls) == 1
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.dropout import dropout
-from graphlth.graph import Features, Graph
-from graphlth.message import edge_softmax, product, weighted_sum
+from graphlth.graph import Block, Features, Graph
+from graphlth.message import attention, product
 from graphlth.task import Task
 
 
@@ -61,30 +61,40 @@ class GAT(nn.Module):
             nn.init.xavier_uniform_(w) if w.dim() > 1 else nn.init.zeros_(w)
 
     def forward(
-        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
         graph = Graph.of(graph, x.shape[0]).with_loops
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
-        h = self.attend(0, drop_features(x, self.input_dropout, self.training), graph, weight)
-        for layer in range(1, len(self.weights)):
+        first, *others = graph.blocks(len(self.weights), rows)
+        h = self.attend(0, drop_features(x, self.input_dropout, self.training), first, weight)
+        for layer, block in enumerate(others, 1):
             h = dropout(F.elu(h), self.dropout, self.training)
-            h = self.attend(layer, h, graph, weight)
+            h = self.attend(layer, h, block, weight)
         return h
 
     def attend(
-        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
     ) -> Tensor:
         """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
         a_source, a_target = self.source_attention[layer], self.target_attention[layer]
-        source, target = graph.edge_index
         h = product(x, self.weights[layer], backend=self.backend).view(-1, *a_source.shape)
-        sent, received = (h * a_source).sum(-1), (h * a_target).sum(-1)  # [N, heads]
-        logits = F.leaky_relu(sent[source] + received[target], 0.2)  # [E + N, heads]
-        alpha = edge_softmax(graph, logits, weight, backend=self.backend)
-        alpha = dropout(alpha, self.dropout, self.training)
-        out = weighted_sum(graph, h, alpha, backend=self.backend).flatten(1)
+        sent = (h * a_source).sum(-1)  # [N, heads]
+        received = (block.of_nodes(h) * a_target).sum(-1)  # [R, heads]
+        weight = None if weight is None else block.of_edges(weight)
+        keep = None
+        if self.training and self.dropout:
+            keep = dropout(h.new_ones(block.graph.num_edges, h.size(1)), self.dropout)
+        out = attention(block.graph, h, sent, received, weight, keep, backend=self.backend)
+        out = out.flatten(1)
         return out + self.biases[layer] if len(self.biases) else out
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.dropout import relu_dropout
-from graphlth.graph import Features, Graph
+from graphlth.graph import Block, Features, Graph
 from graphlth.message import degree, product, weighted_sum
 from graphlth.task import Task
 
@@ -51,21 +51,29 @@ class GCN(nn.Module):
             nn.init.xavier_uniform_(w)
 
     def forward(
-        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
-        h = self.convolve(0, x, graph, norm)
-        for layer in range(1, len(self.weights)):  # a slice of a ParameterList would detach
+        first, *others = graph.blocks(len(self.weights), rows)
+        h = self.convolve(0, x, first, norm)
+        for layer, block in enumerate(others, 1):  # a slice of a ParameterList would detach
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, graph, norm)
+            h = self.convolve(layer, h, block, norm)
         return h
 
-    def convolve(self, layer: int, x: Tensor | Features, graph: Graph, norm: Tensor) -> Tensor:
+    def convolve(self, layer: int, x: Tensor | Features, block: Block, norm: Tensor) -> Tensor:
         """`Â X W` [N, d] with the weights `norm` [E + N] of Â."""
         h = product(x, self.weights[layer], backend=self.backend)
-        return weighted_sum(graph, h, norm, backend=self.backend)
+        return weighted_sum(block.graph, h, block.of_edges(norm), backend=self.backend)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.dropout import relu_dropout
-from graphlth.graph import Features, Graph
+from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_sum
 from graphlth.task import Task
 
@@ -47,22 +47,32 @@ class GIN(nn.Module):
         nn.init.zeros_(self.eps)
 
     def forward(
-        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
         graph = Graph.of(graph, x.shape[0])
-        h = self.convolve(0, x, graph, weight)
-        for layer in range(1, len(self.weights)):
+        first, *others = graph.blocks(len(self.weights), rows)
+        h = self.convolve(0, x, first, weight)
+        for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, graph, weight)
+            h = self.convolve(layer, h, block, weight)
         return h
 
     def convolve(
-        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
     ) -> Tensor:
         """`((1 + ε) X + (A ⊙ m) X) W` [N, d]."""
         h = product(x, self.weights[layer], backend=self.backend)
-        return (1 + self.eps[layer]) * h + weighted_sum(graph, h, weight, backend=self.backend)
+        weight = None if weight is None else block.of_edges(weight)
+        near = weighted_sum(block.graph, h, weight, backend=self.backend)
+        return (1 + self.eps[layer]) * block.of_nodes(h) + near
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""

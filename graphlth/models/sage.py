@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.dropout import relu_dropout
-from graphlth.graph import Features, Graph
+from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_mean
 from graphlth.task import Task
 
@@ -48,23 +48,33 @@ class GraphSAGE(nn.Module):
             nn.init.xavier_uniform_(w)
 
     def forward(
-        self, x: Tensor | Features, graph: Graph | Tensor, weight: Tensor | None = None
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E]."""
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
         graph = Graph.of(graph, x.shape[0])
-        h = self.convolve(0, x, graph, weight)
-        for layer in range(1, len(self.self_weights)):
+        first, *others = graph.blocks(len(self.self_weights), rows)
+        h = self.convolve(0, x, first, weight)
+        for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, graph, weight)
+            h = self.convolve(layer, h, block, weight)
         return h
 
     def convolve(
-        self, layer: int, x: Tensor | Features, graph: Graph, weight: Tensor | None
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
     ) -> Tensor:
         """`X W_self + mean_m(X) W_neighbour` [N, d]."""
         near = product(x, self.neighbour_weights[layer], backend=self.backend)
-        near = weighted_mean(graph, near, weight, backend=self.backend)
-        return product(x, self.self_weights[layer], backend=self.backend) + near
+        weight = None if weight is None else block.of_edges(weight)
+        near = weighted_mean(block.graph, near, weight, backend=self.backend)
+        own = product(x, self.self_weights[layer], backend=self.backend)
+        return block.of_nodes(own) + near
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""

@@ -1,0 +1,1 @@
+"""Backends of the message-passing kernel, one file each, called like the backend."""

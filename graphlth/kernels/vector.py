@@ -1,0 +1,177 @@
+"""Vectors inside numba's compiled functions: a row of a matrix held in the CPU's registers.
+
+A vector has a fixed number of lanes, which LLVM maps onto what the processor has. Offsets count
+entries from the start of a contiguous array. `load_some` and `store_some` touch the first `count`
+lanes only, and the others read as 0; `load` and `store` stand in for them where all are there.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
+
+
+class Vector(types.Type):
+    """The type of a vector of `lanes` numbers."""
+
+    def __init__(self, dtype: Any, lanes: int):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(f"Vector({dtype}, {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector):
+        item = ir.FloatType() if fe_type.dtype == types.float32 else ir.DoubleType()
+        super().__init__(dmm, fe_type, ir.VectorType(item, fe_type.lanes))
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing: Any, like: Any, lanes: Any) -> Any:
+    """A vector of zeros of the number type of the array `like`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _constant(context.get_value_type(signature.return_type), 0.0)
+
+    return Vector(like.dtype, lanes.literal_value)(like, lanes), emit
+
+
+@intrinsic(prefer_literal=True)
+def load(typing: Any, array: Any, offset: Any, count: Any, lanes: Any) -> Any:
+    """The `lanes` entries from `offset` on, whatever `count` is."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        value = builder.load(_pointer(context, builder, signature, arguments, kind))
+        value.align = array.dtype.bitwidth // 8
+        return value
+
+    return Vector(array.dtype, lanes.literal_value)(array, types.int64, types.int64, lanes), emit
+
+
+@intrinsic(prefer_literal=True)
+def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any) -> Any:
+    """The first `count` entries from `offset` on, then zeros."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        pointer = _pointer(context, builder, signature, arguments, kind)
+        some = _first(builder, arguments[2], kind.count)
+        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        shape = ir.FunctionType(kind, [pointer.type, align.type, some.type, kind])
+        call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
+        return builder.call(call, [pointer, align, some, _constant(kind, 0.0)])
+
+    return Vector(array.dtype, lanes.literal_value)(array, types.int64, types.int64, lanes), emit
+
+
+@intrinsic
+def store(typing: Any, array: Any, offset: Any, count: Any, vector: Any) -> Any:
+    """Write `vector` from `offset` on, whatever `count` is."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature, arguments, arguments[3].type)
+        builder.store(arguments[3], pointer).align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, vector), emit
+
+
+@intrinsic
+def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any) -> Any:
+    """Write the first `count` lanes of `vector` from `offset` on."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[3].type
+        pointer = _pointer(context, builder, signature, arguments, kind)
+        some = _first(builder, arguments[2], kind.count)
+        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+        shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, some.type])
+        call = _function(builder, shape, f"llvm.masked.store.{_suffix(kind)}.p0")
+        builder.call(call, [arguments[3], pointer, align, some])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, vector), emit
+
+
+@intrinsic
+def add(typing: Any, x: Any, y: Any) -> Any:
+    """`x + y`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fadd(*arguments, flags=SUMS)
+
+    return x(x, y), emit
+
+
+@intrinsic
+def axpy(typing: Any, a: Any, x: Any, y: Any) -> Any:
+    """`a x + y` for a number `a`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, x, y = arguments
+        return builder.fadd(builder.fmul(_splat(builder, number, x.type), x, flags=SUMS), y,
+                            flags=SUMS)  # fmt: skip
+
+    return y(x.dtype, x, y), emit
+
+
+@intrinsic
+def dot(typing: Any, x: Any, y: Any) -> Any:
+    """`Σ x y` over the lanes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        terms = builder.fmul(*arguments, flags=SUMS)
+        item = terms.type.element
+        shape = ir.FunctionType(item, [item, terms.type])
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(terms.type)}")
+        return builder.call(call, [ir.Constant(item, 0.0), terms], fastmath=SUMS)
+
+    return x.dtype(x, y), emit
+
+
+@intrinsic
+def relu(typing: Any, x: Any) -> Any:
+    """`max(x, 0)`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x,) = arguments
+        zero = _constant(x.type, 0.0)
+        return builder.select(builder.fcmp_ordered(">", x, zero), x, zero)
+
+    return x(x), emit
+
+
+def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
+    """Where the vector that starts at `arguments[1]` of the array `arguments[0]` lies."""
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    return builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer())
+
+
+def _constant(kind: Any, value: float) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _splat(builder: Any, number: Any, kind: Any) -> Any:
+    nothing, places = ir.Constant(kind, ir.Undefined), ir.VectorType(ir.IntType(32), kind.count)
+    one = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(places, [0] * kind.count))
+
+
+def _first(builder: Any, count: Any, lanes: int) -> Any:
+    """For each lane, whether it is one of the first `count`."""
+    kind = ir.VectorType(ir.IntType(64), lanes)
+    place = ir.Constant(kind, list(range(lanes)))
+    return builder.icmp_signed("<", place, _splat(builder, count, kind))
+
+
+def _suffix(kind: Any) -> str:
+    return f"v{kind.count}f{32 if isinstance(kind.element, ir.FloatType) else 64}"
+
+
+def _function(builder: Any, shape: Any, name: str) -> Any:
+    return cgutils.get_or_insert_function(builder.module, shape, name)
