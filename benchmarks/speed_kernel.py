@@ -1,58 +1,127 @@
-"""The masked sum, forward and both gradients: the `sparse` backend against gather–scatter.
+"""The masked sum, forward and both gradients, against its peers and against the machine's limits.
 
-Agreement first, then medians of alternating runs on one thread. The graphs are real topologies
-(`graphs/<name>/<name>.npz` below --data_root, and Cora); the features are random.
+Agreement first, then alternating measurements on one thread. The graphs are real topologies
+(`graphs/<name>/<name>.npz` below --data_root, and Cora); the features are random. The roofline is
+measured in the same run, for one thread and for two.
 
-    python benchmarks/speed_kernel.py --data_root DIR [--out FILE.md]
+    python benchmarks/speed_kernel.py --data_root DIR [--out FILE.md] [--figure FILE.png]
 """
 
 import argparse
-import gc
 import statistics
-import time
 from collections.abc import Callable
-from datetime import date
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
+from bench import (
+    Seconds, arguments, available, both_ways, clock, difference, hardware, lined, power_law, report,
+    spread, topology, verdict,
+)  # fmt: skip
+from roofline import Point, Roof, compulsory_bytes, draw, measure, operations
 from torch import Tensor
+from torch_geometric.nn import MessagePassing
 from torch_scatter import scatter, segment_csr
 
 import graphlth as glt
 from graphlth.graph import Graph
 from graphlth.message import weighted_sum
-from graphlth.record import environment
 
 WIDTHS = (16, 128, 512)
+LARGE = 1 << 27  # numbers in the messages, from which three measurements must do
 Sum = Callable[[Graph, Tensor, Tensor], Tensor]
 
 
+def ours(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
+    """graphlth with the backend that it picks."""
+    return weighted_sum(graph, x, weight)
+
+
+def sparse_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
+    """graphlth with torch's compressed sparse rows."""
+    return weighted_sum(graph, x, weight, backend="sparse")
+
+
 def scatter_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
-    """torch-scatter's `scatter`, as PyG's message passing calls it."""
+    """torch-scatter's `scatter` over gathered messages."""
     source, target = graph.edge_index
     return scatter(x[source] * weight[:, None], target, dim=0, dim_size=graph.num_nodes)
 
 
 def segment_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
     """torch-scatter's `segment_csr` over gathered messages; edges lie in order of their target."""
-    return segment_csr(x.index_select(0, graph.edge_index[0]) * weight[:, None],
-                       graph.by_target.offsets, reduce="sum")  # fmt: skip
+    messages = x.index_select(0, graph.edge_index[0]) * weight[:, None]
+    return segment_csr(messages, offsets(graph), reduce="sum")
 
 
-PEERS: dict[str, Sum] = {"scatter": scatter_sum, "segment_csr": segment_sum}
-WAYS: dict[str, Sum] = {"sparse": lambda g, x, w: weighted_sum(g, x, w, backend="sparse"), **PEERS}
+@cache
+def offsets(graph: Graph) -> Tensor:
+    """Where the edges into every node start, as torch-scatter takes it."""
+    return graph.by_target.offsets.long()
 
 
-def graphs(data_root: Path) -> dict[str, Graph]:
-    """The topologies, both directions of every edge, sorted by target."""
-    found = {"cora": glt.find("tasks", "cora")(data_root=str(data_root)).graph}
-    for name in ("pubmed_topology", "fb100_cornell5"):
-        with np.load(data_root / "graphs" / name / f"{name}.npz", allow_pickle=False) as file:
-            pairs, num_nodes = torch.from_numpy(file["edge_index"]).long(), int(file["num_nodes"])
-        both = torch.cat([pairs, pairs.flip(0)], dim=1)
-        found[name] = Graph(both[:, (both[1] * num_nodes + both[0]).argsort()], num_nodes)
+class Messages(MessagePassing):
+    """PyG's message passing with a trainable edge weight, as in `GCNConv`."""
+
+    def __init__(self):
+        super().__init__(aggr="add")
+
+    def forward(self, x: Tensor, edge_index: Tensor, weight: Tensor) -> Tensor:
+        return self.propagate(edge_index, x=x, weight=weight, size=None)
+
+    def message(self, x_j: Tensor, weight: Tensor) -> Tensor:
+        return weight.view(-1, 1) * x_j
+
+
+MESSAGES = Messages()
+
+
+def pyg_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
+    """PyG's `propagate`."""
+    return MESSAGES(x, graph.edge_index, weight)
+
+
+@cache
+def dgl_graph(graph: Graph):
+    """The graph as DGL keeps it."""
+    import dgl
+
+    return dgl.graph(tuple(graph.edge_index), num_nodes=graph.num_nodes)
+
+
+def dgl_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
+    """DGL's fused sum."""
+    from dgl.ops import u_mul_e_sum
+
+    return u_mul_e_sum(dgl_graph(graph), x, weight[:, None])
+
+
+WAYS: dict[str, Sum] = {
+    "graphlth": ours, "graphlth, sparse": sparse_sum, "scatter": scatter_sum,
+    "segment_csr": segment_sum, "PyG": pyg_sum, **({"DGL": dgl_sum} if find_spec("dgl") else {}),
+}  # fmt: skip
+SCATTER = ("scatter", "segment_csr")
+
+
+def graphs(args: argparse.Namespace) -> dict[str, Graph]:
+    """The graphs by name; a generated one without --data_root."""
+    if args.data_root is None:
+        return {"generated": both_ways(power_law(1000, 5000), 1000)}
+    found = {"Cora": glt.find("tasks", "cora")(data_root=str(args.data_root)).graph}
+    if not args.quick:
+        found["PubMed"] = both_ways(*topology("pubmed_topology", args.data_root))
+        found["Cornell5"] = both_ways(*topology("fb100_cornell5", args.data_root))
     return found
+
+
+def inputs(graph: Graph, d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random features, edge weights with zeros among them, and a gradient."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(graph.num_nodes, d, generator=draw).requires_grad_()
+    weight = torch.rand(graph.num_edges, generator=draw)
+    weight = weight.where(weight > 0.1, 0).requires_grad_()
+    return x, weight, torch.randn(graph.num_nodes, d, generator=draw)
 
 
 def step(way: Sum, graph: Graph, x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
@@ -61,64 +130,98 @@ def step(way: Sum, graph: Graph, x: Tensor, weight: Tensor, grad: Tensor) -> tup
     return out.detach(), *torch.autograd.grad(out, (x, weight), grad)
 
 
-def clock(graph: Graph, d: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way, after it agreed with the first."""
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(graph.num_nodes, d, generator=draw).requires_grad_()
-    weight = torch.rand(graph.num_edges, generator=draw).requires_grad_()
-    grad = torch.randn(graph.num_nodes, d, generator=draw)
-    expected = step(WAYS["sparse"], graph, x, weight, grad)
-    for name, way in PEERS.items():
-        for a, b in zip(expected, step(way, graph, x, weight, grad), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3, msg=f"{name} does not agree")
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    calls = max(1, min(50, int(2e7 / graph.num_edges / d)))  # in one measurement
-    for _ in range(repeats):
-        for name, way in WAYS.items():
-            gc.collect()
-            if calls > 1:
-                step(way, graph, x, weight, grad)  # warm-up
-            start = time.perf_counter()
-            for _ in range(calls):
-                step(way, graph, x, weight, grad)
-            seconds[name].append((time.perf_counter() - start) / calls)
-    return seconds
+def compare(graph: Graph, d: int, repeats: int) -> tuple[Seconds, float]:
+    """Seconds of each way, and by how much they differ at most."""
+    given = inputs(graph, d)
+    large = graph.num_edges * d > LARGE
+    fits = available() > 6 * 4 * graph.num_edges * d  # the messages and what goes back over them
+    ways = {n: way for n, way in WAYS.items() if fits or n.startswith("graphlth")}
+    expected, worst = step(ours, graph, *given), 0.0
+    for name, way in ways.items():
+        worst = max(worst, difference(name, expected, step(way, graph, *given), 1e-4))
+    steps = {name: lambda way=way: step(way, graph, *given) for name, way in ways.items()}
+    return clock(steps, min(3, repeats) if large else repeats), worst
+
+
+def alone(graph: Graph, d: int, repeats: int) -> float:
+    """Seconds of graphlth with the threads that torch has."""
+    given = inputs(graph, d)
+    seconds = clock({"graphlth": lambda: step(ours, graph, *given)}, repeats)
+    return statistics.median(seconds["graphlth"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_root", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
+    parser = arguments(__doc__, repeats=7)
+    parser.add_argument("--figure", type=Path, help="where the roofline picture goes")
     args = parser.parse_args()
+    if args.data_root is None and not args.quick:
+        parser.error("--data_root is needed without --quick")
+    repeats, widths = (2, (16,)) if args.quick else (args.repeats, WIDTHS)
+    cases = [(name, graph, d) for name, graph in graphs(args).items() for d in widths]
     torch.set_num_threads(1)
-    lines, ratios = [], []
-    for name, graph in graphs(args.data_root).items():
-        for d in WIDTHS:
-            seconds = clock(graph, d, args.repeats if graph.num_edges < 1e6 else 3)
-            ms = {way: 1e3 * statistics.median(s) for way, s in seconds.items()}
-            ratios.append(min(ms[peer] for peer in PEERS) / ms["sparse"])
-            cells = [f"{ms[way]:.2f} ({1e3 * min(s):.2f} – {1e3 * max(s):.2f})"
-                     for way, s in seconds.items()]  # fmt: skip
-            lines.append(" | ".join(["", name, f"{graph.num_edges:,}", str(d), *cells,
-                                     f"{ratios[-1]:.1f}", ""]).strip())  # fmt: skip
-            print(lines[-1], flush=True)
-    about = environment()
-    text = "\n".join([
-        "# Masked sum, forward and gradients to features and edge weights", "",
-        f"`python benchmarks/speed_kernel.py --data_root DIR`, {date.today()}, {about['cpu']}, one "
-        f"thread, torch {about['torch']}, torch-scatter {about['torch-scatter']}, commit "
-        f"{about.get('commit', 'unknown')[:12]}.", "",
-        "Milliseconds: median (range). Real topologies, random features. All three agree within "
-        "1e-3.", "",
-        "| graph | edges | d | " + " | ".join(WAYS) + " | best peer / sparse |",
-        "|-|-|-|" + "-|" * (len(WAYS) + 1), *lines, "",
-        f"Geometric mean of the ratios: {statistics.geometric_mean(ratios):.1f}; smallest "
-        f"{min(ratios):.1f}.", "",
-    ])  # fmt: skip
-    print(text)
-    if args.out:
-        args.out.write_text(text)
+    roofs, medians = [measure(1, quick=args.quick)], []
+    rows, gains, worst, fewer = [], [], 0.0, False
+    for name, graph, d in cases:
+        seconds, apart = compare(graph, d, repeats)
+        middle = {way: statistics.median(s) for way, s in seconds.items()}
+        medians.append([middle["graphlth"]])
+        worst, fewer = max(worst, apart), fewer or len(seconds) < len(WAYS)
+        peers = [middle[way] for way in SCATTER if way in middle]
+        if peers:
+            gains.append(min(peers) / middle["graphlth"])
+        cells = [spread(seconds[way], 1e3) if way in seconds else "–" for way in WAYS]
+        rows.append([name, f"{graph.num_edges:,}", str(d), *cells,
+                     f"{gains[-1]:.1f}" if peers else "–"])  # fmt: skip
+        print(" | ".join(rows[-1]), flush=True)
+    torch.set_num_threads(2)
+    roofs.append(measure(2, quick=args.quick))
+    for found, (_, graph, d) in zip(medians, cases, strict=True):
+        found.append(alone(graph, d, repeats))
+    points = [
+        Point(name, d, operations(graph.num_edges, d)
+              / compulsory_bytes(graph.num_nodes, graph.num_edges, d),
+              [operations(graph.num_edges, d) / s for s in found])
+        for (name, graph, d), found in zip(cases, medians, strict=True)
+    ]  # fmt: skip
+    if args.figure:
+        draw(points, roofs, args.figure)
+    report(
+        args.out, "Masked sum, forward and gradients to features and edge weights",
+        [hardware("one thread where nothing else is said")],
+        [f"Milliseconds: median (range) of alternating measurements. Real topologies, random "
+         f"features. All agree within {worst:.0e} of the largest entry. "
+         + ("" if "DGL" in WAYS else "DGL is not installed here. ")
+         + ("–: the messages do not fit in the memory." if fewer else "")],
+        lined(["graph", "edges", "d", *WAYS, "best torch-scatter / graphlth"], rows),
+        [verdict("geometric mean of the ratios", statistics.geometric_mean(gains), least=10),
+         verdict("smallest ratio", min(gains), least=3)],
+        ["## Roofline"],
+        ["Least time: the larger of compulsory bytes / bandwidth and operations / rate. Bytes: x "
+         "and ∂out read, out and ∂x written, masks read and their gradients written, int32 columns "
+         "and offsets of both orientations, each once. Operations: three products of 2 E d."],
+        lined(["threads", "copy, GB/s", "copy within the caches, GB/s", "product, GFLOP/s"],
+              [[str(r.threads), f"{r.bandwidth / 1e9:.1f}", f"{r.cached / 1e9:.0f}",
+                f"{r.rate / 1e9:.0f}"] for r in roofs]),
+        limits(cases, points, medians, roofs),
+        [f"![roofline]({args.figure.name})"] if args.figure else [],
+    )  # fmt: skip
+
+
+def limits(
+    cases: list[tuple[str, Graph, int]], points: list[Point], medians: list[list[float]],
+    roofs: list[Roof],
+) -> list[str]:  # fmt: skip
+    """A table of least and achieved times, with one thread and with two."""
+    rows = []
+    for (name, graph, d), point, found in zip(cases, points, medians, strict=True):
+        least = [roof.seconds(graph, d) for roof in roofs]
+        times = [[f"{1e3 * a:.3f}", f"{1e3 * s:.3f}", f"{s / a:.1f}"]
+                 for a, s in zip(least, found, strict=True)]  # fmt: skip
+        rows.append([name, str(d), f"{point.intensity:.1f}", *times[0], *times[1],
+                     f"{found[0] / found[1]:.2f}"])  # fmt: skip
+    head = [f"{what}, {t}" for t in ("1 thread", "2 threads")
+            for what in ("least ms", "graphlth ms", "achieved / least")]  # fmt: skip
+    return lined(["graph", "d", "operations / byte", *head, "1 thread / 2"], rows)
 
 
 if __name__ == "__main__":

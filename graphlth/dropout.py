@@ -6,12 +6,19 @@ backward pass draws the same bits again instead of keeping them, and four entrie
 would: each takes 16 bits.
 """
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+
+from graphlth import vmap
 
 STEPS = 1 << 16
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
@@ -26,18 +33,65 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
         ValueError: `p` is outside [0, 1).
     """
     keep = _steps(p)
-    return x if not training or keep == STEPS else _Dropout.apply(x, keep, _key())
+    return x if not training or keep == STEPS else _apply(_Dropout, x, keep)
 
 
 def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """`dropout(x.relu(), p, training)`, which remembers nothing but its output."""
     keep = _steps(p)
-    return x.relu() if not training or keep == STEPS else _ReluDropout.apply(x, keep, _key())
+    return x.relu() if not training or keep == STEPS else _apply(_ReluDropout, x, keep)
+
+
+@contextmanager
+def keyed(keys: Iterable[int] | Iterable[Tensor]) -> Iterator[None]:
+    """Inside, every dropout takes the next of `keys`, and none from torch's generator.
+
+    Under `torch.vmap` a key is a tensor [], one for each of what is stacked.
+    """
+    token = _KEYS.set(iter(keys))
+    try:
+        yield
+    finally:
+        _KEYS.reset(token)
+
+
+def draw_keys(count: int, seed: int) -> Tensor:
+    """The keys [count] that `count` dropouts would draw after `torch.manual_seed(seed)`."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.empty(count, dtype=torch.int64).random_(generator=generator)
+
+
+_KEYS: ContextVar[Iterator[Any] | None] = ContextVar("keys", default=None)
+
+
+class Keys(NamedTuple):
+    """One key for each of what lies along the dimension `dim`."""
+
+    values: Tensor  # [S]
+    dim: int
+
+
+def _apply(function: Any, x: Tensor, keep: int) -> Tensor:
+    if vmap.inside():
+        return vmap.at_once(_each, x, _key(), keep, function)
+    return function.apply(x, keep, _key())
+
+
+def _each(
+    size: int, dims: vmap.Dims, x: Tensor, key: Tensor, keep: int, function: Any
+) -> tuple[Tensor, int]:
+    """Dropout of each of S tensors with a key of its own."""
+    if dims[1] is None:
+        raise ValueError("`dropout` inside `torch.vmap` needs stacked keys: see `dropout.keyed`")
+    dim = dims[0]
+    if dim is None:
+        x, dim = x.expand(size, *x.shape), 0
+    return function.apply(x, keep, Keys(key, dim)), dim
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: int, key: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
         ctx.draw = keep, key
         return _drop(x, keep, key, False)
 
@@ -49,7 +103,7 @@ class _Dropout(torch.autograd.Function):
 
 class _ReluDropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: int, key: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
         out = _drop(x, keep, key, True)
         ctx.keep = keep
         ctx.save_for_backward(out)
@@ -68,13 +122,19 @@ def _steps(p: float) -> int:
     return max(1, round((1 - p) * STEPS))
 
 
-def _key() -> int:
-    """A key of 63 bits from torch's generator."""
-    return int(torch.empty((), dtype=torch.int64).random_())
+def _key() -> Any:
+    """The next of the keys that are given, or one of 63 bits from torch's generator."""
+    keys = _KEYS.get()
+    return int(torch.empty((), dtype=torch.int64).random_()) if keys is None else next(keys)
 
 
-def _drop(x: Tensor, keep: int, key: int, positive: bool) -> Tensor:
+def _drop(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
     """`x`, where it is kept (and positive, if so asked), times `STEPS / keep`; elsewhere 0."""
+    if x.is_cuda and _has_triton():
+        return _drop_on_device(x, keep, key, positive)
+    if isinstance(key, Keys):
+        parts = zip(x.unbind(key.dim), key.values.tolist(), strict=True)
+        return torch.stack([_drop(part, keep, k, positive) for part, k in parts], key.dim)
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         flat = x.detach().contiguous().view(-1).numpy()
@@ -85,6 +145,19 @@ def _drop(x: Tensor, keep: int, key: int, positive: bool) -> Tensor:
     _drop_array(np.ones(x.numel(), np.float32), *_words(key), keep, np.float32(STEPS / keep),
                 False, kept.view(-1).numpy())  # fmt: skip
     return (x.relu() if positive else x) * kept.to(x)
+
+
+def _drop_on_device(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
+    from graphlth.kernels._dropout import drop
+
+    if isinstance(key, Keys):
+        return drop(x, keep, key.values, key.dim, positive)
+    return drop(x.unsqueeze(0), keep, torch.tensor([key], device=x.device), 0, positive).squeeze(0)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def _words(key: int) -> tuple[np.uint32, np.uint32]:

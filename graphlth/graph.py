@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,6 +30,7 @@ class Graph:
         self.num_sources, self.num_nodes = int(sources), int(targets)
         self._heads: dict[int, Graph] = {}
         self._blocks: dict[tuple[int, int], tuple[Tensor, list[Block]]] = {}
+        self._constants: dict[Hashable, Tensor] = {}
 
     @staticmethod
     def of(graph: Graph | Tensor, num_nodes: int) -> Graph:
@@ -95,6 +97,12 @@ class Graph:
             self._blocks[key] = rows, _blocks(self, depth, rows)  # `rows` stays: so does its id
         return self._blocks[key][1]
 
+    def constant(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """`make()`, which depends on nothing but this graph and `key`: made once."""
+        if key not in self._constants:
+            self._constants[key] = make()
+        return self._constants[key]
+
     def subgraph(self, keep: Tensor) -> Graph:
         """The graph of the edges where `keep` [E] is true; nodes stay."""
         return Graph(self.edge_index[:, keep], self.size)
@@ -114,6 +122,7 @@ class Block:
     graph: Graph  # from the nodes of the layer before to these
     edges: Tensor | None = None  # [E'] which edges of the whole graph
     nodes: Tensor | None = None  # [R] where these nodes lie among those of the layer before
+    _features: dict[int, tuple[Features, Features]] = field(default_factory=dict, repr=False)
 
     def of_edges(self, values: Tensor) -> Tensor:
         """What `values` [E, ...] of the whole graph are on these edges."""
@@ -122,6 +131,18 @@ class Block:
     def of_nodes(self, values: Tensor) -> Tensor:
         """What `values` of the layer before are on these nodes."""
         return values if self.nodes is None else values.index_select(0, self.nodes)
+
+    def of_features(self, x: Tensor | Features) -> Tensor | Features:
+        """`x`, of sparse features only the entries of nodes that these edges start from."""
+        if self.edges is None or self.nodes is None or isinstance(x, Tensor):
+            return x
+        if id(x) not in self._features:
+            read = torch.zeros(x.shape[0], dtype=torch.bool, device=self.graph.device)
+            read[self.graph.edge_index[0]] = read[self.nodes] = True
+            keep = read[x.graph.edge_index[1]]
+            part = Features(x.graph.subgraph(keep), x.values[keep], x._known)
+            self._features[id(x)] = x, part  # `x` stays: so does its id
+        return self._features[id(x)][1]
 
 
 def _blocks(graph: Graph, depth: int, rows: Tensor) -> list[Block]:

@@ -15,7 +15,7 @@ Backends of the one primitive `A(weight) @ x`:
 installed, otherwise `reference`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
+from graphlth import vmap
 from graphlth.graph import Features, Graph
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
@@ -46,6 +47,8 @@ def weighted_sum(
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
     """
     _check(graph, x, weight)
+    if vmap.inside():
+        return vmap.at_once(_sum_of_each, graph, x, weight, backend)
     product = _primitive(backend, x)
     if weight is not None and weight.dim() == 2:
         h = weight.size(1)
@@ -127,6 +130,9 @@ def attention(
     for name, (value, shape) in shapes.items():
         if value is not None and value.shape != shape:
             raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}")
+    if vmap.inside():
+        ends = sent, received, weight, keep
+        return vmap.at_once(_attention_of_each, graph, x, *ends, slope, backend)
     kernel = _kernel(backend, x)
     if hasattr(kernel, "attention"):
         return kernel.attention(graph, x, sent, received, weight, keep, slope)
@@ -181,6 +187,9 @@ def degree(
 
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
+    if vmap.inside():
+        sparse = isinstance(x, Features)
+        return weighted_sum(x.graph, w, x.values, backend=backend) if sparse else x @ w
     if not isinstance(x, Features):
         return _DenseProduct.apply(x, w)
     if not torch.is_grad_enabled():
@@ -191,6 +200,45 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     if known is None or x.values.requires_grad:
         return weighted_sum(x.graph, w, x.values, backend=backend)
     return _KnownSum.apply(x.graph, w, x.values, known, backend)
+
+
+def _sum_of_each(
+    size: int, dims: vmap.Dims, graph: Graph, x: Tensor, weight: Tensor | None, backend: str
+) -> tuple[Tensor, int | None]:
+    """`weighted_sum` of each of S `x`, `weight` or both."""
+    _, of_x, of_weight, _ = dims
+    if of_x is None and of_weight is None:
+        return weighted_sum(graph, x, weight, backend=backend), None
+    if of_weight is None and (weight is None or weight.dim() == 1):  # one matrix, S times the columns
+        x = x.movedim(of_x, 1)  # [N, S, ...]
+        out = weighted_sum(graph, x.flatten(1), weight, backend=backend)
+        return out.view(-1, *x.shape[1:]), 1
+    x, weight = _copies(size, (of_x, of_weight), x, weight)
+    out = weighted_sum(graph.heads(size), x, weight, backend=backend)
+    return out.view(graph.num_nodes, size, *out.shape[1:]), 1
+
+
+def _attention_of_each(
+    size: int, dims: vmap.Dims, graph: Graph, *rest: Any
+) -> tuple[Tensor, int | None]:
+    """`attention` of each of S arguments."""
+    *tensors, slope, backend = rest
+    if any(dim is not None for dim in dims):
+        copies = _copies(size, dims[1:6], *tensors)
+        out = attention(graph.heads(size), *copies, slope=slope, backend=backend)
+        return out.view(graph.num_nodes, size, *out.shape[1:]), 1
+    return attention(graph, *tensors, slope=slope, backend=backend), None
+
+
+def _copies(size: int, dims: vmap.Dims, *values: Tensor | None) -> Iterator[Tensor | None]:
+    """`values` [N, ...] or [E, ...] of each of S graphs, as of `graph.heads(S)`."""
+    for value, dim in zip(values, dims, strict=True):
+        if value is None:
+            yield None
+        elif dim is None:
+            yield value.repeat_interleave(size, 0)
+        else:
+            yield value.movedim(dim, 1).flatten(0, 1)
 
 
 Primitive = Callable[[Graph, Tensor, Tensor | None], Tensor]

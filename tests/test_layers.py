@@ -9,17 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["masks", "task", "registry"],
-    ["dropout", "graph"],
+    ["masks", "task", "registry", "vmap"],
+    ["graph"],
     ["kernels"],
-    ["message"],
+    ["dropout", "message"],
     ["prune"],
     ["ticket"],
     ["planetoid"],
     ["dataset"],
     ["scores", "models", "tasks"],
     ["train"],
-    ["algorithms", "analysis"],
+    ["algorithms", "analysis", "seeds"],
     ["record"],
     ["experiment", "figures"],
     ["cli"],

@@ -175,3 +175,16 @@ def _suffix(kind: Any) -> str:
 
 def _function(builder: Any, shape: Any, name: str) -> Any:
     return cgutils.get_or_insert_function(builder.module, shape, name)
+
+
+@intrinsic
+def entry(typing: Any, array: Any, offset: Any) -> Any:
+    """The one entry at `offset`, which is not below 0: nothing is spent on wrapping it around."""
+    whole = isinstance(array.dtype, types.Integer)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        value = builder.load(builder.gep(data, [arguments[1]]))
+        return context.cast(builder, value, array.dtype, types.int64) if whole else value
+
+    return (types.int64 if whole else array.dtype)(array, types.int64), emit

@@ -75,7 +75,8 @@ class GAT(nn.Module):
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
         first, *others = graph.blocks(len(self.weights), rows)
-        h = self.attend(0, drop_features(x, self.input_dropout, self.training), first, weight)
+        x = drop_features(first.of_features(x), self.input_dropout, self.training)
+        h = self.attend(0, x, first, weight)
         for layer, block in enumerate(others, 1):
             h = dropout(F.elu(h), self.dropout, self.training)
             h = self.attend(layer, h, block, weight)

@@ -64,7 +64,7 @@ class GCN(nn.Module):
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
         first, *others = graph.blocks(len(self.weights), rows)
-        h = self.convolve(0, x, first, norm)
+        h = self.convolve(0, first.of_features(x), first, norm)
         for layer, block in enumerate(others, 1):  # a slice of a ParameterList would detach
             h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, block, norm)
@@ -77,9 +77,13 @@ class GCN(nn.Module):
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
-        w = self.weights[0].new_ones(graph.num_edges)
-        if weight is not None:
-            w = torch.cat([weight, w[weight.size(0) :]])
+        kind = self.weights[0].dtype
+        ones = graph.constant(kind, lambda: torch.ones(graph.num_edges, dtype=kind).to(graph.device))
+        if weight is None:
+            return graph.constant((kind, self.degree), lambda: self._normalised(graph, ones))
+        return self._normalised(graph, torch.cat([weight, ones[weight.size(0) :]]))
+
+    def _normalised(self, graph: Graph, w: Tensor) -> Tensor:
         counted = graph if self.degree == "in" else graph.reversed
         deg = degree(counted, w, dtype=w.dtype, backend=self.backend)
         root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)

@@ -59,7 +59,7 @@ class GIN(nn.Module):
         """
         graph = Graph.of(graph, x.shape[0])
         first, *others = graph.blocks(len(self.weights), rows)
-        h = self.convolve(0, x, first, weight)
+        h = self.convolve(0, first.of_features(x), first, weight)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, block, weight)
