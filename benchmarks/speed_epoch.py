@@ -2,28 +2,27 @@
 
 Agreement first: both take the same steps from the same weights, without dropout, and must reach
 the same losses and masks. Then time, with dropout and evaluation, alternating between the two in
-one run; then peak memory, each in a process of its own.
+one run; then peak memory, each in a process of its own, and that of a whole run of UGS.
 
     python benchmarks/speed_epoch.py --task cora --data_root DIR [--out FILE.md]
 """
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from datetime import date
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from bench import (
+    Seconds, arguments, child, hardware, high_water, lined, ratios, report, spread, verdict,
+)  # fmt: skip
 from torch import Tensor
 
+import graphlth as glt
 from graphlth.experiment import build, preset
 from graphlth.masks import EDGES, Masks
-from graphlth.record import environment
 from graphlth.ticket import dense
 from graphlth.train import train
 
@@ -93,13 +92,17 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
 WAYS = {"sparse": sparse_epochs, "dense": dense_epochs}
 
 
+def told(args: argparse.Namespace) -> dict[str, object]:
+    """The settings that differ from the preset."""
+    return {"data_root": str(args.data_root)} if args.data_root else {}
+
+
 def setting(args: argparse.Namespace, dropout: float):
     """The task and a fresh model, the same every time."""
-    told = preset(args.task, "gcn") | {"edges": "directed", "dropout": dropout}
-    told |= {"data_root": args.data_root} if args.data_root else {}
-    task = build("tasks", args.task, told)
+    settings = preset(args.task, "gcn") | {"edges": "directed", "dropout": dropout} | told(args)
+    task = build("tasks", args.task, settings)
     torch.manual_seed(0)
-    return task, build("models", "gcn", told, task)
+    return task, build("models", "gcn", settings, task)
 
 
 def agree(args: argparse.Namespace) -> float:
@@ -116,9 +119,9 @@ def agree(args: argparse.Namespace) -> float:
     return worst
 
 
-def clock(args: argparse.Namespace) -> dict[str, list[float]]:
+def clock(args: argparse.Namespace) -> Seconds:
     """Seconds per epoch of each way, in alternating runs of a few epochs."""
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    seconds: Seconds = {way: [] for way in WAYS}
     for repeat in range(args.repeats + 1):
         for way, epochs in (("sparse", 20), ("dense", 2)):
             steps = WAYS[way](*reversed(setting(args, 0.5)), epochs + 1)
@@ -131,67 +134,71 @@ def clock(args: argparse.Namespace) -> dict[str, list[float]]:
     return seconds
 
 
-def high_water() -> float:
-    """MiB of memory that this process has held at most (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+def whole_run(args: argparse.Namespace) -> None:
+    """All rounds of UGS on the task, recorded and saved, in a folder that is then removed."""
+    settings = told(args) | {"edges": "directed", "rounds": args.rounds}
+    settings |= {"epochs": 2} if args.quick else {}
+    with tempfile.TemporaryDirectory() as folder:
+        glt.run("ugs", args.task, "gcn", settings, out=folder)
 
 
-def peak(args: argparse.Namespace, way: str) -> tuple[float, float]:
+def peak(args: argparse.Namespace, what: str) -> dict[str, float]:
     """MiB that a process has at its peak, and had before its first epoch."""
-    command = [sys.executable, __file__, "--task", args.task, "--only", way]
-    command += ["--data_root", args.data_root] if args.data_root else []
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    before, after = json.loads(out.splitlines()[-1])
-    return after, before
+    options = ["--task", args.task, "--rounds", args.rounds, "--only", what]
+    options += ["--data_root", args.data_root] if args.data_root else []
+    return child(*options, *(["--quick"] if args.quick else []))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="cora")
-    parser.add_argument("--data_root")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.only:
+def only(args: argparse.Namespace) -> None:
+    """Do one thing, and print the memory of this process."""
+    start = time.perf_counter()
+    if args.only == "run":
+        before = high_water()
+        whole_run(args)
+    else:
         task, model = setting(args, 0.5)
         before = high_water()
         for _ in WAYS[args.only](model, task, 3):
             pass
-        print(json.dumps([before, high_water()]))
-        return
-    worst = agree(args)
-    seconds = clock(args)
-    ratios = [d / s for d, s in zip(seconds["dense"], seconds["sparse"], strict=True)]
-    memory = {way: peak(args, way) for way in WAYS}
-    about = environment()
-    lines = [
-        f"# A mask-training epoch of GCN-512 on {args.task}, with evaluation",
-        "",
-        f"`python benchmarks/speed_epoch.py --task {args.task} --data_root DIR`, "
-        f"{date.today()}, {about['cpu']}, one thread, torch {about['torch']}, "
-        f"commit {about.get('commit', 'unknown')[:12]}.",
-        "",
-        f"Agreement over five epochs without dropout: within {worst:.1e}.",
-        f"Medians of {args.repeats} alternating runs, range in brackets.",
-        "",
-        "| | ms per epoch | peak memory, MiB | of it before the first epoch |",
-        "|-|-|-|-|",
-    ]
-    for way, s in seconds.items():
-        ms = [1e3 * x for x in s]
-        after, before = memory[way]
-        lines.append(f"| {way} | {statistics.median(ms):.1f} ({min(ms):.1f} – {max(ms):.1f}) "
-                     f"| {after:.0f} | {before:.0f} |")  # fmt: skip
-    spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} – {max(ratios):.1f})"
-    less = memory["dense"][0] / memory["sparse"][0]
-    lines.append(f"| dense / sparse | {spread} | {less:.1f} | |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"before": before, "after": high_water(), "seconds": seconds}))
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=5)
+    parser.add_argument("--task", default="cora")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds of the whole run of UGS")
+    parser.add_argument("--only", choices=[*WAYS, "run"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.quick:
+        args.repeats, args.rounds = 1, 1
+        args.task = args.task if args.data_root else "sbm"
+    torch.set_num_threads(1)
+    if args.only:
+        return only(args)
+    worst, seconds = agree(args), clock(args)
+    gain = ratios(seconds, "dense", "sparse")
+    memory = {} if args.quick else {way: peak(args, way) for way in WAYS}
+    held = {way: [f"{found[when]:.0f}" for when in ("after", "before")]
+            for way, found in memory.items()}  # fmt: skip
+    rows = [[way, spread(s, 1e3, 1), *held.get(way, ["–", "–"])] for way, s in seconds.items()]
+    less = f"{memory['dense']['after'] / memory['sparse']['after']:.1f}" if memory else "–"
+    whole = peak(args, "run")
+    report(
+        args.out,
+        f"A mask-training epoch of GCN-{preset(args.task, 'gcn').get('hidden', 16)} on {args.task}, "
+        "with evaluation",
+        [hardware()],
+        [f"Agreement over five epochs without dropout: within {worst:.1e}.",
+         f"Medians of {args.repeats} alternating runs, range in brackets. The dense formulation "
+         "holds features, adjacency and edge mask as full matrices."],
+        lined(["", "ms per epoch", "peak memory, MiB", "of it before the first epoch"],
+              [*rows, ["dense / sparse", spread(gain, 1, 1), less, ""]]),
+        [f"A whole run of UGS (`graphlth.run`, {args.rounds} rounds, one seed), in a process of its "
+         f"own: {whole['seconds']:.0f} s, peak memory {whole['after']:.0f} MiB, of it "
+         f"{whole['before']:.0f} before the run."],
+        [verdict("peak memory of the whole run of UGS, MB", whole["after"] * 1.048576, most=600)],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from graphlth.graph import Features, Graph, sparse_features
 from graphlth.task import Batch
@@ -22,9 +21,10 @@ class GraphTask:
     """Node classification on one graph; `data` itself is never changed.
 
     Args:
-        data: x [N, F] finite numbers (dense, or a sparse tensor), edge_index [2, E] integers,
-            y [N] class numbers, and boolean train_mask, val_mask, test_mask, each [N] or
-            [N, splits]. Other attributes, edge weights among them, are ignored.
+        data: a PyG `Data`, or anything else that has x [N, F] finite numbers (dense, or a sparse
+            tensor), edge_index [2, E] integers, y [N] class numbers, and boolean train_mask,
+            val_mask, test_mask, each [N] or [N, splits]. Other attributes, edge weights among
+            them, are ignored.
         edges: what one entry of an edge mask stands for. "undirected": an unordered pair, whose
             two directions (or the one that is there; none is added) live and die together.
             "directed": one direction. Self-loops of the data are edges like any other.
@@ -43,12 +43,10 @@ class GraphTask:
     y: Tensor  # [N]
     rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
 
-    def __init__(
-        self, data: Data, *, edges: str = "undirected", split: int = 0, name: str = "data"
-    ):
+    def __init__(self, data: Any, *, edges: str = "undirected", split: int = 0, name: str = "data"):
         if edges not in ("undirected", "directed"):
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
-        if not isinstance(data, Data):
+        if not hasattr(data, "edge_index"):
             raise ValueError(f"`data` must be a PyG `Data`, got {type(data).__name__}")
         self.name, self.edges = name, edges
         self.x = _features(_tensor(data, "x"))
@@ -135,7 +133,7 @@ def split_per_class(
     }
 
 
-def _tensor(data: Data, key: str) -> Tensor:
+def _tensor(data: Any, key: str) -> Tensor:
     value = getattr(data, key, None)
     if not isinstance(value, Tensor):
         state = "is missing" if value is None else f"must be a tensor, got {type(value).__name__}"
@@ -187,7 +185,7 @@ def _labels(y: Tensor, num_nodes: int) -> Tensor:
     return y.long().clone()
 
 
-def _rows(data: Data, num_nodes: int, split: int) -> dict[str, Tensor]:
+def _rows(data: Any, num_nodes: int, split: int) -> dict[str, Tensor]:
     """The nodes of each split; every mask is [N], or [N, splits] with `split` as the column."""
     masks = {part: _tensor(data, f"{part}_mask") for part in SPLITS}
     for part, mask in masks.items():

@@ -15,7 +15,7 @@ Backends of the one primitive `A(weight) @ x`:
 installed, otherwise `reference`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -209,11 +209,11 @@ def _sum_of_each(
     _, of_x, of_weight, _ = dims
     if of_x is None and of_weight is None:
         return weighted_sum(graph, x, weight, backend=backend), None
-    if of_weight is None and (weight is None or weight.dim() == 1):  # one matrix, S times the columns
-        x = x.movedim(of_x, 1)  # [N, S, ...]
+    if of_x is not None and of_weight is None and (weight is None or weight.dim() == 1):
+        x = x.movedim(of_x, 1)  # [N, S, ...]: one matrix, S times the columns
         out = weighted_sum(graph, x.flatten(1), weight, backend=backend)
-        return out.view(-1, *x.shape[1:]), 1
-    x, weight = _copies(size, (of_x, of_weight), x, weight)
+        return out.view(graph.num_nodes, *x.shape[1:]), 1
+    x, weight = _copy(size, of_x, x), None if weight is None else _copy(size, of_weight, weight)
     out = weighted_sum(graph.heads(size), x, weight, backend=backend)
     return out.view(graph.num_nodes, size, *out.shape[1:]), 1
 
@@ -223,22 +223,21 @@ def _attention_of_each(
 ) -> tuple[Tensor, int | None]:
     """`attention` of each of S arguments."""
     *tensors, slope, backend = rest
-    if any(dim is not None for dim in dims):
-        copies = _copies(size, dims[1:6], *tensors)
-        out = attention(graph.heads(size), *copies, slope=slope, backend=backend)
-        return out.view(graph.num_nodes, size, *out.shape[1:]), 1
-    return attention(graph, *tensors, slope=slope, backend=backend), None
+    if all(dim is None for dim in dims):
+        return attention(graph, *tensors, slope=slope, backend=backend), None
+    given = zip(dims[1:-2], tensors, strict=True)
+    copies = [None if t is None else _copy(size, dim, t) for dim, t in given]
+    out = attention(graph.heads(size), *copies, slope=slope, backend=backend)  # type: ignore[arg-type]
+    return out.view(graph.num_nodes, size, *out.shape[1:]), 1
 
 
-def _copies(size: int, dims: vmap.Dims, *values: Tensor | None) -> Iterator[Tensor | None]:
-    """`values` [N, ...] or [E, ...] of each of S graphs, as of `graph.heads(S)`."""
-    for value, dim in zip(values, dims, strict=True):
-        if value is None:
-            yield None
-        elif dim is None:
-            yield value.repeat_interleave(size, 0)
-        else:
-            yield value.movedim(dim, 1).flatten(0, 1)
+def _copy(size: int, dim: int | None, values: Tensor) -> Tensor:
+    """`values` [N, ...] or [E, ...], stacked along `dim`, as `graph.heads(size)` takes them."""
+    if dim is None:
+        values = values.unsqueeze(1).expand(-1, size, *values.shape[1:])
+    else:
+        values = values.movedim(dim, 1)
+    return values.flatten(0, 1)
 
 
 Primitive = Callable[[Graph, Tensor, Tensor | None], Tensor]

@@ -21,8 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from torch_geometric.data import Data
-from torch_geometric.datasets import Planetoid
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 HOST = ("github.com", 443)  # where PyG's downloader looks
@@ -52,8 +50,8 @@ def load(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
-) -> Data:
-    """The graph `name` ("Cora", "CiteSeer", "PubMed") as PyG `Data`, its counts asserted.
+) -> SimpleNamespace:
+    """The graph `name` ("Cora", "CiteSeer", "PubMed"), its counts asserted.
 
     x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero); edge_index [2, E]
     with both directions and without self-loops; y [N]; train_mask, val_mask, test_mask [N].
@@ -69,7 +67,7 @@ def load(
     check(name, data, counts)
     if index is not None:
         for key, mask in read_split(root, raw, name, index, counts.nodes).items():
-            data[key] = mask
+            setattr(data, key, mask)
     if normalize:
         total = data.x.sum(dim=1, keepdim=True, dtype=torch.float64).float()
         data.x.div_(torch.where(total > 0, total, 1))  # in place: the largest tensor of all
@@ -136,19 +134,16 @@ def find_raw(roots: list[Path], name: str) -> Path:
         ) from error
 
 
-class Raw(Planetoid):
-    """PyG's downloader alone: its `process` would run the pickles."""
-
-    def __init__(self, root: str, name: str) -> None:
-        self.root, self.name, self.split = root, name, "public"
-
-
 def download(name: str) -> Path:
     """The cache's raw folder after a complete download with PyG's downloader; OSError without."""
+    from torch_geometric.datasets import Planetoid  # takes seconds and much memory to import
+
     socket.create_connection(HOST, timeout=5).close()  # the downloader itself waits for minutes
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / name / "raw").mkdir(parents=True)
-        Raw(scratch, name).download()
+        pyg = Planetoid.__new__(Planetoid)  # the downloader alone: `process` would run the pickles
+        pyg.root, pyg.name, pyg.split = scratch, name, "public"
+        pyg.download()
         fetched = Path(scratch) / name / "raw"
         if missing(fetched, name):
             raise OSError(f"{', '.join(missing(fetched, name))} did not arrive")
@@ -159,8 +154,8 @@ def download(name: str) -> Path:
     return raw
 
 
-def read(raw: Path, name: str) -> Data:
-    """The eight files of `raw` as `Data`: x [N, F], edge_index [2, E], y [N], public masks [N].
+def read(raw: Path, name: str) -> SimpleNamespace:
+    """What the eight files of `raw` hold: x [N, F], edge_index [2, E], y [N], public masks [N].
 
     Nodes that no file describes (15 of CiteSeer's) get zero features and class 0, as in PyG.
     """
@@ -192,7 +187,7 @@ def read(raw: Path, name: str) -> Data:
         np.concatenate([links[0] + num_nodes * links[1], links[1] + num_nodes * links[0]])
     )  # sorted by (target, source)
     train_mask, val_mask, test_mask = torch.from_numpy(masks)
-    return Data(
+    return SimpleNamespace(
         x=torch.from_numpy(features),
         y=torch.from_numpy(labels),
         edge_index=torch.from_numpy(np.stack([key % num_nodes, key // num_nodes])),
@@ -202,7 +197,7 @@ def read(raw: Path, name: str) -> Data:
     )
 
 
-def check(name: str, data: Data, counts: Counts) -> None:
+def check(name: str, data: SimpleNamespace, counts: Counts) -> None:
     """Refuse a graph that does not have the published counts."""
     got = {
         "nodes": data.x.size(0),

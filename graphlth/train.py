@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.adam import Adam
 from graphlth.masks import EDGES, Masks, masked, only
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
@@ -147,7 +148,7 @@ def train(
     m = {n: Survivors(t, masks.get(n)) for n, t in soft.items()}
     every = [*theta.values(), *m.values()]
     leaves = [part.leaf for part in every]
-    optimizer = torch.optim.Adam(leaves, lr=lr, weight_decay=weight_decay, fused=True)
+    optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
     weights, edges = weigh(theta, m)
     for index in range(epochs):
         for batch in task.batches("train", seed + index):

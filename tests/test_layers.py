@@ -9,10 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["masks", "task", "registry", "vmap"],
+    ["adam", "masks", "task", "registry", "vmap"],
     ["graph"],
     ["kernels"],
     ["dropout", "message"],
+    ["compact"],
     ["prune"],
     ["ticket"],
     ["planetoid"],

@@ -188,3 +188,15 @@ def entry(typing: Any, array: Any, offset: Any) -> Any:
         return context.cast(builder, value, array.dtype, types.int64) if whole else value
 
     return (types.int64 if whole else array.dtype)(array, types.int64), emit
+
+
+@intrinsic
+def put(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write the one entry at `offset`, which is not below 0."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(arguments[2], builder.gep(data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), emit

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.compact import Layer, Parts, live
 from graphlth.dropout import dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import attention, product
@@ -98,6 +99,36 @@ class GAT(nn.Module):
         out = out.flatten(1)
         return out + self.biases[layer] if len(self.biases) else out
 
+    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        A head goes when none of its units is read, a unit of another one when neither the next
+        layer nor the attention reads it or it is always 0. The heads that are left are padded to
+        the same number of units.
+        """
+        depth = range(len(self.weights))
+        maps = [weights[f"weights.{i}"] for i in depth]
+        sent = [weights[f"source_attention.{i}"] for i in depth]
+        received = [weights[f"target_attention.{i}"] for i in depth]
+        biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
+        heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
+        features, *units = live(maps, biases, heeded)
+        rows, layers = features.nonzero().squeeze(1), []
+        for i in depth:
+            columns = padded(units[i].view(sent[i].shape))  # [heads, d]
+            pick = columns.flatten()
+            layers.append(
+                Layer(
+                    _pick(_pick(maps[i], rows, 0), pick, 1),
+                    sent=_pick(sent[i].flatten(), pick, 0).view(columns.shape),
+                    received=_pick(received[i].flatten(), pick, 0).view(columns.shape),
+                    bias=_pick(biases[i], pick, 0) if biases else None,
+                )
+            )
+            rows = pick
+        kept = features.nonzero().squeeze(1)
+        return Parts(graph.with_loops, layers, kept, maps[0].size(0), "elu")
+
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
         return {
@@ -106,6 +137,26 @@ class GAT(nn.Module):
             + (num_edges + num_nodes) * w.size(1)
             for i, w in enumerate(self.weights)
         }
+
+
+def padded(kept: Tensor) -> Tensor:
+    """The numbers [heads', d'] of the units `kept` [heads, d] of the heads that have any, then -1.
+
+    Where none is left, one head of one unit that is not there stands in.
+    """
+    count = kept.sum(1)
+    numbers = torch.full((max(1, int((count > 0).sum())), max(1, int(count.max()))), -1)
+    numbers = numbers.to(kept.device)
+    for row, head in enumerate(count.nonzero().flatten().tolist()):
+        own = kept[head].nonzero().squeeze(1)
+        numbers[row, : own.numel()] = head * kept.size(1) + own
+    return numbers
+
+
+def _pick(values: Tensor, numbers: Tensor, dim: int) -> Tensor:
+    """The slices `numbers` of `values` along `dim`, zeros for -1."""
+    shape = [-1 if d == dim else 1 for d in range(values.dim())]
+    return values.index_select(dim, numbers.clamp(min=0)) * (numbers >= 0).view(shape)
 
 
 def drop_features(x: Tensor | Features, p: float, training: bool) -> Tensor | Features:

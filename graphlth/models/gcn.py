@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import degree, product, weighted_sum
@@ -78,7 +79,9 @@ class GCN(nn.Module):
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
         kind = self.weights[0].dtype
-        ones = graph.constant(kind, lambda: torch.ones(graph.num_edges, dtype=kind).to(graph.device))
+        ones = graph.constant(
+            kind, lambda: torch.ones(graph.num_edges, dtype=kind).to(graph.device)
+        )
         if weight is None:
             return graph.constant((kind, self.degree), lambda: self._normalised(graph, ones))
         return self._normalised(graph, torch.cat([weight, ones[weight.size(0) :]]))
@@ -89,6 +92,15 @@ class GCN(nn.Module):
         root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
         source, target = graph.edge_index
         return root[source] * w * root[target]
+
+    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`."""
+        with_loops = graph.with_loops
+        norm = self.normalise(with_loops, None)
+        maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
+        kept = ordered(maps, live(maps))
+        layers = [Layer(w, norm) for w in between(maps, kept)]
+        return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`, loops included."""

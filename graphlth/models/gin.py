@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_sum
@@ -73,6 +74,18 @@ class GIN(nn.Module):
         weight = None if weight is None else block.of_edges(weight)
         near = weighted_sum(block.graph, h, weight, backend=self.backend)
         return (1 + self.eps[layer]) * block.of_nodes(h) + near
+
+    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        A loop of weight 1 + ε at every node takes the place of the first term.
+        """
+        maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
+        kept = ordered(maps, live(maps))
+        ones = maps[0].new_ones(graph.num_edges)
+        sums = [torch.cat([ones, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
+        layers = [Layer(w, a) for w, a in zip(between(maps, kept), sums, strict=True)]
+        return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_mean
@@ -75,6 +76,22 @@ class GraphSAGE(nn.Module):
         near = weighted_mean(block.graph, near, weight, backend=self.backend)
         own = product(x, self.self_weights[layer], backend=self.backend)
         return block.of_nodes(own) + near
+
+    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        A unit lives by either of its two matrices.
+        """
+        depth = range(len(self.self_weights))
+        near = [weights[f"neighbour_weights.{i}"] for i in depth]
+        own = [weights[f"self_weights.{i}"] for i in depth]
+        either = [(a != 0) | (b != 0) for a, b in zip(near, own, strict=True)]
+        kept = ordered(either, live(either))
+        target = graph.edge_index[1]
+        mean = 1 / target.bincount(minlength=graph.num_nodes).to(near[0].dtype)[target]
+        pairs = zip(between(near, kept), between(own, kept), strict=True)
+        layers = [Layer(w, mean, own=v) for w, v in pairs]
+        return Parts(graph, layers, kept[0], near[0].size(0), "relu")
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""

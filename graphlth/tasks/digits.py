@@ -4,10 +4,11 @@ Real data without a download: the test part of the UCI "Optical Recognition of H
 (Alpaydin and Kaynak 1998, CC BY 4.0), 8 × 8 pixels, that comes with scikit-learn.
 """
 
+from types import SimpleNamespace
+
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
-from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask, split_per_class
 
@@ -29,7 +30,7 @@ def digits(
         raise ValueError(f"`neighbors` must be in [1, {len(pixels)}), got {neighbors}")
     y = torch.from_numpy(images.target).long()
     pairs = nearest(pixels, neighbors)
-    data = Data(
+    data = SimpleNamespace(
         x=(pixels / 16).float(),
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=y,

@@ -1,8 +1,9 @@
 """Karate: Zachary's club of 34 (Journal of Anthropological Research 1977), from networkx."""
 
+from types import SimpleNamespace
+
 import networkx as nx
 import torch
-from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask, split_per_class
 
@@ -19,7 +20,7 @@ def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
     club = nx.karate_club_graph()
     pairs = torch.tensor(list(club.edges)).T  # [2, 78]
     y = torch.tensor([int(club.nodes[i]["club"] == "Officer") for i in range(len(club))])
-    data = Data(
+    data = SimpleNamespace(
         x=torch.eye(len(club)),
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=y,

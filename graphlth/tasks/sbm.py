@@ -1,7 +1,8 @@
 """A stochastic block model with noisy features: generated, of any size."""
 
+from types import SimpleNamespace
+
 import torch
-from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask, split_per_class
 
@@ -50,7 +51,7 @@ def sbm(
     pairs = pairs[:, torch.rand(chance.numel(), generator=random) < chance]
     centres = torch.randn(classes, num_features, generator=random)
     x = centres[y] + noise * torch.randn(y.numel(), num_features, generator=random)
-    data = Data(
+    data = SimpleNamespace(
         x=x,
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=y,

@@ -1,0 +1,204 @@
+"""The roofline of the masked sum: what memory and arithmetic of a machine allow.
+
+A step is the sum and its gradients to features and edge weights. However it is computed, it reads
+or writes everything in `compulsory_bytes` once, and multiplies and adds `operations` times
+(Williams, Waterman and Patterson, CACM 2009).
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphlth.graph import Graph
+
+NUMBER = INDEX = 4  # bytes of a float32, and of an int32
+COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44")
+SHAPES = ("o", "s", "D", "^")
+
+
+def compulsory_bytes(num_nodes: int, num_edges: int, d: int) -> int:
+    """x and ∂out read, out and ∂x written; m read, ∂m written; columns and offsets, both ways."""
+    dense = 4 * num_nodes * d
+    masks = 2 * num_edges
+    structure = 2 * (num_edges + num_nodes + 1)
+    return NUMBER * (dense + masks) + INDEX * structure
+
+
+def operations(num_edges: int, d: int) -> int:
+    """A product and a sum for every edge and channel, in `A x`, `Aᵀ ∂out` and `⟨x_j, ∂out_i⟩`."""
+    return 3 * 2 * num_edges * d
+
+
+@dataclass(frozen=True)
+class Roof:
+    """What a number of threads, or a device, can do."""
+
+    threads: int
+    bandwidth: float  # bytes read and written per second, by a copy too large for the caches
+    cached: float  # the same, within the caches
+    rate: float  # floating-point operations per second, of a product of matrices
+
+    def seconds(self, graph: Graph, d: int) -> float:
+        """The least time of a step."""
+        memory = compulsory_bytes(graph.num_nodes, graph.num_edges, d) / self.bandwidth
+        return max(memory, operations(graph.num_edges, d) / self.rate)
+
+
+def measure(threads: int, *, quick: bool = False) -> Roof:
+    """The roof of this machine's CPU with the threads that torch has."""
+    rate = product_rate(512 if quick else 2048, "cpu")
+    large = 1 << (22 if quick else 26)  # numbers: 256 MiB, and as much to write
+    return Roof(threads, copy_bandwidth(large, "cpu"), copy_bandwidth(1 << 16, "cpu"), rate)
+
+
+def copy_bandwidth(numbers: int, device: str) -> float:
+    """Bytes read and written per second by a copy of `numbers` float32."""
+    source = torch.ones(numbers, device=device)
+    target = torch.zeros(numbers, device=device)
+    return 2 * NUMBER * numbers / best(lambda: target.copy_(source), device)
+
+
+def product_rate(n: int, device: str) -> float:
+    """Operations per second of the product of two n × n matrices of float32."""
+    a = torch.ones(n, n, device=device)
+    out = torch.empty(n, n, device=device)
+    return 2 * n**3 / best(lambda: torch.mm(a, a, out=out), device)
+
+
+def best(step: Callable[[], Any], device: str, repeats: int = 10) -> float:
+    """The least seconds of a call: a roof is what the machine can do."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    step()
+    wait()
+    start = time.perf_counter()
+    step()
+    wait()
+    calls = max(1, min(10_000, round(0.02 / (time.perf_counter() - start))))
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(calls):
+            step()
+        wait()
+        found.append((time.perf_counter() - start) / calls)
+    return min(found)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured case."""
+
+    graph: str
+    d: int
+    intensity: float  # operations per compulsory byte
+    rates: Sequence[float]  # operations per second, under each roof
+
+
+def draw(points: Sequence[Point], roofs: Sequence[Roof], path: Path) -> None:
+    """The roofline picture, a panel for each roof."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    size = (6 * len(roofs), 5.2)
+    figure, panels = plt.subplots(1, len(roofs), figsize=size, sharey=True, squeeze=False, dpi=150)
+    left = min(p.intensity for p in points) / 4
+    right = 3 * max(*(p.intensity for p in points), *(r.rate / r.bandwidth for r in roofs))
+    panels[0][0].set_ylim(
+        min(min(p.rates) for p in points) / 3e9, 2.2 * max(r.rate for r in roofs) / 1e9
+    )
+    panels[0][0].set_ylabel("GFLOP/s")
+    for panel, roof in zip(panels[0], roofs, strict=True):
+        panel.set(xscale="log", yscale="log", xlim=(left, right))
+        panel.set_xlabel("operations per compulsory byte")
+        panel.set_title(f"{roof.threads} thread{'s' * (roof.threads > 1)}", loc="left")
+        panel.grid(True, color="0.92")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout(w_pad=3)  # before labels are placed, which depends on it
+    for at, (panel, roof) in enumerate(zip(panels[0], roofs, strict=True)):
+        label(panel, [(p, p.rates[at] / 1e9) for p in points], draw_roof(panel, roof))
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_roof(panel: Any, roof: Roof) -> list[Any]:
+    """Draw the roofs with their names; return where they lie, as boxes on the screen."""
+    left, right = panel.get_xlim()
+    taken, top = [], roof.rate / 1e9
+    for name, bandwidth, style in (
+        ("copy", roof.bandwidth, "-"), ("in cache", roof.cached, "--")
+    ):  # fmt: skip
+        steps = [left * (right / left) ** (i / 150) for i in range(151)]
+        line = [(x, min(bandwidth * x / 1e9, top)) for x in steps]
+        panel.plot(*zip(*line, strict=True), style, color="black", lw=1.4 if style == "-" else 0.9)
+        taken += [square(panel, x, y, 2) for x, y in line]
+        text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
+        start = next(x for x, y in line if y > 1.2 * panel.get_ylim()[0])
+        taken.append(box(write(panel, text, (start, bandwidth * start / 1e9), (12, 0), "left",
+                               "black")))  # fmt: skip
+    named = write(panel, f"product of matrices: {top:.0f} GFLOP/s", (right, top), (0, 7), "right",
+                  "black")  # fmt: skip
+    return [*taken, box(named)]
+
+
+def label(panel: Any, points: Sequence[tuple[Point, float]], taken: list[Any]) -> None:
+    """Draw the points, and the name of each in the nearest place that is free."""
+    graphs = list(dict.fromkeys(p.graph for p, _ in points))
+    widths = sorted({p.d for p, _ in points})
+    taken = [*taken, *(square(panel, p.intensity, y, 9) for p, y in points)]
+    inside = panel.get_window_extent()
+    for p, y in points:
+        colour = COLOURS[graphs.index(p.graph) % len(COLOURS)]
+        shape = SHAPES[widths.index(p.d) % len(SHAPES)]
+        panel.plot(p.intensity, y, shape, color=colour, ms=7, markeredgecolor="white", zorder=3)
+        for place in around():
+            side = "left" if place[0] > 0 else "right"
+            text = write(panel, f"{p.graph}, d = {p.d}", (p.intensity, y), place, side, colour)
+            lies = box(text)
+            free = lies.x0 > inside.x0 and lies.x1 < inside.x1 and lies.y0 > inside.y0
+            if free and not any(lies.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            raise ValueError(f"there is no room for the label of {p.graph}, d = {p.d}")
+        if math.hypot(*place) > 14:
+            panel.annotate("", (p.intensity, y), place, textcoords="offset points",
+                           arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6})  # fmt: skip
+        taken.append(lies)
+
+
+def around() -> Iterator[tuple[float, float]]:
+    """Offsets from a point, in points of print, the nearest first."""
+    for radius in range(9, 120, 6):
+        for degrees in (0, 180, 25, -25, 155, 205, 50, -50, 130, 230, 75, -75, 105, 255):
+            turn = math.radians(degrees)
+            yield radius * math.cos(turn), radius * math.sin(turn)
+
+
+def write(
+    panel: Any, text: str, at: tuple[float, float], offset: tuple[float, float], side: str,
+    colour: str,
+) -> Any:  # fmt: skip
+    """The text, beside a place in the data."""
+    return panel.annotate(text, at, offset, textcoords="offset points", ha=side, va="center",
+                          fontsize=8.5, color=colour)  # fmt: skip
+
+
+def box(text: Any) -> Any:
+    """Where a text lies on the screen."""
+    return text.get_window_extent(text.figure.canvas.get_renderer()).padded(2)
+
+
+def square(panel: Any, x: float, y: float, half: float) -> Any:
+    """A box on the screen around a place in the data."""
+    from matplotlib.transforms import Bbox
+
+    across, up = panel.transData.transform((x, y))
+    return Bbox([[across - half, up - half], [across + half, up + half]])

@@ -1,0 +1,173 @@
+"""Graph attention under a trainable edge mask, forward and all gradients: graphlth against PyG.
+
+Both compute `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`, once as the whole layer (product,
+scores, attention) and once as the attention alone. Agreement first, on a mask with zeros, then
+alternating measurements on one thread. Real topologies, random features.
+
+    python benchmarks/speed_attention.py --data_root DIR [--out FILE.md]
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+from bench import (
+    Seconds, arguments, available, both_ways, clock, difference, hardware, lined, power_law, report,
+    spread, topology, verdict,
+)  # fmt: skip
+from torch import Tensor
+from torch.nn.functional import leaky_relu
+from torch_geometric.nn import GATConv
+from torch_geometric.utils import scatter
+
+import graphlth as glt
+from graphlth.graph import Block, Graph
+from graphlth.message import attention
+from graphlth.models.gat import GAT
+
+SHAPES = ((8, 8), (8, 64))  # heads, channels of each
+FEATURES = 64
+LARGE = 1 << 27  # numbers in the messages, from which three measurements must do
+Step = Callable[[], tuple[Tensor, ...]]
+
+
+class MaskedGATConv(GATConv):
+    """PyG's layer; an edge's share of the attention is multiplied by its mask entry."""
+
+    def edge_update(
+        self, alpha_j: Tensor, alpha_i: Tensor, edge_attr: Tensor, index: Tensor, dim_size: int
+    ) -> Tensor:
+        logit = leaky_relu(alpha_j + alpha_i, self.negative_slope)  # as PyG's `softmax`, with m
+        top = scatter(logit.detach(), index, 0, dim_size, reduce="max").index_select(0, index)
+        share = edge_attr.view(-1, 1) * (logit - top).exp()
+        total = scatter(share, index, 0, dim_size, reduce="sum") + 1e-16
+        return share / total.index_select(0, index)
+
+
+def layers(heads: int, d: int) -> tuple[GAT, MaskedGATConv]:
+    """A layer of each, with the same weights."""
+    torch.manual_seed(0)
+    ours = GAT(FEATURES, d, 2, heads=heads, bias=False, dropout=0.0, input_dropout=0.0).eval()
+    peer = MaskedGATConv(FEATURES, d, heads, bias=False, add_self_loops=False).eval()
+    with torch.no_grad():
+        peer.lin.weight.copy_(ours.weights[0].t())
+        peer.att_src.copy_(ours.source_attention[0][None])
+        peer.att_dst.copy_(ours.target_attention[0][None])
+    return ours, peer
+
+
+def mask(graph: Graph, draw: torch.Generator) -> Tensor:
+    """An edge mask with zeros among its entries; every node keeps its first edge.
+
+    Without one, `0 / 0`, PyG's gradient to the mask is of the order of 1e16.
+    """
+    weight = torch.rand(graph.num_edges, generator=draw)
+    first = graph.by_target.offsets.long().clamp(max=graph.num_edges - 1)
+    kept = weight.where(weight > 0.1, 0)
+    kept[first] = weight[first] + 0.1
+    return kept.requires_grad_()
+
+
+def back(out: Tensor, grad: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The output and its gradients."""
+    out = out.flatten(1)
+    return out.detach(), *torch.autograd.grad(out, leaves, grad)
+
+
+def whole(graph: Graph, heads: int, d: int) -> dict[str, Step]:
+    """The layer, with gradients to features, weights, both attention vectors and the mask."""
+    draw = torch.Generator().manual_seed(0)
+    ours, peer = layers(heads, d)
+    x = torch.randn(graph.num_nodes, FEATURES, generator=draw).requires_grad_()
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    own = (x, ours.weights[0], ours.source_attention[0], ours.target_attention[0], m)
+    theirs = (x, peer.lin.weight, peer.att_src, peer.att_dst, m)
+
+    def pyg() -> tuple[Tensor, ...]:
+        out, to_x, to_w, *others = back(peer(x, graph.edge_index, m), grad, theirs)
+        to_source, to_target, to_mask = others
+        return out, to_x, to_w.t(), to_source[0], to_target[0], to_mask
+
+    block = Block(graph)
+    return {"graphlth": lambda: back(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+
+
+def alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:
+    """The attention, with gradients to features, both scores and the mask."""
+    draw = torch.Generator().manual_seed(0)
+    _, peer = layers(heads, d)
+    x = torch.randn(graph.num_nodes, heads, d, generator=draw).requires_grad_()
+    sent, received = torch.randn(2, graph.num_nodes, heads, generator=draw).unbind()
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    leaves = (x, sent.requires_grad_(), received.requires_grad_(), m)
+    pairs = graph.edge_index
+
+    def pyg() -> tuple[Tensor, ...]:
+        alpha = peer.edge_updater(pairs, alpha=(sent, received), edge_attr=m, size=None)
+        return back(peer.propagate(pairs, x=(x, x), alpha=alpha, size=None), grad, leaves)
+
+    def ours() -> tuple[Tensor, ...]:
+        return back(attention(graph, x, sent, received, m), grad, leaves)
+
+    return {"graphlth": ours, "PyG": pyg}
+
+
+PARTS = {"layer": whole, "attention alone": alone}
+
+
+def compare(steps: dict[str, Step], large: bool, repeats: int) -> tuple[Seconds, float]:
+    """Seconds of both, and by how much they differ."""
+    worst = difference("PyG", steps["graphlth"](), steps["PyG"](), 1e-3)
+    return clock(steps, min(3, repeats) if large else repeats), worst
+
+
+def graphs(args: argparse.Namespace) -> dict[str, Graph]:
+    """The graphs by name; a generated one without --data_root."""
+    if args.data_root is None:
+        return {"generated": both_ways(power_law(1000, 5000), 1000)}
+    found = {"Cora": glt.find("tasks", "cora")(data_root=str(args.data_root)).graph}
+    if not args.quick:
+        found["Cornell5"] = both_ways(*topology("fb100_cornell5", args.data_root))
+    return found
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=7)
+    args = parser.parse_args()
+    if args.data_root is None and not args.quick:
+        parser.error("--data_root is needed without --quick")
+    torch.set_num_threads(1)
+    rows, gains, worst, fewer = [], {part: [] for part in PARTS}, 0.0, False
+    for name, graph in graphs(args).items():
+        for heads, d in SHAPES[:1] if args.quick else SHAPES:
+            size = graph.num_edges * heads * d
+            for part, ways in PARTS.items():
+                steps = ways(graph, heads, d)
+                case = [name, f"{graph.num_edges:,}", f"{heads} × {d}", part]
+                if available() < 6 * 4 * size:  # the messages and what goes back over them
+                    seconds, fewer = clock({"graphlth": steps["graphlth"]}, args.repeats), True
+                    rows.append([*case, spread(seconds["graphlth"], 1e3), "–", "–"])
+                    continue
+                seconds, apart = compare(steps, size > LARGE, 2 if args.quick else args.repeats)
+                middle = {way: statistics.median(s) for way, s in seconds.items()}
+                gains[part].append(middle["PyG"] / middle["graphlth"])
+                worst = max(worst, apart)
+                cells = [spread(s, 1e3) for s in seconds.values()]
+                rows.append([*case, *cells, f"{gains[part][-1]:.1f}"])
+                print(" | ".join(rows[-1]), flush=True)
+    report(
+        args.out, "Attention under an edge mask, forward and all gradients", [hardware()],
+        [f"Milliseconds: median (range) of alternating measurements. Real topologies, {FEATURES} "
+         f"random features, no dropout, no bias, no added loops. PyG is `GATConv` whose shares are "
+         f"multiplied by the mask before they are normalised. Outputs and gradients agree within "
+         f"{worst:.0e} of the largest entry."
+         + (" –: PyG's messages do not fit in the memory." if fewer else "")],
+        lined(["graph", "edges", "heads × d", "what", "graphlth", "PyG", "PyG / graphlth"], rows),
+        [verdict(f"smallest ratio, {part}", min(found), least=5)
+         for part, found in gains.items() if found],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""An epoch of retraining by round: what the removed edges and weights of a ticket save.
+
+Takes the tickets of a run folder, with the settings in their provenance. Agreement first: a ticket
+on the graph without its removed edges computes what it does with them at weight 0, and retraining
+it again reaches the same digits. Then whole retrainings, evaluation included, the rounds by turns.
+
+    python benchmarks/speed_retrain.py --tickets FOLDER --data_root DIR [--out FILE.md]
+"""
+
+import argparse
+import statistics
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from bench import arguments, clock, difference, hardware, lined, ratios, report, spread, verdict
+
+import graphlth as glt
+from graphlth.experiment import RETRAIN, build, ticket_file
+from graphlth.masks import only, sparsity
+from graphlth.record import settings_hash
+from graphlth.task import Task
+from graphlth.ticket import Ticket, rewind
+from graphlth.train import Epoch, fit, forward, predict
+
+TARGETS = {10: 0.6, 20: 0.4}  # of the time of round 0, at most
+
+
+class Case:
+    """A ticket with the model and the task that it belongs to."""
+
+    def __init__(self, ticket: Ticket, args: argparse.Namespace):
+        about = ticket.provenance
+        settings = about["settings"] | ({"epochs": args.epochs} if args.epochs else {})
+        if args.data_root:
+            settings["data_root"] = str(args.data_root)
+        self.ticket, self.seed = ticket, about["seed"]
+        self.task: Task = build("tasks", about["task"], settings)
+        self.model = build("models", about["model"], settings, self.task)
+        self.how = {name: settings[name] for name in RETRAIN}
+        self.name = "{algorithm} on {task} with {model}".format(**about)
+        self.setting = settings_hash(about["settings"])
+
+    def retrain(self) -> Epoch:
+        """The best epoch."""
+        return fit(self.model, self.task, self.ticket, seed=self.seed, **self.how)
+
+    def check(self) -> float:
+        """By how much absent and weightless edges differ."""
+        rewind(self.model, self.ticket.init)
+        batch = next(iter(self.task.batches("test")))
+        with torch.no_grad():
+            weightless = forward(self.model.eval(), batch, self.ticket.masks)[batch.rows]
+            return difference(f"round {self.ticket.round}", [weightless],
+                              [predict(self.model, self.task, self.ticket)], 1e-4)  # fmt: skip
+
+
+def cases(args: argparse.Namespace, folder: Path) -> dict[int, Case]:
+    """The case of every round."""
+    return {r: Case(glt.load(ticket_file(folder, args.seed, r)), args) for r in args.rounds}
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=7)
+    parser.add_argument("--tickets", type=Path, help="the folder of a run")
+    parser.add_argument("--seed", type=int, default=0, help="whose tickets")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[0, 10, 20])
+    parser.add_argument("--epochs", type=int, help="of a retraining; the run's own by default")
+    args = parser.parse_args()
+    if args.tickets is None and not args.quick:
+        parser.error("--tickets is needed without --quick")
+    if args.quick:
+        args.repeats, args.epochs = 1, 5
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() if args.tickets is None else nullcontext() as folder:
+        if folder:
+            args.rounds = [0, 1]
+            args.tickets = glt.run("ugs", "sbm", "gcn", {"rounds": 1, "epochs": 2}, out=folder)
+        found = cases(args, args.tickets)
+    first = found[min(args.rounds)]
+    worst = max(case.check() for case in found.values())
+    reached = {r: case.retrain() for r, case in found.items()}
+    for r, case in found.items():
+        assert case.retrain() == reached[r], f"retraining round {r} twice gives other digits"
+    epochs = first.how["epochs"]
+    seconds = clock({str(r): case.retrain for r, case in found.items()}, args.repeats)
+    seconds = {r: [s / epochs for s in found] for r, found in seconds.items()}
+    shares = {r: ratios(seconds, str(r), str(first.ticket.round)) for r in found}
+    rows = [
+        [str(r), f"{100 * sparsity(only(case.ticket.masks, 'edges')):.1f} / "
+         f"{100 * sparsity(only(case.ticket.masks, 'weights')):.1f}", spread(seconds[str(r)], 1e3),
+         spread(shares[r], 100, 0), f"{100 * reached[r].test:.1f}"]
+        for r, case in found.items()
+    ]  # fmt: skip
+    report(
+        args.out, f"An epoch of retraining by round: {first.name}", [hardware()],
+        [f"Tickets of seed {first.seed}, settings {first.setting}, {epochs} epochs a retraining. "
+         f"Absent and weightless edges agree within {worst:.0e} of the largest logit; every "
+         "retraining is repeated to the same digits. Medians of "
+         f"{args.repeats} alternating retrainings, range in brackets."],
+        lined(["round", "edges / weights removed, %", "ms per epoch",
+               f"of round {first.ticket.round}, %", "test accuracy, %"], rows),
+        [verdict(f"time of round {r}, as a fraction of round {first.ticket.round}",
+                 statistics.median(shares[r]), most=most)
+         for r, most in TARGETS.items() if r in shares],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

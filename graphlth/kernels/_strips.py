@@ -1,0 +1,222 @@
+"""Compiled loops of inference: a strip of channels is made and used up while it lies in the cache.
+
+For each strip of a layer, sparse features times the strip of its weights; then, over the result,
+the weighted sum along the edges, ReLU and the product with a narrow next matrix in one pass: the
+hidden matrix N × d is never written. A strip has no more channels than the registers hold twice;
+matrices are padded with zeros to whole strips. With `torch.set_num_threads` above 1 the rows of
+every strip are shared out.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import pairwise
+from threading import local
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from graphlth.graph import Features, Graph
+from graphlth.kernels.vector import add, axpy, dot, entry, load, put, relu, store, zeros
+
+WIDEST = 64  # channels of a strip
+NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
+SHARED = 1 << 18  # multiplications from which threads are worth their start
+
+Array = np.ndarray[Any, Any]
+
+
+def lanes(width: int) -> int:
+    """The channels of a strip of a matrix with `width` columns."""
+    return min(WIDEST, max(NARROW, 1 << (width - 1).bit_length()))
+
+
+def count(width: int) -> int:
+    """The strips of a matrix with `width` columns."""
+    return -(-width // lanes(width))
+
+
+def strips(w: Tensor) -> Tensor:
+    """`w` [R, C] as [strips, R, lanes], padded with zeros."""
+    r, c = w.shape
+    wide = torch.nn.functional.pad(w, (0, count(c) * lanes(c) - c))
+    return wide.view(r, count(c), lanes(c)).transpose(0, 1).contiguous()
+
+
+class Edges(NamedTuple):
+    """A sparse matrix as compressed sparse rows."""
+
+    offsets: Array  # [R + 1]
+    columns: Array  # [E]
+    values: Array  # [E]
+
+
+def edges(graph: Graph, values: Tensor) -> Edges:
+    """The weighted edges into each node."""
+    return Edges(*graph.by_target.arrays, graph.by_target.arrange(values).numpy())
+
+
+class Product(NamedTuple):
+    """Sparse features and the strips that they are to be multiplied with, all of W and then of V.
+
+    A strip has its own features, or all have the same (`step` 0).
+    """
+
+    x: Edges  # of every strip, one after the other
+    step: int  # from the offsets of one strip to those of the next
+    weights: Array
+    starts: Array  # [strips] where each strip begins in `weights`
+
+
+def product_of(x: list[Edges], strips: list[Array]) -> Product:
+    """`x`, one or as many as there are `strips`, times those."""
+    firsts = np.cumsum([0, *(each.columns.size for each in x[:-1])])
+    offsets = np.concatenate([each.offsets + a for each, a in zip(x, firsts, strict=True)])
+    joined = Edges(
+        offsets.astype(np.int64),
+        np.concatenate([each.columns for each in x]),
+        np.concatenate([each.values for each in x]),
+    )
+    starts = np.cumsum([0, *(w.size for w in strips[:-1])])
+    step = x[0].offsets.size if len(x) > 1 else 0
+    return Product(joined, step, _aligned(strips), starts)
+
+
+def _aligned(strips: list[Array]) -> Array:
+    """`strips`, one after the other, from the start of a cache line on."""
+    return torch.cat([torch.from_numpy(w).flatten() for w in strips]).numpy()
+
+
+class Matrix(NamedTuple):
+    """Where strips lie: row r of strip s at `r * stride + s * step`, and of V's `own` further on."""
+
+    array: Array
+    stride: int
+    step: int
+    own: int
+
+
+def convolve(
+    a: Edges,
+    h: Product | Matrix,
+    d: int,
+    like: Tensor,
+    *,
+    own: bool,
+    following: Array | None = None,
+    positive: bool = True,
+) -> Tensor:
+    """`relu(A (x W) + x V)` [N, strips · lanes] of `d` channels; in memory that is used again.
+
+    Args:
+        a: the edges.
+        h: x with the strips of W and V, or the strips of x W and x V.
+        d: channels.
+        like: a tensor of the type of the result.
+        own: whether there is a V.
+        following: [strips, C, lanes] with C up to `NARROW`; what comes back is then the product
+            with its transpose, [N, NARROW], and whatever in the columns from C on.
+        positive: whether to apply ReLU.
+    """
+    n, width, number = a.offsets.size - 1, lanes(d), count(d)
+    features = isinstance(h, Product)
+    if isinstance(h, Product):
+        made = scratch("strip", like, n * width * (1 + own)).numpy()
+        x, matrix = (*h.x, h.step, h.weights, h.starts), Matrix(made, width, 0, n * width)
+    else:
+        x, matrix = (*a, 0, h.array, a.offsets), h  # not read
+    narrow = following is not None
+    columns = NARROW if narrow else number * width
+    out = scratch("sums" if narrow else "hidden", like, (n + 1) * columns)[: n * columns]
+    if narrow:
+        out.zero_()
+    weights, c = (following.reshape(-1), following.shape[1]) if narrow else (matrix.array, 0)
+    loop = partial(
+        _loop(width, features, own, positive, narrow), *a, *x, number, *matrix,
+        weights, c, out.numpy(), columns,
+    )  # fmt: skip
+    threads = torch.get_num_threads()
+    if threads == 1 or a.columns.size * d < SHARED:
+        loop(0, number, 0, n, True, True)
+        return out.view(n, columns)
+    cuts = [n * i // threads for i in range(threads + 1)]
+    for s in range(number):
+        for make, use in ((True, False), (False, True)):
+            parts = (partial(loop, s, s + 1, a, b, make, use) for a, b in pairwise(cuts))
+            list(_pool(threads).map(lambda part: part(), parts))
+    return out.view(n, columns)
+
+
+def scratch(name: str, like: Tensor, size: int) -> Tensor:
+    """`size` numbers, not cleared: each thread's own, and the same memory for the same name."""
+    held = vars(_LOCAL).setdefault("held", {})
+    known = held.get((name, like.dtype))
+    if known is None or known.numel() < size:
+        known = held[name, like.dtype] = like.new_empty(size)
+    return known[:size]
+
+
+_LOCAL = local()  # fresh memory costs as much as the loops: every page of it faults
+
+
+@cache
+def _loop(
+    width: int, features: bool, own: bool, positive: bool, narrow: bool
+) -> Callable[..., None]:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(  # type: ignore[no-untyped-def]
+        offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, number,
+        h, stride, step, own_at, following, count, out, out_stride,
+        strip, end, first, last, make, use,
+    ):  # fmt: skip
+        for s in range(strip, end):
+            if features and make:
+                for m in range(2 if own else 1):
+                    at, base = (s + m * number) * x_step, entry(starts, s + m * number)
+                    for r in range(first, last):
+                        even = odd = zeros(h, width)  # two sums: one need not wait for the other
+                        a, b = entry(x_offsets, at + r), entry(x_offsets, at + r + 1)
+                        for e in range(a, b - 1, 2):
+                            x = base + entry(x_columns, e) * width
+                            y = base + entry(x_columns, e + 1) * width
+                            even = axpy(entry(x_values, e), load(w, x, width, width), even)
+                            odd = axpy(entry(x_values, e + 1), load(w, y, width, width), odd)
+                        if (b - a) & 1:
+                            x = base + entry(x_columns, b - 1) * width
+                            even = axpy(entry(x_values, b - 1), load(w, x, width, width), even)
+                        store(h, m * own_at + r * stride, width, add(even, odd))
+            if not use:
+                continue
+            for r in range(first, last):
+                even = odd = zeros(h, width)
+                if own:
+                    even = load(h, own_at + s * step + r * stride, width, width)
+                a, b = entry(offsets, r), entry(offsets, r + 1)
+                for e in range(a, b - 1, 2):
+                    x = s * step + entry(columns, e) * stride
+                    y = s * step + entry(columns, e + 1) * stride
+                    even = axpy(entry(values, e), load(h, x, width, width), even)
+                    odd = axpy(entry(values, e + 1), load(h, y, width, width), odd)
+                if (b - a) & 1:
+                    x = s * step + entry(columns, b - 1) * stride
+                    even = axpy(entry(values, b - 1), load(h, x, width, width), even)
+                z = add(even, odd)
+                if positive:
+                    z = relu(z)
+                at = r * out_stride
+                if narrow:
+                    for c in range(count):
+                        part = dot(z, load(following, (s * count + c) * width, width, width))
+                        put(out, at + c, entry(out, at + c) + part)
+                else:
+                    store(out, at + s * width, width, z)
+
+    return loop
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "graphlth-inference")
