@@ -1,9 +1,10 @@
 """Dropout from few bits: its rate, its mean, its gradient, its seed, its limits."""
 
+import numpy as np
 import pytest
 import torch
 
-from graphlth.dropout import STEPS, dropout, relu_dropout
+from graphlth.dropout import STEPS, dropout, philox, relu_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.6, 0.9])
@@ -93,3 +94,30 @@ def test_relu_dropout_is_dropout_of_relu(p, training):
         results.append((out.detach(), x.grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "words"),
+    [  # the generator's published test vectors whose counter has two words
+        ((0, 0), 0, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ],
+)
+def test_the_bits_are_those_of_philox(key, counter, words):
+    out = np.empty((4, 1), np.uint32)
+    philox(np.uint32(key[0]), np.uint32(key[1]), np.uint64(counter), out)
+    assert " ".join(f"{word:08x}" for word in out[:, 0]) == words
+
+
+def test_bits_depend_on_key_and_counter():
+    blocks = [np.empty((4, 3), np.uint32) for _ in range(3)]
+    philox(np.uint32(1), np.uint32(2), np.uint64(0), blocks[0])
+    philox(np.uint32(1), np.uint32(2), np.uint64(1), blocks[1])
+    philox(np.uint32(1), np.uint32(3), np.uint64(0), blocks[2])
+    assert (blocks[0][:, 1:] == blocks[1][:, :-1]).all()
+    assert (blocks[0] != blocks[2]).all()
+
+
+@pytest.mark.parametrize("drop", [dropout, relu_dropout])
+def test_a_nan_is_not_lost(drop):
+    torch.manual_seed(0)
+    assert drop(torch.full((100,), torch.nan), 0.5).isnan().any()

@@ -173,3 +173,48 @@ def test_sparse_features_come_back_bit_for_bit(n, f, density, seed):
     assert features.shape == (n, f)
     assert features.values.numel() == int(x.count_nonzero())
     assert torch.equal(features.to_dense(), x)
+
+
+def test_blocks_hold_what_some_nodes_depend_on_and_nothing_else():
+    # 0 → 1 → 2 → 3, 4 → 3, 5 → 5
+    graph = Graph(torch.tensor([[0, 1, 2, 4, 5], [1, 2, 3, 3, 5]]), 6)
+    first, last = graph.blocks(2, torch.tensor([3]))
+    assert last.edges.tolist() == [2, 3]  # into 3
+    assert last.graph.size == (3, 1)  # from 2, 3 and 4
+    assert first.edges.tolist() == [1, 2, 3]  # into 2, 3 and 4
+    assert first.graph.size == (6, 3)
+    numbers = torch.arange(6.0).unsqueeze(1)
+    assert first.of_nodes(numbers).flatten().tolist() == [2, 3, 4]
+    assert last.of_nodes(first.of_nodes(numbers)).flatten().tolist() == [3]
+    assert weighted_sum(first.graph, numbers).flatten().tolist() == [1, 6, 0]
+    assert graph.blocks(2, torch.tensor([3]))[0] is not first
+    rows = torch.tensor([3])
+    assert graph.blocks(2, rows)[0] is graph.blocks(2, rows)[0]  # built once
+
+
+def test_a_block_reads_the_features_of_its_sources_and_nodes_only():
+    graph = Graph(torch.tensor([[0, 1], [1, 2]]), 4)
+    x = sparse_features(torch.eye(4))
+    (block,) = graph.blocks(1, torch.tensor([2]))
+    assert block.of_features(x).to_dense().diagonal().tolist() == [0, 1, 1, 0]
+    assert block.of_features(x) is block.of_features(x)
+    assert graph.blocks(1)[0].of_features(x) is x
+
+
+def test_a_product_is_recalled_once_and_for_the_same_weights_only():
+    x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
+    x.remember(w, out)
+    assert x.recall(w) is out
+    assert x.recall(w) is None
+    x.remember(w, out)
+    w.add_(1)
+    assert x.recall(w) is None
+    x.remember(w, out)
+    assert x.recall(w.clone()) is None
+
+
+def test_a_constant_is_made_once():
+    graph, made = Graph(torch.tensor([[0], [0]]), 1), []
+    for _ in range(2):
+        graph.constant("key", lambda: made.append(0) or torch.ones(1))
+    assert len(made) == 1

@@ -10,6 +10,7 @@ from toys import Largest
 
 from graphlth.graph import Graph, sparse_features
 from graphlth.message import (
+    attention,
     degree,
     edge_softmax,
     product,
@@ -345,3 +346,84 @@ def test_a_wrong_argument_is_named_in_one_line(wrong, message):
     with pytest.raises(ValueError, match=message) as caught:
         wrong(Graph(E3, 3))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attention_is_a_softmax_of_scores(backend):
+    @few
+    @given(cases(heads=2), st.booleans(), st.booleans())
+    def check(case, weighted, dropped):
+        graph, x, _, weight, kept, random = case
+        weight = weight if weight.dim() == 1 else weight[:, 0]
+        sent = torch.randn(graph.num_sources, 2, generator=random, dtype=torch.float64)
+        received = torch.randn(graph.num_nodes, 2, generator=random, dtype=torch.float64)
+        keep = torch.rand(graph.num_edges, 2, generator=random).round().double() * 2
+        keep = keep if dropped else None
+        ours, theirs = leaves(x, sent, received, weight), leaves(x, sent, received, weight)
+        pair = {"backend": backend}
+        out = attention(graph, *ours[:3], ours[3] if weighted else None, keep, **pair)
+        source, target = graph.edge_index
+        logits = torch.nn.functional.leaky_relu(theirs[1][source] + theirs[2][target], 0.2)
+        alpha = edge_softmax(graph, logits, theirs[3] if weighted else None, backend="reference")
+        alpha = alpha if keep is None else alpha * keep
+        expected = weighted_sum(graph, theirs[0], alpha, backend="reference")
+        close(out, expected)
+        for a, b in zip(pull(out, ours), pull(expected, theirs), strict=True):
+            close(a, b)
+
+    check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attention_leaves_an_absent_edge_out(backend):
+    graph = Graph(torch.tensor([[0, 1, 2, 0], [0, 0, 0, 1]]), 3)
+    draw = torch.Generator().manual_seed(0)
+    x, sent = torch.randn(3, 2, 4, generator=draw), 50 * torch.randn(3, 2, generator=draw)
+    received = torch.randn(3, 2, generator=draw)
+    weight = torch.tensor([0.5, 0.0, 2.0, 0.0])
+    hard = graph.subgraph(weight > 0)
+    ours, theirs = leaves(x, sent, received, weight), leaves(x, sent, received, weight[weight > 0])
+    out = attention(graph, *ours, backend=backend)
+    expected = attention(hard, *theirs, backend="reference")
+    torch.testing.assert_close(out, expected)
+    assert out[1].abs().max() == out[2].abs().max() == 0  # no edge is left
+    grads, wanted = pull(out, ours), pull(expected, theirs)
+    for a, b in zip(grads[:3], wanted[:3], strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(grads[3][weight > 0], wanted[3])
+    assert all(g.isfinite().all() for g in grads)
+
+
+WIDE = [1, 7, 16, 40, 128, 200, 256]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_width_is_summed_on_any_number_of_threads(threads, dtype, monkeypatch):
+    monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)  # share out even small sums,
+    monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # and lay out even small strips
+    draw = torch.Generator().manual_seed(0)
+    graph = Graph(torch.randint(30, (2, 600), generator=draw), 33)
+    torch.set_num_threads(threads)
+    try:
+        for d in WIDE:
+            x = torch.randn(33, d, generator=draw, dtype=dtype)
+            weight = torch.randn(600, generator=draw, dtype=dtype)
+            found, expected = (leaves(x, weight) for _ in range(2))
+            outs = [
+                weighted_sum(graph, *values, backend=backend)
+                for values, backend in ((found, "numba"), (expected, "reference"))
+            ]
+            torch.testing.assert_close(*outs)
+            for a, b in zip(pull(outs[0], found), pull(outs[1], expected), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            heads = x.view(33, -1, 1) if d < 16 else x.view(33, -1, d // 8 or 1)[:, :2].contiguous()
+            scores = torch.randn(33, heads.size(1), generator=draw, dtype=dtype)
+            ours, theirs = (leaves(heads, scores, scores, weight.abs()) for _ in range(2))
+            outs = [attention(graph, *ours, backend="numba"),
+                    attention(graph, *theirs, backend="reference")]  # fmt: skip
+            torch.testing.assert_close(*outs)
+            for a, b in zip(pull(outs[0], ours), pull(outs[1], theirs), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    finally:
+        torch.set_num_threads(1)

@@ -19,8 +19,9 @@ from graphlth.train import forward
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
 MODELS = [(name, {}) for name in names("models")]
 MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
+LAYERS = [(name, {"layers": n}) for name in names("models") for n in (1, 2, 3)]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
-backends = pytest.mark.parametrize("backend", ["sparse", "scatter", "reference"])
+backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 
 
@@ -328,3 +329,24 @@ def test_gin_is_pyg_gin():
     linear.weight.data = ours.weights[0].data.T
     theirs = pyg.GINConv(linear, eps=0.3)
     close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
+
+
+@pytest.mark.parametrize(("name", "settings"), LAYERS)
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_logits_of_some_nodes_are_those_of_all(name, settings, sparse):
+    task = toy("directed")
+    model = build(name, task, **settings)
+    x = sparse_features(batch_of(task).inputs[0]) if sparse else batch_of(task).inputs[0]
+    rows = torch.tensor([9, 2, 13, 5])  # 13 is isolated, the others lie in no order
+    masks = {n: m.requires_grad_() for n, m in soft_masks(model, task.num_edges).items()}
+    pick = torch.randn(4, task.num_classes, generator=torch.Generator().manual_seed(1))
+    weight = masks[M.EDGES]
+    all_ = model(x, task.graph, weight)[rows]
+    some = model(x, task.graph, weight, rows=rows)
+    close(some, all_)
+    leaves = [weight, *model.parameters()]
+    expected = torch.autograd.grad((all_ * pick).sum(), leaves, allow_unused=True)
+    found = torch.autograd.grad((some * pick).sum(), leaves, allow_unused=True)
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or close(a, b) is None

@@ -470,3 +470,31 @@ def test_a_layer_that_swallows_raw_loops_is_refused_wherever_they_lie(edges):
     soft = {M.EDGES: torch.ones(task.num_edges).requires_grad_()}
     with pytest.raises(ValueError, match=r"`model` must treat an edge of weight 0 as absent"):
         next(train(model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=soft))
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.9])
+def test_few_survivors_train_as_many_do(kept, monkeypatch):
+    """As a vector of their own or as part of the whole, entry for entry the same."""
+    task = toy("directed")
+    results = []
+    for few in (0.0, 1.0):
+        monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+        model = build("gcn", task)
+        draw = torch.Generator().manual_seed(0)
+        masks = {
+            n: (torch.rand(m.shape, generator=draw) < kept).float()
+            for n, m in M.ones(model, task.num_edges).items()
+        }
+        start = snapshot(model)
+        soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
+        losses = [e.loss for e in train(model, task, masks, epochs=4, seed=1, soft=soft)]
+        results.append((losses, snapshot(model), soft))
+        if few:
+            for n, w in model.named_parameters():
+                assert torch.equal(w[masks[n] == 0], start[n][masks[n] == 0])
+                assert not torch.equal(w[masks[n] == 1], start[n][masks[n] == 1])
+    (losses, state, soft), (vector_losses, vector_state, vector_soft) = results
+    assert losses == pytest.approx(vector_losses, abs=1e-6)
+    for n in state:
+        torch.testing.assert_close(state[n] * masks[n], vector_state[n] * masks[n])
+        torch.testing.assert_close(soft[n] * masks[n], vector_soft[n] * masks[n])

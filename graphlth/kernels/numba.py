@@ -16,7 +16,24 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph, Rows
-from graphlth.kernels.vector import add, axpy, dot, load, load_some, store, store_some, zeros
+from graphlth.kernels.vector import (
+    add,
+    axpy,
+    choose,
+    dot,
+    fold,
+    full,
+    inverse,
+    load,
+    load_some,
+    maximum,
+    multiply,
+    spread,
+    store,
+    store_some,
+    total,
+    zeros,
+)
 
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
@@ -123,141 +140,231 @@ class _Attention(torch.autograd.Function):
         ctx: Any, graph: Graph, x: Tensor, sent: Tensor, received: Tensor,
         weight: Tensor | None, keep: Tensor | None, slope: float,
     ) -> Tensor:  # fmt: skip
-        rows, (_, heads, d) = graph.by_target, x.shape
-        lanes, some = _lanes(d, x)
-        share = x.new_empty(rows.count, heads)  # [E, heads] by position, in every step from here
-        w = _values(rows, x, weight)
-        k = share if keep is None else rows.arrange(keep.to(x.dtype))
-        ends = *rows.arrays, w, _flat(sent), _flat(received)
-        _share(rows, heads, partial(_logits, *ends, slope, heads, _flat(share)))
+        rows, heads = graph.by_target, x.size(1)
+        share, alpha = x.new_empty(2, rows.count, heads)  # by position, like all that follows
+        w, kept = _values(rows, x, weight), _kept(rows, x, keep)
+        part = partial(_scores(heads), *rows.arrays, w, _flat(sent), _flat(received), slope)
+        _share(rows, heads, partial(part, _flat(share)))
         share.clamp_(max=30).exp_()  # only an absent edge can exceed the top
-        out = x.new_empty(graph.num_nodes, heads, d)
-        loop = partial(_attend(lanes, some, keep is not None), *rows.arrays, w, _flat(k), _flat(x))
-        _share(rows, heads * d, partial(loop, heads, d, _flat(share), _flat(out)))
+        part = partial(_shares(heads, keep is not None), *rows.arrays, w, kept)
+        _share(rows, heads, partial(part, _flat(share), _flat(alpha)))
+        out = head_sums(rows, x, alpha)
         ctx.graph, ctx.slope = graph, slope
-        ctx.save_for_backward(x, sent, received, weight, keep, share, out)
+        ctx.save_for_backward(x, sent, received, weight, keep, share, alpha, out)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        graph, (x, sent, received, weight, keep, share, out) = ctx.graph, ctx.saved_tensors
-        rows, (_, heads, d) = graph.by_source, x.shape
-        lanes, some = _lanes(d, x)
-        share = rows.arrange(graph.by_target.restore(share))
-        k = share if keep is None else rows.arrange(keep.to(x.dtype))
+        graph, (x, sent, received, weight, keep, share, alpha, out) = ctx.graph, ctx.saved_tensors
+        rows, target, heads = graph.by_source, graph.by_target, x.size(1)
+        share, alpha = (rows.arrange(target.restore(values)) for values in (share, alpha))
+        to_x, to_alpha = head_sums_and_dots(rows, grad, alpha, x)
         mean = (grad * out).sum(-1)  # [N, heads] Σ_e α_e ∂α_e, without the edges
-        to_x, to_sent = torch.empty_like(x), torch.empty_like(sent)
-        to_logit, to_weight = torch.empty_like(share), x.new_empty(rows.count)
-        loop = partial(
-            _attend_back(lanes, some, keep is not None), *rows.arrays, _values(rows, x, weight),
-            _flat(k), _flat(x), _flat(sent), _flat(received), _flat(grad), _flat(mean),
-            _flat(share), ctx.slope, heads, d,
+        to_sent, to_received = x.new_empty(sent.shape), x.new_empty(received.shape)
+        to_weight = x.new_empty(rows.count)
+        part = partial(
+            _slopes(heads, keep is not None), *rows.arrays, _values(rows, x, weight),
+            _kept(rows, x, keep), _flat(share), _flat(sent), _flat(received), _flat(mean),
+            ctx.slope, _flat(to_alpha),
         )  # fmt: skip
-        parts = to_x, to_sent, to_logit, to_weight
-        _share(rows, heads * d, partial(loop, *(part.view(-1).numpy() for part in parts)))
-        to_received = torch.empty_like(received)
-        by_target = graph.by_target.arrange(rows.restore(to_logit))
-        target = graph.by_target
-        loop = partial(_totals, target.arrays[0], _flat(by_target), heads)
-        _share(target, heads, partial(loop, to_received.view(-1).numpy()))
-        to_weight = None if weight is None else rows.restore(to_weight)
-        return None, to_x, to_sent, to_received, to_weight, None, None
+        _share(rows, heads, partial(part, _flat(to_sent), _flat(to_weight)))
+        to_logit = target.arrange(rows.restore(to_alpha))
+        part = partial(_totals(heads), *target.arrays, _flat(to_logit))
+        _share(target, heads, partial(part, _flat(to_received)))
+        back = None if weight is None else rows.restore(to_weight)
+        return None, to_x, to_sent, to_received, back, None, None
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _logits(offsets, columns, w, sent, received, slope, heads, out, first, last):  # type: ignore[no-untyped-def]
-    """`l_e − max_e' l_e'` over the edges of each row that have a weight."""
-    for r in range(first, last):
-        a, b = offsets[r], offsets[r + 1]
-        for h in range(heads):
-            top = -np.inf
-            for e in range(a, b):
-                logit = sent[columns[e] * heads + h] + received[r * heads + h]
-                logit = logit if logit > 0 else slope * logit
-                out[e * heads + h] = logit
-                if w[e] > 0 and logit > top:
-                    top = logit
-            top = 0 if top == -np.inf else top
-            for e in range(a, b):
-                out[e * heads + h] -= top
+def head_sums(rows: Rows, x: Tensor, alpha: Tensor) -> Tensor:
+    """`sums` for `x` [N, heads, d] with a weight per head, `alpha` [E, heads] by position."""
+    out = x.new_empty(rows.offsets.numel() - 1, *x.shape[1:])
+    loop = partial(_head_sum(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
+    _share(rows, x[0].numel() if len(x) else 0, partial(loop, *x.shape[1:], _flat(out)))
+    return out
+
+
+def head_sums_and_dots(
+    rows: Rows, x: Tensor, alpha: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`head_sums`, and `⟨x_e, y_r⟩` [E, heads] by position."""
+    out, dots = x.new_empty(y.shape), torch.empty_like(alpha)
+    loop = partial(_head_sum_and_dots(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
+    work = x[0].numel() if len(x) else 0
+    _share(rows, work, partial(loop, *x.shape[1:], _flat(out), _flat(y), _flat(dots)))
+    return out, dots
+
+
+def _layout(x: Tensor) -> tuple[int, int, bool]:
+    """Lanes; how many heads one vector holds, 0 where it holds one or less; are lanes left over."""
+    _, heads, d = x.shape
+    lanes, some = _lanes(d, x)
+    both = heads * d
+    if both & (both - 1) == 0 and d <= both // 2 and both * x.element_size() <= REGISTERS:
+        return both, heads, False
+    return lanes, 0, some
+
+
+def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
+    return _flat(x.new_empty(0) if keep is None else rows.arrange(keep.to(x.dtype)))
 
 
 @cache
-def _attend(lanes: int, some: bool, dropped: bool) -> Loop:
+def _head_sum(lanes: int, together: int, some: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
+    channels = lanes // max(together, 1)
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, keep, x, heads, d, share, out, first, last):  # type: ignore[no-untyped-def]
-        """Divide `share` by its sum over each row, and sum the rows of `x` by it."""
+    def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
-            a, b = offsets[r], offsets[r + 1]
+            sum_ = zeros(x, lanes)
+            for e in range(offsets[r], offsets[r + 1]):
+                a = spread(load(alpha, e * together, together, together), channels)
+                sum_ = add(multiply(a, load(x, columns[e] * lanes, lanes, lanes)), sum_)
+            store(out, r * lanes, lanes, sum_)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def each_head(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
+        for r in range(first, last):
             for h in range(heads):
-                total = share.dtype.type(0)
-                for e in range(a, b):
-                    total += w[e] * share[e * heads + h]
-                for e in range(a, b):
-                    share[e * heads + h] /= total if total > 0 else 1
                 for channel in range(0, d, lanes):
                     left, sum_ = d - channel, zeros(x, lanes)
-                    for e in range(a, b):
-                        alpha = w[e] * share[e * heads + h]
-                        if dropped:
-                            alpha *= keep[e * heads + h]
+                    for e in range(offsets[r], offsets[r + 1]):
                         start = (columns[e] * heads + h) * d + channel
-                        sum_ = axpy(alpha, take(x, start, left, lanes), sum_)
+                        sum_ = axpy(alpha[e * heads + h], take(x, start, left, lanes), sum_)
                     put(out, (r * heads + h) * d + channel, left, sum_)
+
+    return all_heads if together else each_head
+
+
+@cache
+def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
+    take, put = (load_some, store_some) if some else (load, store)
+    channels = lanes // max(together, 1)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
+        for r in range(first, last):
+            sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
+            for e in range(offsets[r], offsets[r + 1]):
+                a = spread(load(alpha, e * together, together, together), channels)
+                other = load(x, columns[e] * lanes, lanes, lanes)
+                sum_ = add(multiply(a, other), sum_)
+                store(dots, e * together, together, fold(multiply(other, own), channels))
+            store(out, r * lanes, lanes, sum_)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def each_head(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
+        for r in range(first, last):
+            for h in range(heads):
+                for channel in range(0, d, lanes):
+                    left, sum_ = d - channel, zeros(x, lanes)
+                    own = take(y, (r * heads + h) * d + channel, left, lanes)
+                    for e in range(offsets[r], offsets[r + 1]):
+                        at = e * heads + h
+                        other = take(x, (columns[e] * heads + h) * d + channel, left, lanes)
+                        sum_ = axpy(alpha[at], other, sum_)
+                        dots[at] = dot(other, own) + (dots[at] if channel else 0)
+                    put(out, (r * heads + h) * d + channel, left, sum_)
+
+    return all_heads if together else each_head
+
+
+def _per_head(heads: int) -> tuple[int, Loop, Loop]:
+    """Lanes for one number a head, and how to load and store them."""
+    lanes = max(4, 1 << (heads - 1).bit_length())
+    return lanes, *((load_some, store_some) if lanes != heads else (load, store))
+
+
+@cache
+def _scores(heads: int) -> Loop:
+    lanes, take, put = _per_head(heads)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(offsets, columns, w, sent, received, slope, out, first, last):  # type: ignore[no-untyped-def]
+        """`l_e − max_e' l_e'` over the edges of each row that have a weight."""
+        for r in range(first, last):
+            a, b, present = offsets[r], offsets[r + 1], False
+            own, top = take(received, r * heads, heads, lanes), full(sent, -np.inf, lanes)
+            for e in range(a, b):
+                score = add(take(sent, columns[e] * heads, heads, lanes), own)
+                score = maximum(score, axpy(slope, score, zeros(sent, lanes)))
+                put(out, e * heads, heads, score)
+                if w[e] > 0:
+                    top, present = maximum(top, score), True
+            if not present:
+                top = zeros(sent, lanes)
+            for e in range(a, b):
+                score = take(out, e * heads, heads, lanes)
+                put(out, e * heads, heads, axpy(-1.0, top, score))
 
     return loop
 
 
 @cache
-def _attend_back(lanes: int, some: bool, dropped: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
+def _shares(heads: int, dropped: bool) -> Loop:
+    lanes, take, put = _per_head(heads)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(offsets, columns, w, keep, share, alpha, first, last):  # type: ignore[no-untyped-def]
+        """Divide `share` by its weighted sum over each row; `alpha` is `w keep share`."""
+        for r in range(first, last):
+            sum_, one = zeros(share, lanes), full(share, 1.0, lanes)
+            for e in range(offsets[r], offsets[r + 1]):
+                sum_ = axpy(w[e], take(share, e * heads, heads, lanes), sum_)
+            part = inverse(choose(sum_, sum_, one))
+            for e in range(offsets[r], offsets[r + 1]):
+                own = multiply(part, take(share, e * heads, heads, lanes))
+                put(share, e * heads, heads, own)
+                own = axpy(w[e], own, zeros(share, lanes))
+                if dropped:
+                    own = multiply(own, take(keep, e * heads, heads, lanes))
+                put(alpha, e * heads, heads, own)
+
+    return loop
+
+
+@cache
+def _slopes(heads: int, dropped: bool) -> Loop:
+    lanes, take, put = _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, keep, x, sent, received, grad, mean, share, slope, heads, d,
-        to_x, to_sent, to_logit, to_weight, first, last,
+        offsets, columns, w, keep, share, sent, received, mean, slope, slopes, to_sent, to_weight,
+        first, last,
     ):  # fmt: skip
+        """From `∂α_e` to `∂l_e` in place, their sums over each row, and `∂w_e`."""
         for r in range(first, last):
-            a, b = offsets[r], offsets[r + 1]
-            for e in range(a, b):
-                to_weight[e] = 0
-            for h in range(heads):
-                for channel in range(0, d, lanes):
-                    left, total = d - channel, zeros(x, lanes)
-                    own = take(x, (r * heads + h) * d + channel, left, lanes)
-                    for e in range(a, b):
-                        at = e * heads + h
-                        start = (columns[e] * heads + h) * d + channel
-                        other = take(grad, start, left, lanes)
-                        kept = keep[at] if dropped else share.dtype.type(1)
-                        total = axpy(w[e] * share[at] * kept, other, total)
-                        product = kept * dot(other, own)  # ∂α_e
-                        to_logit[at] = product + (to_logit[at] if channel else 0)
-                    put(to_x, (r * heads + h) * d + channel, left, total)
-                to_r = share.dtype.type(0)
-                for e in range(a, b):
-                    at, i = e * heads + h, columns[e] * heads + h
-                    rise = share[at] * (to_logit[at] - mean[i])
-                    to_weight[e] += rise
-                    rise *= w[e]
-                    rise *= 1 if sent[r * heads + h] + received[i] > 0 else slope
-                    to_logit[at] = rise
-                    to_r += rise
-                to_sent[r * heads + h] = to_r
+            sum_, own = zeros(share, lanes), take(sent, r * heads, heads, lanes)
+            for e in range(offsets[r], offsets[r + 1]):
+                i, rise = columns[e] * heads, take(slopes, e * heads, heads, lanes)
+                if dropped:
+                    rise = multiply(rise, take(keep, e * heads, heads, lanes))
+                rise = axpy(-1.0, take(mean, i, heads, lanes), rise)
+                rise = multiply(rise, take(share, e * heads, heads, lanes))
+                to_weight[e] = total(rise)
+                rise = axpy(w[e], rise, zeros(share, lanes))
+                score = add(take(received, i, heads, lanes), own)
+                rise = choose(score, rise, axpy(slope, rise, zeros(share, lanes)))
+                put(slopes, e * heads, heads, rise)
+                sum_ = add(sum_, rise)
+            put(to_sent, r * heads, heads, sum_)
 
     return loop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _totals(offsets, values, heads, out, first, last):  # type: ignore[no-untyped-def]
-    for r in range(first, last):
-        for h in range(heads):
-            total = values.dtype.type(0)
+@cache
+def _totals(heads: int) -> Loop:
+    lanes, take, put = _per_head(heads)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(offsets, columns, values, out, first, last):  # type: ignore[no-untyped-def]
+        for r in range(first, last):
+            sum_ = zeros(values, lanes)
             for e in range(offsets[r], offsets[r + 1]):
-                total += values[e * heads + h]
-            out[r * heads + h] = total
+                sum_ = add(sum_, take(values, e * heads, heads, lanes))
+            put(out, r * heads, heads, sum_)
+
+    return loop
 
 
 def _values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:

@@ -191,12 +191,141 @@ def entry(typing: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic
-def put(typing: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Write the one entry at `offset`, which is not below 0."""
+def dots(typing: Any, x: Any, array: Any, offset: Any) -> Any:
+    """`Σ x y` over the lanes, a multiple of 16, for each of the eight vectors y from `offset` on.
+
+    The eight are added up together, by halves: a third of the steps of eight sums one by one.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        builder.store(arguments[2], builder.gep(data, [arguments[1]]))
-        return context.get_dummy_value()
+        whole = arguments[0]
+        kind = ir.VectorType(whole.type.element, 16)
+        parts = [
+            _lanes(builder, whole, whole, [*range(at, at + 16)])
+            for at in range(0, whole.type.count, 16)
+        ]
+        data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
+        sums = []
+        for row in range(8):
+            total = _constant(kind, 0.0)
+            for place, part in enumerate(parts):
+                at = ir.Constant(ir.IntType(64), row * whole.type.count + 16 * place)
+                pointer = builder.gep(data, [builder.add(arguments[2], at)])
+                value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+                value.align = array.dtype.bitwidth // 8
+                term = builder.fmul(part, value, flags=SUMS)
+                total = builder.fadd(total, term, flags=SUMS)
+            sums.append(total)
+        half = 8
+        while len(sums) > 1:  # lanes of each sum: 16, 8, 4, 2
+            low = [i for i in range(32) if i // half % 2 == 0]
+            high = [i + half for i in low]
+            sums = [
+                builder.fadd(_lanes(builder, a, b, low), _lanes(builder, a, b, high), flags=SUMS)
+                for a, b in zip(sums[::2], sums[1::2], strict=True)
+            ]
+            half //= 2
+        (last,) = sums
+        even, odd = (_lanes(builder, last, last, [*range(i, 16, 2)]) for i in (0, 1))
+        return builder.fadd(even, odd, flags=SUMS)
 
-    return types.void(array, types.int64, array.dtype), emit
+    return Vector(x.dtype, 8)(x, array, types.int64), emit
+
+
+def _lanes(builder: Any, x: Any, y: Any, which: list[int]) -> Any:
+    """Those lanes of `x` and, counted on, of `y`."""
+    places = ir.VectorType(ir.IntType(32), len(which))
+    return builder.shuffle_vector(x, y, ir.Constant(places, which))
+
+
+@intrinsic
+def multiply(typing: Any, x: Any, y: Any) -> Any:
+    """`x y`, lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fmul(*arguments, flags=SUMS)
+
+    return x(x, y), emit
+
+
+@intrinsic
+def maximum(typing: Any, x: Any, y: Any) -> Any:
+    """The larger of `x` and `y`, lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, y = arguments
+        return builder.select(builder.fcmp_ordered(">", y, x), y, x)
+
+    return x(x, y), emit
+
+
+@intrinsic
+def choose(typing: Any, sign: Any, x: Any, y: Any) -> Any:
+    """`x` in the lanes where `sign` is above 0, elsewhere `y`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sign, x, y = arguments
+        return builder.select(builder.fcmp_ordered(">", sign, _constant(sign.type, 0.0)), x, y)
+
+    return x(sign, x, y), emit
+
+
+@intrinsic
+def inverse(typing: Any, x: Any) -> Any:
+    """`1 / x`, lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fdiv(_constant(arguments[0].type, 1.0), arguments[0])
+
+    return x(x), emit
+
+
+@intrinsic
+def total(typing: Any, x: Any) -> Any:
+    """`Σ x` over the lanes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x,) = arguments
+        shape = ir.FunctionType(x.type.element, [x.type.element, x.type])
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(x.type)}")
+        return builder.call(call, [ir.Constant(x.type.element, 0.0), x], fastmath=SUMS)
+
+    return x.dtype(x), emit
+
+
+@intrinsic(prefer_literal=True)
+def full(typing: Any, like: Any, number: Any, lanes: Any) -> Any:
+    """A vector whose every lane is `number`, of the number type of the array `like`."""
+    kind = Vector(like.dtype, lanes.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _splat(builder, arguments[1], context.get_value_type(signature.return_type))
+
+    return kind(like, like.dtype, lanes), emit
+
+
+@intrinsic(prefer_literal=True)
+def spread(typing: Any, x: Any, times: Any) -> Any:
+    """Every lane of `x`, `times` times side by side."""
+    kind = Vector(x.dtype, x.lanes * times.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        which = [i // times.literal_value for i in range(kind.lanes)]
+        return _lanes(builder, arguments[0], arguments[0], which)
+
+    return kind(x, times), emit
+
+
+@intrinsic(prefer_literal=True)
+def fold(typing: Any, x: Any, times: Any) -> Any:
+    """The sums of `times` lanes of `x`, a power of 2, side by side: what `spread` spreads."""
+    kind = Vector(x.dtype, x.lanes // times.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x, _), left = arguments, times.literal_value
+        while left > 1:
+            even, odd = (_lanes(builder, x, x, [*range(i, x.type.count, 2)]) for i in (0, 1))
+            x, left = builder.fadd(even, odd, flags=SUMS), left // 2
+        return x
+
+    return kind(x, times), emit
