@@ -15,8 +15,9 @@ import signal
 import time
 import tomllib
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -31,6 +32,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from graphlth import record
+from graphlth import seeds as batched
 from graphlth.analysis.macs import macs
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
@@ -55,12 +57,14 @@ class Plan:
     settings: Mapping[str, Any]  # every setting of the three, defaults filled in
     device: str = "cpu"
     threads: int = 1
+    batched: bool = False  # by `graphlth.seeds`: its dropout and sums go in another order
 
     @property
     def name(self) -> str:
         """The name of the run's folder."""
         told = {n: v for n, v in self.settings.items() if n not in ASIDE}
-        digest = record.settings_hash(told | {"device": self.device, "threads": self.threads})
+        told |= {"device": self.device, "threads": self.threads}
+        digest = record.settings_hash(told | ({"batched": True} if self.batched else {}))
         return f"{self.algorithm}-{self.task}-{self.model}-{digest}"
 
 
@@ -96,8 +100,11 @@ def plan(
     *,
     device: str = "cpu",
     threads: int = 1,
+    batched: bool = False,
 ) -> Plan:
     """The plan of a run: `settings` over the preset over the defaults.
+
+    How many seeds are trained at once is no part of it, but whether any are is: see `Plan`.
 
     Raises:
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
@@ -118,7 +125,9 @@ def plan(
         if name not in values:
             raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
     _check(values, device, threads)
-    return Plan(algorithm, task, model, dict(sorted(values.items())), device, threads)
+    if batched and algorithm != "ugs":
+        raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
+    return Plan(algorithm, task, model, dict(sorted(values.items())), device, threads, batched)
 
 
 # name: (lowest value, is it allowed, first value too high or None)
@@ -176,6 +185,8 @@ def run(
     device: str = "cpu",
     threads: int = 1,
     jobs: int = 1,
+    batch: int = 1,
+    graphs: bool = False,
     watch: Callable[[Step], None] = lambda step: None,
 ) -> Path:
     """Run `seeds` seeds of a plan and return its folder; what exists already is not run again.
@@ -189,7 +200,9 @@ def run(
         out: the folder of the run's folder.
         device: where to compute.
         threads: threads per process.
-        jobs: processes, one seed each at a time.
+        jobs: processes, one seed or batch each at a time.
+        batch: seeds trained at once as one batched model; for a GPU.
+        graphs: replay epochs as CUDA graphs; for small data on a GPU.
         watch: is called after every epoch of retraining and every round.
 
     Raises:
@@ -200,27 +213,33 @@ def run(
         raise ValueError(f"`seeds` must be at least 1, got {seeds}")
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}")
-    chosen = plan(algorithm, task, model, settings, device=device, threads=threads)
+    if batch < 1:
+        raise ValueError(f"`batch` must be at least 1, got {batch}")
+    at_once = batch > 1 or graphs
+    chosen = plan(algorithm, task, model, settings, device=device, threads=threads, batched=at_once)
     data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
-    build("models", model, chosen.settings, data)
+    network = build("models", model, chosen.settings, data)
+    if at_once:
+        batched.check(network.to(device), data, graphs)
     folder = prepare(chosen, Path(out))
     environment = record.environment()
-    work = partial(_drain, chosen, folder, environment)
-    if jobs > 1 and seeds > 1:
-        _in_processes(work, seeds, jobs, watch)
+    work = partial(_drain, chosen, folder, environment, graphs)
+    groups = [range(seeds)[first : first + batch] for first in range(0, seeds, batch)]
+    if jobs > 1 and len(groups) > 1:
+        _in_processes(work, groups, jobs, watch)
     else:
-        for seed in range(seeds):
-            work(seed, watch)
+        for group in groups:
+            work(group, watch)
     return folder
 
 
 def _in_processes(
-    work: Callable[[int, Callable[[Step], None]], None],
-    seeds: int,
+    work: Callable[[Sequence[int], Callable[[Step], None]], None],
+    groups: Sequence[Sequence[int]],
     jobs: int,
     watch: Callable[[Step], None],
 ) -> None:
-    """Do the `work` of every seed in `jobs` processes; this one watches."""
+    """Do the `work` of every group of seeds in `jobs` processes; this one watches."""
     context, obey = get_context("spawn"), (_obey, (list(warnings.filters),))
     manager = SyncManager(ctx=context)
     manager.start(*obey)
@@ -228,7 +247,7 @@ def _in_processes(
         others = set(active_children())
         with ProcessPoolExecutor(jobs, context, *obey) as pool:
             steps = manager.Queue()
-            running = {pool.submit(work, seed, steps.put) for seed in range(seeds)}
+            running = {pool.submit(work, group, steps.put) for group in groups}
             try:
                 while running or not steps.empty():
                     while not steps.empty():
@@ -263,6 +282,7 @@ def prepare(chosen: Plan, out: Path) -> Path:
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
              "settings": dict(chosen.settings), "device": chosen.device,
              "threads": chosen.threads}  # fmt: skip
+    about |= {"batched": True} if chosen.batched else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "settings.json").exists():
@@ -273,15 +293,22 @@ def prepare(chosen: Plan, out: Path) -> Path:
     return folder
 
 
-def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], seed: int,
-           watch: Callable[[Step], None]) -> None:  # fmt: skip
+def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
+           seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
     torch.set_num_threads(chosen.threads)
-    try:
-        with FileLock(folder / f"seed{seed}.lock", timeout=0):
-            for step in run_seed(chosen, folder, seed, environment):
-                watch(step)
-    except Timeout:
-        raise ValueError(f"seed {seed} of `{folder}` is being run by another process") from None
+    with ExitStack() as locks:
+        for seed in seeds:
+            try:
+                locks.enter_context(FileLock(folder / f"seed{seed}.lock", timeout=0))
+            except Timeout:
+                held = f"seed {seed} of `{folder}` is being run by another process"
+                raise ValueError(held) from None
+        if chosen.batched:
+            steps = run_batch(chosen, folder, seeds, environment, graphs)
+        else:
+            steps = (s for seed in seeds for s in run_seed(chosen, folder, seed, environment))
+        for step in steps:
+            watch(step)
 
 
 def run_seed(
@@ -290,23 +317,12 @@ def run_seed(
     """Run what is not yet recorded of one seed, pausing after every epoch of retraining."""
     settings = dict(chosen.settings)
     task: Task = build("tasks", chosen.task, settings).to(chosen.device)
-    torch.manual_seed(seed)
-    model = build("models", chosen.model, settings, task).to(chosen.device)
-    lines = folder / f"seed{seed}.jsonl"
-    done = record.mend(lines)
-    for r, line in enumerate(done):
-        if line["round"] != r:
-            raise ValueError(f"`{lines}` must hold round {r} in line {r + 1}, got {line['round']}")
-        yield Step(seed, r, None, line)
+    done = recorded(folder, seed)
+    yield from (Step(seed, line["round"], None, line) for line in done)
     if len(done) > settings["rounds"]:
         return
-    last = None
-    if done:
-        last = load(ticket_file(folder, seed, len(done) - 1)).to(chosen.device)
-        fit_together(last, model, task.num_edges, task.fingerprint())
-    about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
-             "seed": seed, "settings": settings, "environment": environment,
-             "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
+    model, last = standing(chosen, folder, seed, task, len(done))
+    about = provenance(chosen, task, model, seed, environment)
     tickets = build("algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last)
     start = time.perf_counter()
     for ticket in tickets:
@@ -314,15 +330,101 @@ def run_seed(
         known = describe(chosen, task, model, ticket, seed)
         best = yield from _retrain(model, task, ticket, settings, known)
         ended = time.perf_counter()
-        replace(ticket, provenance=about).save(ticket_file(folder, seed, ticket.round))
-        whole = known | {
-            "val": best.val, "test": best.test, "best_epoch": best.index,
-            "seconds_search": found - start, "seconds_retrain": ended - found,
-            "settings": settings, "environment": environment,
-        }  # fmt: skip
-        record.append(lines, whole)
-        yield Step(seed, ticket.round, None, whole)
+        seconds = {"seconds_search": found - start, "seconds_retrain": ended - found}
+        yield keep(folder, replace(ticket, provenance=about), known, best, seconds)
         start = time.perf_counter()
+
+
+def run_batch(
+    chosen: Plan,
+    folder: Path,
+    seeds: Sequence[int],
+    environment: Mapping[str, Any],
+    graphs: bool = False,
+) -> Iterator[Step]:
+    """Run what is not yet recorded of several seeds: at once those that stand at one round.
+
+    A seed is told, and recorded, the same share of the seconds of its batch.
+    """
+    settings = dict(chosen.settings)
+    task: Task = build("tasks", chosen.task, settings).to(chosen.device)
+    groups: dict[int, list[int]] = {}  # by how many rounds are recorded
+    for seed in seeds:
+        done = recorded(folder, seed)
+        yield from (Step(seed, line["round"], None, line) for line in done)
+        if len(done) <= settings["rounds"]:
+            groups.setdefault(len(done), []).append(seed)
+    mine = {n: settings[n] for n in accepted("algorithms", chosen.algorithm)}
+    how = {n: settings[n] for n in RETRAIN} | {"graphs": graphs}
+    for rounds, group in groups.items():
+        stands = [standing(chosen, folder, seed, task, rounds) for seed in group]
+        models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
+        about = [provenance(chosen, task, models[0], seed, environment) for seed in group]
+        found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
+        start = time.perf_counter()
+        for tickets in found:
+            between = time.perf_counter()
+            trained = batched.retrain(models[0], task, tickets, seeds=group, **how)
+            ended = time.perf_counter()
+            seconds = {"seconds_search": (between - start) / len(group),
+                       "seconds_retrain": (ended - between) / len(group)}  # fmt: skip
+            for ticket, result, origin in zip(tickets, trained, about, strict=True):
+                seed = origin["seed"]
+                known = describe(chosen, task, models[0], ticket, seed)
+                for epoch in result.epochs:
+                    yield Step(seed, ticket.round, epoch, known)
+                ticket = replace(ticket, provenance=origin)
+                yield keep(folder, ticket, known, result.best, seconds)
+            start = time.perf_counter()
+
+
+def recorded(folder: Path, seed: int) -> list[dict[str, Any]]:
+    """The records that there are of a seed, mended: one a round, from round 0.
+
+    Raises:
+        ValueError: a round is missing.
+    """
+    lines = folder / f"seed{seed}.jsonl"
+    done = record.mend(lines)
+    for r, line in enumerate(done):
+        if line["round"] != r:
+            raise ValueError(f"`{lines}` must hold round {r} in line {r + 1}, got {line['round']}")
+    return done
+
+
+def standing(
+    chosen: Plan, folder: Path, seed: int, task: Task, rounds: int
+) -> tuple[nn.Module, Ticket | None]:
+    """The model of a seed and, after some recorded rounds, the last ticket."""
+    torch.manual_seed(seed)
+    model: nn.Module = build("models", chosen.model, chosen.settings, task).to(chosen.device)
+    if not rounds:
+        return model, None
+    last = load(ticket_file(folder, seed, rounds - 1)).to(chosen.device)
+    fit_together(last, model, task.num_edges, task.fingerprint())
+    return model, last
+
+
+def provenance(
+    chosen: Plan, task: Task, model: nn.Module, seed: int, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a ticket tells of where it comes from."""
+    return {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+            "seed": seed, "settings": dict(chosen.settings), "environment": environment,
+            "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
+
+
+def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], best: Epoch,
+         seconds: Mapping[str, float]) -> Step:  # fmt: skip
+    """Write a ticket, then the record of its round."""
+    seed, about = known["seed"], ticket.provenance
+    ticket.save(ticket_file(folder, seed, ticket.round))
+    whole = {
+        **known, "val": best.val, "test": best.test, "best_epoch": best.index, **seconds,
+        "settings": about["settings"], "environment": about["environment"],
+    }  # fmt: skip
+    record.append(folder / f"seed{seed}.jsonl", whole)
+    return Step(seed, ticket.round, None, whole)
 
 
 def _retrain(

@@ -187,11 +187,10 @@ def degree(
 
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
-    if vmap.inside():
-        sparse = isinstance(x, Features)
-        return weighted_sum(x.graph, w, x.values, backend=backend) if sparse else x @ w
     if not isinstance(x, Features):
-        return _DenseProduct.apply(x, w)
+        return x @ w if vmap.inside() else _DenseProduct.apply(x, w)
+    if vmap.inside():
+        return weighted_sum(x.graph, w, x.values, backend=backend)
     if not torch.is_grad_enabled():
         out = weighted_sum(x.graph, w, x.values, backend=backend)
         x.remember(w, out)

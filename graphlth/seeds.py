@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.adam import Adam
 from graphlth.dropout import draw_keys, keyed
 from graphlth.masks import EDGES, Masks, only
 from graphlth.prune import drop_jointly
@@ -74,14 +75,13 @@ def train(
         ValueError: the model or task cannot be batched, the seeds do not fit together, there is
             nothing to capture on this device, or a loss is no longer finite.
     """
-    _check(model, task, theta, masks, seeds, epochs, graphs)
+    check(model, task, graphs)
+    _fit(seeds, epochs, theta=theta, masks=masks)
     device = next(model.parameters()).device
     hard, m = stack(masks), {n: t.requires_grad_() for n, t in stack(soft or []).items()}
     weights = {n: t.requires_grad_() for n, t in stack(theta).items()}
     leaves, rates = [*weights.values(), *m.values()], rates or {}
-    optimizer = torch.optim.Adam(
-        leaves, lr=lr, weight_decay=weight_decay, fused=True, capturable=device.type == "cuda"
-    )
+    optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
     [batch] = task.batches("train")
     scoring = {split: list(task.batches(split)) for split in SPLITS}
     target = batch.target.repeat(len(seeds))  # [S · rows]
@@ -305,18 +305,28 @@ def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[
     return trained
 
 
-def _check(
-    model: nn.Module, task: Task, theta: Sequence[Masks], masks: Sequence[Masks],
-    seeds: Sequence[int], epochs: int, graphs: bool,
-) -> None:  # fmt: skip
+def check(model: nn.Module, task: Task, graphs: bool) -> None:
+    """Refuse what cannot be trained many seeds at once, or not as a CUDA graph.
+
+    Raises:
+        ValueError: the model takes no graph or has buffers, the task has more than one training
+            batch, or `graphs` is asked for off a CUDA device.
+    """
     if not takes_graph(model) or next(model.buffers(), None) is not None:
         raise ValueError(f"`model` must take a `graph` and have no buffers to train many seeds "
                          f"at once, got {type(model).__name__}")  # fmt: skip
-    if (number := sum(1 for _ in task.batches("train"))) != 1:
-        raise ValueError(f"`task` must have one training batch, got {number}")
+    if (batches := sum(1 for _ in task.batches("train"))) != 1:
+        raise ValueError(f"`task` must have one training batch to train many seeds at once, "
+                         f"got {batches}")  # fmt: skip
+    device = next(model.parameters()).device
+    if graphs and device.type != "cuda":
+        raise ValueError(f"`graphs` must go with a CUDA device, got {str(device)!r}")
+
+
+def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
     if not seeds:
         raise ValueError("`seeds` must hold at least 1, got none")
-    for name, given in {"theta": theta, "masks": masks}.items():
+    for name, given in states.items():
         if len(given) != len(seeds):
             raise ValueError(f"`{name}` must be one for each of {len(seeds)} seeds, "
                              f"got {len(given)}")  # fmt: skip
@@ -324,6 +334,3 @@ def _check(
             raise ValueError(f"`{name}` must hold the same names for every seed")
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1, got {epochs}")
-    device = next(model.parameters()).device
-    if graphs and device.type != "cuda":
-        raise ValueError(f"`graphs` needs a CUDA device, got {str(device)!r}")
