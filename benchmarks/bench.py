@@ -13,15 +13,16 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphlth.dataset import GraphTask
 from graphlth.graph import Graph
 from graphlth.record import environment
-from graphlth.task import Task
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
 PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER"}
@@ -74,15 +75,11 @@ def both_ways(pairs: Tensor, num_nodes: int) -> Graph:
     return Graph(both[:, (both[1] * num_nodes + both[0]).argsort()], num_nodes)
 
 
-def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -> Task:
+def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -> GraphTask:
     """The topology with random features and labels; half of the nodes train, a quarter test."""
-    from torch_geometric.data import Data  # a second that processes which need none can save
-
-    from graphlth.dataset import GraphTask
-
     draw = torch.Generator().manual_seed(0)
     part = torch.rand(num_nodes, generator=draw)
-    data = Data(
+    data = SimpleNamespace(
         x=torch.randn(num_nodes, features, generator=draw),
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=torch.randint(classes, (num_nodes,), generator=draw),
@@ -96,7 +93,9 @@ def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -
 # --- measurements --------------------------------------------------------------------------------
 
 
-def difference(name: str, expected: Sequence[Tensor], found: Sequence[Tensor], most: float) -> float:
+def difference(
+    name: str, expected: Sequence[Tensor], found: Sequence[Tensor], most: float
+) -> float:
     """The largest difference, as a fraction of the largest entry of its tensor; at most `most`."""
     worst = 0.0
     for a, b in zip(expected, found, strict=True):
@@ -180,7 +179,9 @@ def lined(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["-"] * len(head), *rows)]
 
 
-def verdict(what: str, value: float, *, least: float | None = None, most: float | None = None) -> str:
+def verdict(
+    what: str, value: float, *, least: float | None = None, most: float | None = None
+) -> str:
     """A line that says whether `value` meets its target."""
     target = f"at most {most:g}" if least is None else f"at least {least:g}"
     good = value <= most if least is None else value >= least
@@ -200,8 +201,8 @@ def hardware(threads: str = "one thread") -> str:
     named = [f"{package} {found}" for package in VERSIONS if (found := _version(package))]
     return (
         f"`{command()}`, {date.today()}, {about['cpu']}, {about['cores']} cores, {threads}, load "
-        f"{os.getloadavg()[0]:.1f} at the end; Python {about['python']}, {', '.join(named)}; commit "
-        f"{_short(about.get('commit', 'unknown'))}."
+        f"{os.getloadavg()[0]:.1f} at the end; Python {about['python']}, {', '.join(named)}; "
+        f"commit {_short(about.get('commit', 'unknown'))}."
     )
 
 

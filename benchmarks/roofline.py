@@ -29,6 +29,15 @@ def compulsory_bytes(num_nodes: int, num_edges: int, d: int) -> int:
     return NUMBER * (dense + masks) + INDEX * structure
 
 
+def gathered_bytes(num_nodes: int, num_edges: int, d: int) -> int:
+    """As `compulsory_bytes`, where no cache serves a row of x or ∂out to a second edge.
+
+    Forward reads x for every edge; backward reads ∂out for every edge, m again, and x once.
+    """
+    dense = 2 * num_edges * d + 3 * num_nodes * d
+    return NUMBER * (dense + 3 * num_edges) + 2 * INDEX * (num_edges + num_nodes + 1)
+
+
 def operations(num_edges: int, d: int) -> int:
     """A product and a sum for every edge and channel, in `A x`, `Aᵀ ∂out` and `⟨x_j, ∂out_i⟩`."""
     return 3 * 2 * num_edges * d
@@ -51,8 +60,8 @@ class Roof:
 
 def measure(threads: int, *, quick: bool = False) -> Roof:
     """The roof of this machine's CPU with the threads that torch has."""
-    rate = product_rate(512 if quick else 2048, "cpu")
-    large = 1 << (22 if quick else 26)  # numbers: 256 MiB, and as much to write
+    rate = product_rate(256 if quick else 2048, "cpu")
+    large = 1 << (20 if quick else 26)  # numbers: 256 MiB, and as much to write
     return Roof(threads, copy_bandwidth(large, "cpu"), copy_bandwidth(1 << 16, "cpu"), rate)
 
 
@@ -140,9 +149,9 @@ def draw_roof(panel: Any, roof: Roof) -> list[Any]:
         panel.plot(*zip(*line, strict=True), style, color="black", lw=1.4 if style == "-" else 0.9)
         taken += [square(panel, x, y, 2) for x, y in line]
         text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
-        start = next(x for x, y in line if y > 1.2 * panel.get_ylim()[0])
-        taken.append(box(write(panel, text, (start, bandwidth * start / 1e9), (12, 0), "left",
-                               "black")))  # fmt: skip
+        seen = [place for place in line if place[1] > 1.2 * panel.get_ylim()[0]]
+        if seen:
+            taken.append(box(write(panel, text, seen[0], (14, -9), "left", "black")))
     named = write(panel, f"product of matrices: {top:.0f} GFLOP/s", (right, top), (0, 7), "right",
                   "black")  # fmt: skip
     return [*taken, box(named)]
@@ -166,8 +175,8 @@ def label(panel: Any, points: Sequence[tuple[Point, float]], taken: list[Any]) -
             if free and not any(lies.overlaps(other) for other in taken):
                 break
             text.remove()
-        else:
-            raise ValueError(f"there is no room for the label of {p.graph}, d = {p.d}")
+        else:  # no room at all
+            lies = box(write(panel, p.graph, (p.intensity, y), place, side, colour))
         if math.hypot(*place) > 14:
             panel.annotate("", (p.intensity, y), place, textcoords="offset points",
                            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6})  # fmt: skip

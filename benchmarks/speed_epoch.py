@@ -16,8 +16,17 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from bench import (
-    Seconds, arguments, child, hardware, high_water, lined, ratios, report, spread, verdict,
-)  # fmt: skip
+    Seconds,
+    arguments,
+    child,
+    hardware,
+    high_water,
+    lined,
+    ratios,
+    report,
+    spread,
+    verdict,
+)
 from torch import Tensor
 
 import graphlth as glt
@@ -183,19 +192,18 @@ def main() -> None:
             for way, found in memory.items()}  # fmt: skip
     rows = [[way, spread(s, 1e3, 1), *held.get(way, ["–", "–"])] for way, s in seconds.items()]
     less = f"{memory['dense']['after'] / memory['sparse']['after']:.1f}" if memory else "–"
-    whole = peak(args, "run")
+    whole, hidden = peak(args, "run"), preset(args.task, "gcn").get("hidden", 16)
     report(
         args.out,
-        f"A mask-training epoch of GCN-{preset(args.task, 'gcn').get('hidden', 16)} on {args.task}, "
-        "with evaluation",
+        f"A mask-training epoch of GCN-{hidden} on {args.task}, with evaluation",
         [hardware()],
         [f"Agreement over five epochs without dropout: within {worst:.1e}.",
          f"Medians of {args.repeats} alternating runs, range in brackets. The dense formulation "
          "holds features, adjacency and edge mask as full matrices."],
         lined(["", "ms per epoch", "peak memory, MiB", "of it before the first epoch"],
               [*rows, ["dense / sparse", spread(gain, 1, 1), less, ""]]),
-        [f"A whole run of UGS (`graphlth.run`, {args.rounds} rounds, one seed), in a process of its "
-         f"own: {whole['seconds']:.0f} s, peak memory {whole['after']:.0f} MiB, of it "
+        [f"A whole run of UGS (`graphlth.run`, {args.rounds} rounds, one seed), in a process of "
+         f"its own: {whole['seconds']:.0f} s, peak memory {whole['after']:.0f} MiB, of it "
          f"{whole['before']:.0f} before the run."],
         [verdict("peak memory of the whole run of UGS, MB", whole["after"] * 1.048576, most=600)],
     )  # fmt: skip

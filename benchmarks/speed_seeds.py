@@ -1,7 +1,7 @@
 """The seeds of a run in one process and in two: wall time, start-up, and the same digits.
 
-The records of both must agree in everything but their times. A run whose records exist already
-starts its processes, loads its data and ends: that is the start-up.
+The records of both must agree in everything but their times. The start-up lasts until every
+process has done its first epoch: processes are started, modules imported and data loaded.
 
     python benchmarks/speed_seeds.py --data_root DIR [--out FILE.md]
 """
@@ -18,13 +18,17 @@ import graphlth as glt
 from graphlth import record
 
 
-def run(args: argparse.Namespace, jobs: int, out: Path) -> tuple[Path, float]:
-    """The run's folder and the seconds that it took."""
+def run(args: argparse.Namespace, jobs: int, out: Path) -> tuple[Path, float, float]:
+    """The run's folder, the seconds that it took, and those until all processes were at work."""
     settings = {"rounds": args.rounds, "epochs": args.epochs}
     settings |= {"data_root": str(args.data_root)} if args.data_root else {}
+    first: dict[int, float] = {}  # when each seed had done an epoch
     start = time.perf_counter()
-    folder = glt.run("ugs", args.task, args.model, settings, seeds=args.seeds, out=out, jobs=jobs)
-    return folder, time.perf_counter() - start
+    folder = glt.run(
+        "ugs", args.task, args.model, settings, seeds=args.seeds, out=out, jobs=jobs,
+        watch=lambda step: first.setdefault(step.seed, time.perf_counter()),
+    )  # fmt: skip
+    return folder, time.perf_counter() - start, sorted(first.values())[jobs - 1] - start
 
 
 def digits(folder: Path) -> list[dict[str, object]]:
@@ -50,8 +54,7 @@ def main() -> None:
     for repeat in range(args.repeats + (not args.quick)):
         for jobs in seconds:
             with tempfile.TemporaryDirectory() as out:
-                folder, whole = run(args, int(jobs), Path(out))
-                _, start = run(args, int(jobs), Path(out))
+                folder, whole, start = run(args, int(jobs), Path(out))
                 found.append(digits(folder))
             assert found[-1] == found[0], f"{jobs} processes: records differ in more than times"
             if repeat or args.quick:  # the first is warm-up

@@ -1,0 +1,134 @@
+"""Every benchmark runs in small, without data, and writes its report."""
+
+import subprocess
+import sys
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+REPORTS = {  # what the report of each must say
+    "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
+    "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),
+    "speed_epoch": ("dense / sparse", "peak memory of the whole run"),
+    "speed_retrain": ("of round 0, %", "repeated to the same digits"),
+    "speed_seeds": ("agree in everything but their times", "start-up"),
+    "speed_scale": ("exponent of time against edges", "Arxiv size", "![time against edges]"),
+}
+FIGURES = ("speed_kernel", "speed_scale")
+
+
+@pytest.fixture(autouse=True)
+def beside(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS.parent))  # for processes that scripts start
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
+    out, figure = tmp_path / "report.md", tmp_path / "figure.png"
+    options = ["--quick", f"--out={out}", *([f"--figure={figure}"] if name in FIGURES else [])]
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *options])
+    run_path(sys.argv[0], run_name="__main__")  # here: importing takes longer than measuring
+    text = out.read_text()
+    assert text in capsys.readouterr().out
+    assert f"`python benchmarks/{name}.py --quick --out FILE.md" in text
+    assert str(tmp_path) not in text
+    assert [said for said in REPORTS[name] if said not in text] == []
+    assert name not in FIGURES or figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_speed_benchmark_is_run_here():
+    scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")}
+    assert scripts - {"speed_gpu", "speed_ticket"} == set(REPORTS)
+
+
+def on_gpu(*options):
+    """The benchmark of a CUDA device, in small and in a process of its own, to its end."""
+    command = [sys.executable, str(BENCHMARKS / "speed_gpu.py"), "--quick", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_cuda_device_its_benchmark_ends_with_code_2():
+    ended = on_gpu()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "speed_gpu.py needs a CUDA device, and torch finds none\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_the_benchmark_of_a_cuda_device_writes_its_report(tmp_path):
+    ended = on_gpu("--out", str(tmp_path / "gpu.md"))
+    assert ended.returncode == 0, ended.stderr
+    assert "seconds of the whole run" in (tmp_path / "gpu.md").read_text()
+
+
+def test_the_roofline_follows_from_its_formula():
+    from roofline import Roof, compulsory_bytes, gathered_bytes, operations
+
+    from graphlth.graph import Graph
+
+    # 3 nodes, 4 edges, 2 channels: x, ∂out, out, ∂x; m, ∂m; columns; offsets
+    assert compulsory_bytes(3, 4, 2) == 4 * (4 * 3 * 2) + 4 * (2 * 4) + 4 * (2 * 4) + 4 * (2 * 4)
+    # x and ∂out for each edge; out, x, ∂x; m twice, ∂m; columns; offsets
+    assert gathered_bytes(3, 4, 2) == 4 * (2 * 4 * 2 + 3 * 3 * 2 + 3 * 4) + 4 * 2 * (4 + 4)
+    assert operations(4, 2) == 3 * (2 * 4 * 2)
+    graph = Graph(torch.tensor([[0, 1, 2, 0], [1, 2, 0, 2]]), 3)
+    slow_memory = Roof(threads=1, bandwidth=10.0, cached=20.0, rate=1e9)
+    slow_products = Roof(threads=1, bandwidth=1e9, cached=1e9, rate=6.0)
+    assert slow_memory.seconds(graph, 2) == 192 / 10
+    assert slow_products.seconds(graph, 2) == 48 / 6
+
+
+def test_a_generated_graph_has_the_edges_asked_for_and_a_heavy_tail():
+    from bench import both_ways, power_law
+
+    pairs = power_law(20_000, 100_000)
+    assert pairs.shape == (2, 100_000)
+    assert (pairs[0] < pairs[1]).all()
+    assert torch.unique(pairs, dim=1).size(1) == 100_000
+    degree = pairs.flatten().bincount(minlength=20_000).double()
+    # Under i^(-2/3) the largest of n expects a share of about 1 / (3 n^(1/3)) of the ends.
+    assert degree.max() > 100 * degree.mean()
+    # Each doubling of a degree is 2^-1.5 times as likely to be exceeded.
+    tail = (degree > 80).sum() / (degree > 20).sum()
+    assert 0.5 * 4**-1.5 < tail < 2 * 4**-1.5
+    assert both_ways(pairs, 20_000).by_target.order is None
+
+
+def test_labels_of_the_picture_do_not_overlap(tmp_path, monkeypatch):
+    import roofline
+
+    placed = []
+    write = roofline.write
+    monkeypatch.setattr(roofline, "write", lambda *a: placed.append(write(*a)) or placed[-1])
+    points = [
+        roofline.Point(name, d, intensity, [rate, 2 * rate])
+        for name, d, intensity, rate in (
+            ("a", 16, 1.1, 7e9), ("b", 16, 1.2, 7e9), ("a", 128, 1.4, 7.1e9), ("b", 128, 30, 4e10),
+        )
+    ]  # fmt: skip
+    roofs = [roofline.Roof(t, t * 1e10, t * 1e11, t * 1e11) for t in (1, 2)]
+    roofline.draw(points, roofs, tmp_path / "roofline.png")
+    texts = [text for text in placed if text.figure is not None]
+    assert sorted(t.get_text() for t in texts if "d =" in t.get_text()) == sorted(
+        2 * [f"{p.graph}, d = {p.d}" for p in points]
+    )
+    for i, a in enumerate(texts):
+        for b in texts[:i]:
+            assert not a.get_window_extent().overlaps(b.get_window_extent())
+
+
+def test_a_way_that_does_not_agree_is_refused():
+    from bench import difference
+
+    a = torch.tensor([1.0, -4.0])
+    assert difference("b", [a], [a + 0.004], 2e-3) == pytest.approx(1e-3, rel=1e-3)
+    with pytest.raises(AssertionError, match="b does not agree"):
+        difference("b", [a], [a + 0.04], 2e-3)
