@@ -4,15 +4,16 @@ An edge mask is an edge weight. Gradients flow to the features and to the weight
 a weight of 0 leaves no trace of its edge. Shapes: N nodes, E edges, d channels,
 `x` [N, d] or [N, heads, d], weights [E] or [E, heads] in the order of `edge_index`.
 
-Backends of the one primitive `A(weight) @ x`:
+Backends of the one primitive `A(weight) @ x`, a file each in `graphlth/kernels`:
 
-- `sparse`: compressed sparse rows times dense; backward through the transpose and a sampled
-  dense-dense product. No tensor of E × d is ever made.
+- `numba`: compiled loops for the CPU, with a fused `attention`.
+- `triton`: kernels for the GPU, with a fused `attention`; no atomics, so results are repeatable.
+- `sparse`: torch's sparse operators: rows times dense, and a sampled dense-dense product.
 - `scatter`: torch-scatter's `segment_csr` over gathered messages.
 - `reference`: gather, multiply, `index_add`. What the tests compare against.
 
-`auto` is `sparse` for float32 and float64, otherwise `scatter` where torch-scatter is
-installed, otherwise `reference`.
+The first three never make a tensor of E × d. `auto` is `numba` for float32 and float64 on the CPU
+and `triton` on a GPU that has it; otherwise `sparse`, for half precision `scatter` or `reference`.
 """
 
 from collections.abc import Callable

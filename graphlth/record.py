@@ -25,7 +25,9 @@ Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for no
 
 CONFIDENCE = 0.95
 METRICS = ("test", "val")
-PACKAGES = ("graphlth", "torch", "torch-geometric", "torch-scatter", "numpy", "scipy")
+PACKAGES = (
+    "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
+)  # fmt: skip
 
 
 # --- one record --------------------------------------------------------------------------------
