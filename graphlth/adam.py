@@ -38,7 +38,7 @@ class Adam:
             self.steps[i] += 1
         torch._fused_adam_(
             [self.leaves[i] for i in moved],
-            [self.leaves[i].grad for i in moved],
+            [g for p in self.leaves if (g := p.grad) is not None],
             [self.means[i] for i in moved],
             [self.squares[i] for i in moved],
             [],

@@ -17,12 +17,13 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from graphlth.registry import KINDS, find, names
@@ -30,6 +31,7 @@ from graphlth.registry import KINDS, find, names
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.experiment import Step
     from graphlth.record import Row
+    from graphlth.train import Epoch
 
 OVERVIEW = """usage: graphlth COMMAND ...
 
@@ -39,6 +41,8 @@ commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
   plot FIGURE DIR... --out FILE      draw recorded runs
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
+  export TICKET --out FILE           retrain a ticket and write it compacted
+  bench TICKET...                    its time and disk space, compacted and dense
   list [KIND]                        the plug-ins, all or of one kind
 
 options:
@@ -137,6 +141,60 @@ def show(argv: list[str]) -> None:
             show_runs([path])
 
 
+def export(argv: list[str]) -> None:
+    """Retrain a ticket and write it compacted."""
+    from graphlth import export
+
+    usage = "graphlth export TICKET --out FILE [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth export", usage=usage, exit_on_error=False)
+    parser.add_argument("ticket", help="a ticket file")
+    add_settings(parser, export.export, [n for n in keyword_only(export.export) if n != "watch"])
+    given = parsed(parser, argv)
+    with retraining() as watch:
+        network, best = export.export(given.pop("ticket"), **given, watch=watch)
+    print(f"{given['out']}: {Path(given['out']).stat().st_size:,} bytes, layout {network.layout}")
+    units = " → ".join(f"{layer.weight.size(1):,}" for layer in network.layers)
+    print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} units, "
+          f"{network.graph.num_edges:,} edges")  # fmt: skip
+    print(f"  val {best.val:.1%}, test {best.test:.1%}, retrained to epoch {best.index + 1}")
+
+
+def bench(argv: list[str]) -> None:
+    """A table of what compaction gains, a line per ticket."""
+    from graphlth.export import bench
+
+    usage = "graphlth bench TICKET... [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth bench", usage=usage, exit_on_error=False)
+    parser.add_argument("tickets", nargs="+", help="ticket files")
+    add_settings(parser, bench, keyword_only(bench))
+    given = parsed(parser, argv)
+    rows = [bench(path, **given) for path in given.pop("tickets")]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (
+        "round",
+        "edges removed",
+        "weights removed",
+        "layout",
+        "dense bytes",
+        "compact bytes",
+        "smaller",
+        "dense ms",
+        "compact ms",
+        "faster",
+        "max |Δ|",
+    ):
+        table.add_column(column, justify="left" if column == "layout" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}", row.layout,
+            f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
+            f"{row.dense_bytes / row.compact_bytes:.1f}×", milliseconds(row.dense),
+            milliseconds(row.compact), f"{row.faster:.2f}×", f"{row.difference:.1e}",
+        )  # fmt: skip
+    wide_console().print(table)
+    print("milliseconds: median (least – most) of a full-graph inference, features laid out before")
+
+
 def list_(argv: list[str]) -> None:
     """The plug-ins of one kind, or of all."""
     parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
@@ -154,6 +212,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
     "plot": plot,
     "show": show,
+    "export": export,
+    "bench": bench,
     "list": list_,
     "-h": lambda _: print(OVERVIEW),
     "--help": lambda _: print(OVERVIEW),
@@ -305,6 +365,8 @@ def told(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
+    text = re.sub(r"^Parser key \"(.+?)\": Does not validate .*?<class '(\w+)'>.* value: (.*)$",
+                  r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
     text = re.sub(r"^the following arguments are required: (\w+).*$", r"`\1` must be given", text)
     return re.sub(r"^argument (?:--)?(\w+): ", r"`\1`: ", text)
 
@@ -336,6 +398,21 @@ def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callab
             bar.update(task, completed=sum(at.values()), description=text, left=left)
             if epoch is None and not console.is_terminal:
                 print(f"{text}  {left} left", file=sys.stderr)
+
+        yield watch
+
+
+@contextmanager
+def retraining() -> Iterator[Callable[["Epoch", int], None]]:
+    """What to call after every epoch: it moves a bar; off a terminal nothing is written."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("retraining", total=None)
+
+        def watch(epoch: "Epoch", epochs: int) -> None:
+            text = f"retraining {epoch.index + 1}/{epochs}  val {epoch.val:.1%}"
+            bar.update(task, completed=epoch.index + 1, total=epochs, description=text)
 
         yield watch
 
@@ -393,6 +470,12 @@ def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
 def accuracy(mean: float, interval: float | None) -> str:
     """Per cent, with the half-width of the interval where there is one."""
     return f"{100 * mean:.1f}" + ("" if interval is None else f" ± {100 * interval:.1f}")
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    """`median (least – most)`."""
+    low, middle, high = (1e3 * f(seconds) for f in (min, median, max))
+    return f"{middle:.3f} ({low:.3f} – {high:.3f})"
 
 
 def amount(number: float) -> str:

@@ -5,7 +5,7 @@ What is here needs none of graphlth's models, tasks and training. A network is a
 weights are those of the first layer; it has three layouts, which compute the same function:
 
 - `dense`: every weight between the features and units that are left, kept or not.
-- `blocks`: as `dense`, but each strip of 64 units reads only the features that it has a weight
+- `blocks`: as `dense`, but each strip of units reads only the features that it has a weight
   for. It tells for sparse features; dense ones are multiplied at once.
 - `sparse`: the kept weights alone, each of them times the column of a (then dense) feature.
 
@@ -40,6 +40,7 @@ LAYOUTS = ("auto", "dense", "blocks", "sparse")
 FORMAT = "graphlth-compact-1"
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu}
 TRIALS = 15  # calls that `auto` times of each layout
+LARGE = 1 << 27  # numbers, from which sparse features are not made dense for a trial
 
 Array = np.ndarray[Any, Any]
 
@@ -132,6 +133,9 @@ class Compact(nn.Module):
         ValueError: the parts do not fit together, or `layout` is unknown.
     """
 
+    edge_index: Tensor
+    features: Tensor
+
     def __init__(self, parts: Parts, layout: str = "dense", about: dict[str, Any] | None = None):
         super().__init__()
         _check(parts, layout)
@@ -153,7 +157,7 @@ class Compact(nn.Module):
     @property
     def layers(self) -> list[Layer]:
         """The layers, with `edges` in the order of `graph`."""
-        return [Layer(*(getattr(self, f"{n}_{i}") for n in NAMES)) for i in range(self.depth)]
+        return self._once("layers", lambda: _layers(self, self.depth))
 
     @property
     def graph(self) -> Graph:
@@ -180,7 +184,7 @@ class Compact(nn.Module):
             )
         with torch.no_grad():
             ready = self._ready(x, values)
-            if self._compiled and self.layers[0].edges is not None:
+            if self._convolves:
                 return self._by_strips(ready)
             return _network(self.layers, self.activation, ready, self._multiply, self._message)
 
@@ -195,6 +199,8 @@ class Compact(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, all of it or nothing."""
         path = Path(path)
+        if path.exists() and not path.is_file():  # a device is not to be replaced
+            raise OSError(f"cannot write {path}: not a file")
         draft = path.with_name(path.name + f".{os.getpid()}.part")
         try:
             draft.write_bytes(encoded(self))
@@ -211,20 +217,28 @@ class Compact(nn.Module):
         like = self.layers[0].weight
         return like.is_cpu and like.dtype in (torch.float32, torch.float64)
 
+    @property
+    def _convolves(self) -> bool:
+        """Whether the loops over strips know all of it."""
+        known = all(layer.edges is not None and layer.bias is None for layer in self.layers)
+        return self._compiled and known and self.activation == "relu"
+
     def _by_strips(self, x: Any) -> Tensor:
-        """Convolutions with ReLU, strip by strip; a hidden matrix is written if the next is wide."""
+        """Convolutions with ReLU, by strips; a hidden matrix is written if the next is wide."""
         from graphlth.kernels import _strips as loops  # loads slowly
 
         layers, h = self.layers, x
         if not isinstance(x, loops.Product):
             h = _matrix([self._multiply(x, layers[0], name) for name in _maps(layers[0])])
         for i, layer in enumerate(layers):
+            assert layer.edges is not None
             d, rest = layer.weight.size(1), layers[i + 1 :]
             a = self._once(("edges", i), partial(loops.edges, self.graph, layer.edges))
             following = self._once(("next", i), partial(_following, rest))
             out = loops.convolve(
                 a, h, d, layer.weight,
                 own=layer.own is not None, following=following, positive=bool(rest),
+                turn=i % 2,
             )  # fmt: skip
             if following is not None:
                 h = loops.Matrix(out.view(-1).numpy(), loops.NARROW, 0, rest[0].weight.size(1))
@@ -235,6 +249,8 @@ class Compact(nn.Module):
     def _multiply(self, h: Tensor | Features | _Columnwise, layer: Layer, name: str) -> Tensor:
         """`h` times the matrix `name` of `layer`."""
         w = getattr(layer, name)
+        if w.numel() == 0:
+            return w.new_zeros(self.num_nodes, w.size(1))
         if not isinstance(h, _Columnwise):
             return product(h, w)
         graph, values = self._once(("sparse", name), lambda: _links(w))
@@ -244,7 +260,8 @@ class Compact(nn.Module):
         """`A h`."""
         if layer.edges is not None:
             return weighted_sum(self.graph, h, layer.edges)
-        h = h.view(-1, *layer.sent.shape)  # type: ignore[union-attr]
+        assert layer.sent is not None and layer.received is not None
+        h = h.view(-1, *layer.sent.shape)
         sent, received = (h * layer.sent).sum(-1), (h * layer.received).sum(-1)
         return attention(self.graph, h, sent, received).flatten(1)
 
@@ -260,7 +277,7 @@ class Compact(nn.Module):
         if self._compiled and self.layout == "sparse":
             full = ready.to_dense() if isinstance(ready, Features) else ready
             ready = _Columnwise(full.t().contiguous())
-        elif self._compiled and isinstance(ready, Features) and self.layers[0].edges is not None:
+        elif self._convolves and isinstance(ready, Features):
             ready = _product(ready, self.layers[0], self.layout == "blocks")
         self._made["ready"] = ref(x), version, ready
         return ready
@@ -283,6 +300,14 @@ class Compact(nn.Module):
 
 
 MAPS = ("weight", "own")
+
+
+def _layers(module: nn.Module, depth: int) -> list[Layer]:
+    """The layers that the buffers of `module` make up."""
+    held = dict(module.named_buffers())
+    return [
+        Layer(**{n: held[f"{n}_{i}"] for n in NAMES if f"{n}_{i}" in held}) for i in range(depth)
+    ]
 
 
 def _maps(layer: Layer) -> tuple[str, ...]:
@@ -309,6 +334,10 @@ def _network(
 class _Plain(nn.Module):
     """A network in `index_select` and `index_add`; for any device, number type and compiler."""
 
+    features: Tensor
+    source: Tensor
+    target: Tensor
+
     def __init__(self, network: Compact):
         super().__init__()
         self.activation, self.depth = network.activation, network.depth
@@ -320,9 +349,7 @@ class _Plain(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = [
-            Layer(*(getattr(self, f"{n}_{i}", None) for n in NAMES)) for i in range(self.depth)
-        ]
+        layers = _layers(self, self.depth)
         x = x.index_select(1, self.features)
         return _network(layers, self.activation, x, lambda h, layer, m: h @ getattr(layer, m),
                         self.message)  # fmt: skip
@@ -333,12 +360,11 @@ class _Plain(nn.Module):
         if layer.edges is not None:
             sent = layer.edges.unsqueeze(1) * h.index_select(0, self.source)
             return h.new_zeros(h.shape).index_add(0, self.target, sent)
-        h = h.reshape(n, *layer.sent.shape)  # type: ignore[union-attr]
-        ends = (
-            (h * layer.sent).sum(-1).index_select(0, self.source),
-            (h * layer.received).sum(-1).index_select(0, self.target),
-        )
-        logits = F.leaky_relu(sum(ends[1:], ends[0]), 0.2)  # [E, heads]
+        assert layer.sent is not None and layer.received is not None
+        h = h.reshape(n, *layer.sent.shape)
+        out = (h * layer.sent).sum(-1).index_select(0, self.source)
+        into = (h * layer.received).sum(-1).index_select(0, self.target)
+        logits = F.leaky_relu(out + into, 0.2)  # [E, heads]
         place = self.target.unsqueeze(1).expand_as(logits)
         top = logits.new_full((n, logits.size(1)), -torch.inf).scatter_reduce(
             0, place, logits, "amax"
@@ -351,6 +377,7 @@ class _Plain(nn.Module):
 
 
 # --- what the layouts make of weights and features -----------------------------------------------
+
 
 @dataclass(frozen=True)
 class _Columnwise:
@@ -391,16 +418,13 @@ def _following(layers: Sequence[Layer]) -> Array | None:
     if not layers:
         return None
     both = torch.cat([getattr(layers[0], m) for m in _maps(layers[0])], dim=1)
-    if both.size(1) > loops.NARROW:
-        return None
-    strips: Array = loops.strips(both.t().contiguous()).numpy()
-    return strips
+    return loops.strips_after(both) if both.size(1) <= loops.NARROW else None
 
 
 def _links(w: Tensor) -> tuple[Graph, Tensor]:
     """The weights of `w` that are not 0, as edges from inputs to outputs."""
     source, target = w.nonzero(as_tuple=True)
-    return Graph(torch.stack([source, target]), tuple(w.shape)), w[source, target]
+    return Graph(torch.stack([source, target]), (w.size(0), w.size(1))), w[source, target]
 
 
 def _some(x: Tensor | Features, columns: Tensor) -> Any:
@@ -435,21 +459,20 @@ def _check(parts: Parts, layout: str) -> None:
             raise ValueError(f"layer {i}: `weight` must be a matrix, got {layer.weight.dim()}-d")
         out = layer.weight.size(1)
         attends = layer.edges is None
-        wanted = {
+        wanted: dict[str, tuple[int, ...]] = {
             "weight": (before, out), "own": (before, out), "bias": (out,),
             "edges": (parts.graph.num_edges,),
         }  # fmt: skip
         if attends:
             heads = 0 if layer.sent is None or layer.sent.dim() != 2 else layer.sent.size(0)
-            shape = (heads, out // heads) if heads else None
-            if shape is None or heads * shape[1] != out or layer.received is None:
+            if heads == 0 or out % heads or layer.received is None:
                 raise ValueError(f"layer {i}: `sent` and `received` must be [heads, {out} / heads]")
-            wanted |= {"sent": shape, "received": shape}
+            wanted |= dict.fromkeys(("sent", "received"), (heads, out // heads))
         for name, shape in wanted.items():
             value = getattr(layer, name)
             if value is not None and tuple(value.shape) != shape:
                 got = list(value.shape)
-                raise ValueError(f"layer {i}: `{name}` must be {list(shape or ())}, got {got}")
+                raise ValueError(f"layer {i}: `{name}` must be {list(shape)}, got {got}")
         before = out
 
 
@@ -469,9 +492,12 @@ def compacted(
     """
     if layout != "auto":
         return Compact(parts, layout, about)
-    networks = {name: Compact(parts, name, about) for name in LAYOUTS[1:]}
-    if x is None or not networks["dense"]._compiled:
-        return networks["dense"]
+    simple = Compact(parts, "dense", about)
+    if x is None or not simple._compiled:
+        return simple
+    large = isinstance(x, Features) and x.shape[0] * x.shape[1] > LARGE
+    names = ["blocks"] if large else ["blocks", "sparse"]
+    networks = {"dense": simple} | {name: Compact(parts, name, about) for name in names}
     seconds = measured(networks, x)
     return networks[min(seconds, key=lambda name: seconds[name])]
 
@@ -479,15 +505,22 @@ def compacted(
 def measured(
     networks: dict[str, Compact], x: Tensor | Features, trials: int = TRIALS
 ) -> dict[str, float]:
-    """The least seconds of a call with `x`, the networks by turns."""
-    seconds = dict.fromkeys(networks, float("inf"))
-    for trial in range(trials + 2):  # the first two compile, and lay out `x`
-        for name, network in networks.items():
-            start = time.perf_counter()
-            network(x)
-            if trial > 1:
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    """The least seconds of a call with `x`, by turns; what is far behind is called only once."""
+    seconds: dict[str, float] = {}
+    for name, network in networks.items():
+        network(x)  # compiles, and lays out `x`
+        seconds[name] = _timed(network, x)
+    near = [name for name in networks if seconds[name] < 5 * min(seconds.values())]
+    for _ in range(trials):
+        for name in near:
+            seconds[name] = min(seconds[name], _timed(networks[name], x))
     return seconds
+
+
+def _timed(network: Compact, x: Tensor | Features) -> float:
+    start = time.perf_counter()
+    network(x)
+    return time.perf_counter() - start
 
 
 class Bound(nn.Module):
@@ -582,10 +615,8 @@ def _decoded(about: dict[str, Any], held: dict[str, Array]) -> Compact:
                 values[name] = getattr(layers[-1], name)
                 continue
             form, shape, kind = about["forms"][key]
-            parts = {
-                n.rpartition(".")[2]: a for n, a in held.items() if n.rpartition(".")[0] == key
-            }
-            values[name] = torch.from_numpy(_restored(form, shape, parts)).to(getattr(torch, kind))
+            own = {n.rpartition(".")[2]: a for n, a in held.items() if n.rpartition(".")[0] == key}
+            values[name] = torch.from_numpy(_restored(form, shape, own)).to(getattr(torch, kind))
         layers.append(Layer(**values))
     nodes = about["nodes"]
     target = np.repeat(np.arange(nodes), held["counts"].astype(np.int64))

@@ -229,7 +229,7 @@ class Features:
 
     graph: Graph  # F sources, N targets
     values: Tensor  # [nnz]
-    _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -250,14 +250,15 @@ class Features:
         """Keep `out`, the product with `w`, until it is recalled: an evaluation is followed by a
         training step with the same weights.
         """
-        self._known.update(w=ref(w), version=w._version, out=out)
+        for key, (last, version, _) in [*self._known.items()]:
+            if (kept := last()) is None or kept._version != version:
+                del self._known[key]
+        self._known[id(w)] = ref(w), w._version, out
 
     def recall(self, w: Tensor) -> Tensor | None:
         """The product with `w`, if it is the one remembered and `w` has not changed since."""
-        known = dict(self._known)
-        self._known.clear()
-        fresh = known and known["w"]() is w and known["version"] == w._version
-        return known["out"] if fresh else None
+        last, version, out = self._known.pop(id(w), (None, 0, None))
+        return out if last is not None and last() is w and version == w._version else None
 
     def to(self, device: torch.device | str) -> Features:
         """The same features on `device`."""

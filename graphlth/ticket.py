@@ -100,10 +100,11 @@ class Ticket:
             keep = self.masks[EDGES] != 0
             graph = graph.subgraph(keep if entries is None else keep[entries])
         weights = masked(dict(model.named_parameters()), self.masks)
-        if not hasattr(model, "parts"):
+        parts: Any = getattr(model, "parts", None)
+        if parts is None:
             return Bound(model, weights, graph.edge_index)
         about = {n: self.provenance[n] for n in TOLD if n in self.provenance}
-        return compacted(model.parts(weights, graph), x, layout, about | {"round": self.round})
+        return compacted(parts(weights, graph), x, layout, about | {"round": self.round})
 
 
 def load(path: str | Path) -> Ticket:

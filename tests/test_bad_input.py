@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,10 @@ def made(tmp_path_factory):
     lines.write_text("{damaged\n" + lines.read_text())
     whole = Path("run/seed0-round1.safetensors").read_bytes()
     Path("short.safetensors").write_bytes(whole[: len(whole) // 2])
+    ticket = load("run/seed0-round1.safetensors")
+    replace(ticket, provenance={}).save("homeless.safetensors")
+    replace(ticket, provenance=ticket.provenance | {"graph": "01234567"}).save("moved.safetensors")
+    replace(ticket, provenance=ticket.provenance | {"task": "cora"}).save("lost.safetensors")
     Path("text.safetensors").write_text("no ticket")
     Path("file").write_text("a file")
     Path("empty").mkdir()
@@ -127,8 +132,9 @@ def snapshot(place):
 
 
 CORA = "run ugs --task cora --model gcn --out out"
+EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
-    ("fly", "`command` must be one of run, plot, show, list, got 'fly'"),
+    ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
     ("run", "`algorithm` must be given: one of imp, one_shot, random_tickets, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
     ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
@@ -221,6 +227,26 @@ BAD = [  # command                                   what its one line says
     ("show file", "file is not a whole graphlth ticket"),
     ("show text.safetensors", r"text\.safetensors is not a whole graphlth ticket"),
     ("show short.safetensors", r"short\.safetensors is not a whole graphlth ticket"),
+    ("export", "`ticket` must be given"),
+    ("export run/seed0-round1.safetensors", "`out` must be given"),
+    ("export gone --out a", "no ticket at gone"),
+    ("export short.safetensors --out a", r"short\.safetensors is not a whole graphlth ticket"),
+    (f"{EXPORT} --out gone/a", "`out` must be a file in a folder that exists, got 'gone/a'"),
+    (f"{EXPORT} --out empty", "`out` must be a file in a folder that exists, got 'empty'"),
+    (f"{EXPORT} --out a --program a.pt", r"`program` must end in .pt2, got 'a\.pt'"),
+    (f"{EXPORT} --out a --program gone/a.pt2", "`program` must be a file in a folder that exists"),
+    (f"{EXPORT} --out a --layout csr", "`layout` must be one of auto, dense, blocks, sparse, got"),
+    (f"{EXPORT} --out a --epochs 0", "`epochs` must be at least 1, got 0"),
+    (f"{EXPORT} --out a --epochs few", "`epochs` must be of type int, got 'few'"),
+    (f"{EXPORT} --out a --epoch 3", "`epoch` is no setting here; did you mean `epochs`"),
+    ("export homeless.safetensors --out a", "`ticket` must come from a run, got one that has no"),
+    ("export moved.safetensors --out a", "`ticket` is of another graph: fingerprint 0123"),
+    ("export lost.safetensors --out a --data-root nowhere", "`data_root` must be a folder"),
+    ("bench", "`tickets` must be given"),
+    ("bench gone", "no ticket at gone"),
+    ("bench run", "no ticket at run"),
+    ("bench run/seed0-round1.safetensors --repeats 0", "`repeats` must be at least 1, got 0"),
+    ("bench run/seed0-round1.safetensors --layout csr", "`layout` must be one of auto, dense, "),
     ("list planets", "`kind` must be one of algorithms, .*, got 'planets'"),
     ("list tasks models", "unrecognized arguments: models"),
 ]  # fmt: skip

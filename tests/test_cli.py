@@ -163,6 +163,8 @@ def test_every_command_has_help(capsys):
     assert "figures: sparsity" in help_of(capsys, "plot")
     assert "--metric" in help_of(capsys, "plot", "sparsity")
     assert "ticket files" in help_of(capsys, "show")
+    assert "--layout" in help_of(capsys, "export")
+    assert "--repeats" in help_of(capsys, "bench")
     assert ", ".join(KINDS) in help_of(capsys, "list")
     for argv in ([], ["-h"], ["--help"]):
         assert cli.main(argv) == 0
@@ -231,6 +233,76 @@ def test_what_needs_no_torch_does_not_load_it(folder, argv):
            "sys.exit('torch' in sys.modules)"  # fmt: skip
     process = child("-c", code)
     assert (*process.communicate()[1:], process.returncode) == ("", 0)
+
+
+# --- export and bench ----------------------------------------------------------------------------
+
+
+GRAPHS = [("karate", "gcn", []), ("digits", "gat", ["--hidden=4", "--heads=2"])]
+
+
+@pytest.fixture(params=GRAPHS, ids=lambda about: about[0])
+def found(request, capsys):
+    """A ticket of one round."""
+    task, model, settings = request.param
+    argv = ["run", "ugs", f"--task={task}", f"--model={model}", "--rounds=1", "--epochs=3"]
+    assert cli.main([*argv, "--out=out", *settings]) == 0
+    return Path(capsys.readouterr().out.splitlines()[0]) / "seed0-round1.safetensors"
+
+
+def test_export_writes_a_network_with_the_accuracy_that_it_says(found, capsys):
+    import torch
+
+    from graphlth import compact
+    from graphlth.export import rebuild
+    from graphlth.ticket import load
+
+    assert cli.main(["export", str(found), "--out=small.safetensors", "--program=small.pt2"]) == 0
+    output, error = capsys.readouterr()
+    first, parts, reached = output.splitlines()
+    size = Path("small.safetensors").stat().st_size
+    small = compact.load("small.safetensors")
+    assert first == f"small.safetensors: {size:,} bytes, layout {small.layout}"
+    assert f" {small.graph.num_edges:,} edges" in parts and error == ""
+    task, _ = rebuild(load(found))
+    (batch,) = task.batches("test")
+    x, _ = batch.inputs
+    test = (small(x)[batch.rows].argmax(-1) == batch.target).float().mean().item()
+    last = record.read_file(found.parent / "seed0.jsonl")[-1]
+    assert test == last["test"] == small.about["test"]  # as the run retrained it
+    assert f"test {test:.1%}, retrained to epoch {last['best_epoch'] + 1}" in reached
+    program = torch.export.load("small.pt2").module()
+    dense = x if isinstance(x, torch.Tensor) else x.dense
+    torch.testing.assert_close(program(dense), small(x))
+    assert sorted(p.name for p in Path().iterdir()) == ["out", "small.pt2", "small.safetensors"]
+
+
+def test_bench_has_a_line_per_ticket(found, capsys):
+    tickets = [str(found.with_name(f"seed0-round{r}.safetensors")) for r in (0, 1)]
+    assert cli.main(["bench", *tickets, "--layout=dense", "--repeats=2"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "×" in line]
+    records = record.read_file(found.parent / "seed0.jsonl")
+    for cells, line in zip(rows, records, strict=True):
+        assert cells[:4] == [
+            str(line["round"]), f"{line['edge_sparsity']:.1%}", f"{line['weight_sparsity']:.1%}",
+            "dense",
+        ]  # fmt: skip
+        dense, small = (int(cell.replace(",", "")) for cell in cells[4:6])
+        assert cells[6] == f"{dense / small:.1f}×"
+        assert float(cells[-1]) < 1e-5
+    assert rows[0][4] == rows[1][4]
+
+
+def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
+    from graphlth import compact
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compact, "encoded", interrupt)
+    assert cli.main(["export", str(found), "--out=small.safetensors"]) == 130
+    assert capsys.readouterr().err.startswith("graphlth: interrupted")
+    assert [p.name for p in Path().iterdir()] == ["out"]
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ LAYERS = [
     ["algorithms", "analysis", "seeds"],
     ["record"],
     ["experiment", "figures"],
+    ["export"],
     ["cli"],
     ["__init__", "__main__"],
 ]

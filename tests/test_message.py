@@ -353,7 +353,7 @@ def test_attention_is_a_softmax_of_scores(backend):
     @few
     @given(cases(heads=2), st.booleans(), st.booleans())
     def check(case, weighted, dropped):
-        graph, x, _, weight, kept, random = case
+        graph, x, _, weight, _, random = case
         weight = weight if weight.dim() == 1 else weight[:, 0]
         sent = torch.randn(graph.num_sources, 2, generator=random, dtype=torch.float64)
         received = torch.randn(graph.num_nodes, 2, generator=random, dtype=torch.float64)

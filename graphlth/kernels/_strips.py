@@ -2,7 +2,7 @@
 
 For each strip of a layer, sparse features times the strip of its weights; then, over the result,
 the weighted sum along the edges, ReLU and the product with a narrow next matrix in one pass: the
-hidden matrix N × d is never written. A strip has no more channels than the registers hold twice;
+hidden matrix N × d is never written. A strip has no more channels than the registers hold;
 matrices are padded with zeros to whole strips. With `torch.set_num_threads` above 1 the rows of
 every strip are shared out.
 """
@@ -19,10 +19,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from graphlth.graph import Features, Graph
-from graphlth.kernels.vector import add, axpy, dot, entry, load, put, relu, store, zeros
+from graphlth.graph import Graph
+from graphlth.kernels._vector import add, axpy, dots, entry, load, relu, store, zeros
 
-WIDEST = 64  # channels of a strip
+WIDTHS = (128, 64, 32, 16)  # channels of a strip
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
 SHARED = 1 << 18  # multiplications from which threads are worth their start
 
@@ -30,8 +30,8 @@ Array = np.ndarray[Any, Any]
 
 
 def lanes(width: int) -> int:
-    """The channels of a strip of a matrix with `width` columns."""
-    return min(WIDEST, max(NARROW, 1 << (width - 1).bit_length()))
+    """The channels of a strip of a matrix with `width` columns: the most that pad little."""
+    return next((w for w in WIDTHS if -(-width // w) * w <= 1.5 * width), WIDTHS[-1])
 
 
 def count(width: int) -> int:
@@ -44,6 +44,11 @@ def strips(w: Tensor) -> Tensor:
     r, c = w.shape
     wide = torch.nn.functional.pad(w, (0, count(c) * lanes(c) - c))
     return wide.view(r, count(c), lanes(c)).transpose(0, 1).contiguous()
+
+
+def strips_after(w: Tensor) -> Array:
+    """A narrow next matrix `w` [R, C], as `convolve` takes it: [strips, C up to 8s, lanes]."""
+    return strips(torch.nn.functional.pad(w.t(), (0, 0, 0, -w.size(1) % 8))).numpy()
 
 
 class Edges(NamedTuple):
@@ -82,16 +87,13 @@ def product_of(x: list[Edges], strips: list[Array]) -> Product:
     )
     starts = np.cumsum([0, *(w.size for w in strips[:-1])])
     step = x[0].offsets.size if len(x) > 1 else 0
-    return Product(joined, step, _aligned(strips), starts)
-
-
-def _aligned(strips: list[Array]) -> Array:
-    """`strips`, one after the other, from the start of a cache line on."""
-    return torch.cat([torch.from_numpy(w).flatten() for w in strips]).numpy()
+    flat = [torch.from_numpy(w).flatten() for w in strips]
+    weights = torch.cat([torch.from_numpy(joined.values[:0]), *flat])  # from a cache line on
+    return Product(joined, step, weights.numpy(), starts)
 
 
 class Matrix(NamedTuple):
-    """Where strips lie: row r of strip s at `r * stride + s * step`, and of V's `own` further on."""
+    """Where strips lie: row r of strip s at `r * stride + s * step`, V's `own` further on."""
 
     array: Array
     stride: int
@@ -108,6 +110,7 @@ def convolve(
     own: bool,
     following: Array | None = None,
     positive: bool = True,
+    turn: int = 0,
 ) -> Tensor:
     """`relu(A (x W) + x V)` [N, strips · lanes] of `d` channels; in memory that is used again.
 
@@ -117,9 +120,10 @@ def convolve(
         d: channels.
         like: a tensor of the type of the result.
         own: whether there is a V.
-        following: [strips, C, lanes] with C up to `NARROW`; what comes back is then the product
-            with its transpose, [N, NARROW], and whatever in the columns from C on.
+        following: [strips, C, lanes] with C a multiple of 8 up to `NARROW`; what comes back is then
+            the product with its transpose, [N, NARROW].
         positive: whether to apply ReLU.
+        turn: the result lies elsewhere than that of another turn, which may be `h`.
     """
     n, width, number = a.offsets.size - 1, lanes(d), count(d)
     features = isinstance(h, Product)
@@ -130,13 +134,16 @@ def convolve(
         x, matrix = (*a, 0, h.array, a.offsets), h  # not read
     narrow = following is not None
     columns = NARROW if narrow else number * width
-    out = scratch("sums" if narrow else "hidden", like, (n + 1) * columns)[: n * columns]
+    out = scratch(f"sums {turn}" if narrow else "hidden", like, (n + 1) * columns)
     if narrow:
-        out.zero_()
-    weights, c = (following.reshape(-1), following.shape[1]) if narrow else (matrix.array, 0)
+        out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
+    out = out[: n * columns]
+    weights, groups = matrix.array, 0
+    if following is not None:
+        weights, groups = following.reshape(-1), following.shape[1] // 8
     loop = partial(
         _loop(width, features, own, positive, narrow), *a, *x, number, *matrix,
-        weights, c, out.numpy(), columns,
+        weights, groups, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or a.columns.size * d < SHARED:
@@ -169,7 +176,7 @@ def _loop(
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, number,
-        h, stride, step, own_at, following, count, out, out_stride,
+        h, stride, step, own_at, following, groups, out, out_stride,
         strip, end, first, last, make, use,
     ):  # fmt: skip
         for s in range(strip, end):
@@ -177,42 +184,29 @@ def _loop(
                 for m in range(2 if own else 1):
                     at, base = (s + m * number) * x_step, entry(starts, s + m * number)
                     for r in range(first, last):
-                        even = odd = zeros(h, width)  # two sums: one need not wait for the other
-                        a, b = entry(x_offsets, at + r), entry(x_offsets, at + r + 1)
-                        for e in range(a, b - 1, 2):
-                            x = base + entry(x_columns, e) * width
-                            y = base + entry(x_columns, e + 1) * width
-                            even = axpy(entry(x_values, e), load(w, x, width, width), even)
-                            odd = axpy(entry(x_values, e + 1), load(w, y, width, width), odd)
-                        if (b - a) & 1:
-                            x = base + entry(x_columns, b - 1) * width
-                            even = axpy(entry(x_values, b - 1), load(w, x, width, width), even)
-                        store(h, m * own_at + r * stride, width, add(even, odd))
+                        z = zeros(h, width)
+                        for e in range(entry(x_offsets, at + r), entry(x_offsets, at + r + 1)):
+                            row = load(w, base + entry(x_columns, e) * width, width, width)
+                            z = axpy(entry(x_values, e), row, z)
+                        store(h, m * own_at + r * stride, width, z)
             if not use:
                 continue
             for r in range(first, last):
-                even = odd = zeros(h, width)
+                z = zeros(h, width)
                 if own:
-                    even = load(h, own_at + s * step + r * stride, width, width)
-                a, b = entry(offsets, r), entry(offsets, r + 1)
-                for e in range(a, b - 1, 2):
-                    x = s * step + entry(columns, e) * stride
-                    y = s * step + entry(columns, e + 1) * stride
-                    even = axpy(entry(values, e), load(h, x, width, width), even)
-                    odd = axpy(entry(values, e + 1), load(h, y, width, width), odd)
-                if (b - a) & 1:
-                    x = s * step + entry(columns, b - 1) * stride
-                    even = axpy(entry(values, b - 1), load(h, x, width, width), even)
-                z = add(even, odd)
+                    z = load(h, own_at + s * step + r * stride, width, width)
+                for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    row = load(h, s * step + entry(columns, e) * stride, width, width)
+                    z = axpy(entry(values, e), row, z)
                 if positive:
                     z = relu(z)
-                at = r * out_stride
                 if narrow:
-                    for c in range(count):
-                        part = dot(z, load(following, (s * count + c) * width, width, width))
-                        put(out, at + c, entry(out, at + c) + part)
+                    for g in range(groups):
+                        at = r * out_stride + 8 * g
+                        part = dots(z, following, (s * groups + g) * 8 * width)
+                        store(out, at, 8, add(load(out, at, 8, 8), part))
                 else:
-                    store(out, at + s * width, width, z)
+                    store(out, r * out_stride + s * width, width, z)
 
     return loop
 

@@ -16,11 +16,12 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph, Rows
-from graphlth.kernels.vector import (
+from graphlth.kernels._vector import (
     add,
     axpy,
     choose,
     dot,
+    entry,
     fold,
     full,
     inverse,
@@ -183,9 +184,7 @@ def head_sums(rows: Rows, x: Tensor, alpha: Tensor) -> Tensor:
     return out
 
 
-def head_sums_and_dots(
-    rows: Rows, x: Tensor, alpha: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
+def head_sums_and_dots(rows: Rows, x: Tensor, alpha: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """`head_sums`, and `⟨x_e, y_r⟩` [E, heads] by position."""
     out, dots = x.new_empty(y.shape), torch.empty_like(alpha)
     loop = partial(_head_sum_and_dots(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
@@ -217,9 +216,9 @@ def _head_sum(lanes: int, together: int, some: bool) -> Loop:
     def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
             sum_ = zeros(x, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 a = spread(load(alpha, e * together, together, together), channels)
-                sum_ = add(multiply(a, load(x, columns[e] * lanes, lanes, lanes)), sum_)
+                sum_ = add(multiply(a, load(x, entry(columns, e) * lanes, lanes, lanes)), sum_)
             store(out, r * lanes, lanes, sum_)
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -228,9 +227,9 @@ def _head_sum(lanes: int, together: int, some: bool) -> Loop:
             for h in range(heads):
                 for channel in range(0, d, lanes):
                     left, sum_ = d - channel, zeros(x, lanes)
-                    for e in range(offsets[r], offsets[r + 1]):
-                        start = (columns[e] * heads + h) * d + channel
-                        sum_ = axpy(alpha[e * heads + h], take(x, start, left, lanes), sum_)
+                    for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                        start = (entry(columns, e) * heads + h) * d + channel
+                        sum_ = axpy(entry(alpha, e * heads + h), take(x, start, left, lanes), sum_)
                     put(out, (r * heads + h) * d + channel, left, sum_)
 
     return all_heads if together else each_head
@@ -245,9 +244,9 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
     def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
             sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 a = spread(load(alpha, e * together, together, together), channels)
-                other = load(x, columns[e] * lanes, lanes, lanes)
+                other = load(x, entry(columns, e) * lanes, lanes, lanes)
                 sum_ = add(multiply(a, other), sum_)
                 store(dots, e * together, together, fold(multiply(other, own), channels))
             store(out, r * lanes, lanes, sum_)
@@ -259,10 +258,10 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
                 for channel in range(0, d, lanes):
                     left, sum_ = d - channel, zeros(x, lanes)
                     own = take(y, (r * heads + h) * d + channel, left, lanes)
-                    for e in range(offsets[r], offsets[r + 1]):
+                    for e in range(entry(offsets, r), entry(offsets, r + 1)):
                         at = e * heads + h
-                        other = take(x, (columns[e] * heads + h) * d + channel, left, lanes)
-                        sum_ = axpy(alpha[at], other, sum_)
+                        other = take(x, (entry(columns, e) * heads + h) * d + channel, left, lanes)
+                        sum_ = axpy(entry(alpha, at), other, sum_)
                         dots[at] = dot(other, own) + (dots[at] if channel else 0)
                     put(out, (r * heads + h) * d + channel, left, sum_)
 
@@ -283,13 +282,13 @@ def _scores(heads: int) -> Loop:
     def loop(offsets, columns, w, sent, received, slope, out, first, last):  # type: ignore[no-untyped-def]
         """`l_e − max_e' l_e'` over the edges of each row that have a weight."""
         for r in range(first, last):
-            a, b, present = offsets[r], offsets[r + 1], False
+            a, b, present = entry(offsets, r), entry(offsets, r + 1), False
             own, top = take(received, r * heads, heads, lanes), full(sent, -np.inf, lanes)
             for e in range(a, b):
-                score = add(take(sent, columns[e] * heads, heads, lanes), own)
+                score = add(take(sent, entry(columns, e) * heads, heads, lanes), own)
                 score = maximum(score, axpy(slope, score, zeros(sent, lanes)))
                 put(out, e * heads, heads, score)
-                if w[e] > 0:
+                if entry(w, e) > 0:
                     top, present = maximum(top, score), True
             if not present:
                 top = zeros(sent, lanes)
@@ -309,13 +308,13 @@ def _shares(heads: int, dropped: bool) -> Loop:
         """Divide `share` by its weighted sum over each row; `alpha` is `w keep share`."""
         for r in range(first, last):
             sum_, one = zeros(share, lanes), full(share, 1.0, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
-                sum_ = axpy(w[e], take(share, e * heads, heads, lanes), sum_)
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                sum_ = axpy(entry(w, e), take(share, e * heads, heads, lanes), sum_)
             part = inverse(choose(sum_, sum_, one))
-            for e in range(offsets[r], offsets[r + 1]):
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 own = multiply(part, take(share, e * heads, heads, lanes))
                 put(share, e * heads, heads, own)
-                own = axpy(w[e], own, zeros(share, lanes))
+                own = axpy(entry(w, e), own, zeros(share, lanes))
                 if dropped:
                     own = multiply(own, take(keep, e * heads, heads, lanes))
                 put(alpha, e * heads, heads, own)
@@ -335,14 +334,14 @@ def _slopes(heads: int, dropped: bool) -> Loop:
         """From `∂α_e` to `∂l_e` in place, their sums over each row, and `∂w_e`."""
         for r in range(first, last):
             sum_, own = zeros(share, lanes), take(sent, r * heads, heads, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
-                i, rise = columns[e] * heads, take(slopes, e * heads, heads, lanes)
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                i, rise = entry(columns, e) * heads, take(slopes, e * heads, heads, lanes)
                 if dropped:
                     rise = multiply(rise, take(keep, e * heads, heads, lanes))
                 rise = axpy(-1.0, take(mean, i, heads, lanes), rise)
                 rise = multiply(rise, take(share, e * heads, heads, lanes))
                 to_weight[e] = total(rise)
-                rise = axpy(w[e], rise, zeros(share, lanes))
+                rise = axpy(entry(w, e), rise, zeros(share, lanes))
                 score = add(take(received, i, heads, lanes), own)
                 rise = choose(score, rise, axpy(slope, rise, zeros(share, lanes)))
                 put(slopes, e * heads, heads, rise)
@@ -360,7 +359,7 @@ def _totals(heads: int) -> Loop:
     def loop(offsets, columns, values, out, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
             sum_ = zeros(values, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 sum_ = add(sum_, take(values, e * heads, heads, lanes))
             put(out, r * heads, heads, sum_)
 
@@ -382,12 +381,22 @@ def _sum(lanes: int, some: bool) -> Loop:
         left = d - channel
         for r in range(first, last):
             even = odd = zeros(x, lanes)  # two sums, so that one need not wait for the other
-            a, b = offsets[r], offsets[r + 1]
+            a, b = entry(offsets, r), entry(offsets, r + 1)
             for e in range(a, b - 1, 2):
-                even = axpy(w[e], take(x, columns[e] * stride + start, left, lanes), even)
-                odd = axpy(w[e + 1], take(x, columns[e + 1] * stride + start, left, lanes), odd)
+                even = axpy(
+                    entry(w, e), take(x, entry(columns, e) * stride + start, left, lanes), even
+                )
+                odd = axpy(
+                    entry(w, e + 1),
+                    take(x, entry(columns, e + 1) * stride + start, left, lanes),
+                    odd,
+                )
             if (b - a) % 2:
-                even = axpy(w[b - 1], take(x, columns[b - 1] * stride + start, left, lanes), even)
+                even = axpy(
+                    entry(w, b - 1),
+                    take(x, entry(columns, b - 1) * stride + start, left, lanes),
+                    even,
+                )
             put(out, r * d + channel, left, add(even, odd))
 
     return loop
@@ -405,9 +414,9 @@ def _sum_and_dots(lanes: int, some: bool) -> Loop:
         for r in range(first, last):
             total = zeros(x, lanes)
             own = take(y, r * d + channel, left, lanes)
-            for e in range(offsets[r], offsets[r + 1]):
-                other = take(x, columns[e] * stride + start, left, lanes)
-                total = axpy(w[e], other, total)
+            for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                other = take(x, entry(columns, e) * stride + start, left, lanes)
+                total = axpy(entry(w, e), other, total)
                 dots[e] = dot(other, own) + (dots[e] if channel else 0)
             put(out, r * d + channel, left, total)
 

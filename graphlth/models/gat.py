@@ -88,9 +88,11 @@ class GAT(nn.Module):
     ) -> Tensor:
         """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
         a_source, a_target = self.source_attention[layer], self.target_attention[layer]
-        h = product(x, self.weights[layer], backend=self.backend).view(-1, *a_source.shape)
-        sent = (h * a_source).sum(-1)  # [N, heads]
-        received = (block.of_nodes(h) * a_target).sum(-1)  # [R, heads]
+        w, heads = self.weights[layer], len(a_source)
+        h = product(x, w, backend=self.backend).view(-1, *a_source.shape)
+        to_both = torch.cat([(w.view(-1, *a.shape) * a).sum(-1) for a in (a_source, a_target)], 1)
+        scores = product(x, to_both, backend=self.backend)  # [N, 2 heads] a·(W x) = (a·W) x
+        sent, received = scores[:, :heads], block.of_nodes(scores[:, heads:])
         weight = None if weight is None else block.of_edges(weight)
         keep = None
         if self.training and self.dropout:

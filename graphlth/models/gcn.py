@@ -94,7 +94,10 @@ class GCN(nn.Module):
         return root[source] * w * root[target]
 
     def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
-        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`."""
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        The weights of Â are constants from here on.
+        """
         with_loops = graph.with_loops
         norm = self.normalise(with_loops, None)
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]

@@ -1,0 +1,137 @@
+"""From a ticket file to a network to use: rebuilt, retrained, compacted; and what that gains."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from graphlth.analysis.latency import Latency, latency
+from graphlth.compact import LAYOUTS, Compact
+from graphlth.experiment import RETRAIN, build
+from graphlth.task import Task
+from graphlth.ticket import Ticket, load, rewind
+from graphlth.train import Epoch, retrain
+
+
+def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Module]:
+    """The task and the model of a ticket that a run has found; the model with the ticket's weights.
+
+    Raises:
+        ValueError: the ticket does not say what it is of, or it is of no graph.
+    """
+    about = ticket.provenance
+    for name in ("task", "model", "settings", "seed"):
+        if name not in about:
+            raise ValueError(f"`ticket` must come from a run, got one that has no {name!r}")
+    settings = dict(about["settings"])
+    if data_root is not None:
+        settings["data_root"] = data_root
+    task: Task = build("tasks", about["task"], settings)
+    if task.edges == "none":
+        raise ValueError(f"`ticket` must be of a graph, got one of {about['task']!r}")
+    torch.manual_seed(about["seed"])
+    return task, rewind(build("models", about["model"], settings, task), ticket.init)
+
+
+def export(
+    ticket: str,
+    *,
+    out: str,
+    layout: str = "auto",
+    epochs: int | None = None,
+    threads: int = 1,
+    data_root: str | None = None,
+    program: str | None = None,
+    watch: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
+) -> tuple[Compact, Epoch]:
+    """Retrain a ticket, write the compacted network to `out`, and return it with its best epoch.
+
+    Args:
+        ticket: the ticket's file.
+        out: the file to write, all of it or nothing.
+        layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
+        epochs: epochs of retraining; those of the ticket's run where not given.
+        threads: threads of the retraining and of the measurement.
+        data_root: the folder of the data, where it is not that of the run.
+        program: another file to write: the network of dense features by `torch.export` (.pt2).
+        watch: is called after every epoch, with the number of epochs.
+
+    Raises:
+        ValueError: a setting or the ticket is wrong.
+        OSError: a file cannot be read or written.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if program is not None and Path(program).suffix != ".pt2":
+        raise ValueError(f"`program` must end in .pt2, got {program!r}")
+    for name, path in (("out", out), ("program", program)):  # told before the retraining
+        if path is None:
+            continue
+        target = Path(path)
+        if not target.parent.is_dir() or (target.exists() and not target.is_file()):
+            raise ValueError(f"`{name}` must be a file in a folder that exists, got {path!r}")
+    if threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    torch.set_num_threads(threads)
+    found = load(ticket)
+    task, model = rebuild(found, data_root)
+    how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}
+    how |= {} if epochs is None else {"epochs": epochs}
+    steps = retrain(model, task, found, seed=found.provenance["seed"], **how)
+    while True:
+        try:
+            watch(next(steps), how.get("epochs", 0))
+        except StopIteration as end:
+            best: Epoch = end.value
+            break
+    network = found.compact(model, task, layout=layout)
+    assert isinstance(network, Compact)
+    network.about |= {"val": best.val, "test": best.test}
+    if program is not None:
+        _save_program(network, task, Path(program))
+    network.save(out)
+    return network, best
+
+
+def _save_program(network: Compact, task: Task, path: Path) -> None:
+    x, _ = next(iter(task.batches("test"))).inputs
+    x = x if isinstance(x, torch.Tensor) else x.dense
+    draft = path.with_name(f"{path.stem}.{os.getpid()}.part.pt2")
+    try:
+        torch.export.save(torch.export.export(network.plain(), (x,)), draft)
+        draft.replace(path)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def bench(
+    ticket: str,
+    *,
+    layout: str = "auto",
+    repeats: int = 15,
+    threads: int = 1,
+    data_root: str | None = None,
+) -> Latency:
+    """What compaction of a ticket gains, without retraining: time does not depend on values.
+
+    Args:
+        ticket: the ticket's file.
+        layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
+        repeats: measurements of each, the dense and the compacted by turns.
+        threads: threads of each.
+        data_root: the folder of the data, where it is not that of the run.
+
+    Raises:
+        ValueError: a setting or the ticket is wrong.
+        OSError: a file cannot be read.
+    """
+    if threads < 1:
+        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    torch.set_num_threads(threads)
+    found = load(ticket)
+    task, model = rebuild(found, data_root)
+    return latency(model, task, found, layout=layout, repeats=repeats)
