@@ -7,7 +7,6 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "Graph": "graph",
     "GraphTask": "dataset",
     "Ticket": "ticket",
-    "compact": "compact",
     "dense": "ticket",
     "evaluate": "train",
     "find": "registry",
