@@ -16,6 +16,7 @@ The first three never make a tensor of E × d. `auto` is `numba` for float32 and
 and `triton` on a GPU that has it; otherwise `sparse`, for half precision `scatter` or `reference`.
 """
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ from graphlth import vmap
 from graphlth.graph import Features, Graph
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
+EXACT = (torch.float32, torch.float64)
 NEEDS = {"scatter": "torch-scatter"}
 NARROW = 16  # columns
 
@@ -252,11 +254,16 @@ def _kernel(backend: str, x: Tensor) -> Any:
     """The module of a backend.
 
     Raises:
-        ValueError: there is no such backend, or what it needs is not installed.
+        ValueError: there is no such backend, or what it needs is not installed or not given.
     """
     if backend not in BACKENDS:
         raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {backend!r}")
     name = _fastest(x) if backend == "auto" else backend
+    if name == "numba" and (x.device.type != "cpu" or x.dtype not in EXACT):
+        raise ValueError(f"`backend` 'numba' needs float32 or float64 on the CPU, "
+                         f"got {x.dtype} on {x.device}")  # fmt: skip
+    if name == "triton" and not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(f"`backend` 'triton' needs a CUDA device, got {x.device}")
     try:
         return import_module(f"graphlth.kernels.{name}")
     except ImportError as error:
@@ -265,10 +272,10 @@ def _kernel(backend: str, x: Tensor) -> Any:
 
 
 def _fastest(x: Tensor) -> str:
-    exact = x.dtype in (torch.float32, torch.float64)
+    exact = x.dtype in EXACT
     if x.is_cuda:
         return "triton" if find_spec("triton") else "sparse" if exact else "reference"
-    if exact:
+    if exact and x.device.type == "cpu":
         return "numba"
     return "scatter" if find_spec("torch_scatter") else "reference"
 

@@ -427,3 +427,12 @@ def test_any_width_is_summed_on_any_number_of_threads(threads, dtype, monkeypatc
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     finally:
         torch.set_num_threads(1)
+
+
+def test_a_backend_says_what_it_needs(monkeypatch):
+    graph = Graph(torch.tensor([[0], [0]]), 1)
+    with pytest.raises(ValueError, match=r"'numba' needs float32 or float64 .* got torch.float16"):
+        weighted_sum(graph, torch.ones(1, 1, dtype=torch.float16), backend="numba")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="`backend` 'triton' needs a CUDA device, got cpu"):
+        weighted_sum(graph, torch.ones(1, 1), backend="triton")
