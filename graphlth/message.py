@@ -188,6 +188,11 @@ def degree(
     return weighted_sum(graph, ones, weight, backend=backend).squeeze(-1)
 
 
+def at(values: Tensor, index: Tensor) -> Tensor:
+    """`values[index]`, whose gradient is summed in a fixed order: on the CPU without sorting."""
+    return values.index_select(0, index) if values.device.type == "cpu" else values[index]
+
+
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
     if not isinstance(x, Features):

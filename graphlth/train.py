@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from graphlth.adam import Adam
 from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.message import at
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
 
@@ -45,7 +46,7 @@ def call(
         x, graph = inputs
         inputs = (x if isinstance(x, Tensor) else x.dense, graph.edge_index)
     if edges is not None and batch.entries is not None:
-        inputs = (*inputs, edges[batch.entries])  # [E]
+        inputs = (*inputs, at(edges, batch.entries))  # [E]
     output: Tensor = functional_call(model, dict(weights), inputs, how)
     return output
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import degree, product, weighted_sum
+from graphlth.message import at, degree, product, weighted_sum
 from graphlth.task import Task
 
 
@@ -91,7 +91,7 @@ class GCN(nn.Module):
         deg = degree(counted, w, dtype=w.dtype, backend=self.backend)
         root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
         source, target = graph.edge_index
-        return root[source] * w * root[target]
+        return at(root, source) * w * at(root, target)
 
     def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
