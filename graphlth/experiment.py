@@ -44,6 +44,7 @@ from graphlth.train import Epoch, retrain
 
 # Settings that cannot change a digit of a record, and so do not name a run.
 ASIDE = ("data_root",)
+EPOCHS_TOLD = 5
 RETRAIN = ("epochs", "lr", "weight_decay")
 
 
@@ -203,7 +204,8 @@ def run(
         jobs: processes, one seed or batch each at a time.
         batch: seeds trained at once as one batched model; for a GPU.
         graphs: replay epochs as CUDA graphs; for small data on a GPU.
-        watch: is called after every epoch of retraining and every round.
+        watch: is called after every round and every epoch of retraining; with several jobs, after
+            at most `EPOCHS_TOLD` epochs a second of each.
 
     Raises:
         ValueError: a name, setting or file is wrong.
@@ -233,6 +235,21 @@ def run(
     return folder
 
 
+@dataclass
+class Seldom:
+    """Tells of every round, and of few epochs: telling another process costs much of an epoch."""
+
+    put: Callable[[Step], None]
+    last: float = 0.0  # when an epoch was told of
+
+    def __call__(self, step: Step) -> None:
+        """Pass `step` on, or not."""
+        now = time.monotonic()
+        if step.epoch is None or now - self.last >= 1 / EPOCHS_TOLD:
+            self.put(step)
+            self.last = now
+
+
 def _in_processes(
     work: Callable[[Sequence[int], Callable[[Step], None]], None],
     groups: Sequence[Sequence[int]],
@@ -247,7 +264,7 @@ def _in_processes(
         others = set(active_children())
         with ProcessPoolExecutor(jobs, context, *obey) as pool:
             steps = manager.Queue()
-            running = {pool.submit(work, group, steps.put) for group in groups}
+            running = {pool.submit(work, group, Seldom(steps.put)) for group in groups}
             try:
                 while running or not steps.empty():
                     while not steps.empty():
