@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def call(
 
 def scored(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None) -> Tensor:
     """`call`, of the rows that the batch scores; a model that takes `rows` computes no others."""
-    if "rows" in inspect.signature(model.forward).parameters:
+    if "rows" in _parameters(model):
         return call(model, batch, weights, edges, rows=batch.rows)
     return call(model, batch, weights, edges)[batch.rows]
 
@@ -92,7 +93,17 @@ def check_contract(model: nn.Module, task: Task, *, weighted: bool) -> None:
 
 def takes_graph(model: nn.Module) -> bool:
     """Whether `model.forward` names a parameter `graph`, as graphlth's own models do."""
-    return "graph" in inspect.signature(model.forward).parameters
+    return "graph" in _parameters(model)
+
+
+def _parameters(model: nn.Module) -> frozenset[str]:
+    """What `model.forward` takes; read once for all models of a class, not in every step."""
+    return _signature(getattr(model.forward, "__func__", model.forward))
+
+
+@lru_cache(maxsize=64)
+def _signature(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
