@@ -8,7 +8,6 @@ every strip are shared out.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import pairwise
 from threading import local
@@ -20,11 +19,11 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph
+from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import add, axpy, dots, entry, load, relu, store, zeros
 
 WIDTHS = (128, 64, 32, 16)  # channels of a strip
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
-SHARED = 1 << 18  # multiplications from which threads are worth their start
 
 Array = np.ndarray[Any, Any]
 
@@ -153,7 +152,7 @@ def convolve(
     for s in range(number):
         for make, use in ((True, False), (False, True)):
             parts = (partial(loop, s, s + 1, a, b, make, use) for a, b in pairwise(cuts))
-            list(_pool(threads).map(lambda part: part(), parts))
+            list(pool(threads).map(lambda part: part(), parts))
     return out.view(n, columns)
 
 
@@ -209,8 +208,3 @@ def _loop(
                     store(out, r * out_stride + s * width, width, z)
 
     return loop
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "graphlth-inference")

@@ -6,7 +6,6 @@ the rows are shared out among threads. Functions are compiled when first used an
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph, Rows
+from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -38,7 +38,6 @@ from graphlth.kernels._vector import (
 
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
-SHARED = 1 << 18  # multiplications from which threads are worth their start
 
 Array = np.ndarray[Any, Any]
 Loop = Callable[..., None]
@@ -430,9 +429,4 @@ def _share(rows: Rows, work: int, part: Callable[[int, int], None]) -> None:
         return part(0, count)
     ends = torch.arange(1, threads, device="cpu") * rows.count // threads
     cuts = [0, *torch.searchsorted(rows.offsets, ends.to(rows.offsets.dtype)).tolist(), count]
-    list(_pool(threads).map(part, cuts[:-1], cuts[1:]))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "graphlth")
+    list(pool(threads).map(part, cuts[:-1], cuts[1:]))
