@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.managers import SyncManager
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -257,30 +257,28 @@ def _in_processes(
     watch: Callable[[Step], None],
 ) -> None:
     """Do the `work` of every group of seeds in `jobs` processes; this one watches."""
-    context, obey = get_context("spawn"), (_obey, (list(warnings.filters),))
-    manager = SyncManager(ctx=context)
-    manager.start(*obey)
-    with manager:
-        others = set(active_children())
-        with ProcessPoolExecutor(jobs, context, *obey) as pool:
-            steps = manager.Queue()
-            running = {pool.submit(work, group, Seldom(steps.put)) for group in groups}
-            try:
-                while running or not steps.empty():
-                    while not steps.empty():
-                        watch(steps.get())
-                    for future in [f for f in running if f.done()]:
-                        running.remove(future)
-                        future.result()
-                    time.sleep(0.1)
-            except BaseException:  # what is recorded stays; a seed that is lost half-way continues
-                for worker in set(active_children()) - others:
-                    worker.terminate()
-                raise
+    context = get_context("spawn")
+    steps: SimpleQueue[Step] = context.SimpleQueue()
+    others = set(active_children())
+    with ProcessPoolExecutor(jobs, context, _obey, (list(warnings.filters), steps)) as pool:
+        running = {pool.submit(_tell, work, group) for group in groups}
+        try:
+            while running or not steps.empty():
+                while not steps.empty():
+                    watch(steps.get())
+                for future in [f for f in running if f.done()]:
+                    running.remove(future)
+                    future.result()
+                time.sleep(0.1)
+        except BaseException:  # what is recorded stays; a seed that is lost half-way continues
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
 
 
-def _obey(filters: list[Any]) -> None:
+def _obey(filters: list[Any], steps: "SimpleQueue[Step]") -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
+    _tell.steps = steps  # type: ignore[attr-defined]  # a queue can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
@@ -291,6 +289,11 @@ def _obey(filters: list[Any]) -> None:
         os._exit(1)
 
     Thread(target=follow, daemon=True).start()
+
+
+def _tell(work: Callable[..., None], group: Sequence[int]) -> None:
+    """Do the `work` of a group in this process, and tell its parent of the steps."""
+    work(group, Seldom(_tell.steps.put))  # type: ignore[attr-defined]
 
 
 def prepare(chosen: Plan, out: Path) -> Path:
