@@ -32,8 +32,8 @@ def run(args: argparse.Namespace, jobs: int, out: Path) -> tuple[Path, float, fl
 
 
 def digits(folder: Path) -> list[dict[str, object]]:
-    """The records without their times."""
-    return [{k: v for k, v in line.items() if not k.startswith("seconds_")}
+    """The records without what is measured."""
+    return [{k: v for k, v in line.items() if not k.startswith(record.MEASURED)}
             for line in record.read(folder)]  # fmt: skip
 
 

@@ -107,7 +107,9 @@ def run(argv: list[str]) -> None:
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
-    with watching(given["seeds"], values["rounds"], values["epochs"], given["jobs"]) as watch:
+    with watching(
+        given["seeds"], values.get("rounds", 1), values["epochs"], given["jobs"]
+    ) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])

@@ -33,8 +33,11 @@ from torch import nn
 
 from graphlth import record
 from graphlth import seeds as batched
+from graphlth.algorithms._draw import STARTS
 from graphlth.analysis.macs import macs
-from graphlth.masks import count, ones, only, sparsity
+from graphlth.cost import measured
+from graphlth.drawing import CRITERIA
+from graphlth.masks import Masks, count, ones, only, sparsity
 from graphlth.message import BACKENDS
 from graphlth.prune import SCOPES
 from graphlth.registry import find
@@ -133,16 +136,21 @@ def plan(
 
 # name: (lowest value, is it allowed, first value too high or None)
 RANGES: dict[str, tuple[float, bool, float | None]] = {
-    "rounds": (0, True, None), "epochs": (1, True, None), "hidden": (1, True, None),
-    "layers": (1, True, None), "heads": (1, True, None), "dropout": (0, True, 1),
+    "rounds": (0, True, None), "draws": (1, True, None), "epochs": (1, True, None),
+    "hidden": (1, True, None), "layers": (1, True, None), "heads": (1, True, None),
+    "dropout": (0, True, 1),
     "input_dropout": (0, True, 1),
     "drop_edges": (0, True, 1), "drop_weights": (0, True, 1), "l1_edges": (0, True, None),
     "l1_weights": (0, True, None), "lr": (0, False, None), "weight_decay": (0, True, None),
-    "mask_noise": (0, True, 1), "rewind_to": (0, True, None),
+    "mask_noise": (0, True, 1), "rewind_to": (0, True, None), "pretrain": (0, True, None),
+    "window": (1, True, None), "epsilon": (0, False, None), "rho": (0, True, None),
+    "lr_edges": (0, False, None), "admm_steps": (1, True, None),
 }  # fmt: skip
 
 
-CHOICES: dict[str, Collection[str]] = {"scope": SCOPES, "backend": BACKENDS}
+CHOICES: dict[str, Collection[str]] = {
+    "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
+}  # fmt: skip
 
 
 def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
@@ -167,6 +175,12 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
+
+
+def rounds(settings: Mapping[str, Any]) -> int:
+    """How many tickets a run finds after the dense one."""
+    told: int = settings.get("rounds", settings.get("draws", 1))
+    return told
 
 
 def build(kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any) -> Any:
@@ -339,20 +353,21 @@ def run_seed(
     task: Task = build("tasks", chosen.task, settings).to(chosen.device)
     done = recorded(folder, seed)
     yield from (Step(seed, line["round"], None, line) for line in done)
-    if len(done) > settings["rounds"]:
+    if len(done) > rounds(settings):
         return
     model, last = standing(chosen, folder, seed, task, len(done))
     about = provenance(chosen, task, model, seed, environment)
     tickets = build("algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last)
-    start = time.perf_counter()
-    for ticket in tickets:
-        found = time.perf_counter()
+    while True:
+        with measured(passes, chosen.device) as search:
+            ticket = next(tickets, None)
+        if ticket is None:
+            return
         known = describe(chosen, task, model, ticket, seed)
-        best = yield from _retrain(model, task, ticket, settings, known)
-        ended = time.perf_counter()
-        seconds = {"seconds_search": found - start, "seconds_retrain": ended - found}
-        yield keep(folder, replace(ticket, provenance=about), known, best, seconds)
-        start = time.perf_counter()
+        with measured(passes, chosen.device) as training:
+            best = yield from _retrain(model, task, ticket, settings, known)
+        spent = search.named("search") | training.named("retrain")
+        yield keep(folder, replace(ticket, provenance=about), known, best, spent)
 
 
 def run_batch(
@@ -364,38 +379,40 @@ def run_batch(
 ) -> Iterator[Step]:
     """Run what is not yet recorded of several seeds: at once those that stand at one round.
 
-    A seed is told, and recorded, the same share of the seconds of its batch.
+    Every seed is recorded with the same share of the cost of its batch.
     """
     settings = dict(chosen.settings)
     task: Task = build("tasks", chosen.task, settings).to(chosen.device)
+    planned = rounds(settings)
     groups: dict[int, list[int]] = {}  # by how many rounds are recorded
     for seed in seeds:
         done = recorded(folder, seed)
         yield from (Step(seed, line["round"], None, line) for line in done)
-        if len(done) <= settings["rounds"]:
+        if len(done) <= planned:
             groups.setdefault(len(done), []).append(seed)
     mine = {n: settings[n] for n in accepted("algorithms", chosen.algorithm)}
     how = {n: settings[n] for n in RETRAIN} | {"graphs": graphs}
-    for rounds, group in groups.items():
-        stands = [standing(chosen, folder, seed, task, rounds) for seed in group]
+    for behind, group in groups.items():
+        stands = [standing(chosen, folder, seed, task, behind) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
         about = [provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
-        start = time.perf_counter()
-        for tickets in found:
-            between = time.perf_counter()
-            trained = batched.retrain(models[0], task, tickets, seeds=group, **how)
-            ended = time.perf_counter()
-            seconds = {"seconds_search": (between - start) / len(group),
-                       "seconds_retrain": (ended - between) / len(group)}  # fmt: skip
+        while True:
+            with measured(passes, chosen.device) as search:
+                tickets = next(found, None)
+            if tickets is None:
+                break
+            with measured(passes, chosen.device) as training:
+                trained = batched.retrain(models[0], task, tickets, seeds=group, **how)
+            spent = search.shared(len(group)).named("search")
+            spent |= training.shared(len(group)).named("retrain")
             for ticket, result, origin in zip(tickets, trained, about, strict=True):
                 seed = origin["seed"]
                 known = describe(chosen, task, models[0], ticket, seed)
                 for epoch in result.epochs:
                     yield Step(seed, ticket.round, epoch, known)
                 ticket = replace(ticket, provenance=origin)
-                yield keep(folder, ticket, known, result.best, seconds)
-            start = time.perf_counter()
+                yield keep(folder, ticket, known, result.best, spent)
 
 
 def recorded(folder: Path, seed: int) -> list[dict[str, Any]]:
@@ -435,12 +452,12 @@ def provenance(
 
 
 def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], best: Epoch,
-         seconds: Mapping[str, float]) -> Step:  # fmt: skip
+         spent: Mapping[str, float]) -> Step:  # fmt: skip
     """Write a ticket, then the record of its round."""
     seed, about = known["seed"], ticket.provenance
     ticket.save(ticket_file(folder, seed, ticket.round))
     whole = {
-        **known, "val": best.val, "test": best.test, "best_epoch": best.index, **seconds,
+        **known, "val": best.val, "test": best.test, "best_epoch": best.index, **spent,
         "settings": about["settings"], "environment": about["environment"],
     }  # fmt: skip
     record.append(folder / f"seed{seed}.jsonl", whole)
@@ -472,9 +489,16 @@ def describe(
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
         "weight_sparsity": sparsity(weights),
         "num_edges": task.num_edges, "num_weights": count(weights),
-        "macs": None if per_layer is None else sum(per_layer.values()),
+        "macs": passes(model, task, ticket.masks),
         "macs_per_layer": per_layer,
+        **ticket.search,
     }  # fmt: skip
+
+
+def passes(model: nn.Module, task: Task, masks: Masks) -> int | None:
+    """The multiply–accumulates of a forward pass; None for a model that does not count them."""
+    per_layer = macs(model, task, masks)
+    return None if per_layer is None else sum(per_layer.values())
 
 
 def ticket_file(folder: Path, seed: int, round: int) -> Path:

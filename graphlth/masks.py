@@ -49,3 +49,11 @@ def sparsity(masks: Masks) -> float:
 def distance(a: Masks, b: Masks) -> float:
     """Normalised Hamming distance between two masks over the same names, in [0, 1]."""
     return sum(int((a[n] != b[n]).sum()) for n in a) / count(a)
+
+
+def noisy(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
+    """`masks` plus noise, uniform in ± `noise` and drawn from `seed`."""
+    draw = torch.Generator().manual_seed(seed)
+    return {
+        n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
+    }

@@ -70,6 +70,19 @@ FIELDS = {
     "settings": "an object",
     "environment": "an object",
 }
+# What a record may hold besides: absent where it is unknown, and in records of earlier versions.
+OPTIONAL = {
+    "epochs_search": "a whole number of at least 0",
+    "epochs_retrain": "a whole number of at least 0",
+    "macs_search": "a number of at least 0",
+    "macs_retrain": "a number of at least 0",
+    "memory_search": "a whole number of at least 0",  # bytes, the peak
+    "memory_retrain": "a whole number of at least 0",
+    "joules_search": "a number of at least 0",
+    "joules_retrain": "a number of at least 0",
+    "drawn_epoch": "a whole number of at least 0",
+}
+MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 
 
 def _plain(value: Any, field: str) -> Any:
@@ -95,8 +108,8 @@ def _checked(record: Any) -> Record:
     if missing := [field for field in FIELDS if field not in record]:
         raise ValueError(f"`record` lacks {', '.join(f'`{field}`' for field in missing)}")
     plain: Record = _plain(record, "")
-    for field, rule in FIELDS.items():
-        if not RULES[rule](plain[field]):
+    for field, rule in (FIELDS | OPTIONAL).items():
+        if field in plain and not RULES[rule](plain[field]):
             raise ValueError(f"`{field}` must be {rule}, got {plain[field]!r}")
     return plain
 

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.adam import Adam
+from graphlth.cost import spending
 from graphlth.dropout import draw_keys, keyed
-from graphlth.masks import EDGES, Masks, only
+from graphlth.masks import EDGES, Masks, noisy, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Batch, Task
@@ -118,6 +119,10 @@ def train(
             now.add_(1)
 
     _repeat(epoch, epochs, graphs)
+    for each_masks in masks:
+        spend = spending(model, task, each_masks)
+        for _ in range(epochs):
+            spend(1)
     return _read(curves, kept, seeds, lr)
 
 
@@ -177,14 +182,6 @@ def train_masks(
         graphs=graphs,
     )  # fmt: skip
     return [seed.state for seed in trained]
-
-
-def noisy(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
-    """`masks` plus noise, uniform in ± `noise` and drawn from `seed`."""
-    draw = torch.Generator().manual_seed(seed)
-    return {
-        n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
-    }
 
 
 def retrain(

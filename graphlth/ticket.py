@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Ticket:
     masks: Masks
     round: int
     provenance: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)  # what its search tells of it, plain JSON
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, all of it or nothing."""
@@ -42,6 +44,7 @@ class Ticket:
             "init": list(self.init),  # the tensors lie sorted by name,
             "masks": list(self.masks),  # noise and ties go by this order
             "provenance": self.provenance,
+            "search": self.search,
         }
         draft = path.with_name(path.name + f".{os.getpid()}.part")
         try:
@@ -125,7 +128,9 @@ def load(path: str | Path) -> Ticket:
             tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         init = {n: tensors[f"init.{n}"] for n in about["init"]}
         masks = {n: tensors[f"mask.{n}"].float() for n in about["masks"]}
-        return Ticket(init, masks, int(about["round"]), about["provenance"])
+        return Ticket(
+            init, masks, int(about["round"]), about["provenance"], about.get("search", {})
+        )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
@@ -149,6 +154,24 @@ def rewind(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """`model` with its parameters and buffers set back to `state`, bit for bit."""
     model.load_state_dict(state)
     return model
+
+
+def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """The state of `model` with weights drawn anew from `seed`; the model itself stays as it is.
+
+    Raises:
+        ValueError: neither the model nor any part of it has a `reset_parameters`.
+    """
+    fresh = deepcopy(model)
+    parts: list[Any] = [fresh] if hasattr(fresh, "reset_parameters") else [*fresh.modules()]
+    redraws = [part.reset_parameters for part in parts if hasattr(part, "reset_parameters")]
+    if not redraws:
+        raise ValueError("`model` must have a method `reset_parameters` to be drawn anew")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for redraw in redraws:
+            redraw()
+    return snapshot(fresh)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from graphlth.adam import Adam
-from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.cost import spending
+from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
+
+PARTS = ("weights", "soft")
 
 
 @dataclass(frozen=True)
@@ -140,29 +143,40 @@ def train(
     seed: int = 0,
     soft: Masks | None = None,
     penalty: Callable[[Masks], Tensor | float] = lambda soft: 0.0,
+    learn: Collection[str] = PARTS,
+    scoring: bool = True,
 ) -> Iterator[Epoch]:
     """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
 
     The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
     removed weights are not trained; soft masks are kept at or above 0. Adam is fresh; `seed` drives
-    dropout and batch order.
+    dropout and batch order. What `learn` does not name, of "weights" and "soft", stays as it is,
+    but may be changed by others between epochs: two trainings can take turns. Without `scoring`
+    the accuracies are NaN.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
     """
     soft = soft or {}
     check_contract(model, task, weighted=EDGES in soft)
+    spend = spending(model, task, masks)
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")
     torch.manual_seed(seed)
-    theta = {n: Survivors(p, masks.get(n)) for n, p in model.named_parameters()}
-    m = {n: Survivors(t, masks.get(n)) for n, t in soft.items()}
+    theta, m = (
+        {n: Survivors(t if part in learn else t.detach(), masks.get(n)) for n, t in whole.items()}
+        for part, whole in zip(PARTS, (dict(model.named_parameters()), soft), strict=True)
+    )
     every = [*theta.values(), *m.values()]
-    leaves = [part.leaf for part in every]
+    leaves = [part.leaf for part in every if part.leaf.requires_grad]
     optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
     weights, edges = weigh(theta, m)
+    stand = versions(theta, m)
     for index in range(epochs):
+        if stand != versions(theta, m):  # another training has had its turn
+            weights, edges = weigh(theta, m)
+        passes = 0
         for batch in task.batches("train", seed + index):
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
@@ -170,14 +184,18 @@ def train(
             (loss + penalty({n: part.leaf for n, part in m.items()})).backward()
             optimizer.step()
             with torch.no_grad():
-                for part in m.values():
+                for part in m.values() if "soft" in learn else ():
                     part.leaf.clamp_(min=0)
             weights, edges = weigh(theta, m)  # for the evaluation and the next step
+            passes += 1 if batch.entries is not None else len(batch.target)
         if not math.isfinite(loss.item()):
             raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
-        val, test = accuracies(model, task, weights, edges, ("val", "test"))
+        spend(passes)
+        splits = ("val", "test") if scoring else ()
+        val, test = accuracies(model, task, weights, edges, splits) or (math.nan, math.nan)
         for part in every:
             part.settle()
+        stand = versions(theta, m)
         yield Epoch(index, loss.item(), val, test)
 
 
@@ -237,6 +255,11 @@ def weigh(
     return weights, m[EDGES].leaf if EDGES in m else None
 
 
+def versions(*groups: Mapping[str, Survivors]) -> list[int]:
+    """A number for each leaf that moves on with every change of it."""
+    return [part.leaf._version for group in groups for part in group.values()]
+
+
 def train_masks(
     model: nn.Module,
     task: Task,
@@ -256,11 +279,7 @@ def train_masks(
     `L + γ₁‖m_g‖₁ + γ₂‖m_θ‖₁`. Soft masks start uniformly in 1 ± `noise`, drawn from `seed`:
     an entry without a gradient of the data is ranked by its noise, not by its position.
     """
-    draw = torch.Generator().manual_seed(seed)
-    noisy = {
-        n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
-    }
-    soft = {n: m.requires_grad_() for n, m in noisy.items()}
+    soft = {n: m.requires_grad_() for n, m in noisy(masks, noise, seed).items()}
     rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
 
     def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁; m ≥ 0

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["adam", "masks", "task", "registry", "vmap"],
-    ["graph"],
+    ["adam", "cost", "masks", "task", "registry", "vmap"],
+    ["drawing", "graph"],
     ["kernels"],
     ["dropout", "message"],
     ["compact"],

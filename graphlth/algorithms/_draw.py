@@ -1,0 +1,56 @@
+"""What early-bird searches share: when tickets are drawn, and what they start from."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from torch import Tensor, nn
+
+from graphlth.drawing import Queue
+from graphlth.masks import Masks, distance
+from graphlth.ticket import Ticket, reinitialised, snapshot
+
+STARTS = ("inherit", "rewind", "reinit")
+
+
+def drawn(
+    training: Iterable[object],
+    draw: Callable[[], Masks],
+    start: Callable[[], dict[str, Tensor]],
+    queue: Queue,
+    *,
+    epochs: int,
+    count: int,
+) -> Iterator[Ticket]:
+    """The first draw that has settled, else the last; with `count` above 1 as many, evenly spaced.
+
+    `training` pauses after each of `epochs` epochs; `draw` and `start` are asked then.
+    """
+    earlier: list[Masks] = []
+    for epoch, _ in enumerate(training, 1):
+        masks = draw()
+        settled = queue.settled(masks)
+        due = epoch * count // epochs > (epoch - 1) * count // epochs  # the last one always is
+        if due or (settled and count == 1):
+            told = {
+                "drawn_epoch": epoch,
+                "settled": settled,
+                "mask_distances": list(queue.path),
+                "distances_to_earlier": [distance(masks, other) for other in earlier],
+            }
+            earlier.append(masks)
+            yield Ticket(start(), masks, len(earlier), search=told)
+            if count == 1:
+                return
+
+
+def starting(model: nn.Module, how: str, seed: int) -> Callable[[], dict[str, Tensor]]:
+    """What gives a ticket's weights: those that `model` has when drawn, had now, or drawn anew.
+
+    Raises:
+        ValueError: `how` is none of "inherit", "rewind" and "reinit".
+    """
+    if how not in STARTS:
+        raise ValueError(f"`start` must be one of {', '.join(STARTS)}, got {how!r}")
+    if how == "inherit":
+        return lambda: snapshot(model)
+    state = snapshot(model) if how == "rewind" else reinitialised(model, seed)
+    return lambda: state

@@ -1,0 +1,84 @@
+"""Graph early-bird tickets (You et al., AAAI 2022, arXiv:2103.00794)."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.algorithms._admm import Admm
+from graphlth.algorithms._draw import drawn, starting
+from graphlth.drawing import Queue
+from graphlth.masks import EDGES, Masks, noisy
+from graphlth.prune import drop_lowest
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense
+from graphlth.train import train
+
+
+def geb(
+    model: nn.Module,
+    task: Task,
+    *,
+    draws: int = 1,
+    epochs: int = 100,
+    pretrain: int = 100,
+    drop_edges: float = 0.2,
+    window: int = 3,
+    epsilon: float = 0.1,
+    start: str = "inherit",
+    rho: float = 1e-3,
+    admm_steps: int = 10,
+    lr: float = 0.01,
+    lr_edges: float = 1e-3,
+    weight_decay: float = 5e-4,
+    mask_noise: float = 1e-5,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then the one drawn when its graph has settled (Algorithm 1).
+
+    Only edges are removed: a network is pretrained, then the graph is trained under it.
+
+    Args:
+        model: the network; its weights are θ₀, also when `last` is given.
+        task: the graph and its labels.
+        draws: 1 draws one ticket, once the mask has settled or at the last epoch; more draw as
+            many at evenly spaced epochs, settled or not.
+        epochs: epochs of training the graph at most, and of retraining.
+        pretrain: epochs of training the network before.
+        drop_edges: p_g, fraction of the edges that a draw removes, in [0, 1).
+        window: l, how many distances between one draw and the next must be small.
+        epsilon: η, what they must lie below; that from the dense masks to the
+            first draw counts as 1.
+        start: a ticket's weights: the pretrained ones ("inherit"), θ₀ ("rewind"), or new ones
+            ("reinit").
+        rho: ρ, weight of the penalty that keeps the graph near p_g (see SGCN).
+        admm_steps: steps on the graph before one on the other variables of that penalty.
+        lr: Adam's learning rate of the weights.
+        lr_edges: Adam's learning rate of the graph.
+        weight_decay: Adam's L2 decay of the weights.
+        mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
+        seed: seeds dropout and the noise.
+        last: continue after this ticket.
+    """
+    begin = starting(model, start, seed)
+    whole = dense(model, task.num_edges, weights=False)
+    if last is None:
+        yield whole
+    for _ in train(model, task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay, seed=seed,
+                   scoring=False):  # fmt: skip
+        pass
+    a = noisy(whole.masks, mask_noise, seed)[EDGES].requires_grad_()  # A
+    admm = Admm(a, drop_edges, rho, admm_steps)
+    graph = train(
+        model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+    )  # fmt: skip
+
+    def draw() -> Masks:
+        admm.step(a)
+        return drop_lowest(whole.masks, {EDGES: a}, drop_edges)
+
+    queue = Queue(window, epsilon, ("edges",), whole.masks)
+    for ticket in [*drawn(graph, draw, begin, queue, epochs=epochs, count=draws)]:
+        if last is None or ticket.round > last.round:
+            yield ticket

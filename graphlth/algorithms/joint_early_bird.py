@@ -1,0 +1,92 @@
+"""Joint early-bird tickets of graph and network (You et al., AAAI 2022, arXiv:2103.00794)."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.algorithms._admm import Admm
+from graphlth.algorithms._draw import drawn, starting
+from graphlth.drawing import CRITERIA, Queue
+from graphlth.masks import EDGES, Masks, noisy, only, prunable
+from graphlth.prune import drop_jointly
+from graphlth.scores.magnitude import magnitude
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense
+from graphlth.train import train
+
+
+def joint_early_bird(
+    model: nn.Module,
+    task: Task,
+    *,
+    draws: int = 1,
+    epochs: int = 100,
+    drop_edges: float = 0.2,
+    drop_weights: float = 0.5,
+    window: int = 3,
+    epsilon: float = 0.1,
+    criterion: str = "both",
+    start: str = "inherit",
+    rho: float = 1e-3,
+    admm_steps: int = 10,
+    lr: float = 0.01,
+    lr_edges: float = 1e-3,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    mask_noise: float = 1e-5,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then the one drawn when its masks have settled (Algorithm 2).
+
+    Weights and graph are trained by turns, a step each an epoch, from scratch.
+
+    Args:
+        model: the network; its weights are θ₀, also when `last` is given.
+        task: the graph and its labels.
+        draws: 1 draws one ticket, once masks have settled or at the last epoch; more draw as many
+            at evenly spaced epochs, settled or not.
+        epochs: epochs of the search at most, and of retraining.
+        drop_edges: p_g, fraction of the edges that a draw removes, in [0, 1).
+        drop_weights: p_w, fraction of the weights that a draw removes, in [0, 1).
+        window: l, how many distances between one draw and the next must be small.
+        epsilon: η, what they must lie below; that from the dense masks to the
+            first draw counts as 1.
+        criterion: whose distance: "edges" (d_g), "weights" (d_w) or "both" (d_g + d_w).
+        start: a ticket's weights: those of the search ("inherit"), θ₀ ("rewind"), or new ones
+            ("reinit").
+        rho: ρ, weight of the penalty that keeps the graph near p_g (see SGCN).
+        admm_steps: steps on the graph before one on the other variables of that penalty.
+        lr: Adam's learning rate of the weights.
+        lr_edges: Adam's learning rate of the graph.
+        weight_decay: Adam's L2 decay of the weights.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
+        seed: seeds dropout and the noise.
+        last: continue after this ticket.
+    """
+    begin = starting(model, start, seed)
+    masks = dense(model, task.num_edges).masks  # m_g, m_θ ← 1
+    if last is None:
+        yield dense(model, task.num_edges)
+    a = noisy(only(masks, "edges"), mask_noise, seed)[EDGES].requires_grad_()  # A
+    admm = Admm(a, drop_edges, rho, admm_steps)
+    weights = train(
+        model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
+        soft={EDGES: a}, learn=("weights",), scoring=False,
+    )  # fmt: skip
+    graph = train(
+        model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+    )  # fmt: skip
+
+    def draw() -> Masks:
+        admm.step(a)
+        scores = magnitude(prunable(model)) | {EDGES: a}
+        return drop_jointly(masks, scores, drop_weights, drop_edges, scope)
+
+    queue = Queue(window, epsilon, CRITERIA[criterion], masks)
+    turns = zip(weights, graph, strict=True)
+    for ticket in [*drawn(turns, draw, begin, queue, epochs=epochs, count=draws)]:
+        if last is None or ticket.round > last.round:
+            yield ticket

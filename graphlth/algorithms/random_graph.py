@@ -1,0 +1,57 @@
+"""A random sub-graph under a pruned network: what a graph sparsifier must beat."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.masks import prunable
+from graphlth.prune import drop_jointly
+from graphlth.scores.magnitude import magnitude
+from graphlth.scores.random import random
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense
+from graphlth.train import train
+
+
+def random_graph(
+    model: nn.Module,
+    task: Task,
+    *,
+    epochs: int = 100,
+    pretrain: int = 100,
+    drop_edges: float = 0.2,
+    drop_weights: float = 0.0,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one without random edges, to be trained from θ₀.
+
+    With `drop_weights`, the weights of lowest magnitude go too, after training on the whole graph:
+    beside `sgcn` and `geb`, the graph alone differs.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the graph and its labels.
+        epochs: epochs of retraining.
+        pretrain: epochs of training before weights are pruned; none if none are.
+        drop_edges: fraction of the edges that goes, in [0, 1).
+        drop_weights: fraction of the weights that goes, in [0, 1).
+        lr: Adam's learning rate.
+        weight_decay: Adam's L2 decay.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        seed: seeds dropout and the choice of edges.
+        last: continue after this ticket.
+    """
+    whole = dense(model, task.num_edges, weights=drop_weights > 0)
+    if last is None:
+        yield whole
+    elif last.round:
+        return
+    for _ in train(model, task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
+                   weight_decay=weight_decay, seed=seed, scoring=False):  # fmt: skip
+        pass
+    scores = random(whole.masks, seed=seed) | magnitude(prunable(model))
+    yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)

@@ -1,0 +1,73 @@
+"""SGCN, a graph sparsified by ADMM (Li et al., PAKDD 2020, doi:10.1007/978-3-030-47426-3_22)."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from graphlth.algorithms._admm import Admm
+from graphlth.masks import EDGES, noisy, only, prunable
+from graphlth.prune import drop_jointly
+from graphlth.scores.magnitude import magnitude
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense
+from graphlth.train import train
+
+
+def sgcn(
+    model: nn.Module,
+    task: Task,
+    *,
+    epochs: int = 100,
+    pretrain: int = 100,
+    drop_edges: float = 0.2,
+    drop_weights: float = 0.0,
+    rho: float = 1e-3,
+    admm_steps: int = 10,
+    lr: float = 0.01,
+    lr_edges: float = 1e-3,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    mask_noise: float = 1e-5,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one with the edges that ADMM keeps, to be trained from θ₀.
+
+    With `drop_weights`, the pretrained weights of lowest magnitude go too, as in the baseline of
+    UGS (arXiv:2102.06790).
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the graph and its labels.
+        epochs: epochs of training the graph, and of retraining.
+        pretrain: epochs of training the network before.
+        drop_edges: fraction of the edges that goes, in [0, 1).
+        drop_weights: fraction of the weights that goes, in [0, 1).
+        rho: ρ, weight of ADMM's quadratic term.
+        admm_steps: steps on the graph before one on ADMM's other variables.
+        lr: Adam's learning rate of the weights.
+        lr_edges: Adam's learning rate of the graph.
+        weight_decay: Adam's L2 decay of the weights.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
+        seed: seeds dropout and the noise.
+        last: continue after this ticket.
+    """
+    whole = dense(model, task.num_edges, weights=drop_weights > 0)
+    if last is None:
+        yield whole
+    elif last.round:
+        return
+    for _ in train(model, task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay, seed=seed,
+                   scoring=False):  # fmt: skip
+        pass
+    edges = only(whole.masks, "edges")
+    a = noisy(edges, mask_noise, seed)[EDGES].requires_grad_()  # A
+    admm = Admm(a, drop_edges, rho, admm_steps)
+    for _ in train(
+        model, task, edges, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+    ):  # fmt: skip
+        admm.step(a)
+    scores = magnitude(prunable(model)) | {EDGES: a + admm.u}
+    yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)
