@@ -7,7 +7,7 @@ from toys import N, build, toy
 
 from graphlth import masks as M
 from graphlth.compact import Bound
-from graphlth.models.resgcn import REACH, ResGCN
+from graphlth.models.resgcn import ResGCN
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.tasks.sbm import sbm
@@ -88,7 +88,7 @@ def test_few_parts_of_the_graph_are_built_at_any_depth():
         task.graph.with_loops._blocks.clear()
         build("resgcn", task, layers=layers)(task.x, task.graph, rows=rows)
         ((_, blocks),) = task.graph.with_loops._blocks.values()
-        assert len(blocks) == min(layers, REACH)
+        assert len(blocks) == min(layers, 3)
 
 
 def test_a_compacted_one_loses_its_edges_alone():
