@@ -19,9 +19,9 @@ class ResGCN(nn.Module):
     """Blocks `H + Â σ(H) W` between a map of the features and one to the classes.
 
     `σ(H) = dropout(ReLU(LayerNorm(H)))` comes before the convolution, the block `res+` of
-    DeeperGCN (Li et al., 2020, arXiv:2006.07739), and before the last map. Layer norm stands in for
-    the papers' batch norm: it keeps no running statistics. Â is that of GCN with the masked
-    graph's degrees, made once a pass; its self-loops are the model's own and never pruned.
+    DeeperGCN (Li et al., 2020, arXiv:2006.07739), and before the last map. Layer norm, unlike batch
+    norm, keeps no running statistics. Â is that of GCN with the masked graph's degrees, made once
+    a pass; its self-loops are the model's own and never pruned.
 
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` blocks.
