@@ -19,6 +19,7 @@ from numba import njit
 from torch import Tensor
 
 from graphlth import vmap
+from graphlth.graph import Graph
 
 STEPS = 1 << 16
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
@@ -40,6 +41,34 @@ def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """`dropout(x.relu(), p, training)`, which remembers nothing but its output."""
     keep = _steps(p)
     return x.relu() if not training or keep == STEPS else _apply(_ReluDropout, x, keep)
+
+
+def edge_dropout(
+    graph: Graph, weight: Tensor | None, p: float, training: bool = True, *, like: Tensor
+) -> Tensor | None:
+    """The edge weights [E] with each edge left out, at weight 0, with probability `p`.
+
+    DropEdge (Rong et al., ICLR 2020, arXiv:1907.10903): one draw for all layers of a pass, whose
+    degrees count what is left. Kept weights are not scaled. The two directions of an undirected
+    edge are drawn each by itself, as the entries of the adjacency matrix are in the paper's code;
+    that leaves out a fixed number of them, here the number varies around its mean.
+
+    Args:
+        graph: the edges, without the loops that a model adds.
+        weight: [E]; None counts every edge once, and comes back if nothing is drawn.
+        p: in [0, 1), rounded to a multiple of 2⁻¹⁶.
+        training: whether to draw at all.
+        like: has the type and device of the result without `weight`.
+
+    Raises:
+        ValueError: `p` is outside [0, 1).
+    """
+    keep = _steps(p, "edge_dropout")
+    if not training or keep == STEPS:
+        return weight
+    ones = torch.ones(graph.num_edges, dtype=like.dtype, device=like.device)
+    kept = (_apply(_Dropout, ones, keep) > 0).to(ones.dtype)
+    return kept if weight is None else weight * kept
 
 
 @contextmanager
@@ -115,10 +144,10 @@ class _ReluDropout(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(grad, out, 0).mul_(STEPS / ctx.keep), None, None
 
 
-def _steps(p: float) -> int:
+def _steps(p: float, name: str = "dropout") -> int:
     """How many of `STEPS` equal chances keep an entry."""
     if not 0 <= p < 1:
-        raise ValueError(f"`dropout` must be in [0, 1), got {p}")
+        raise ValueError(f"`{name}` must be in [0, 1), got {p}")
     return max(1, round((1 - p) * STEPS))
 
 

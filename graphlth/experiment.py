@@ -138,8 +138,7 @@ def plan(
 RANGES: dict[str, tuple[float, bool, float | None]] = {
     "rounds": (0, True, None), "draws": (1, True, None), "epochs": (1, True, None),
     "hidden": (1, True, None), "layers": (1, True, None), "heads": (1, True, None),
-    "dropout": (0, True, 1),
-    "input_dropout": (0, True, 1),
+    "dropout": (0, True, 1), "input_dropout": (0, True, 1), "edge_dropout": (0, True, 1),
     "drop_edges": (0, True, 1), "drop_weights": (0, True, 1), "l1_edges": (0, True, None),
     "l1_weights": (0, True, None), "lr": (0, False, None), "weight_decay": (0, True, None),
     "mask_noise": (0, True, 1), "rewind_to": (0, True, None), "pretrain": (0, True, None),

@@ -19,7 +19,8 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     """The task and the model of a ticket that a run has found; the model with the ticket's weights.
 
     Raises:
-        ValueError: the ticket does not say what it is of, or it is of no graph.
+        ValueError: the ticket does not say what it is of, it is of no graph, or of a model that has
+            no `parts`.
     """
     about = ticket.provenance
     for name in ("task", "model", "settings", "seed"):
@@ -32,7 +33,11 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if task.edges == "none":
         raise ValueError(f"`ticket` must be of a graph, got one of {about['task']!r}")
     torch.manual_seed(about["seed"])
-    return task, rewind(build("models", about["model"], settings, task), ticket.init)
+    model: nn.Module = build("models", about["model"], settings, task)
+    if not hasattr(model, "parts"):
+        raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
+                         f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
+    return task, rewind(model, ticket.init)
 
 
 def export(

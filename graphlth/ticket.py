@@ -74,8 +74,9 @@ class Ticket:
 
         Its function is that of the masked model; rounding apart, every output is equal. Of
         graphlth's models pruned edges, dead units and unread features are gone, and the weights lie
-        in the fastest layout (see `graphlth.compact`). Of any other model only the edges go: its
-        weights are multiplied by the masks, but its units stay, so that it is hardly faster.
+        in the fastest layout (see `graphlth.compact`). Of any other, and of `resgcn`, only the
+        edges go: its weights are multiplied by the masks, but its units stay, so that it is hardly
+        faster.
 
         Args:
             model: trained under this ticket.

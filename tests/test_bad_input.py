@@ -149,6 +149,8 @@ BAD = [  # command                                   what its one line says
     (f"{KARATE} --drop-edges 1.5", r"`drop_edges` must be in \[0, 1\), got 1.5"),
     (f"{KARATE} --drop_weights=-0.1", r"`drop_weights` must be in \[0, 1\), got -0.1"),
     (f"{KARATE} --dropout 1", r"`dropout` must be in \[0, 1\), got 1"),
+    (f"{KARATE} --edge_dropout 1", r"`edge_dropout` must be in \[0, 1\), got 1"),
+    (f"{KARATE} --model resgcn --hidden 1", "`hidden` must be at least 2 to be normalised"),
     (f"{KARATE} --rounds -1", r"`rounds` must be in \[0, inf\), got -1"),
     (f"{KARATE} --epochs 0", r"`epochs` must be in \[1, inf\), got 0"),
     (f"{KARATE} --hidden 0", r"`hidden` must be in \[1, inf\), got 0"),

@@ -293,6 +293,17 @@ def test_bench_has_a_line_per_ticket(found, capsys):
     assert rows[0][4] == rows[1][4]
 
 
+@pytest.mark.parametrize("command", ["export {} --out=small.safetensors", "bench {}"])
+def test_a_model_whose_units_stay_is_refused_before_it_is_retrained(command, capsys):
+    argv = ["run", "ugs", "--task=karate", "--model=resgcn", "--layers=2", "--rounds=0"]
+    assert cli.main([*argv, "--epochs=1", "--out=out"]) == 0
+    folder = capsys.readouterr().out.splitlines()[0]
+    assert cli.main(command.format(f"{folder}/seed0-round0.safetensors").split()) == 2
+    assert capsys.readouterr() == ("", "graphlth: error: `ticket` must be of a model that can be "
+        "compacted to a file, got one of 'resgcn', of which only edges can go\n")  # fmt: skip
+    assert [p.name for p in Path().iterdir()] == ["out"]
+
+
 def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
     from graphlth import compact
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphlth.dropout import STEPS, dropout, philox, relu_dropout
+from graphlth.dropout import STEPS, dropout, edge_dropout, philox, relu_dropout
+from graphlth.graph import Graph
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.6, 0.9])
@@ -121,3 +122,50 @@ def test_bits_depend_on_key_and_counter():
 def test_a_nan_is_not_lost(drop):
     torch.manual_seed(0)
     assert drop(torch.full((100,), torch.nan), 0.5).isnan().any()
+
+
+# --- edges ---------------------------------------------------------------------------------------
+
+E = 200_000
+PAIRS = torch.arange(E // 2) % 7, torch.arange(E // 2) % 11  # sent one way, then the other way
+GRAPH = Graph(torch.cat([torch.stack(PAIRS), torch.stack(PAIRS[::-1])], 1), 11)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_edges_go_at_the_rate_p_and_those_kept_weigh_what_they_weighed(p, dtype):
+    torch.manual_seed(0)
+    weight = 1 + torch.rand(E, dtype=dtype).requires_grad_()
+    out = edge_dropout(GRAPH, weight, p, like=weight)
+    kept = out != 0
+    assert torch.equal(out, weight * kept) and out.dtype == dtype
+    spread = 5 * (p * (1 - p) / E) ** 0.5
+    assert 1 - kept.double().mean().item() == pytest.approx(p, abs=spread)
+    assert torch.equal(torch.autograd.grad(out.sum(), weight)[0], kept.to(dtype))
+
+
+def test_without_weights_a_kept_edge_counts_once():
+    torch.manual_seed(0)
+    out = edge_dropout(GRAPH, None, 0.5, like=torch.empty(0, dtype=torch.float64))
+    assert out.unique().tolist() == [0, 1] and out.dtype == torch.float64
+
+
+def test_each_direction_of_an_edge_is_drawn_by_itself():
+    torch.manual_seed(0)
+    kept = edge_dropout(GRAPH, None, 0.5, like=torch.empty(0)).view(2, -1)
+    assert torch.corrcoef(kept)[0, 1].abs() < 0.02
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True), (1e-9, True)])
+@pytest.mark.parametrize("weight", [torch.rand(E), None])
+def test_weights_pass_as_they_are_in_evaluation_or_at_rate_0(weight, p, training):
+    before = torch.get_rng_state()
+    assert edge_dropout(GRAPH, weight, p, training, like=torch.empty(0)) is weight
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1, float("nan")])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rate_of_edges_outside_its_range_is_refused(p, training):
+    with pytest.raises(ValueError, match=rf"`edge_dropout` must be in \[0, 1\), got {p}"):
+        edge_dropout(GRAPH, None, p, training, like=torch.empty(0))

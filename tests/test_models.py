@@ -1,6 +1,7 @@
 """Every graph model in the folder obeys the mask contract; a new file is tested by existing."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch_geometric import nn as pyg
 from toys import ALONE, LOOPS, Largest, N, build, toy
 
 from graphlth import masks as M
+from graphlth.dropout import edge_dropout, keyed
 from graphlth.graph import Graph, sparse_features
 from graphlth.models.gat import GAT
 from graphlth.models.gcn import GCN
@@ -18,8 +20,9 @@ from graphlth.train import forward
 
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
 MODELS = [(name, {}) for name in names("models")]
+MODELS += [("resgcn", {"layers": n}) for n in (1, 2, 3, 7)]
 MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
-LAYERS = [(name, {"layers": n}) for name in names("models") for n in (1, 2, 3)]
+LAYERS = [(name, {"layers": n}) for name in names("models") for n in (1, 2, 3, 7)]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -227,6 +230,65 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(name, settings):
     assert torch.equal(draw(0), draw(0))
     assert not torch.equal(draw(0), draw(1))
     assert not torch.equal(draw(0), model.eval()(task.x, task.graph))
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@universes
+@models
+def test_a_dropped_edge_is_absent_from_a_training_step(name, settings, edges, soft):
+    """From its output and gradients, degrees and all: one draw for all layers."""
+    task = toy(edges)
+    still = {"dropout": 0.0, "input_dropout": 0.0, **settings}
+    model = build(name, task, edge_dropout=0.4, **still).train()
+    weight = soft_masks(model, task.num_edges)[M.EDGES][task.entries].requires_grad_()
+    keep = drawn(task, 0.4, key=3) == 1
+    assert 0 < keep.sum() < keep.numel()
+    with keyed([3]):  # there is no key for a second draw
+        out = model(task.x, task.graph, *[weight] * soft)
+    plain = build(name, task, **still)
+    expected = plain(task.x, task.graph.subgraph(keep), *[weight[keep]] * soft)
+    close(out, expected)
+    pick = torch.randn(out.shape, generator=torch.Generator().manual_seed(5))
+    found = torch.autograd.grad((out * pick).sum(), [weight] * soft + [*model.parameters()])
+    theirs = torch.autograd.grad((expected * pick).sum(), [weight] * soft + [*plain.parameters()])
+    for a, b in zip(found, theirs, strict=True):
+        close(a, b)
+
+
+def drawn(task, p, key):
+    """What DropEdge draws with `key`: 1 for an edge that is kept, else 0."""
+    with keyed([key]):
+        return edge_dropout(task.graph, None, p, like=task.x)
+
+
+@models
+def test_edges_are_dropped_in_training_only_and_follow_the_seed(name, settings):
+    task = toy()
+    still = {"dropout": 0.0, "input_dropout": 0.0, **settings}
+    model, plain = (build(name, task, edge_dropout=p, hidden=16, **still) for p in (0.4, 0.0))
+
+    def draw(model, seed):
+        torch.manual_seed(seed)
+        return model.train()(task.x, task.graph)
+
+    whole = plain(task.x, task.graph)
+    assert torch.equal(model(task.x, task.graph), whole)
+    assert torch.equal(draw(model, 0), draw(model, 0))
+    assert not torch.equal(draw(model, 0), draw(model, 1))
+    assert not torch.equal(draw(model, 0), whole)
+    assert torch.equal(draw(plain, 0), whole)
+
+
+@models
+def test_at_probability_0_no_bits_are_drawn_for_edges(name, settings):
+    task = toy()
+    draws = []
+    for p in (0.0, 0.4):
+        counter = count()
+        with keyed(counter):
+            build(name, task, dropout=0.5, edge_dropout=p, **settings).train()(task.x, task.graph)
+        draws.append(next(counter))
+    assert draws[1] == draws[0] + 1
 
 
 @models

@@ -84,6 +84,17 @@ def test_masks_trained_at_once_are_those_trained_one_by_one(name, about):
 
 
 @models
+def test_edges_dropped_at_once_are_those_dropped_one_by_one(name):
+    task = toy()
+    networks = three(name, task, edge_dropout=0.5)
+    start = tickets(networks, task)
+    found = seeds.retrain(networks[0], task, start, seeds=[3, 4, 5], epochs=5)
+    for seed, (network, ticket, result) in enumerate(zip(networks, start, found, strict=True), 3):
+        alone = list(train.retrain(network, task, ticket, epochs=5, seed=seed))
+        torch.testing.assert_close(curves(result.epochs), curves(alone), **CLOSE)
+
+
+@models
 def test_tickets_found_at_once_are_those_found_one_by_one(name):
     """Over two rounds; without dropout, whose places move when an edge leaves the graph."""
     task = toy()

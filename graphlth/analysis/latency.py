@@ -47,7 +47,7 @@ def latency(
     """Full-graph inference of `model`, dense and compacted under `ticket`, measured by turns.
 
     Args:
-        model: one of graphlth's own; its weights do not change.
+        model: one that has `parts`, as graphlth's own but `resgcn`; its weights do not change.
         task: the graph.
         ticket: the masks.
         layout: that of the compacted network.
@@ -60,7 +60,7 @@ def latency(
         raise ValueError(f"`repeats` must be at least 1, got {repeats}")
     small = ticket.compact(model.eval(), task, layout=layout)
     if not isinstance(small, Compact):
-        raise ValueError(f"`model` must be one of graphlth's own, got {type(model).__name__}")
+        raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
     batch = next(iter(task.batches("test")))
     x, graph = batch.inputs
     difference = (small(x) - forward(model, batch, ticket.masks)).abs().max().item()

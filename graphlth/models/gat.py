@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.compact import Layer, Parts, live
-from graphlth.dropout import dropout
+from graphlth.dropout import dropout, edge_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import attention, product
 from graphlth.task import Task
@@ -26,6 +26,7 @@ class GAT(nn.Module):
         dropout: probability, in [0, 1), on attention and hidden outputs.
         input_dropout: probability, in [0, 1), on the features; 0 in UGS.
         bias: whether layers add a bias; not in UGS.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: the kernel's backend.
     """
 
@@ -40,6 +41,7 @@ class GAT(nn.Module):
         dropout: float = 0.6,
         input_dropout: float = 0.6,
         bias: bool = True,
+        edge_dropout: float = 0.0,
         backend: str = "auto",
     ):
         super().__init__()
@@ -53,7 +55,8 @@ class GAT(nn.Module):
         self.target_attention = nn.ParameterList(torch.empty(s) for s in shapes)
         widths = [h * d for h, d in shapes] if bias else []
         self.biases = nn.ParameterList(torch.empty(d) for d in widths)
-        self.dropout, self.input_dropout, self.backend = dropout, input_dropout, backend
+        self.dropout, self.input_dropout = dropout, input_dropout
+        self.edge_dropout, self.backend = edge_dropout, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -72,7 +75,9 @@ class GAT(nn.Module):
 
         With `rows` [R] only those nodes' logits, from no more than what they depend on.
         """
-        graph = Graph.of(graph, x.shape[0]).with_loops
+        graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
+        graph = graph.with_loops
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
         first, *others = graph.blocks(len(self.weights), rows)
@@ -177,6 +182,7 @@ def gat(
     dropout: float = 0.6,
     input_dropout: float = 0.6,
     bias: bool = True,
+    edge_dropout: float = 0.0,
     backend: str = "auto",
 ) -> GAT:
     """A graph attention network.
@@ -189,9 +195,11 @@ def gat(
         dropout: probability, in [0, 1), on attention and hidden outputs.
         input_dropout: probability, in [0, 1), on the features; 0 in UGS.
         bias: whether layers add a bias; not in UGS.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GAT(
         task.num_features, hidden, task.num_classes, layers,
-        heads=heads, dropout=dropout, input_dropout=input_dropout, bias=bias, backend=backend,
+        heads=heads, dropout=dropout, input_dropout=input_dropout, bias=bias,
+        edge_dropout=edge_dropout, backend=backend,
     )  # fmt: skip

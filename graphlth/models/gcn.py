@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.compact import Layer, Parts, between, live, ordered
-from graphlth.dropout import relu_dropout
+from graphlth.dropout import edge_dropout, relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import at, degree, product, weighted_sum
+from graphlth.message import product, weighted_sum
+from graphlth.models._norm import normalised
 from graphlth.task import Task
 
 
@@ -22,6 +23,7 @@ class GCN(nn.Module):
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         degree: D counts the edges into a node ("in", as PyG's `gcn_norm`) or out of it ("out",
             as the released code of UGS). They differ once a directed mask is not symmetric.
         backend: the kernel's backend.
@@ -35,6 +37,7 @@ class GCN(nn.Module):
         num_layers: int = 2,
         *,
         dropout: float = 0.5,
+        edge_dropout: float = 0.0,
         degree: str = "in",
         backend: str = "auto",
     ):
@@ -43,7 +46,8 @@ class GCN(nn.Module):
         self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(widths))
         if degree not in ("in", "out"):
             raise ValueError(f"`degree` must be in or out, got {degree!r}")
-        self.dropout, self.degree, self.backend = dropout, degree, backend
+        self.dropout, self.edge_dropout = dropout, edge_dropout
+        self.degree, self.backend = degree, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -62,7 +66,9 @@ class GCN(nn.Module):
 
         With `rows` [R] only those nodes' logits, from no more than what they depend on.
         """
-        graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
+        graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
+        graph = graph.with_loops  # A + I
         norm = self.normalise(graph, weight)
         first, *others = graph.blocks(len(self.weights), rows)
         h = self.convolve(0, first.of_features(x), first, norm)
@@ -79,19 +85,7 @@ class GCN(nn.Module):
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
         kind = self.weights[0].dtype
-        ones = graph.constant(
-            kind, lambda: torch.ones(graph.num_edges, dtype=kind).to(graph.device)
-        )
-        if weight is None:
-            return graph.constant((kind, self.degree), lambda: self._normalised(graph, ones))
-        return self._normalised(graph, torch.cat([weight, ones[weight.size(0) :]]))
-
-    def _normalised(self, graph: Graph, w: Tensor) -> Tensor:
-        counted = graph if self.degree == "in" else graph.reversed
-        deg = degree(counted, w, dtype=w.dtype, backend=self.backend)
-        root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
-        source, target = graph.edge_index
-        return at(root, source) * w * at(root, target)
+        return normalised(graph, weight, dtype=kind, side=self.degree, backend=self.backend)
 
     def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
@@ -119,6 +113,7 @@ def gcn(
     hidden: int = 16,
     layers: int = 2,
     dropout: float = 0.5,
+    edge_dropout: float = 0.0,
     degree: str = "in",
     backend: str = "auto",
 ) -> GCN:
@@ -129,10 +124,11 @@ def gcn(
         hidden: channels of every hidden layer.
         layers: number of graph convolutions.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         degree: normalise by the edges into a node ("in") or out of it ("out").
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GCN(
         task.num_features, hidden, task.num_classes, layers,
-        dropout=dropout, degree=degree, backend=backend,
+        dropout=dropout, edge_dropout=edge_dropout, degree=degree, backend=backend,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.compact import Layer, Parts, between, live, ordered
-from graphlth.dropout import relu_dropout
+from graphlth.dropout import edge_dropout, relu_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_sum
 from graphlth.task import Task
@@ -21,6 +21,7 @@ class GIN(nn.Module):
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: the kernel's backend.
     """
 
@@ -32,13 +33,14 @@ class GIN(nn.Module):
         num_layers: int = 2,
         *,
         dropout: float = 0.5,
+        edge_dropout: float = 0.0,
         backend: str = "auto",
     ):
         super().__init__()
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(widths))
         self.eps = nn.Parameter(torch.zeros(num_layers))
-        self.dropout, self.backend = dropout, backend
+        self.dropout, self.edge_dropout, self.backend = dropout, edge_dropout, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -59,6 +61,7 @@ class GIN(nn.Module):
         With `rows` [R] only those nodes' logits, from no more than what they depend on.
         """
         graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.eps)
         first, *others = graph.blocks(len(self.weights), rows)
         h = self.convolve(0, first.of_features(x), first, weight)
         for layer, block in enumerate(others, 1):
@@ -96,7 +99,13 @@ class GIN(nn.Module):
 
 
 def gin(
-    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+    task: Task,
+    *,
+    hidden: int = 16,
+    layers: int = 2,
+    dropout: float = 0.5,
+    edge_dropout: float = 0.0,
+    backend: str = "auto",
 ) -> GIN:
     """A graph isomorphism network.
 
@@ -105,8 +114,10 @@ def gin(
         hidden: channels of every hidden layer.
         layers: number of isomorphism layers.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GIN(
-        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
-    )
+        task.num_features, hidden, task.num_classes, layers,
+        dropout=dropout, edge_dropout=edge_dropout, backend=backend,
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.compact import Layer, Parts, between, live, ordered
-from graphlth.dropout import relu_dropout
+from graphlth.dropout import edge_dropout, relu_dropout
 from graphlth.graph import Block, Features, Graph
 from graphlth.message import product, weighted_mean
 from graphlth.task import Task
@@ -22,6 +22,7 @@ class GraphSAGE(nn.Module):
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: the kernel's backend.
     """
 
@@ -33,6 +34,7 @@ class GraphSAGE(nn.Module):
         num_layers: int = 2,
         *,
         dropout: float = 0.5,
+        edge_dropout: float = 0.0,
         backend: str = "auto",
     ):
         super().__init__()
@@ -40,7 +42,7 @@ class GraphSAGE(nn.Module):
         shapes = list(pairwise(widths))
         self.self_weights = nn.ParameterList(torch.empty(s) for s in shapes)
         self.neighbour_weights = nn.ParameterList(torch.empty(s) for s in shapes)
-        self.dropout, self.backend = dropout, backend
+        self.dropout, self.edge_dropout, self.backend = dropout, edge_dropout, backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -60,6 +62,9 @@ class GraphSAGE(nn.Module):
         With `rows` [R] only those nodes' logits, from no more than what they depend on.
         """
         graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(
+            graph, weight, self.edge_dropout, self.training, like=self.self_weights[0]
+        )
         first, *others = graph.blocks(len(self.self_weights), rows)
         h = self.convolve(0, first.of_features(x), first, weight)
         for layer, block in enumerate(others, 1):
@@ -103,7 +108,13 @@ class GraphSAGE(nn.Module):
 
 
 def sage(
-    task: Task, *, hidden: int = 16, layers: int = 2, dropout: float = 0.5, backend: str = "auto"
+    task: Task,
+    *,
+    hidden: int = 16,
+    layers: int = 2,
+    dropout: float = 0.5,
+    edge_dropout: float = 0.0,
+    backend: str = "auto",
 ) -> GraphSAGE:
     """GraphSAGE with mean aggregation.
 
@@ -112,8 +123,10 @@ def sage(
         hidden: channels of every hidden layer.
         layers: number of layers.
         dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GraphSAGE(
-        task.num_features, hidden, task.num_classes, layers, dropout=dropout, backend=backend
-    )
+        task.num_features, hidden, task.num_classes, layers,
+        dropout=dropout, edge_dropout=edge_dropout, backend=backend,
+    )  # fmt: skip
