@@ -163,7 +163,7 @@ def train(
     optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
     weights, edges = weigh(theta, m)
     for index in range(epochs):
-        for batch in task.batches("train", seed + index):
+        for batch in task.batches("train", seed, index):
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
