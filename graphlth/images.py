@@ -242,7 +242,7 @@ def _rows(splits: Mapping[str, Any], count: int) -> dict[str, Tensor]:
 def _consecutive(sizes: Mapping[str, int]) -> dict[str, Tensor]:
     train, val = sizes["train"], sizes["train"] + sizes["val"]
     ends = {"train": (0, train), "val": (train, val), "test": (val, val + sizes["test"])}
-    return {part: torch.arange(*sorted(between)) for part, between in ends.items()}
+    return {part: torch.arange(a, max(a, b)) for part, (a, b) in ends.items()}
 
 
 def _classes(y: Tensor, train: Tensor) -> int:

@@ -123,7 +123,7 @@ def parquet(path: Path) -> tuple[Array, Array]:
         (column,) = (f.name for f in table.schema if f.type.num_fields and f.type.field("bytes"))
         encoded = table[column].combine_chunks().field("bytes")
         labels = table["label"].to_numpy()
-        if labels.dtype.kind != "i" or encoded.null_count:
+        if labels.dtype.kind not in "iu" or encoded.null_count:
             raise TypeError("a label or an image is missing")
     except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"{path}: must be a Parquet file with images struct{{bytes, path}} and "

@@ -48,10 +48,12 @@ def image_folder(
         raise FileNotFoundError(f"`path` must be a folder, got {path!r}")
     if size < 0:
         raise ValueError(f"`size` must be at least 0, got {size}")
-    folder = root / "train" if (root / "train").is_dir() else root
-    classes = [each.name for each in folders(folder)]
-    parts = {part: labelled(root / part, classes) for part in SPLITS if (root / part).is_dir()}
-    train = shuffled(parts.get("train") or labelled(root, classes), data_seed)
+    where = {part: root / part for part in SPLITS if (root / part).is_dir()}
+    if "train" not in where:
+        where = {"train": root}
+    classes = [folder.name for folder in folders(where["train"])]
+    parts = {part: labelled(folder, classes) for part, folder in where.items()}
+    train = shuffled(parts["train"], data_seed)
     for part, count in (("test", test_size), ("val", val_size)):
         if part not in parts:
             parts[part], train = take(part, train, count)
