@@ -529,9 +529,9 @@ def test_the_real_data_is_what_it_is_known_for(data_root, name, count, mean, std
     if not any((data_root / name).glob("*")):
         pytest.skip(f"there is no {data_root / name}")
     task = find("tasks", name)(data_root=str(data_root))
-    held = {part: len(rows) for part, rows in task.rows.items()} | {
-        "images": len(task.x), "features": task.num_features, "classes": task.num_classes}  # fmt: skip
-    assert held == MANIFEST[name]["counts"]
+    about = {"images": len(task.x), "features": task.num_features, "classes": task.num_classes}
+    held = {part: len(rows) for part, rows in task.rows.items()}
+    assert about | held == MANIFEST[name]["counts"]
     found = [each.flatten() / 255 for each in _moments(task.x, torch.arange(count))]
     torch.testing.assert_close(found[0], torch.tensor(mean), atol=within, rtol=0)
     torch.testing.assert_close(found[1], torch.tensor(std), atol=within, rtol=0)

@@ -295,6 +295,19 @@ def test_training_follows_the_stream_of_its_seed():
     assert not set(curve(0)) & set(curve(1))
 
 
+def test_an_epoch_of_training_is_the_next_span_of_its_seed(monkeypatch):
+    task, asked = numbered(evaluate_every=2), []
+    batches = task.batches
+
+    def told(split, seed=0, index=0):
+        asked.append((split, seed, index))
+        return batches(split, seed, index)
+
+    monkeypatch.setattr(task, "batches", told)
+    assert len(list(train(linear(task), task, {}, epochs=3, seed=7))) == 3
+    assert [a for a in asked if a[0] == "train"] == [("train", 7, index) for index in range(3)]
+
+
 def test_a_record_of_images_has_no_edges():
     task = find("tasks", "digits_images")()
     model = linear(task)
