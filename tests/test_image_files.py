@@ -20,7 +20,7 @@ from PIL import Image
 
 from graphlth.images import _moments
 from graphlth.registry import find
-from graphlth.tasks import _files, _idx, cifar10, fashion_mnist, image_folder, mnist
+from graphlth.tasks import _files, _idx, cifar10, fashion_mnist, mnist
 
 RANDOM = np.random.default_rng(0)
 
@@ -481,9 +481,10 @@ def test_what_is_no_folder_of_images_is_told(tmp_path, harm, settings, says):
     assert one_line(error)
 
 
-def test_every_image_in_a_folder_is_read_by_its_content():
-    assert image_folder.ENDINGS == (".png", ".jpg", ".jpeg")
-    assert _files.pixels(encoded(np.zeros(GREY, np.uint8)), "a.jpg").shape == (5, 4, 1)
+def test_an_image_is_read_by_its_content_whatever_its_ending(tmp_path):
+    for file in fill(tmp_path, shape=GREY).glob("*/*.png"):
+        file.rename(file.with_suffix(".JPG"))
+    assert sorted(folder(path=str(tmp_path)).x[:, 0, 0, 0].tolist()) == list(range(12))
 
 
 # --- the real data -------------------------------------------------------------------------------
