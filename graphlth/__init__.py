@@ -6,6 +6,7 @@ from typing import Any
 _HOME = {  # public name: the module that it is loaded from when first asked for
     "Graph": "graph",
     "GraphTask": "dataset",
+    "ImageTask": "images",
     "Ticket": "ticket",
     "dense": "ticket",
     "evaluate": "train",

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from graphlth.graph import Features, Graph, sparse_features
-from graphlth.task import Batch
+from graphlth.task import SPLITS, Batch
 
-SPLITS = ("train", "val", "test")
 SPARSE = 0.1  # features with fewer non-zeros than this fraction are kept sparse
 
 
@@ -60,8 +59,8 @@ class GraphTask:
         self.num_classes = _classes(self.y, self.rows)
         self._inputs = (self.x, self.graph)
 
-    def batches(self, split: str, seed: int = 0) -> Iterator[Batch]:
-        """One batch, the whole graph, scored on the nodes of `split`; `seed` changes nothing."""
+    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
+        """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
         rows = self.rows[split]

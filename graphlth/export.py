@@ -30,7 +30,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build("tasks", about["task"], settings)
-    if task.edges == "none":
+    if task.edges is None:
         raise ValueError(f"`ticket` must be of a graph, got one of {about['task']!r}")
     torch.manual_seed(about["seed"])
     model: nn.Module = build("models", about["model"], settings, task)

@@ -16,9 +16,9 @@ def names(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str) -> Any:
-    """The plug-in of `kind` that is called `name`."""
-    known = names(kind)
-    if name not in known:
+    """The plug-in of `kind` that is called `name`, spelt with `_` or `-`."""
+    known, module = names(kind), name.replace("-", "_")
+    if module not in known:
         one = "analysis" if kind == "analysis" else kind[:-1]
         raise ValueError(f"`{one}` must be one of {', '.join(known)}, got {name!r}")
-    return getattr(import_module(f"graphlth.{kind}.{name}"), name)
+    return getattr(import_module(f"graphlth.{kind}.{module}"), module)

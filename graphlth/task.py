@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -23,13 +25,16 @@ class Task(Protocol):
     """Data with a training, a validation and a test split."""
 
     name: str
-    edges: str  # "undirected", "directed", or "none"
+    edges: str | None  # "undirected" or "directed"; None without a graph
     num_features: int
     num_classes: int
     num_edges: int  # prunable edges; 0 when there is no graph
 
-    def batches(self, split: str, seed: int = 0) -> Iterator[Batch]:
-        """The batches of `split` in the order that `seed` gives."""
+    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
+        """The batches of `split`; of "train" the `index`-th span of the order that `seed` gives.
+
+        A span is what is trained on between two evaluations: what the trainer calls an epoch.
+        """
         ...
 
     def without(self, mask: Tensor) -> "Task":

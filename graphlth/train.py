@@ -177,7 +177,7 @@ def train(
         if stand != versions(theta, m):  # another training has had its turn
             weights, edges = weigh(theta, m)
         passes = 0
-        for batch in task.batches("train", seed + index):
+        for batch in task.batches("train", seed, index):
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """Bad input ends in one line that names what is wrong; nothing that was there is lost."""
 
+import gzip
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.sparse import csr_matrix
 
 from graphlth import cli, experiment
@@ -57,6 +59,21 @@ def raw(root, **changes):
         (folder / f"ind.cora.{part}").write_bytes(pickle.dumps(value, protocol=2))
     (folder / "ind.cora.test.index").write_text("4\n5\n")
     return folder
+
+
+def images(root, count=4):
+    """Image files that look like MNIST's, of `count` images, and hostile ones like CIFAR-10's."""
+    for folder in ("mnist", "cifar10"):
+        (Path(root) / folder).mkdir(parents=True)
+    for part in ("train", "t10k"):
+        shape = b"".join(n.to_bytes(4) for n in (count, 28, 28))
+        content = b"\0\0\x08\x03" + shape + bytes(count * 28 * 28)
+        (Path(root) / f"mnist/{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+        (Path(root) / f"mnist/{part}-labels-idx1-ubyte.gz").write_bytes(b"\0\0\x08\x01")
+    for file in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        held = pickle.dumps({"data": Hostile(), "labels": [1]}, protocol=2)
+        (Path(root) / "cifar10" / file).write_bytes(held)
+    return Path(root) / "mnist"
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +126,15 @@ def made(tmp_path_factory):
     file = folder / "ind.cora.allx"
     file.write_bytes(file.read_bytes()[:-20])
     (raw("gap") / "ind.cora.graph").unlink()
+    images("few")
+    file = images("torn") / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-9])
+    (images("lacking") / "t10k-labels-idx1-ubyte.gz").unlink()
+    Path("shapes/a").mkdir(parents=True)
+    for i in range(1, 4):
+        Image.new("RGB", (4, 3 + i // 3)).save(f"shapes/a/{i}.png")
+    shutil.copytree("shapes", "broken")
+    Path("broken/a/2.png").write_text("no image")
     os.chdir(here)
     return place
 
@@ -132,14 +158,18 @@ def snapshot(place):
 
 
 CORA = "run ugs --task cora --model gcn --out out"
+MNIST = "run imp --task mnist --model gcn --out out"
+CIFAR = "run imp --task cifar10 --model gcn --out out"
+DIGITS = "run imp --task digits-images --model gcn --out out"
+FOLDER = "run imp --task image-folder --model gcn --out out"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
     ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
-    ("run", "`algorithm` must be given: one of imp, one_shot, random_tickets, ugs"),
-    ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
+    ("run", "`algorithm` must be given: one of geb, imp, joint_early_bird, one_shot"),
+    ("run ugs --model gcn", "`task` must be given: one of cifar10, citeseer"),
     ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
-    ("run magic --task karate --model gcn", "`algorithm` must be one of imp, .*, got 'magic'"),
-    ("run ugs --task corra --model gcn", "`task` must be one of citeseer, .*, got 'corra'"),
+    ("run magic --task karate --model gcn", "`algorithm` must be one of geb, .*, got 'magic'"),
+    ("run ugs --task corra --model gcn", "`task` must be one of cifar10, .*, got 'corra'"),
     ("run ugs --task karate --model mlp", "`model` must be one of gat, .*, got 'mlp'"),
     ("run ../ugs --task karate --model gcn", r"`algorithm` must be one of .*, got '\.\./ugs'"),
     (f"{KARATE} --rouns 3", "`rouns` is no setting here; did you mean `rounds`\\? there are .*lr"),
@@ -198,6 +228,24 @@ BAD = [  # command                                   what its one line says
     (f"{KARATE} --task cut.npz", r"cut\.npz: not a readable file of arrays"),
     (f"{KARATE} --task hostile.npz", r"hostile\.npz: not a readable file of arrays"),
     (f"{KARATE} --task hostile.pt", r"hostile\.pt: .*it asks for .*mkdir"),
+    (f"{MNIST} --data-root nowhere", "`data_root` must be a folder, got 'nowhere'"),
+    (f"{MNIST} --data-root empty",
+     r"no train-images-idx3-ubyte\.gz in empty, datasets; downloading failed \(no network\)"),
+    (f"{MNIST} --data-root lacking", r"lacking/mnist lacks t10k-labels-idx1-ubyte\.gz; downl"),
+    (f"{MNIST} --data-root few", r"idx3-ubyte\.gz: .* must hold \[60000, 28, 28\], got \[4, 28"),
+    (f"{MNIST} --data-root torn", r"train-images-idx3-ubyte\.gz: not a readable IDX file"),
+    (f"{CIFAR} --data-root few", r"few/cifar10/data_batch_1: .*it asks for .*mkdir"),
+    (f"{DIGITS} --batch-size 0", "`batch_size` must be at least 1, got 0"),
+    (f"{DIGITS} --evaluate-every 0", "`evaluate_every` must be at least 1, got 0"),
+    (f"{DIGITS} --val-size 0", r"`val_size` must be in \[1, 1497\), got 0"),
+    (f"{DIGITS} --test-size 1797", r"`test_size` must be in \[1, 1797\), got 1797"),
+    (f"{DIGITS} --train-size 1198", r"`train_size` must be in \[0, 1197\], got 1198"),
+    (f"{DIGITS} --augment spin", "`augment` must be one of none, crop-flip, got 'spin'"),
+    (FOLDER, "`path` must be given"),
+    (f"{FOLDER} --path gone", "`path` must be a folder, got 'gone'"),
+    (f"{FOLDER} --path empty", r"empty: must hold CLASS/\*\.png or CLASS/\*\.jpg, got none"),
+    (f"{FOLDER} --path shapes", r"shapes/a/\d\.png: must have the height, width and channels"),
+    (f"{FOLDER} --path broken --size 4", r"broken/a/2\.png: not a readable image \(neither PNG"),
     (f"{KARATE} --config gone.toml", r"`config` must be a file, got 'gone\.toml'"),
     (f"{KARATE} --config config.json", r"`config` must end in .toml, .*, got 'config\.json'"),
     (f"{KARATE} --config broken.toml", r"`config` 'broken\.toml' is not TOML"),

@@ -17,7 +17,7 @@ LAYERS = [
     ["prune"],
     ["ticket"],
     ["planetoid"],
-    ["dataset"],
+    ["dataset", "images"],
     ["scores", "models", "tasks"],
     ["train"],
     ["algorithms", "analysis", "seeds"],

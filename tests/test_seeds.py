@@ -426,7 +426,7 @@ def test_models_and_tasks_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="and have no buffers"):
         seeds.retrain(network, task, tickets([network], task), seeds=[0], epochs=1)
     network, many = build("gcn", task), toy()
-    many.batches = lambda split, seed=0: [*task.batches(split)] * 2
+    many.batches = lambda split, seed=0, index=0: [*task.batches(split)] * 2
     with pytest.raises(ValueError, match=r"`task` must have one training batch .* got 2"):
         seeds.retrain(network, many, tickets([network], task), seeds=[0], epochs=1)
     with pytest.raises(ValueError, match="`ticket` does not fit"):

@@ -17,12 +17,13 @@ from graphlth.graph import Features
 from graphlth.registry import find, names
 
 MANIFEST = tomllib.loads((Path(__file__).parents[1] / "datasets/manifest.toml").read_text())
-EMBEDDED = ("digits", "karate", "sbm")
+GRAPHS = ("digits", "karate", "sbm")
+EMBEDDED = (*GRAPHS, "digits_images")
 
 
 def counts(task):
     return {
-        "nodes": task.num_nodes,
+        "images" if task.edges is None else "nodes": len(task.y),
         "edges": task.num_edges,
         "features": task.num_features,
         "classes": task.num_classes,
@@ -36,7 +37,8 @@ def counts(task):
 def test_every_setting_is_explained(name):
     task = find("tasks", name)
     settings = inspect.signature(task).parameters
-    assert all(p.kind is p.KEYWORD_ONLY for p in settings.values()) and "edges" in settings
+    assert all(p.kind is p.KEYWORD_ONLY for p in settings.values())
+    assert ("edges" in settings) != ("augment" in settings)  # a graph or images
     for setting in settings:
         assert f"\n        {setting}: " in inspect.cleandoc(task.__doc__).replace(
             "\n    ", "\n        "
@@ -51,6 +53,31 @@ def test_the_embedded_tasks_hold_what_the_manifest_says(name):
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
+def test_a_span_is_the_same_whenever_it_is_asked_for(name):
+    task, again = find("tasks", name)(), find("tasks", name)()
+    for split in ("train", "val", "test"):
+        for a, b in zip(task.batches(split, 1, 2), again.batches(split, 1, 2), strict=True):
+            assert torch.equal(a.target, b.target) and a.target.dtype == torch.int64
+            assert 0 <= int(a.target.min()) and int(a.target.max()) < task.num_classes
+            assert (a.entries is None) == (task.num_edges == 0) == (task.edges is None)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_split_is_scored_whole_and_in_the_same_order_for_every_seed(name):
+    task = find("tasks", name)()
+    for split in ("val", "test"):
+        for seed in (0, 7):
+            target = torch.cat([batch.target for batch in task.batches(split, seed, seed)])
+            assert torch.equal(target, task.y[task.rows[split]])
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_splits_do_not_overlap(name):
+    rows = torch.cat(list(find("tasks", name)().rows.values()))
+    assert len(rows.unique()) == len(rows)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_an_edge_is_there_in_both_directions_and_no_node_with_itself(name):
     task = find("tasks", name)(edges="directed")
     source, target = task.graph.edge_index
@@ -348,13 +375,13 @@ def test_a_path_that_cannot_be_read_is_told(tmp_path):
 # --- real graphs in files ------------------------------------------------------------------------
 
 
-GRAPHS = [  # name, nodes, edges, features, classes
+REAL = [  # name, nodes, edges, features, classes
     ("chameleon_filtered", 890, 8_854, 2_325, 5),
     ("squirrel_filtered", 2_223, 46_998, 2_089, 5),
 ]
 
 
-@pytest.mark.parametrize("name, nodes, edges, features, classes", GRAPHS)
+@pytest.mark.parametrize("name, nodes, edges, features, classes", REAL)
 def test_real_graphs_from_files(data_root, name, nodes, edges, features, classes):
     path = data_root / f"graphs/{name}/{name}.npz"
     if not path.is_file():

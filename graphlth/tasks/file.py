@@ -12,8 +12,9 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
-from graphlth.dataset import SPLITS, GraphTask
+from graphlth.dataset import GraphTask
 from graphlth.planetoid import arrays, one_line
+from graphlth.task import SPLITS
 
 PYG = [
     getattr(module, name)

@@ -1,0 +1,77 @@
+"""MNIST's file format, IDX, and the two data sets that come in it."""
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphlth.planetoid import one_line
+from graphlth.tasks._files import Array, download, find
+
+FILES = (
+    "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
+)  # fmt: skip
+TRAIN, TEST, SIDE = 60_000, 10_000, 28
+BYTES = 0x08  # IDX's number for unsigned bytes
+
+
+def load(
+    names: Sequence[str],
+    url: str,
+    digests: Sequence[str],
+    per_class: Mapping[str, Sequence[int]],
+    data_root: str | None,
+) -> tuple[Tensor, Tensor]:
+    """Images [70000, 1, 28, 28] uint8 and classes [70000], the 60,000 to train on first.
+
+    `digests` are those of the packed files at `url`; `per_class` counts the images of each class
+    that "train" and "test" must hold: file names do not tell one data set from another.
+    """
+    layouts = [[file + ending for file in FILES] for ending in (".gz", "")]
+    sources = dict(zip((url + file for file in layouts[0]), digests, strict=True))
+    found = find(names, layouts, data_root, partial(download, digests=sources))
+    images, labels = [], []
+    for part, count, files in (("train", TRAIN, found[:2]), ("test", TEST, found[2:])):
+        images.append(read(files[0], (count, SIDE, SIDE)))
+        labels.append(read(files[1], (count,)).astype(np.int64))
+        held = np.bincount(labels[-1], minlength=10).tolist()
+        if held != list(per_class[part]):
+            raise ValueError(f"{files[1]}: must hold {names[0]}'s classes, "
+                             f"{list(per_class[part])}, got {held}")  # fmt: skip
+    x, y = np.concatenate(images)[:, None], np.concatenate(labels)
+    return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def read(path: Path, shape: tuple[int, ...]) -> Array:
+    """The unsigned bytes of `shape` in an IDX file, compressed by gzip or not.
+
+    Raises:
+        ValueError: the file is damaged, cut, longer, or holds another type or shape.
+    """
+    content = path.read_bytes()
+    size = math.prod(shape)
+    try:
+        packed = content[:2] == b"\x1f\x8b"
+        with gzip.open(io.BytesIO(content)) if packed else io.BytesIO(content) as file:
+            zeros, kind, dims = file.read(2), file.read(1), file.read(1)
+            if zeros != b"\0\0" or kind != bytes([BYTES]) or dims != bytes([len(shape)]):
+                raise ValueError("it does not begin as one of unsigned bytes in "
+                                 f"{len(shape)} dimensions does")  # fmt: skip
+            held = np.frombuffer(file.read(4 * len(shape)), ">u4").tolist()
+            if held != list(shape):
+                raise ValueError(f"it must hold {list(shape)}, got {held}")
+            values = file.read(size + 1)  # no more than that, whatever a packed file would become
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path}: not a readable IDX file ({one_line(error)})") from error
+    if len(values) != size:
+        state = "is cut" if len(values) < size else "is longer than it says"
+        raise ValueError(f"{path}: not a readable IDX file (it {state})")
+    return np.frombuffer(values, np.uint8).reshape(shape)

@@ -1,0 +1,47 @@
+"""Fashion-MNIST: 70,000 articles of clothing (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747)."""
+
+from graphlth.images import ImageTask, held_out
+from graphlth.tasks import _idx
+
+NAMES = ("fashion_mnist", "fashion-mnist", "FashionMNIST")
+URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
+DIGESTS = (  # of _idx.FILES, packed
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+)
+PER_CLASS = {"train": (6000,) * 10, "test": (1000,) * 10}
+
+
+def fashion_mnist(
+    *,
+    data_root: str | None = None,
+    batch_size: int = 60,
+    evaluate_every: int = 100,
+    train_size: int = 0,
+    val_size: int = 5000,
+    augment: str = "none",
+    data_seed: int = 0,
+) -> ImageTask:
+    """Clothing, 28 × 28 grey pixels; an epoch is a span of `evaluate_every` iterations.
+
+    Args:
+        data_root: the folder with the four IDX files, packed (.gz) or not, or with
+            `fashion_mnist` in it; else GRAPHLTH_DATA_ROOT or datasets.
+        batch_size: images in a training batch.
+        evaluate_every: iterations of training between two evaluations.
+        train_size: images to train on; 0 for all of the 60,000 that do not validate.
+        val_size: images of the 60,000 that validate.
+        augment: none, or crop-flip: move by up to 4 pixels and mirror.
+        data_seed: draws which images validate, and which train if not all do.
+    """
+    x, y = _idx.load(NAMES, URL, DIGESTS, PER_CLASS, data_root)
+    splits = held_out(
+        _idx.TRAIN, _idx.TEST, val_size=val_size, train_size=train_size, data_seed=data_seed
+    )
+    return ImageTask(
+        x, y, splits,
+        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
+        name="fashion_mnist",
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""MNIST: 70,000 hand-written digits (LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998)."""
+
+from graphlth.images import ImageTask, held_out
+from graphlth.tasks import _idx
+
+URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+DIGESTS = (  # of _idx.FILES, packed
+    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+)
+PER_CLASS = {
+    "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+}
+
+
+def mnist(
+    *,
+    data_root: str | None = None,
+    batch_size: int = 60,
+    evaluate_every: int = 100,
+    train_size: int = 0,
+    val_size: int = 5000,
+    augment: str = "none",
+    data_seed: int = 0,
+) -> ImageTask:
+    """Hand-written digits, 28 × 28 grey pixels; an epoch is a span of `evaluate_every` iterations.
+
+    Args:
+        data_root: the folder with the four IDX files, packed (.gz) or not, or with `mnist` in it;
+            else GRAPHLTH_DATA_ROOT or datasets.
+        batch_size: images in a training batch.
+        evaluate_every: iterations of training between two evaluations.
+        train_size: images to train on; 0 for all of the 60,000 that do not validate.
+        val_size: images of the 60,000 that validate.
+        augment: none, or crop-flip: move by up to 4 pixels and mirror.
+        data_seed: draws which images validate, and which train if not all do.
+    """
+    x, y = _idx.load(["mnist"], URL, DIGESTS, PER_CLASS, data_root)
+    splits = held_out(
+        _idx.TRAIN, _idx.TEST, val_size=val_size, train_size=train_size, data_seed=data_seed
+    )
+    return ImageTask(
+        x, y, splits,
+        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name="mnist",
+    )  # fmt: skip
