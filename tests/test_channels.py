@@ -117,7 +117,8 @@ KEPT = {  # what could be changed by the loss of a channel
     "a layer used twice": repeated(),
     "a class of one's own": nn.Sequential(nn.Linear(4, 4), Doubled(4, 4), nn.Linear(4, 2)),
     "a forward of one's own": Apart(nn.Linear(4, 4), nn.Linear(4, 4)),
-    "groups": nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1, groups=2)),
+    "made in groups": nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 4, 1)),
+    "read in groups": nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)),
     "no Flatten": nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4)),
     "half a Flatten": nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(2), nn.Linear(4, 4)),
     "a norm over other channels": nn.Sequential(
@@ -136,12 +137,12 @@ def test_channels_that_others_could_see_stay(why):
 
 
 def test_nested_sequences_are_one_chain():
-    inner = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU())
+    inner = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 3), nn.ReLU())
     model = nn.Sequential(inner, nn.Sequential(nn.Conv2d(5, 4, 3), inner[2]), nn.Flatten(),
                           nn.Linear(16, 2))  # fmt: skip
     found = C.levels(model)
     assert [(v.maker, v.between, v.reader) for v in found] == [
-        ("0.0", ("0.1", "0.2"), "1.0"), ("1.0", ("1.1", "2"), "3"),
+        ("0.0", (), "0.1"), ("0.1", ("0.2",), "1.0"), ("1.0", ("1.1", "2"), "3"),
     ]  # fmt: skip
     agree(shaken(model), random_channels(model, 0.5), (3, 6, 6))
 
