@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from graphlth.compact import LAYOUTS, Bound, Compact, compacted
 from graphlth.graph import Features, Graph
-from graphlth.masks import EDGES, Masks, masked, ones, only, prunable
+from graphlth.masks import EDGES, Masks, masked, ones, only
 
 FORMAT = "graphlth-ticket-1"
 TOLD = ("algorithm", "task", "model", "seed")  # of its provenance, in a compacted network
@@ -196,12 +196,12 @@ def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = 
             raise ValueError(f"`ticket` does not fit `model`: {n!r} is {list(t.shape)}, not {has}")
     if missing := sorted(set(state) - set(ticket.init)):
         raise ValueError(f"`ticket` does not fit `model`: it has no {missing[0]!r}")
-    shapes = {n: p.shape for n, p in prunable(model).items()} | {EDGES: torch.Size([num_edges])}
+    shapes = {n: p.shape for n, p in model.named_parameters()} | {EDGES: torch.Size([num_edges])}
     for n, m in ticket.masks.items():
         if shapes.get(n) != m.shape:
             raise ValueError(
                 f"`ticket` does not fit: its mask {n!r} has shape {list(m.shape)}, "
-                f"not {list(shapes[n]) if n in shapes else 'a prunable parameter'}"
+                f"not {list(shapes[n]) if n in shapes else 'a parameter'}"
             )
     known = ticket.provenance.get("graph", graph)
     if graph and known != graph:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import build, call, toy
+from toys import GRAPH_MODELS, build, call, toy
 
 from graphlth import masks as M
 from graphlth import train
@@ -310,7 +310,7 @@ def test_magnitude_is_the_absolute_value_without_a_gradient():
     assert not score["w"].requires_grad
 
 
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", GRAPH_MODELS)
 @every
 def test_every_algorithm_stays_finite_on_every_model_down_to_nothing(name, model):
     task = toy()

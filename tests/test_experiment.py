@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from toys import GRAPH_MODELS
 
 from graphlth import experiment, record
 from graphlth.experiment import accepted, build, plan, preset, run, ticket_file
@@ -170,7 +171,7 @@ def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, numbe
     assert tickets(cut) == tickets(whole)
 
 
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", GRAPH_MODELS)
 def test_a_record_torn_by_a_crash_is_made_again(tmp_path, model):
     whole = run("ugs", "sbm", model, QUICK | NOISY, out=tmp_path / "whole")
     torn = run("ugs", "sbm", model, QUICK | NOISY, out=tmp_path / "torn")
@@ -236,7 +237,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
 # --- what is recorded ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", GRAPH_MODELS)
 def test_a_ticket_file_gives_the_accuracies_of_its_record(out, model):
     folder = run("ugs", "sbm", model, QUICK, out=out)
     chosen = plan("ugs", "sbm", model, QUICK)

@@ -15,7 +15,7 @@ LAYERS = [
     ["dropout", "message"],
     ["compact"],
     ["prune"],
-    ["ticket"],
+    ["channels", "ticket"],
     ["planetoid"],
     ["dataset", "images"],
     ["scores", "models", "tasks"],

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 import torch
 from torch_geometric import nn as pyg
-from toys import ALONE, LOOPS, Largest, N, build, toy
+from toys import ALONE, GRAPH_MODELS, LOOPS, Largest, N, build, toy
 
 from graphlth import masks as M
 from graphlth.dropout import edge_dropout, keyed
@@ -15,14 +15,13 @@ from graphlth.models.gat import GAT
 from graphlth.models.gcn import GCN
 from graphlth.models.gin import GIN
 from graphlth.models.sage import GraphSAGE
-from graphlth.registry import names
 from graphlth.train import forward
 
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
-MODELS = [(name, {}) for name in names("models")]
+MODELS = [(name, {}) for name in GRAPH_MODELS]
 MODELS += [("resgcn", {"layers": n}) for n in (1, 2, 3, 7)]
 MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
-LAYERS = [(name, {"layers": n}) for name in names("models") for n in (1, 2, 3, 7)]
+LAYERS = [(name, {"layers": n}) for name in GRAPH_MODELS for n in (1, 2, 3, 7)]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])

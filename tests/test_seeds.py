@@ -9,7 +9,7 @@ import torch
 from test_experiment import Stop, stop_at
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric import nn as pyg
-from toys import build, toy
+from toys import GRAPH_MODELS, build, toy
 
 from graphlth import dropout, experiment, record, seeds, train
 from graphlth import masks as M
@@ -17,10 +17,9 @@ from graphlth.algorithms.ugs import ugs
 from graphlth.experiment import plan, run, ticket_file
 from graphlth.kernels.reference import weighted_sum as plain_sum
 from graphlth.message import edge_softmax, product, weighted_sum
-from graphlth.registry import names
 from graphlth.ticket import dense, load, snapshot
 
-models = pytest.mark.parametrize("name", names("models"))
+models = pytest.mark.parametrize("name", GRAPH_MODELS)
 features = pytest.mark.parametrize("about", [{}, {"num_features": 40, "density": 0.05}])
 MASKS = {"epochs": 6, "l1_edges": 1e-2, "l1_weights": 1e-2, "lr": 0.01, "weight_decay": 5e-4}
 UGS = {**MASKS, "rounds": 2, "drop_edges": 0.1, "drop_weights": 0.2, "scope": "global",
@@ -316,9 +315,11 @@ def lines(folder):
 
 
 def told(folder):
-    """Every record but for its seconds."""
+    """Every record without what is measured."""
     return {
-        name: [{n: v for n, v in line.items() if not n.startswith("seconds")} for line in found]
+        name: [
+            {n: v for n, v in line.items() if not n.startswith(record.MEASURED)} for line in found
+        ]
         for name, found in lines(folder).items()
     }
 

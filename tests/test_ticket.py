@@ -236,7 +236,8 @@ MISFITS = [  # what differs: weights, masks or provenance (None: that weight is 
     ({"2.bias": None}, {}, {}, r"no '2.bias'"),
     ({}, {"edges": torch.ones(7)}, {}, r"mask 'edges' .*\[7\], not \[6\]"),
     ({}, {"0.weight": torch.ones(3, 4)}, {}, r"mask '0.weight' has shape \[3, 4\]"),
-    ({}, {"0.bias": torch.ones(4)}, {}, r"mask '0.bias' .*not a prunable"),
+    ({}, {"0.bias": torch.ones(5)}, {}, r"mask '0.bias' has shape \[5\], not \[4\]"),
+    ({}, {"1.running_mean": torch.ones(4)}, {}, r"mask '1.running_mean' .*not a parameter"),
     ({}, {}, {"graph": "f00d"}, r"another graph: .*f00d, not beef"),
 ]
 

@@ -5,11 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import build, toy
+from toys import GRAPH_MODELS, build, toy
 
 from graphlth import masks as M
 from graphlth.prune import drop_jointly
-from graphlth.registry import names
 from graphlth.scores.random import random
 from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, snapshot
@@ -25,7 +24,7 @@ from graphlth.train import (
     train_masks,
 )
 
-models = pytest.mark.parametrize("name", names("models"))
+models = pytest.mark.parametrize("name", GRAPH_MODELS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 L1 = {"l1_edges": 1e-4, "l1_weights": 1e-4}
 HOW = {"lr": 0.01, "weight_decay": 5e-4, "noise": 1e-5, "seed": 0}

@@ -8,7 +8,8 @@ from torch.utils._pytree import tree_flatten
 from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask
-from graphlth.registry import find
+from graphlth.registry import find, names
+from graphlth.task import Batch
 
 N, LOOPS, ALONE = 16, (3, 8), (13, 14, 15)  # nodes; raw self-loops; nodes without an edge
 
@@ -35,6 +36,42 @@ def data(num_features=6, density=1.0, loops=True):
 
 def toy(edges="undirected", **about):
     return GraphTask(data(**about), edges=edges, name="toy")
+
+
+class Pictures:
+    """Noise of two classes in two batches a split; there is no graph."""
+
+    name, edges, num_edges, num_classes = "pictures", "none", 0, 2
+
+    def __init__(self, shape=(3, 16, 16), batch=6):
+        draw = torch.Generator().manual_seed(3)
+        self.shape, self.num_features = shape, shape[0] * shape[1] * shape[2]
+        self.x = torch.randn(2 * batch, *shape, generator=draw)
+        self.y = torch.arange(2 * batch) % 2
+
+    def batches(self, split, seed=0):
+        order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
+        for rows in order.chunk(2):
+            yield Batch((self.x[rows],), self.y[rows])
+
+    def without(self, mask):
+        raise AssertionError("there is no graph")
+
+    def fingerprint(self):
+        return "noise"
+
+
+def _of_graphs(name):
+    try:
+        find("models", name)(toy())
+    except ValueError as error:
+        assert str(error).startswith("`task` must have images"), error
+        return False
+    return True
+
+
+GRAPH_MODELS = [name for name in names("models") if _of_graphs(name)]
+IMAGE_MODELS = [name for name in names("models") if name not in GRAPH_MODELS]
 
 
 def build(name, task, seed=0, **settings):

@@ -1,0 +1,19 @@
+"""A multi-layer perceptron."""
+
+from torch import nn
+
+from graphlth.models._images import Feedforward, glorot, image_shape, perceptron
+from graphlth.task import Task
+
+
+def mlp(task: Task, *, hidden: int = 256, layers: int = 3) -> Feedforward:
+    """Fully connected layers with ReLU between them, of images or of vectors [B, F].
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: units of every hidden layer.
+        layers: number of weight matrices.
+    """
+    image_shape(task)
+    maps = perceptron(task.num_features, [hidden] * (layers - 1), task.num_classes)
+    return Feedforward([nn.Flatten(), *maps], glorot)
