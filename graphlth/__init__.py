@@ -7,6 +7,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "Graph": "graph",
     "GraphTask": "dataset",
     "Ticket": "ticket",
+    "at_init": "algorithms.at_init",
     "dense": "ticket",
     "evaluate": "train",
     "find": "registry",

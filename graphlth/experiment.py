@@ -37,7 +37,7 @@ from graphlth.analysis.macs import macs
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
 from graphlth.prune import SCOPES
-from graphlth.registry import find
+from graphlth.registry import find, names
 from graphlth.task import Task
 from graphlth.ticket import Ticket, fingerprint, fit_together, load
 from graphlth.train import Epoch, retrain
@@ -142,7 +142,9 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
 }  # fmt: skip
 
 
-CHOICES: dict[str, Collection[str]] = {"scope": SCOPES, "backend": BACKENDS}
+CHOICES: dict[str, Collection[str]] = {
+    "scope": SCOPES, "backend": BACKENDS, "score": names("scores"), "edge_score": names("scores"),
+}  # fmt: skip
 
 
 def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
