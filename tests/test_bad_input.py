@@ -135,7 +135,7 @@ CORA = "run ugs --task cora --model gcn --out out"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
     ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
-    ("run", "`algorithm` must be given: one of imp, one_shot, random_tickets, ugs"),
+    ("run", "`algorithm` must be given: one of .*imp, one_shot, random_tickets, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
     ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
     ("run magic --task karate --model gcn", "`algorithm` must be one of imp, .*, got 'magic'"),

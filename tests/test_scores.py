@@ -454,6 +454,12 @@ def test_synflow_flows_in_and_out_of_every_unit_alike():
         torch.testing.assert_close(before.sum(0), after.sum(1))
 
 
+def test_synflow_sees_one_example_of_ones():
+    model, task = by_hand()
+    more = Table(torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), task.y.repeat(3), 2)
+    alike(*(score("synflow", model, t, M.ones(model)) for t in (task, more)))
+
+
 def test_synflow_reads_no_features_and_no_sign():
     task = toy()
     model = build("gcn", task)

@@ -10,9 +10,8 @@ from graphlth.task import Task
 def taylor(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     """(g ⊙ θ)² with the gradient g of the loss of a batch, summed over the training batches.
 
-    To first order, the squared change of the loss without a weight (equation 8). With a single
-    batch the ranking is that of SNIP; with several, changes of opposite sign do not cancel.
-    Dropout is off.
+    To first order, the squared change of the loss without a weight. With a single batch the ranking
+    is that of SNIP; with several, changes of opposite sign do not cancel. Dropout is off.
     """
     net, theta = network(model, masks)
     if not theta:
