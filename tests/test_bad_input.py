@@ -138,7 +138,7 @@ BAD = [  # command                                   what its one line says
     ("run", "`algorithm` must be given: one of .*imp, one_shot, random_tickets, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
     ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
-    ("run magic --task karate --model gcn", "`algorithm` must be one of imp, .*, got 'magic'"),
+    ("run magic --task karate --model gcn", "`algorithm` must be one of .*imp, .*, got 'magic'"),
     ("run ugs --task corra --model gcn", "`task` must be one of citeseer, .*, got 'corra'"),
     ("run ugs --task karate --model mlp", "`model` must be one of gat, .*, got 'mlp'"),
     ("run ../ugs --task karate --model gcn", r"`algorithm` must be one of .*, got '\.\./ugs'"),
