@@ -209,13 +209,13 @@ def test_a_search_does_not_depend_on_the_global_random_state(name):
 @every
 def test_a_continued_search_equals_an_uninterrupted_one(name, after, through_file, tmp_path):
     task = toy()
-    whole = run(name, build("gin", task, layers=3), task)
+    whole = run(name, build("gin", task, layers=3), task, **DRAWN)
     last = whole[after]
     if through_file:
         last.save(tmp_path / "ticket")
         last = load(tmp_path / "ticket")
     model = build("gin", task, layers=3, seed=99)  # the ticket brings the weights
-    rest = run(name, model, task, last=last)
+    rest = run(name, model, task, last=last, **DRAWN)
     assert digits(rest) == digits(whole[after + 1 :])
 
 
