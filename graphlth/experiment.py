@@ -40,7 +40,7 @@ from graphlth.drawing import CRITERIA
 from graphlth.masks import Masks, count, ones, only, sparsity
 from graphlth.message import BACKENDS
 from graphlth.prune import SCOPES
-from graphlth.registry import find
+from graphlth.registry import find, names
 from graphlth.task import Task
 from graphlth.ticket import Ticket, fingerprint, fit_together, load
 from graphlth.train import Epoch, retrain
@@ -149,6 +149,7 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
 
 CHOICES: dict[str, Collection[str]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
+    "score": names("scores"), "edge_score": names("scores"),
 }  # fmt: skip
 
 

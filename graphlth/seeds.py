@@ -21,7 +21,6 @@ from graphlth.cost import spending
 from graphlth.dropout import draw_keys, keyed
 from graphlth.masks import EDGES, Masks, noisy, only
 from graphlth.prune import drop_jointly
-from graphlth.scores.magnitude import magnitude
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, fit_together
 from graphlth.train import Epoch, call, scored, takes_graph
@@ -244,7 +243,7 @@ def ugs(
             noise=mask_noise, graphs=graphs,
         )  # fmt: skip
         tickets = [
-            Ticket(t.init, drop_jointly(t.masks, magnitude(m), drop_weights, drop_edges, scope), r)
+            Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
             for t, m in zip(tickets, soft, strict=True)
         ]
         yield tickets

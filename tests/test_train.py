@@ -51,7 +51,7 @@ def user(conv, task, seed=0, **about):
 
 def some_masks(model, task, share=0.4, seed=0):
     whole = M.ones(model, task.num_edges)
-    return drop_jointly(whole, random(whole, seed=seed), share, share)
+    return drop_jointly(whole, random(model, task, whole, seed=seed), share, share)
 
 
 def run(epochs):

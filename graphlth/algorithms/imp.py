@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from graphlth.masks import prunable
 from graphlth.prune import drop_lowest
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
@@ -53,5 +52,5 @@ def imp(
     for r in range(last.round + 1, rounds + 1):
         for _ in train(rewind(model, theta_k), task, masks, epochs=epochs - rewind_to, **how):
             pass
-        masks = drop_lowest(masks, magnitude(prunable(model)), drop_weights, scope)
+        masks = drop_lowest(masks, magnitude(model, task, masks), drop_weights, scope)
         yield Ticket(theta_k, masks, r)

@@ -7,7 +7,7 @@ from torch import nn
 from graphlth.algorithms._admm import Admm
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.drawing import CRITERIA, Queue
-from graphlth.masks import EDGES, Masks, noisy, only, prunable
+from graphlth.masks import EDGES, Masks, noisy, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
@@ -82,7 +82,7 @@ def joint_early_bird(
 
     def draw() -> Masks:
         admm.step(a)
-        scores = magnitude(prunable(model)) | {EDGES: a}
+        scores = magnitude(model, task, masks) | {EDGES: a}
         return drop_jointly(masks, scores, drop_weights, drop_edges, scope)
 
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)

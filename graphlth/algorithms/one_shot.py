@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from torch import nn
 
 from graphlth.prune import drop_jointly
-from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train_masks
@@ -55,6 +54,6 @@ def one_shot(
         l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise, seed=seed + 1,
     )  # fmt: skip
     for r in range(1, rounds + 1):
-        masks = drop_jointly(masks, magnitude(soft), drop_weights, drop_edges, scope)
+        masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope)
         if r > whole.round:
             yield Ticket(whole.init, masks, r)

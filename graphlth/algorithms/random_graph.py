@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from graphlth.masks import prunable
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.scores.random import random
@@ -53,5 +52,5 @@ def random_graph(
     for _ in train(model, task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
                    weight_decay=weight_decay, seed=seed, scoring=False):  # fmt: skip
         pass
-    scores = random(whole.masks, seed=seed) | magnitude(prunable(model))
+    scores = random(model, task, whole.masks, seed=seed) | magnitude(model, task, whole.masks)
     yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)

@@ -46,7 +46,7 @@ def random_tickets(
     theta_0 = whole.init if last is None else last.init
     for r in range(last.round + 1 if last else 1, rounds + 1):
         masks = whole.masks
-        scores = random(masks, seed=1000 * seed + r)
+        scores = random(model, task, masks, seed=1000 * seed + r)
         for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
             masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")
         yield Ticket(theta_0, masks, r)

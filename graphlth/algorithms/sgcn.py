@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from graphlth.algorithms._admm import Admm
-from graphlth.masks import EDGES, noisy, only, prunable
+from graphlth.masks import EDGES, noisy, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
@@ -69,5 +69,5 @@ def sgcn(
         soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
     ):  # fmt: skip
         admm.step(a)
-    scores = magnitude(prunable(model)) | {EDGES: a + admm.u}
+    scores = magnitude(model, task, whole.masks) | {EDGES: a + admm.u}
     yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)

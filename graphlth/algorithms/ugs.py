@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from torch import nn
 
 from graphlth.prune import drop_jointly
-from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train_masks
@@ -59,6 +58,6 @@ def ugs(
             l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
             noise=mask_noise, seed=seed + r,
         )  # fmt: skip
-        masks = drop_jointly(ticket.masks, magnitude(soft), drop_weights, drop_edges, scope)
+        masks = drop_jointly(ticket.masks, soft, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)
         yield ticket

@@ -1,12 +1,20 @@
 """Random scores: the control that any other score must beat."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphlth.masks import Masks
+from graphlth.task import Task
 
 
-def random(values: Masks, *, seed: int = 0) -> dict[str, Tensor]:
-    """A uniform draw from [0, 1) for every entry of `values`, the same on every device."""
+def random(model: nn.Module, task: Task, masks: Masks, *, seed: int = 0) -> dict[str, Tensor]:
+    """A uniform draw from [0, 1) for every entry, weights and edges, the same on every device.
+
+    Args:
+        model: is not read.
+        task: is not read.
+        masks: what to draw for.
+        seed: seeds the draws.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return {n: torch.rand(v.shape, generator=generator).to(v.device) for n, v in values.items()}
+    return {n: torch.rand(m.shape, generator=generator).to(m.device) for n, m in masks.items()}

@@ -1,0 +1,96 @@
+"""Pruning at initialisation: scores of the untrained network and of the bare graph.
+
+With the score `synflow` this is iterative SynFlow (Tanaka et al., arXiv:2006.05467, Algorithm 1),
+with `snip` and `grasp` their iterated forms, with `degree` the edges of TEDDY (arXiv:2402.01261).
+"""
+
+import inspect
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from graphlth.masks import Masks, only
+from graphlth.prune import drop_jointly
+from graphlth.registry import find
+from graphlth.task import Task
+from graphlth.ticket import Ticket, dense, rewind
+
+
+def at_init(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 20,
+    epochs: int = 200,
+    drop_edges: float = 0.05,
+    drop_weights: float = 0.2,
+    score: str = "magnitude",
+    edge_score: str = "degree",
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one ticket per round; nothing is trained in between.
+
+    A part that is dropped at rate 0 has no mask and is not scored.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the data.
+        rounds: how often to score what is left and prune.
+        epochs: epochs of retraining.
+        drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
+        drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
+        score: name of the score of the weights.
+        edge_score: name of the score of the edges.
+        lr: Adam's learning rate in retraining.
+        weight_decay: Adam's L2 decay in retraining.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        seed: seeds a score that draws, and dropout in retraining.
+        last: continue after this ticket.
+
+    Raises:
+        ValueError: there is no such score, or it cannot score its part.
+    """
+    ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    theta_0 = ticket.init
+    names = {"weights": score, "edges": edge_score}
+
+    def scores(masks: Masks, seed: int) -> dict[str, Tensor]:
+        rewind(model, theta_0)
+        found: dict[str, Tensor] = {}
+        for part, name in names.items():
+            if only(masks, part):
+                found |= scored(name, part, model, task, masks, seed)
+        return found
+
+    # What cannot be scored is told before the dense network is retrained.
+    ahead = scores(ticket.masks, seed + ticket.round) if ticket.round < rounds else {}
+    if last is None:
+        yield ticket
+    for r in range(ticket.round + 1, rounds + 1):
+        masks = drop_jointly(ticket.masks, ahead, drop_weights, drop_edges, scope)
+        ticket = Ticket(theta_0, masks, r)
+        ahead = scores(masks, seed + r) if r < rounds else {}
+        yield ticket
+
+
+def scored(
+    name: str, part: str, model: nn.Module, task: Task, masks: Masks, seed: int
+) -> dict[str, Tensor]:
+    """What the score `name` makes of the "weights" or "edges" of `masks`.
+
+    Raises:
+        ValueError: there is no such score, or it leaves out some of them.
+    """
+    function = find("scores", name)
+    how = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
+    found = only(function(model, task, masks, **how), part)
+    if missing := [n for n in only(masks, part) if n not in found]:
+        setting = "score" if part == "weights" else "edge_score"
+        raise ValueError(
+            f"`{setting}` must score {part}, got {name!r}, which leaves out {missing[0]!r}"
+        )
+    return found

@@ -1,0 +1,76 @@
+"""The simple undirected graph that masks leave, and scores of its pairs as scores of entries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+from torch import Tensor
+
+from graphlth.masks import EDGES, Masks
+from graphlth.task import Task
+
+Array = NDArray[Any]
+BLOCK = 4096  # pairs whose rows are gathered at a time
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N nodes and P pairs of neighbours; a node with a self-loop is a neighbour of itself."""
+
+    num_nodes: int
+    ends: Array  # [2, P] i ≤ j
+
+    @cached_property
+    def adjacency(self) -> Any:
+        """The sparse matrix A [N, N] of zeros and ones, symmetric."""
+        i, j = self.ends
+        other = i != j
+        row, column = np.r_[i, j[other]], np.r_[j, i[other]]
+        size = (self.num_nodes, self.num_nodes)
+        return csr_array((np.ones(row.size), (row, column)), shape=size)
+
+    @cached_property
+    def degree(self) -> Array:
+        """The number of neighbours [N]."""
+        return np.asarray(self.adjacency.sum(axis=1))
+
+    @cached_property
+    def laplacian(self) -> Any:
+        """The sparse matrix D − A [N, N], in which self-loops leave no trace."""
+        return (diags_array(self.degree) - self.adjacency).tocsr()
+
+
+def of_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[str, Tensor]:
+    """What `score` [P] says of the pairs that `masks` leave, for every entry [num_edges].
+
+    A pair is left as long as one of its directions is, and both score the same. A removed entry
+    gets 0. Without a mask of the edges there is nothing to score.
+
+    Raises:
+        ValueError: the task has no graph.
+    """
+    if getattr(task, "graph", None) is None:
+        raise ValueError(f"`task` must have a graph to score its edges, got {task.name!r}")
+    if EDGES not in masks:
+        return {}
+    left: Any = task.without(masks[EDGES])
+    n, (source, target) = left.graph.num_nodes, left.graph.edge_index.cpu().numpy()
+    key = np.minimum(source, target) * n + np.maximum(source, target)  # [E]
+    key, pair = np.unique(key, return_inverse=True)  # [P], [E]
+    scores = torch.zeros(masks[EDGES].shape, dtype=torch.float64)
+    if key.size:
+        found = score(Pairs(n, np.stack([key // n, key % n])))
+        scores[left.entries.cpu()] = torch.from_numpy(found[pair]).double()
+    return {EDGES: scores.to(masks[EDGES].device)}
+
+
+def dots(x: Any, ends: Array) -> Array:
+    """`⟨x_i, x_j⟩` [P] of the rows of `x` [N, F], an array or a sparse one, at both `ends`."""
+    starts = range(0, ends.shape[1], BLOCK)
+    blocks = (ends[:, first : first + BLOCK] for first in starts)
+    return np.concatenate([np.asarray((x[i] * x[j]).sum(axis=1)) for i, j in blocks])
