@@ -669,11 +669,12 @@ def test_a_score_of_the_wrong_part_is_refused_before_the_dense_ticket(about, mes
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("off", "about"), [
-    ("drop_weights", {"score": "degree"}), ("drop_edges", {"edge_score": "snip"}),
-])  # fmt: skip
-def test_a_part_that_is_not_dropped_is_not_scored(off, about):
+@pytest.mark.parametrize(("off", "of"), [("drop_weights", "score"), ("drop_edges", "edge_score")])
+def test_a_part_that_is_not_dropped_is_not_scored(off, of):
     task = toy()
+    about = {of: "magnitude_increase"}  # without θ₀ it is an error
+    with pytest.raises(ValueError, match="`init` must be"):
+        next(at_init(build("gcn", task), task, **about))
     assert len(list(at_init(build("gcn", task), task, **{off: 0.0}, **about))) == 4
 
 
