@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import N, build, data, toy
+from toys import GRAPH_MODELS, N, Pictures, build, data, toy
 
 from graphlth import masks as M
 from graphlth.dataset import GraphTask
@@ -132,10 +132,10 @@ def test_a_part_without_masks_is_not_scored(name):
     assert score(name, model, task, {}) == {}
 
 
-@pytest.mark.parametrize("model", names("models"))
+@pytest.mark.parametrize("model", [*GRAPH_MODELS, "mlp", "lenet_5", "resnet_20"])
 @of_weights
 def test_a_score_of_weights_takes_every_model_down_to_nothing(name, model):
-    task = toy()
+    task = toy() if model in GRAPH_MODELS else Pictures()
     net = build(model, task, layers=3)
     masks = M.ones(net, task.num_edges)
     for left in (masks, {n: m * 0 for n, m in masks.items()}):
@@ -387,7 +387,7 @@ def test_batch_norms_see_their_batch_and_dropout_is_off():
 
 
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "triton"])
-@pytest.mark.parametrize("name", names("models"))
+@pytest.mark.parametrize("name", GRAPH_MODELS)
 def test_grasp_differentiates_twice_on_every_backend(name, backend):
     """θ ⊙ Hg, with Hg as a difference of gradients."""
     task = toy()._with(x=toy().x.double())
