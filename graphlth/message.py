@@ -196,7 +196,11 @@ def at(values: Tensor, index: Tensor) -> Tensor:
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
     if not isinstance(x, Features):
-        return x @ w if vmap.inside() else _DenseProduct.apply(x, w)
+        if vmap.inside():
+            return x @ w
+        kernel = _kernel(backend, x)
+        few = w.size(1) < NARROW and hasattr(kernel, "narrow_product")
+        return kernel.narrow_product(x, w) if few else _DenseProduct.apply(x, w)
     if vmap.inside():
         return weighted_sum(x.graph, w, x.values, backend=backend)
     if not torch.is_grad_enabled():
@@ -207,6 +211,21 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     if known is None or x.values.requires_grad:
         return weighted_sum(x.graph, w, x.values, backend=backend)
     return _KnownSum.apply(x.graph, w, x.values, known, backend)
+
+
+def relu_product(
+    graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    """`relu(A(weight) @ x) @ w` [N, C] for `x` [N, d], `weight` [E] and `w` [d, C].
+
+    Where no gradients are asked for and C is small, in one pass that never writes N × d numbers.
+    """
+    _check(graph, x, weight)
+    kernel = _kernel(backend, x)
+    one = not torch.is_grad_enabled() and not vmap.inside() and w.size(1) < NARROW
+    if one and hasattr(kernel, "relu_product"):
+        return kernel.relu_product(graph, x, weight, w)
+    return product(weighted_sum(graph, x, weight, backend=backend).relu(), w, backend=backend)
 
 
 def _sum_of_each(

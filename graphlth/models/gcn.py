@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import at, degree, product, weighted_sum
+from graphlth.message import at, degree, product, relu_product, weighted_sum
 from graphlth.task import Task
 
 
@@ -64,17 +64,19 @@ class GCN(nn.Module):
         """
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
-        first, *others = graph.blocks(len(self.weights), rows)
-        h = self.convolve(0, first.of_features(x), first, norm)
+        *others, last = blocks = graph.blocks(len(self.weights), rows)
+        h = product(blocks[0].of_features(x), self.weights[0], backend=self.backend)
         for layer, block in enumerate(others, 1):  # a slice of a ParameterList would detach
-            h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, block, norm)
-        return h
+            h = self.onward(h, block, norm, self.weights[layer])
+        return weighted_sum(last.graph, h, last.of_edges(norm), backend=self.backend)
 
-    def convolve(self, layer: int, x: Tensor | Features, block: Block, norm: Tensor) -> Tensor:
-        """`Â X W` [N, d] with the weights `norm` [E + N] of Â."""
-        h = product(x, self.weights[layer], backend=self.backend)
-        return weighted_sum(block.graph, h, block.of_edges(norm), backend=self.backend)
+    def onward(self, h: Tensor, block: Block, norm: Tensor, w: Tensor) -> Tensor:
+        """`dropout(relu(Â h)) W` [N, d] with the weights `norm` [E + N] of Â."""
+        norm = block.of_edges(norm)
+        if not self.training:
+            return relu_product(block.graph, h, norm, w, backend=self.backend)
+        h = weighted_sum(block.graph, h, norm, backend=self.backend)
+        return product(relu_dropout(h, self.dropout), w, backend=self.backend)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
