@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import at, degree, product, relu_product, weighted_sum
+from graphlth.message import at, degree, product, propagate, relu_product, weighted_sum
 from graphlth.task import Task
 
 
@@ -64,19 +64,32 @@ class GCN(nn.Module):
         """
         graph = Graph.of(graph, x.shape[0]).with_loops  # A + I
         norm = self.normalise(graph, weight)
-        *others, last = blocks = graph.blocks(len(self.weights), rows)
-        h = product(blocks[0].of_features(x), self.weights[0], backend=self.backend)
-        for layer, block in enumerate(others, 1):  # a slice of a ParameterList would detach
-            h = self.onward(h, block, norm, self.weights[layer])
-        return weighted_sum(last.graph, h, last.of_edges(norm), backend=self.backend)
+        blocks = graph.blocks(len(self.weights), rows)
+        norms = [self.on(block, norm, fixed=weight is None) for block in blocks]
+        x = blocks[0].of_features(x)
+        return self.learn(x, blocks, norms) if self.training else self.infer(x, blocks, norms)
 
-    def onward(self, h: Tensor, block: Block, norm: Tensor, w: Tensor) -> Tensor:
-        """`dropout(relu(Â h)) W` [N, d] with the weights `norm` [E + N] of Â."""
-        norm = block.of_edges(norm)
-        if not self.training:
-            return relu_product(block.graph, h, norm, w, backend=self.backend)
-        h = weighted_sum(block.graph, h, norm, backend=self.backend)
-        return product(relu_dropout(h, self.dropout), w, backend=self.backend)
+    def learn(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
+        """`Â X W`, ReLU and dropout, and so on: [N, out]."""
+        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], backend=self.backend)
+        for layer in range(1, len(blocks)):
+            h = product(relu_dropout(h, self.dropout), self.weights[layer], backend=self.backend)
+            h = weighted_sum(blocks[layer].graph, h, norms[layer], backend=self.backend)
+        return h
+
+    def infer(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
+        """The same without dropout: `X W`, and with every next W what `relu_product` does."""
+        h = product(x, self.weights[0], backend=self.backend)
+        for layer in range(1, len(blocks)):
+            graph, norm, w = blocks[layer - 1].graph, norms[layer - 1], self.weights[layer]
+            h = relu_product(graph, h, norm, w, backend=self.backend)
+        return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
+
+    def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
+        """The weights `norm` [E + N] on the edges of `block`: the same tensor if they are `fixed`."""
+        if fixed:
+            return block.graph.constant((norm.dtype, self.degree), lambda: block.of_edges(norm))
+        return block.of_edges(norm)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
