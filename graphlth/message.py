@@ -236,10 +236,10 @@ def propagate(
             ahead = graph.ahead(weight, x)
     if ahead is None or not isinstance(x, Features):
         return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
-    known = x.recall(w)
-    if known is None:
-        return weighted_sum(ahead.graph, w, ahead.values, backend=backend)
-    out = weighted_sum(graph, known, weight, backend=backend)
+    with torch.no_grad():
+        known = x.recall(w)
+        h = weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
+        out = weighted_sum(graph, h, weight, backend=backend)
     return _KnownSum.apply(ahead.graph, w, ahead.values, out, backend)
 
 

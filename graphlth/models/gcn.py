@@ -86,7 +86,7 @@ class GCN(nn.Module):
         return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
 
     def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
-        """The weights `norm` [E + N] on the edges of `block`: the same tensor if they are `fixed`."""
+        """The weights `norm` [E + N] on the edges of `block`; `fixed` ones are the same tensor."""
         if fixed:
             return block.graph.constant((norm.dtype, self.degree), lambda: block.of_edges(norm))
         return block.of_edges(norm)
