@@ -379,7 +379,8 @@ def test_a_layer_of_features_is_two_products(known, graph, short, constant, back
 
 def test_what_was_kept_of_other_weights_or_features_is_not_used():
     x, weight = sparse_features(doubles(5, 12, density=0.4)), doubles(5, seed=4)
-    for features, values in ((x, weight), (x, 2 * weight), (Features(x.graph, -x.values), weight)):
+    other, twice = Features(x.graph, -x.values), 2 * weight
+    for features, values in ((x, weight), (x, twice), (other, twice)):
         ahead = AHEAD.ahead(values, features)
         close(ahead.to_dense(), matrix_of(AHEAD, values) @ features.to_dense())
 
