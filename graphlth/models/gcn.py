@@ -73,8 +73,8 @@ class GCN(nn.Module):
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
         h = propagate(blocks[0].graph, x, self.weights[0], norms[0], backend=self.backend)
         for layer in range(1, len(blocks)):
-            h = product(relu_dropout(h, self.dropout), self.weights[layer], backend=self.backend)
-            h = weighted_sum(blocks[layer].graph, h, norms[layer], backend=self.backend)
+            h, w = relu_dropout(h, self.dropout), self.weights[layer]
+            h = propagate(blocks[layer].graph, h, w, norms[layer], backend=self.backend)
         return h
 
     def infer(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
