@@ -31,6 +31,7 @@ class Graph:
         self._heads: dict[int, Graph] = {}
         self._blocks: dict[tuple[int, int], tuple[Tensor, list[Block]]] = {}
         self._constants: dict[Hashable, Tensor] = {}
+        self._ahead: tuple[Tensor, Features, Features | None] | None = None
 
     @staticmethod
     def of(graph: Graph | Tensor, num_nodes: int) -> Graph:
@@ -102,6 +103,16 @@ class Graph:
         if key not in self._constants:
             self._constants[key] = make()
         return self._constants[key]
+
+    def ahead(self, weight: Tensor, x: Features) -> Features | None:
+        """`A(weight) x`, kept for the next call with the same; None where it fills up too much.
+
+        The gradient of W in `A (x W)` is one product with its transpose, without the N × d numbers
+        between the two. That pays while there are few edges, as those towards some `rows`.
+        """
+        if self._ahead is None or self._ahead[0] is not weight or self._ahead[1] is not x:
+            self._ahead = weight, x, _ahead(self, weight, x)
+        return self._ahead[2]
 
     def subgraph(self, keep: Tensor) -> Graph:
         """The graph of the edges where `keep` [E] is true; nodes stay."""
@@ -269,3 +280,46 @@ def sparse_features(x: Tensor) -> Features:
     """The non-zero entries of `x` [N, F]."""
     row, column = x.nonzero(as_tuple=True)
     return Features(Graph(torch.stack([column, row]), (x.size(1), x.size(0))), x[row, column])
+
+
+FILL = 3  # terms of a sum of rows for each entry summed: with more, two products are faster
+
+
+def _ahead(graph: Graph, weight: Tensor, x: Features) -> Features | None:
+    source, target = graph.edge_index
+    rows = x.graph.by_target
+    count = rows.offsets.diff()[source]  # [E]
+    if int(count.sum()) > FILL * rows.count:
+        return None
+    edge = torch.arange(graph.num_edges, device=graph.device).repeat_interleave(count)  # [terms]
+    at = torch.arange(edge.numel(), device=graph.device) - (count.cumsum(0) - count)[edge]
+    at = at + rows.offsets[source][edge]
+    key = target[edge] * x.shape[1] + rows.columns[at]
+    key, place = key.unique(return_inverse=True)
+    terms = weight[edge] * rows.arrange(x.values)[at]
+    values = terms.new_zeros(key.numel()).index_add(0, place, terms)
+    ends = torch.stack([key % x.shape[1], key // x.shape[1]])
+    return Features(Graph(ends, (x.shape[1], graph.num_nodes)), values)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the entries of a tensor lie that may differ from 0."""
+
+    index: Tensor  # [entries] in the tensor, flattened
+    shape: torch.Size
+    _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
+
+    def read(self, x: Features) -> Features:
+        """`x` without the features of which a matrix with these entries makes nothing."""
+        if id(x.graph) not in self._parts:
+            rows = torch.zeros(self.shape[0], dtype=torch.bool, device=self.index.device)
+            rows[self.index // self.shape[1]] = True
+            edges = rows[x.graph.edge_index[0]].nonzero().squeeze(1)
+            whole = edges.numel() == x.graph.num_edges
+            part = x if whole else Features(x.graph.subgraph(edges), x.values[edges], x._known)
+            self._parts[id(x.graph)] = x, edges, part  # `x` stays: so does its graph's id
+        known, edges, part = self._parts[id(x.graph)]
+        if part is known or x.values is known.values:
+            return x if part is known else part
+        return Features(part.graph, x.values.index_select(0, edges), x._known)

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from graphlth import vmap
-from graphlth.graph import Features, Graph
+from graphlth.graph import Features, Graph, Places
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
 EXACT = (torch.float32, torch.float64)
@@ -193,12 +193,25 @@ def at(values: Tensor, index: Tensor) -> Tensor:
     return values.index_select(0, index) if values.device.type == "cpu" else values[index]
 
 
+def spread(values: Tensor, places: Places, zeros: Tensor) -> Tensor:
+    """A tensor with `values` at `places` and 0 elsewhere, in the memory of `zeros`.
+
+    `product` does not read features whose every weight is such a 0, nor compute their gradients.
+    """
+    return _Spread.apply(values, places, zeros)
+
+
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
     """`x @ w` [N, d] for features `x` [N, F], dense or sparse, and `w` [F, d]."""
     if not isinstance(x, Features):
-        return x @ w if vmap.inside() else _DenseProduct.apply(x, w)
+        if vmap.inside():
+            return x @ w
+        kernel = _kernel(backend, x)
+        few = w.size(1) < NARROW and hasattr(kernel, "narrow_product")
+        return kernel.narrow_product(x, w) if few else _DenseProduct.apply(x, w)
     if vmap.inside():
         return weighted_sum(x.graph, w, x.values, backend=backend)
+    x = _read(x, w)
     if not torch.is_grad_enabled():
         out = weighted_sum(x.graph, w, x.values, backend=backend)
         x.remember(w, out)
@@ -207,6 +220,48 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     if known is None or x.values.requires_grad:
         return weighted_sum(x.graph, w, x.values, backend=backend)
     return _KnownSum.apply(x.graph, w, x.values, known, backend)
+
+
+def propagate(
+    graph: Graph, x: Tensor | Features, w: Tensor, weight: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    """`A(weight) (x @ w)` [N, d]; `weight` [E] that asks for no gradient is a constant.
+
+    It is then to be the same tensor in every call: the gradient of `w` goes through `A(weight) x`.
+    """
+    ahead = None
+    if isinstance(x, Features) and not (vmap.inside() or weight.requires_grad):
+        x = _read(x, w)
+        if torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad:
+            ahead = graph.ahead(weight, x)
+    if ahead is None or not isinstance(x, Features):
+        return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
+    with torch.no_grad():
+        known = x.recall(w)
+        h = weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
+        out = weighted_sum(graph, h, weight, backend=backend)
+    return _KnownSum.apply(ahead.graph, w, ahead.values, out, backend)
+
+
+def relu_product(
+    graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    """`relu(A(weight) @ x) @ w` [N, C] for `x` [N, d], `weight` [E] and `w` [d, C].
+
+    Where no gradients are asked for and C is small, in one pass that never writes N × d numbers.
+    """
+    _check(graph, x, weight)
+    kernel = _kernel(backend, x)
+    one = not torch.is_grad_enabled() and not vmap.inside() and w.size(1) < NARROW
+    if one and hasattr(kernel, "relu_product"):
+        return kernel.relu_product(graph, x, weight, w)
+    return product(weighted_sum(graph, x, weight, backend=backend).relu(), w, backend=backend)
+
+
+def _read(x: Features, w: Tensor) -> Features:
+    """`x` without the features that `w` is known not to read."""
+    places = getattr(w.grad_fn, "places", None)
+    return places.read(x) if isinstance(places, Places) else x
 
 
 def _sum_of_each(
@@ -283,6 +338,18 @@ def _fastest(x: Tensor) -> str:
     if exact and x.device.type == "cpu":
         return "numba"
     return "scatter" if find_spec("torch_scatter") else "reference"
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, places: Places, zeros: Tensor) -> Tensor:
+        ctx.places = places  # which `product` looks for
+        zeros.view(-1).scatter_(0, places.index, values)
+        return zeros.view_as(zeros)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad.reshape(-1).index_select(0, ctx.places.index), None, None
 
 
 class _KnownSum(torch.autograd.Function):

@@ -14,8 +14,9 @@ from torch.func import functional_call
 
 from graphlth.adam import Adam
 from graphlth.cost import spending
+from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
-from graphlth.message import at
+from graphlth.message import at, spread
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
 
@@ -210,39 +211,25 @@ class Survivors:
 
     def __init__(self, whole: Tensor, mask: Tensor | None):
         self.whole, self.mask, self.leaf = whole, mask, whole
-        self.index: Tensor | None = None  # [survivors]
+        self.places: Places | None = None
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
         elif mask.count_nonzero() < self.FEW * mask.numel():
-            self.index = mask.view(-1).nonzero().squeeze(1)
-            self.leaf = whole.detach().view(-1)[self.index].requires_grad_()
+            self.places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
+            self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_()
             self.zeros = torch.zeros_like(whole, requires_grad=False)
 
     def spread(self, values: Tensor) -> Tensor:
         """`values`, shaped like the leaf, where they belong in the whole; 0 elsewhere."""
-        if self.index is not None:
-            return _Spread.apply(values, self.index, self.zeros)
+        if self.places is not None:
+            return spread(values, self.places, self.zeros)
         return values if self.mask is None else values * self.mask
 
     @torch.no_grad()
     def settle(self) -> None:
         """Write the survivors back into the whole."""
-        if self.index is not None:
-            self.whole.view(-1).index_copy_(0, self.index, self.leaf)
-
-
-class _Spread(torch.autograd.Function):
-    """Entries of a tensor from a vector; the other entries of `zeros`, which it reuses, stay."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, zeros: Tensor) -> Tensor:
-        ctx.index = index
-        zeros.view(-1).index_copy_(0, index, values)
-        return zeros.view_as(zeros)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad.reshape(-1).index_select(0, ctx.index), None, None
+        if self.places is not None:
+            self.whole.view(-1).scatter_(0, self.places.index, self.leaf)
 
 
 def weigh(

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Largest
 
-from graphlth.graph import Graph, sparse_features
+from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.message import (
     attention,
     degree,
     edge_softmax,
     product,
+    propagate,
+    relu_product,
+    spread,
     weighted_mean,
     weighted_softmax,
     weighted_sum,
@@ -308,6 +311,103 @@ def test_gradcheck_of_the_product(d):
     assert torch.autograd.gradcheck(product, (x, w))
 
 
+def doubles(*shape, seed=2, density=1.0):
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(*shape, generator=draw, dtype=torch.float64)
+    return x * (torch.rand(*shape, generator=draw) < density)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("c", [1, 9, 16])  # few columns take another road
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_fused_layer_is_a_sum_a_relu_and_a_product(grad, c, backend):
+    graph = Graph(torch.tensor([[0, 4, 1, 1, 2], [1, 1, 0, 0, 2]]), (5, 4))  # nobody sends to 3
+    values = leaves(doubles(5, 20), doubles(5, seed=3), doubles(20, c, seed=4))
+    with torch.set_grad_enabled(grad):
+        out = relu_product(graph, *values, backend=backend)
+        x, weight, w = values
+        expected = (matrix_of(graph, weight) @ x).relu() @ w
+    close(out, expected)
+    assert out.requires_grad == grad
+    if grad:
+        for a, b in zip(pull(out, values), pull(expected, values), strict=True):
+            close(a, b)
+
+
+def test_a_fused_layer_keeps_a_nan():
+    graph = Graph(torch.tensor([[0], [0]]), 1)
+    with torch.no_grad():
+        out = relu_product(graph, torch.tensor([[torch.nan, 1.0]]), None, torch.ones(2, 1))
+    assert out.isnan().all()
+
+
+def matrix_of(graph, weight):
+    a = weight.new_zeros(graph.num_nodes, graph.num_sources)
+    return a.index_put(tuple(graph.edge_index.flip(0)), weight, accumulate=True)
+
+
+AHEAD = Graph(torch.tensor([[0, 4, 1, 1, 2], [1, 1, 0, 0, 2]]), (5, 4))
+CROWDED = Graph(torch.cartesian_prod(torch.arange(5), torch.arange(4)).T, (5, 4))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize(("graph", "short"), [(AHEAD, True), (CROWDED, False)])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_layer_of_features_is_two_products(known, graph, short, constant, backend):
+    """Also where the gradient goes through the features of the neighbours."""
+    x = doubles(5, 12, density=0.4)
+    w, weight = leaves(doubles(12, 3, seed=3), doubles(graph.num_edges, seed=4))
+    weight.requires_grad_(not constant)
+    features, asked = sparse_features(x), [w] if constant else [w, weight]
+    for _ in range(2):  # what is kept serves the second call
+        if known:
+            with torch.no_grad():
+                product(features, w, backend=backend)
+        out = propagate(graph, features, w, weight, backend=backend)
+        expected = matrix_of(graph, weight) @ (x @ w)
+        close(out, expected)
+        for a, b in zip(pull(out, asked), pull(expected, asked), strict=True):
+            close(a, b)
+    if constant:
+        ahead = graph.ahead(weight, features)
+        assert (ahead is not None) == short
+        assert graph.ahead(weight, features) is ahead
+        if short:
+            close(ahead.to_dense(), matrix_of(graph, weight) @ x)
+
+
+def test_what_was_kept_of_other_weights_or_features_is_not_used():
+    x, weight = sparse_features(doubles(5, 12, density=0.4)), doubles(5, seed=4)
+    other, twice = Features(x.graph, -x.values), 2 * weight
+    for features, values in ((x, weight), (x, twice), (other, twice)):
+        ahead = AHEAD.ahead(values, features)
+        close(ahead.to_dense(), matrix_of(AHEAD, values) @ features.to_dense())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_spread_weight_is_a_masked_one_whose_dead_features_are_not_read(backend):
+    x, mask = doubles(9, 12, density=0.5), torch.zeros(12, 3, dtype=torch.float64)
+    mask[2, 1] = mask[7] = 1
+    places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
+    (values,) = leaves(doubles(4, seed=5))
+    features = sparse_features(x)
+    assert places.read(features).graph.edge_index[0].unique().tolist() == [2, 7]
+    assert places.read(features) is places.read(features)
+    for each in (features, Features(features.graph, 2 * features.values)):  # as dropout makes
+        w = spread(values, places, torch.zeros(12, 3, dtype=torch.float64))
+        out = product(each, w, backend=backend)
+        plain = torch.zeros(36, dtype=torch.float64).index_put((places.index,), values)
+        expected = each.to_dense() @ plain.view(12, 3)
+        close(out, expected)
+        close(pull(out, [values])[0], pull(expected, [values])[0])
+
+
+def test_features_that_are_all_read_stay():
+    x, every = sparse_features(doubles(5, 4, density=0.5)), torch.arange(0, 12, 3)
+    assert Places(every, torch.Size([4, 3])).read(x) is x
+
+
 E3 = torch.tensor([[0, 1, 2], [1, 2, 0]])
 BAD = [  # call, message
     (lambda g: weighted_sum(g, torch.ones(4, 2)), r"`x` must have shape \[3, d\].*got \[4, 2\]"),
@@ -409,6 +509,7 @@ def test_any_width_is_summed_on_any_number_of_threads(threads, dtype, monkeypatc
         for d in WIDE:
             x = torch.randn(33, d, generator=draw, dtype=dtype)
             weight = torch.randn(600, generator=draw, dtype=dtype)
+            narrow = torch.randn(d, 1 + d % 15, generator=draw, dtype=dtype)
             found, expected = (leaves(x, weight) for _ in range(2))
             outs = [
                 weighted_sum(graph, *values, backend=backend)
@@ -417,6 +518,15 @@ def test_any_width_is_summed_on_any_number_of_threads(threads, dtype, monkeypatc
             torch.testing.assert_close(*outs)
             for a, b in zip(pull(outs[0], found), pull(outs[1], expected), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            ours, theirs = (leaves(x, narrow) for _ in range(2))
+            outs = [product(*ours, backend="numba"), product(*theirs, backend="reference")]
+            torch.testing.assert_close(*outs, rtol=1e-4, atol=1e-4)
+            for a, b in zip(pull(outs[0], ours), pull(outs[1], theirs), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+            with torch.no_grad():
+                outs = [relu_product(graph, x, weight, narrow, backend=b)
+                        for b in ("numba", "reference")]  # fmt: skip
+            torch.testing.assert_close(*outs, rtol=1e-4, atol=1e-3)
             heads = x.view(33, -1, 1) if d < 16 else x.view(33, -1, d // 8 or 1)[:, :2].contiguous()
             scores = torch.randn(33, heads.size(1), generator=draw, dtype=dtype)
             ours, theirs = (leaves(heads, scores, scores, weight.abs()) for _ in range(2))

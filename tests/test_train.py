@@ -14,14 +14,17 @@ from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, snapshot
 from graphlth.train import (
     Epoch,
+    Survivors,
     call,
     evaluate,
     fit,
     forward,
     predict,
     retrain,
+    scored,
     train,
     train_masks,
+    weigh,
 )
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
@@ -472,13 +475,15 @@ def test_a_layer_that_swallows_raw_loops_is_refused_wherever_they_lie(edges):
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.9])
-def test_few_survivors_train_as_many_do(kept, monkeypatch):
+@pytest.mark.parametrize("features", [{}, {"num_features": 40, "density": 0.05}])
+@models
+def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
     """As a vector of their own or as part of the whole, entry for entry the same."""
-    task = toy("directed")
+    task = toy("directed", **features)
     results = []
     for few in (0.0, 1.0):
         monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
-        model = build("gcn", task)
+        model = build(name, task)
         draw = torch.Generator().manual_seed(0)
         masks = {
             n: (torch.rand(m.shape, generator=draw) < kept).float()
@@ -489,11 +494,44 @@ def test_few_survivors_train_as_many_do(kept, monkeypatch):
         losses = [e.loss for e in train(model, task, masks, epochs=4, seed=1, soft=soft)]
         results.append((losses, snapshot(model), soft))
         if few:
-            for n, w in model.named_parameters():
-                assert torch.equal(w[masks[n] == 0], start[n][masks[n] == 0])
-                assert not torch.equal(w[masks[n] == 1], start[n][masks[n] == 1])
+            for n, mask in M.only(masks, "weights").items():
+                w = model.get_parameter(n)
+                assert torch.equal(w[mask == 0], start[n][mask == 0])
+                assert not torch.equal(w[mask == 1], start[n][mask == 1]) or not mask.any()
     (losses, state, soft), (vector_losses, vector_state, vector_soft) = results
     assert losses == pytest.approx(vector_losses, abs=1e-6)
     for n in state:
-        torch.testing.assert_close(state[n] * masks[n], vector_state[n] * masks[n])
-        torch.testing.assert_close(soft[n] * masks[n], vector_soft[n] * masks[n])
+        mask = masks.get(n, torch.ones(()))
+        torch.testing.assert_close(state[n] * mask, vector_state[n] * mask)
+    for n, mask in masks.items():
+        torch.testing.assert_close(soft[n] * mask, vector_soft[n] * mask)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.97])  # of the weights and edges removed
+@models
+def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
+    """Sparse features, survivors alone, constant edges: the gradients of dense masked matrices."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        task = toy("directed", num_features=40, density=0.1)
+        model = build(name, task, hidden=20, dropout=0.0, input_dropout=0.0).train()
+        masks = some_masks(model, task, share)
+        task = task.without(masks[M.EDGES])
+        masks = M.only(masks, "weights")
+        batch = next(task.batches("train"))
+        theta = {n: Survivors(p, masks.get(n)) for n, p in model.named_parameters()}
+        with torch.no_grad():
+            call(model.eval(), batch, weigh(theta, {})[0], None)
+        out = scored(model.train(), batch, weigh(theta, {})[0], None)
+        x, graph = batch.inputs
+        plain = Batch((x.to_dense(), graph.edge_index), batch.target)
+        expected = call(model, plain, M.masked(dict(model.named_parameters()), masks), None)
+        torch.testing.assert_close(out, expected[batch.rows])
+        out.square().sum().backward()
+        expected[batch.rows].square().sum().backward()
+        for n, part in theta.items():
+            if part.places is not None:
+                whole = model.get_parameter(n).grad.view(-1)
+                torch.testing.assert_close(part.leaf.grad, whole[part.places.index])
+    finally:
+        torch.set_default_dtype(torch.float32)

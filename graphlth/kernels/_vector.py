@@ -136,12 +136,12 @@ def dot(typing: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def relu(typing: Any, x: Any) -> Any:
-    """`max(x, 0)`."""
+    """`max(x, 0)`; a NaN stays one."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
         zero = _constant(x.type, 0.0)
-        return builder.select(builder.fcmp_ordered(">", x, zero), x, zero)
+        return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
 
     return x(x), emit
 

@@ -15,6 +15,7 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph, Rows
+from graphlth.kernels import _narrow
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -84,6 +85,57 @@ def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tu
         whole = partial(loop, *rows.arrays, values, *strip.place, flat, own, dots.numpy())
         _share(rows, x.size(1), whole)
     return out, rows.restore(dots)
+
+
+def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
+    """`relu(A(weight) @ x) @ w` for `w` of few columns, without the matrix between or gradients."""
+    rows, d = graph.by_target, x.size(1)
+    lanes, some = _narrow_lanes(d, x)
+    columns, out = _narrow.columns(w, lanes), _padded(graph.num_nodes, w)
+    loop = partial(_narrow.relu_product(lanes, some), *rows.arrays, _values(rows, x, weight))
+    _share(rows, d, partial(loop, _flat(x), d, _flat(columns), out.size(1), _flat(out)))
+    return out[:, : w.size(1)].contiguous()
+
+
+def narrow_product(x: Tensor, w: Tensor) -> Tensor:
+    """`x @ w` for float32 or float64 `x` [N, d] on the CPU and `w` [d, C] of few columns."""
+    return _NarrowProduct.apply(x, w)
+
+
+class _NarrowProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        (n, d), out = x.shape, _padded(len(x), w)
+        lanes, some = _narrow_lanes(d, x)
+        columns = _flat(_narrow.columns(w, lanes))
+        loop = partial(_narrow.product(lanes, some), _flat(x), d, columns, out.size(1))
+        _split(n, 1, x.numel(), partial(loop, _flat(out)))
+        return out[:, : w.size(1)].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, w = ctx.saved_tensors
+        if not ctx.needs_input_grad[0]:
+            return None, (grad.t() @ x).t().contiguous()
+        (n, d), c = x.shape, w.size(1)
+        lanes, some = _narrow_lanes(d, x)
+        columns = _narrow.columns(w, lanes)
+        to_x, to_w = x.new_empty(n, d), x.new_zeros(c, d)
+        loop = partial(_narrow.gradients(lanes, some), _flat(x), d, _flat(columns))
+        loop = partial(loop, columns.size(1), _flat(grad), n, c, to_x.view(-1).numpy())
+        _split(d, lanes, x.numel(), partial(loop, to_w.view(-1).numpy()))
+        return to_x, to_w.t().contiguous()
+
+
+def _narrow_lanes(d: int, x: Tensor) -> tuple[int, bool]:
+    lanes = max(16, _lanes(d, x)[0])
+    return lanes, d % lanes != 0
+
+
+def _padded(n: int, w: Tensor) -> Tensor:
+    """Zeros [n, C up to 8s] for the product with `w` [d, C]."""
+    return w.new_zeros(n, w.size(1) + -w.size(1) % _narrow.GROUP)
 
 
 class Strip(NamedTuple):
@@ -429,4 +481,13 @@ def _share(rows: Rows, work: int, part: Callable[[int, int], None]) -> None:
         return part(0, count)
     ends = torch.arange(1, threads, device="cpu") * rows.count // threads
     cuts = [0, *torch.searchsorted(rows.offsets, ends.to(rows.offsets.dtype)).tolist(), count]
+    list(pool(threads).map(part, cuts[:-1], cuts[1:]))
+
+
+def _split(count: int, step: int, work: int, part: Callable[[int, int], None]) -> None:
+    """Do `part(first, last)` for all of `count`, cut at multiples of `step`, likewise."""
+    threads = torch.get_num_threads()
+    if threads == 1 or work < SHARED:
+        return part(0, count)
+    cuts = [-(-count // step) * i // threads * step for i in range(threads)] + [count]
     list(pool(threads).map(part, cuts[:-1], cuts[1:]))

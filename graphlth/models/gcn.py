@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import edge_dropout, relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import product, weighted_sum
+from graphlth.message import product, propagate, relu_product, weighted_sum
 from graphlth.models._norm import normalised
 from graphlth.task import Task
 
@@ -70,17 +70,32 @@ class GCN(nn.Module):
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
         graph = graph.with_loops  # A + I
         norm = self.normalise(graph, weight)
-        first, *others = graph.blocks(len(self.weights), rows)
-        h = self.convolve(0, first.of_features(x), first, norm)
-        for layer, block in enumerate(others, 1):  # a slice of a ParameterList would detach
-            h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, block, norm)
+        blocks = graph.blocks(len(self.weights), rows)
+        norms = [self.on(block, norm, fixed=weight is None) for block in blocks]
+        x = blocks[0].of_features(x)
+        return self.learn(x, blocks, norms) if self.training else self.infer(x, blocks, norms)
+
+    def learn(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
+        """`Â X W`, ReLU and dropout, and so on: [N, out]."""
+        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], backend=self.backend)
+        for layer in range(1, len(blocks)):
+            h, w = relu_dropout(h, self.dropout), self.weights[layer]
+            h = propagate(blocks[layer].graph, h, w, norms[layer], backend=self.backend)
         return h
 
-    def convolve(self, layer: int, x: Tensor | Features, block: Block, norm: Tensor) -> Tensor:
-        """`Â X W` [N, d] with the weights `norm` [E + N] of Â."""
-        h = product(x, self.weights[layer], backend=self.backend)
-        return weighted_sum(block.graph, h, block.of_edges(norm), backend=self.backend)
+    def infer(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
+        """The same without dropout: `X W`, and with every next W what `relu_product` does."""
+        h = product(x, self.weights[0], backend=self.backend)
+        for layer in range(1, len(blocks)):
+            graph, norm, w = blocks[layer - 1].graph, norms[layer - 1], self.weights[layer]
+            h = relu_product(graph, h, norm, w, backend=self.backend)
+        return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
+
+    def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
+        """The weights `norm` [E + N] on the edges of `block`; `fixed` ones are the same tensor."""
+        if fixed:
+            return block.graph.constant((norm.dtype, self.degree), lambda: block.of_edges(norm))
+        return block.of_edges(norm)
 
     def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""

@@ -1,0 +1,94 @@
+"""Compiled loops of products with a matrix of few columns, on which BLAS spends more than it saves.
+
+The matrix W [d, C] lies as `columns` puts it: a strip of all its columns after the other.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from numba import njit
+from torch import Tensor
+
+from graphlth.kernels._vector import (
+    add,
+    axpy,
+    dots,
+    entry,
+    load,
+    load_some,
+    relu,
+    store,
+    store_some,
+    zeros,
+)
+
+GROUP = 8  # columns that are multiplied together
+
+Loop = Callable[..., None]
+
+
+def columns(w: Tensor, lanes: int) -> Tensor:
+    """`w` [d, C] as [strips, C up to 8s, lanes], padded with zeros."""
+    d, c = w.shape
+    wide = torch.nn.functional.pad(w.t(), (0, -d % lanes, 0, -c % GROUP))
+    return wide.view(len(wide), -1, lanes).transpose(0, 1).contiguous()
+
+
+@cache
+def product(lanes: int, some: bool) -> Loop:
+    take = load_some if some else load
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
+        """Add `x W` to `out` [R, c], c a multiple of 8."""
+        for r in range(first, last):
+            for channel in range(0, d, lanes):
+                z = take(x, r * d + channel, d - channel, lanes)
+                for k in range(0, c, GROUP):
+                    part = dots(z, w, channel * c + k * lanes)
+                    store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
+
+    return loop
+
+
+@cache
+def relu_product(lanes: int, some: bool) -> Loop:
+    take = load_some if some else load
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
+        """Add `relu(A x) W` to `out` [R, c], c a multiple of 8."""
+        for channel in range(0, d, lanes):  # one strip of `x` lies nearer than all of it
+            left = d - channel
+            for r in range(first, last):
+                z = zeros(x, lanes)
+                for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    start = entry(columns, e) * d + channel
+                    z = axpy(entry(values, e), take(x, start, left, lanes), z)
+                z = relu(z)
+                for k in range(0, c, GROUP):
+                    part = dots(z, w, channel * c + k * lanes)
+                    store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
+
+    return loop
+
+
+@cache
+def gradients(lanes: int, some: bool) -> Loop:
+    take, put = (load_some, store_some) if some else (load, store)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(x, d, w, c, grad, rows, own, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
+        """`grad Wᵀ` [R, d], and `gradᵀ x` [own, d] added to `to_w`, of the channels asked for."""
+        for channel in range(first, last, lanes):
+            left = d - channel
+            for r in range(rows):
+                z, back = take(x, r * d + channel, left, lanes), zeros(x, lanes)
+                for k in range(own):
+                    g, at = entry(grad, r * own + k), k * d + channel
+                    back = axpy(g, load(w, channel * c + k * lanes, lanes, lanes), back)
+                    put(to_w, at, left, axpy(g, z, take(to_w, at, left, lanes)))
+                put(to_x, r * d + channel, left, back)
+
+    return loop
