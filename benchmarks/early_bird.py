@@ -6,16 +6,11 @@ Runs that exist under --out are continued, not run again. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
 """
 
-import argparse
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import date
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from reproduce import HERE, lined, percent, run
+from reproduce import lined, opened, origin, percent, run, target
 
 from graphlth import record
 from graphlth.record import Record
@@ -180,22 +175,13 @@ FIGURES = {  # which runs each shows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--data_root")
-    parser.add_argument("--out", default="runs")
-    parser.add_argument("--jobs", type=int, default=1)
-    args = parser.parse_args()
-    bench = tomllib.loads(args.file.read_text())
+    args, bench = opened(str(__doc__).splitlines()[0])
     runs: Runs = {n: run(told, args, bench["seeds"]) for n, told in plans(bench).items()}
-    about = runs["ugs"][0]["environment"]
-    commits = {r["environment"].get("commit", "unknown")[:12] for rs in runs.values() for r in rs}
-    hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
-    target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
+    to = target(args.file, runs)
     pictures = []
     for name, shown in FIGURES.items():
         names = shown or [n for n in runs if n.split()[0] in ("joint", "sgcn", "random_graph")]
-        out = target.with_name(f"{target.name}_{name}.png")
+        out = to.with_name(f"{to.name}_{name}.png")
         find("figures", name)([r for n in names for r in runs[n]], out=str(out))
         pictures += [f"![{name}]({out.name})", ""]
     table, ratios = costs(runs)
@@ -204,9 +190,7 @@ def main() -> None:
         f"# {bench['title']}", "",
         f"`python benchmarks/early_bird.py benchmarks/{args.file.name} --data_root DIR`: "
         f"{bench['seeds']} seeds, at most 100 epochs of search and 100 of retraining (UGS and "
-        f"random tickets: 200 and 200 a round), undirected edges. {about['cpu']}, "
-        f"{about['cores']} cores, one thread per run, torch {about['torch']}, commit "
-        f"{', '.join(sorted(commits))}, {date.today()}.", "",
+        f"random tickets: 200 and 200 a round), undirected edges. {origin(runs)}", "",
         "Test accuracy at the epoch of best validation accuracy of the retraining: mean ± "
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
         f"Dense network, 100 epochs: {mean(column(runs['joint 20/50'], 'test', 0))}. Published: "
@@ -222,8 +206,8 @@ def main() -> None:
         "## Claims", "", *verdicts(runs, ratios), "",
         "## What was chosen, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip
-    target.with_suffix(".md").write_text("\n".join(text))
-    print(target.with_suffix(".md"))
+    to.with_suffix(".md").write_text("\n".join(text))
+    print(to.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -96,41 +96,53 @@ def verdicts(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def opened(about: str) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The arguments of a script that runs a benchmark file, and what is in the file."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("file", type=Path)
     parser.add_argument("--data_root")
     parser.add_argument("--out", default="runs")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    bench = tomllib.loads(args.file.read_text())
+    return args, tomllib.loads(args.file.read_text())
+
+
+def target(file: Path, runs: Mapping[str, list[Record]]) -> Path:
+    """Where the report goes, without its suffix: named by file, hardware and date."""
+    cpu = next(iter(runs.values()))[0]["environment"]["cpu"]
+    hardware = re.sub(r"\W+", "-", cpu).strip("-").lower()
+    return HERE / "reports" / f"{file.stem}_{hardware}_{date.today()}"
+
+
+def origin(runs: Mapping[str, list[Record]]) -> str:
+    """Machine, versions, commits and day, in a sentence."""
+    about = next(iter(runs.values()))[0]["environment"]
+    commits = {r["environment"].get("commit", "unknown")[:12] for rs in runs.values() for r in rs}
+    return (f"{about['cpu']}, {about['cores']} cores, one thread per run, torch {about['torch']}, "
+            f"commit {', '.join(sorted(commits))}, {date.today()}.")  # fmt: skip
+
+
+def main() -> None:
+    args, bench = opened(str(__doc__).splitlines()[0])
     runs = {name: run(told, args, bench["seeds"]) for name, told in plans(bench).items()}
-    some = next(iter(runs.values()))
-    about = some[0]["environment"]
-    commits = sorted(
-        {r["environment"].get("commit", "unknown")[:12] for rs in runs.values() for r in rs}
-    )
-    hardware = re.sub(r"\W+", "-", about["cpu"]).strip("-").lower()
-    target = HERE / "reports" / f"{args.file.stem}_{hardware}_{date.today()}"
+    out = target(args.file, runs)
+    epochs = next(iter(runs.values()))[0]["settings"]["epochs"]
     records = [r for rs in runs.values() for r in rs]
-    sparsity(records, out=str(target.with_suffix(".png")), floor=bench["floor"])
+    sparsity(records, out=str(out.with_suffix(".png")), floor=bench["floor"])
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
-        f"{bench['seeds']} seeds, {some[0]['settings']['epochs']} + "
-        f"{some[0]['settings']['epochs']} epochs a round. {about['cpu']}, {about['cores']} cores, "
-        f"one thread per run, torch {about['torch']}, commit {', '.join(commits)}, "
-        f"{date.today()}.", "",
+        f"{bench['seeds']} seeds, {epochs} + {epochs} epochs a round. {origin(runs)}", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
         *accuracies(runs, bench), "",
         "Gaps in points:", "", *gaps(runs), "",
-        f"![accuracy against sparsity]({target.with_suffix('.png').name})", "",
+        f"![accuracy against sparsity]({out.with_suffix('.png').name})", "",
         "## Expected bands", "", *verdicts(runs, bench), "",
         "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip
-    target.with_suffix(".md").write_text("\n".join(text))
-    print(target.with_suffix(".md"))
+    out.with_suffix(".md").write_text("\n".join(text))
+    print(out.with_suffix(".md"))
 
 
 if __name__ == "__main__":
