@@ -48,8 +48,8 @@ def _without_lowest(
 ) -> tuple[Sequence[Tensor], int]:
     """`alive`, flat, with zeros in place of the entries that go; and how many scores are NaN."""
     if all(s.device.type == "cpu" and s.dtype == scores[0].dtype in COMPILED for s in scores):
-        flat = ([t.numpy().reshape(-1) for t in each] for each in (alive, scores))
-        found, nan = without_lowest(*flat, fraction)
+        here, values = ([t.numpy().reshape(-1) for t in each] for each in (alive, scores))
+        found, nan = without_lowest(here, values, fraction)
         return [torch.from_numpy(each) for each in found], nan
     whole, rank = (torch.cat([t.flatten() for t in each]) for each in (alive, scores))
     rank = rank[whole != 0]

@@ -165,7 +165,7 @@ def train(
         masks = only(masks, "weights")
     torch.manual_seed(seed)
     theta, m = (
-        {n: Survivors(t if part in learn else t.detach(), masks.get(n)) for n, t in whole.items()}
+        {n: Survivors(t, masks.get(n), part in learn) for n, t in whole.items()}
         for part, whole in zip(PARTS, (dict(model.named_parameters()), soft), strict=True)
     )
     every = [*theta.values(), *m.values()]
@@ -175,6 +175,8 @@ def train(
     stand = versions(theta, m)
     for index in range(epochs):
         if stand != versions(theta, m):  # another training has had its turn
+            for part in every:
+                part.fetch()
             weights, edges = weigh(theta, m)
         passes = 0
         for batch in task.batches("train", seed + index):
@@ -208,12 +210,12 @@ class Survivors:
 
     FEW = 0.5  # of all entries
 
-    def __init__(self, whole: Tensor, mask: Tensor | None):
-        self.whole, self.mask, self.leaf = whole, mask, whole
+    def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
+        self.whole, self.mask, self.leaf = whole, mask, whole if learn else whole.detach()
         self.index: Tensor | None = None  # [survivors]
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
-        elif mask.count_nonzero() < self.FEW * mask.numel():
+        elif learn and mask.count_nonzero() < self.FEW * mask.numel():
             self.index = mask.view(-1).nonzero().squeeze(1)
             self.leaf = whole.detach().view(-1)[self.index].requires_grad_()
             self.zeros = torch.zeros_like(whole, requires_grad=False)
@@ -223,6 +225,12 @@ class Survivors:
         if self.index is not None:
             return _Spread.apply(values, self.index, self.zeros)
         return values if self.mask is None else values * self.mask
+
+    @torch.no_grad()
+    def fetch(self) -> None:
+        """Take the survivors from the whole, which others have changed."""
+        if self.index is not None:
+            self.leaf.copy_(self.whole.view(-1)[self.index])
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -256,8 +264,8 @@ def weigh(
 
 
 def versions(*groups: Mapping[str, Survivors]) -> list[int]:
-    """A number for each leaf that moves on with every change of it."""
-    return [part.leaf._version for group in groups for part in group.values()]
+    """A number for each tensor that moves on with every change of it."""
+    return [part.whole._version for group in groups for part in group.values()]
 
 
 def train_masks(
