@@ -205,19 +205,21 @@ class Survivors:
     """The entries of one tensor that a mask leaves: what is trained. The others stay as they are.
 
     Few survivors are trained as a vector of their own, so that a sparse ticket costs less than a
-    dense one; many as the whole tensor, whose removed entries are multiplied by 0.
+    dense one; many as the whole tensor, whose removed entries are multiplied by 0. What is not to
+    be learned has no gradient and is never written.
     """
 
     FEW = 0.5  # of all entries
 
     def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
-        self.whole, self.mask, self.leaf = whole, mask, whole if learn else whole.detach()
+        self.whole, self.mask, self.learn = whole, mask, learn
+        self.leaf = whole if learn else whole.detach()
         self.index: Tensor | None = None  # [survivors]
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
-        elif learn and mask.count_nonzero() < self.FEW * mask.numel():
+        elif mask.count_nonzero() < self.FEW * mask.numel():
             self.index = mask.view(-1).nonzero().squeeze(1)
-            self.leaf = whole.detach().view(-1)[self.index].requires_grad_()
+            self.leaf = whole.detach().view(-1)[self.index].requires_grad_(learn)
             self.zeros = torch.zeros_like(whole, requires_grad=False)
 
     def spread(self, values: Tensor) -> Tensor:
@@ -235,7 +237,7 @@ class Survivors:
     @torch.no_grad()
     def settle(self) -> None:
         """Write the survivors back into the whole."""
-        if self.index is not None:
+        if self.index is not None and self.learn:
             self.whole.view(-1).index_copy_(0, self.index, self.leaf)
 
 

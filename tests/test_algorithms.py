@@ -221,6 +221,19 @@ def test_a_search_does_not_depend_on_the_global_random_state(name):
     assert found[0] == found[1]
 
 
+@every
+def test_what_is_done_to_the_model_between_tickets_does_not_matter(name):
+    task, found = toy(), []
+    for meddle in (False, True):
+        model, tickets = build("gcn", task, dropout=0.5), []
+        for ticket in call(name, model, task, **SHORT):
+            tickets.append(ticket)
+            if meddle:
+                fit(model, task, ticket, epochs=2)
+        found.append(digits(tickets))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 @pytest.mark.parametrize("through_file", [False, True])
 @every
