@@ -68,9 +68,9 @@ def measured(count: Count, device: torch.device | str = "cpu") -> Iterator[Cost]
 
 
 @contextmanager
-def uncounted() -> Iterator[None]:
-    """Trainings that begin in the block count for nobody: they repeat what has been counted."""
-    token = _open.set(())
+def uncounted(repeated: bool = True) -> Iterator[None]:
+    """Trainings that begin in the block count for nobody, if they repeat what has been counted."""
+    token = _open.set(() if repeated else _open.get())
     try:
         yield
     finally:

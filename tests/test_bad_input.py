@@ -25,6 +25,7 @@ from graphlth.train import fit
 ROOT = Path(__file__).parents[1]
 QUICK = "--epochs 2 --rounds 1 --hidden 4"
 KARATE = f"run ugs --task karate --model gcn --out out {QUICK}"
+JOINT = "run joint_early_bird --task karate --model gcn --out out"
 
 
 class Hostile:
@@ -135,10 +136,10 @@ CORA = "run ugs --task cora --model gcn --out out"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
     ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
-    ("run", "`algorithm` must be given: one of imp, one_shot, random_tickets, ugs"),
+    ("run", "`algorithm` must be given: one of geb, imp, joint_early_bird, one_shot"),
     ("run ugs --model gcn", "`task` must be given: one of citeseer, cora"),
     ("run ugs --task karate", "`model` must be given: one of gat, gcn"),
-    ("run magic --task karate --model gcn", "`algorithm` must be one of imp, .*, got 'magic'"),
+    ("run magic --task karate --model gcn", "`algorithm` must be one of geb, .*, got 'magic'"),
     ("run ugs --task corra --model gcn", "`task` must be one of citeseer, .*, got 'corra'"),
     ("run ugs --task karate --model mlp", "`model` must be one of gat, .*, got 'mlp'"),
     ("run ../ugs --task karate --model gcn", r"`algorithm` must be one of .*, got '\.\./ugs'"),
@@ -150,6 +151,12 @@ BAD = [  # command                                   what its one line says
     (f"{KARATE} --drop_weights=-0.1", r"`drop_weights` must be in \[0, 1\), got -0.1"),
     (f"{KARATE} --dropout 1", r"`dropout` must be in \[0, 1\), got 1"),
     (f"{KARATE} --rounds -1", r"`rounds` must be in \[0, inf\), got -1"),
+    (f"{JOINT} --draws 0", r"`draws` must be in \[1, inf\), got 0"),
+    (f"{JOINT} --draws 9 --epochs 8", "`draws` must be at most `epochs` = 8, got 9"),
+    (f"{JOINT} --window 0", r"`window` must be in \[1, inf\), got 0"),
+    (f"{JOINT} --epsilon 0", r"`epsilon` must be in \(0, inf\), got 0"),
+    (f"{JOINT} --criterion all", "`criterion` must be one of edges, weights, both, got 'all'"),
+    (f"{JOINT} --start anew", "`start` must be one of inherit, rewind, reinit, got 'anew'"),
     (f"{KARATE} --epochs 0", r"`epochs` must be in \[1, inf\), got 0"),
     (f"{KARATE} --hidden 0", r"`hidden` must be in \[1, inf\), got 0"),
     (f"{KARATE} --lr 0", r"`lr` must be in \(0, inf\), got 0"),

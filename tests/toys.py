@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_flatten
 from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask
-from graphlth.registry import find
+from graphlth.registry import find, names
 
 N, LOOPS, ALONE = 16, (3, 8), (13, 14, 15)  # nodes; raw self-loops; nodes without an edge
 
@@ -51,6 +51,13 @@ def call(name, model, task, **settings):
     algorithm = find("algorithms", name)
     known = {k: v for k, v in settings.items() if k in inspect.signature(algorithm).parameters}
     return algorithm(model, task, **known)
+
+
+def of(algorithm, settings):
+    """Those of `settings` that the algorithm, or any task or model, has."""
+    signatures = [inspect.signature(find("algorithms", n)).parameters for n in names("algorithms")]
+    others = set().union(*signatures) - set(inspect.signature(find("algorithms", algorithm)).parameters)
+    return {k: v for k, v in settings.items() if k not in others}
 
 
 class Largest(TorchDispatchMode):

@@ -1,7 +1,6 @@
 """What early-bird searches share: when tickets are drawn, and what they start from."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ def drawn(
     done at once: who is given a ticket may train the model. A search that is done again to continue
     after its ticket `last` is not counted again.
     """
-    with uncounted() if last and last.round else nullcontext():
+    with uncounted(last is not None and last.round > 0):
         tickets = [*_drawn(training, draw, start, queue, epochs, count)]
     return tickets[last.round if last else 0 :]
 
