@@ -23,6 +23,7 @@ from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.experiment import accepted, build, plan
 from graphlth.masks import Masks, count, only
+from graphlth.prune import drop_jointly
 
 SEARCH = "graphlth.algorithms.joint_early_bird"
 TARGET = 0.01  # of an epoch, at most
@@ -117,14 +118,12 @@ def main() -> None:
     rows, verdicts = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
-        from graphlth.prune import drop_jointly
-
         with patch(f"{SEARCH}.drop_jointly", partial(sorting, drop_jointly)):
             search(task, change, args)
         found = [search(task, change, args) for _ in range(args.repeats)]
         clocks = [clock for clock, _ in found]
-        epochs, draws = ([statistics.median(each) for each in all_of]
-                         for all_of in ([c.epochs for c in clocks], [c.draws for c in clocks]))  # fmt: skip
+        epochs = [statistics.median(clock.epochs) for clock in clocks]
+        draws = [statistics.median(clock.draws) for clock in clocks]
         shares = [clock.share for clock in clocks]
         rows.append([name, f"{found[0][1]:,}", spread(epochs, 1e3), spread(draws, 1e6, 0),
                      spread(shares, 100)])  # fmt: skip
@@ -132,9 +131,9 @@ def main() -> None:
                                 most=TARGET))  # fmt: skip
     report(
         args.out, "What it costs to know when to draw a ticket", [hardware()],
-        [f"Joint searches of {args.epochs} epochs, a step on the weights and one on the graph each. "
-         "All masks of a search before agree with a stable sort. Medians over the epochs of a "
-         f"search; of {args.repeats} searches the median, range in brackets."],
+        [f"Joint searches of {args.epochs} epochs, each a step on the weights and one on the "
+         "graph. All masks of a search before agree with a stable sort. Medians over the epochs "
+         f"of a search; of {args.repeats} searches the median, range in brackets."],
         lined(["case", "entries", "training, ms per epoch", "drawing, µs per epoch",
                "share of drawing, %"], rows),
         verdicts,

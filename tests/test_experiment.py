@@ -225,7 +225,9 @@ def test_a_seed_that_another_process_runs_is_refused(out):
     assert written(folder) == before
 
 
-@pytest.mark.parametrize("algorithm", [n for n in names("algorithms") if "rounds" in accepted("algorithms", n)])
+@pytest.mark.parametrize(
+    "algorithm", [n for n in names("algorithms") if "rounds" in accepted("algorithms", n)]
+)
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     short, long = (
         record.read(run(algorithm, "sbm", "gcn", QUICK | {"rounds": rounds}, out=out))

@@ -56,7 +56,9 @@ def call(name, model, task, **settings):
 def of(algorithm, settings):
     """Those of `settings` that the algorithm, or any task or model, has."""
     signatures = [inspect.signature(find("algorithms", n)).parameters for n in names("algorithms")]
-    others = set().union(*signatures) - set(inspect.signature(find("algorithms", algorithm)).parameters)
+    others = set().union(*signatures) - set(
+        inspect.signature(find("algorithms", algorithm)).parameters
+    )
     return {k: v for k, v in settings.items() if k not in others}
 
 

@@ -24,6 +24,7 @@ class Band(NamedTuple):
     low: float = -np.inf
     high: float = np.inf
     middle: int | None = None  # how many entries lay in it below the last threshold; None: all did
+    margin: int = 0  # how many it was to hold on either side
 
 
 def without_lowest(
@@ -40,23 +41,31 @@ def without_lowest(
     """
     bands: dict[Any, Band] = vars(_LOCAL).setdefault("bands", {})
     size = sum(s.size for s in scores)
-    inside = np.empty(size + 1, scores[0].dtype)
-    for band in (bands.get((size, fraction), Band()), Band()):
+    inside, flags = _scratch(size + 1, scores[0].dtype), _scratch(size // 8 + 1, np.dtype("u8"))
+    known = bands.get((size, fraction), Band())
+    for band in (known, Band()):
         survivors = numbers = below = count = 0
         for a, s in zip(alive, scores, strict=True):
-            found = _sift(a, s, band.low, band.high, inside, count)
-            survivors, numbers, below = survivors + found[0], numbers + found[1], below + found[2]
-            count = found[3]
+            live, real, less, count = _sift(a, s, band.low, band.high, inside, count, flags)
+            survivors, numbers, below = survivors + live, numbers + real, below + less
         rank = round(fraction * survivors) - below - 1  # of the threshold, in the band
         if 0 <= rank < count:
             break
     if numbers < survivors or rank < 0:
         return [a.copy() for a in alive], survivors - numbers
-    moved = WIDE * survivors if band.middle is None else 2 * abs(rank - band.middle)
+    moved = max(WIDE * survivors, 2 * known.margin)  # more than was thought
+    if band.middle is not None:
+        moved = 2 * abs(rank - band.middle)
     margin = int(moved + NARROW * survivors) + 1
-    ranks = [max(rank - margin, 0), rank, min(rank + margin, count - 1)]
-    low, threshold, high = np.partition(inside[:count], ranks)[ranks].tolist()
-    bands[size, fraction] = Band(low, high, rank - ranks[0])
+    first, final = max(rank - margin, 0), min(rank + margin, count - 1)
+    found = inside[:count]
+    found.partition(rank)  # one rank a call: several are found without vectors
+    if first < rank:
+        found[:rank].partition(first)
+    if rank < final:
+        found[rank + 1 :].partition(final - rank - 1)
+    low, threshold, high = found[[first, rank, final]].tolist()
+    bands[size, fraction] = Band(low, high, rank - first, margin)
     left = [np.empty_like(a) for a in alive]
     excess = -(rank + below + 1)
     for a, s, out in zip(alive, scores, left, strict=True):
@@ -66,8 +75,16 @@ def without_lowest(
     return left, 0
 
 
+def _scratch(size: int, dtype: np.dtype[Any]) -> Array:
+    """Numbers, not cleared, in memory that each thread uses again: fresh pages cost as much."""
+    known = vars(_LOCAL).get(dtype.name)
+    if known is None or known.size < size:
+        known = vars(_LOCAL)[dtype.name] = np.empty(size, dtype)
+    return known
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sift(alive, scores, low, high, inside, count):  # type: ignore[no-untyped-def]
+def _sift(alive, scores, low, high, inside, count, words):  # type: ignore[no-untyped-def]
     """How many entries are alive, how many of them are numbers, and how many are below `low`.
 
     Those up to `high` are put into `inside` from `count` on, which comes back moved on.
@@ -75,7 +92,8 @@ def _sift(alive, scores, low, high, inside, count):  # type: ignore[no-untyped-d
     n, zero = scores.size, alive.dtype.type(0)
     low, high = scores.dtype.type(low), scores.dtype.type(high)
     survivors = numbers = below = np.int32(0)
-    words = np.zeros((n + 7) // 8, np.uint64)  # of eight flags
+    used = (n + 7) // 8  # of the words, each of eight flags
+    words[used - 1 : used] = 0
     flags = words.view(np.uint8)
     for i in range(n):  # in vectors: nothing depends on what came before
         lives, score = alive[i] != zero, scores[i]
@@ -83,7 +101,7 @@ def _sift(alive, scores, low, high, inside, count):  # type: ignore[no-untyped-d
         numbers = np.int32(numbers + np.int32(lives & (score == score)))
         below = np.int32(below + np.int32(lives & (score < low)))
         flags[i] = lives & (score >= low) & (score <= high)
-    for word in range(words.size):
+    for word in range(used):
         if words[word]:
             for i in range(8 * word, min(8 * word + 8, n)):
                 inside[count] = scores[i]  # there is room for one more than all
