@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 
 class Adam:
@@ -46,3 +47,5 @@ class Adam:
             lr=self.lr, beta1=0.9, beta2=0.999, weight_decay=self.weight_decay, eps=1e-8,
             amsgrad=False, maximize=False,
         )  # fmt: skip
+        for i in moved:
+            increment_version(self.leaves[i])  # the kernel itself tells autograd of no change

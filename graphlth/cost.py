@@ -54,8 +54,8 @@ def measured(count: Count, device: torch.device | str = "cpu") -> Iterator[Cost]
         device: whose memory and energy.
     """
     cost, device = Cost(), torch.device(device)
-    before = _open.get()
-    _open.set((*before, (cost, count)))
+    _note_peak(device)  # of the blocks round this one
+    _open.set((*_open.get(), (cost, count)))
     _forget_peak(device)
     energy, start = _energy(device), time.perf_counter()
     try:
@@ -63,8 +63,18 @@ def measured(count: Count, device: torch.device | str = "cpu") -> Iterator[Cost]
     finally:
         cost.seconds = time.perf_counter() - start
         cost.joules = _spent(energy, _energy(device))
-        cost.memory = _peak(device)
-        _open.set(before)
+        _note_peak(device)
+        _open.set(tuple(each for each in _open.get() if each[0] is not cost))
+
+
+@contextmanager
+def uncounted(repeated: bool = True) -> Iterator[None]:
+    """Trainings that begin in the block count for nobody, if they repeat what has been counted."""
+    token = _open.set(() if repeated else _open.get())
+    try:
+        yield
+    finally:
+        _open.reset(token)
 
 
 def spending(model: Any, task: Any, masks: Any) -> Callable[[int], None]:
@@ -89,6 +99,13 @@ def _forget_peak(device: torch.device) -> None:
     else:
         with suppress(OSError):
             (PROCESS / "clear_refs").write_text("5")  # resets VmHWM
+
+
+def _note_peak(device: torch.device) -> None:
+    """Tell every open block of the most that has been held since it was last forgotten."""
+    if (peak := _peak(device)) is not None:
+        for cost, _ in _open.get():
+            cost.memory = max(cost.memory or 0, peak)
 
 
 def _peak(device: torch.device) -> int | None:

@@ -168,6 +168,9 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     if values.get("rewind_to", 0) >= values["epochs"] and values.get("rewind_to"):
         raise ValueError(f"`rewind_to` must be below `epochs` = {values['epochs']}, "
                          f"got {values['rewind_to']}")  # fmt: skip
+    if values.get("draws", 0) > values["epochs"]:
+        raise ValueError(f"`draws` must be at most `epochs` = {values['epochs']}, "
+                         f"got {values['draws']}")  # fmt: skip
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
     try:

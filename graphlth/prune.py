@@ -1,11 +1,15 @@
 """The only place where an entry is removed."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from graphlth.kernels._select import without_lowest
 from graphlth.masks import Masks, only
 
 SCOPES = ("global", "layer")
+COMPILED = (torch.float32, torch.float64)  # on the CPU
 
 
 def drop_lowest(
@@ -31,14 +35,30 @@ def drop_lowest(
             raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
     if not masks:
         return {}
-    alive = torch.cat([m.flatten() for m in masks.values()]).bool()
-    rank = torch.cat([scores[n].flatten() for n in masks]).detach()[alive]
-    if rank.isnan().any():
-        raise ValueError(f"`scores` must be numbers, got {int(rank.isnan().sum())} NaN")
-    lowest = rank.argsort(stable=True)[: round(fraction * rank.numel())]
-    gone = alive.nonzero().squeeze(1)[lowest]
-    keep = alive.index_fill(0, gone, False).split([m.numel() for m in masks.values()])
-    return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), keep, strict=True)}
+    values = [scores[n].detach() for n in masks]
+    alive = [m.to(v.dtype) for m, v in zip(masks.values(), values, strict=True)]
+    left, nan = _without_lowest(alive, values, fraction)
+    if nan:
+        raise ValueError(f"`scores` must be numbers, got {nan} NaN")
+    return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), left, strict=True)}
+
+
+def _without_lowest(
+    alive: Sequence[Tensor], scores: Sequence[Tensor], fraction: float
+) -> tuple[Sequence[Tensor], int]:
+    """`alive`, flat, with zeros in place of the entries that go; and how many scores are NaN."""
+    if all(s.device.type == "cpu" and s.dtype == scores[0].dtype in COMPILED for s in scores):
+        here, values = ([t.numpy().reshape(-1) for t in each] for each in (alive, scores))
+        found, nan = without_lowest(here, values, fraction)
+        return [torch.from_numpy(each) for each in found], nan
+    whole, rank = (torch.cat([t.flatten() for t in each]) for each in (alive, scores))
+    rank = rank[whole != 0]
+    if go := round(fraction * rank.numel()):
+        threshold = rank.kthvalue(go).values
+        goes, ties = rank < threshold, rank == threshold
+        goes |= ties & (ties.cumsum(0) <= go - goes.sum())
+        whole = whole.masked_scatter(whole != 0, (~goes).to(whole.dtype))
+    return whole.split([s.numel() for s in scores]), int(rank.isnan().sum())
 
 
 def drop_jointly(

@@ -169,7 +169,7 @@ def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:
     if not redraws:
         raise ValueError("`model` must have a method `reset_parameters` to be drawn anew")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(~seed)  # θ₀ itself is drawn from `seed`
         for redraw in redraws:
             redraw()
     return snapshot(fresh)

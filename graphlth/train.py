@@ -166,7 +166,7 @@ def train(
         masks = only(masks, "weights")
     torch.manual_seed(seed)
     theta, m = (
-        {n: Survivors(t if part in learn else t.detach(), masks.get(n)) for n, t in whole.items()}
+        {n: Survivors(t, masks.get(n), part in learn) for n, t in whole.items()}
         for part, whole in zip(PARTS, (dict(model.named_parameters()), soft), strict=True)
     )
     every = [*theta.values(), *m.values()]
@@ -176,6 +176,8 @@ def train(
     stand = versions(theta, m)
     for index in range(epochs):
         if stand != versions(theta, m):  # another training has had its turn
+            for part in every:
+                part.fetch()
             weights, edges = weigh(theta, m)
         passes = 0
         for batch in task.batches("train", seed, index):
@@ -204,19 +206,21 @@ class Survivors:
     """The entries of one tensor that a mask leaves: what is trained. The others stay as they are.
 
     Few survivors are trained as a vector of their own, so that a sparse ticket costs less than a
-    dense one; many as the whole tensor, whose removed entries are multiplied by 0.
+    dense one; many as the whole tensor, whose removed entries are multiplied by 0. What is not to
+    be learned has no gradient and is never written.
     """
 
     FEW = 0.5  # of all entries
 
-    def __init__(self, whole: Tensor, mask: Tensor | None):
-        self.whole, self.mask, self.leaf = whole, mask, whole
+    def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
+        self.whole, self.mask, self.learn = whole, mask, learn
+        self.leaf = whole if learn else whole.detach()
         self.places: Places | None = None
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
         elif mask.count_nonzero() < self.FEW * mask.numel():
             self.places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
-            self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_()
+            self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_(learn)
             self.zeros = torch.zeros_like(whole, requires_grad=False)
 
     def spread(self, values: Tensor) -> Tensor:
@@ -226,9 +230,15 @@ class Survivors:
         return values if self.mask is None else values * self.mask
 
     @torch.no_grad()
+    def fetch(self) -> None:
+        """Take the survivors from the whole, which others have changed."""
+        if self.places is not None:
+            self.leaf.copy_(self.whole.view(-1)[self.places.index])
+
+    @torch.no_grad()
     def settle(self) -> None:
         """Write the survivors back into the whole."""
-        if self.places is not None:
+        if self.places is not None and self.learn:
             self.whole.view(-1).scatter_(0, self.places.index, self.leaf)
 
 
@@ -243,8 +253,8 @@ def weigh(
 
 
 def versions(*groups: Mapping[str, Survivors]) -> list[int]:
-    """A number for each leaf that moves on with every change of it."""
-    return [part.leaf._version for group in groups for part in group.values()]
+    """A number for each tensor that moves on with every change of it."""
+    return [part.whole._version for group in groups for part in group.values()]
 
 
 def train_masks(

@@ -27,6 +27,7 @@ from graphlth.train import fit
 ROOT = Path(__file__).parents[1]
 QUICK = "--epochs 2 --rounds 1 --hidden 4"
 KARATE = f"run ugs --task karate --model gcn --out out {QUICK}"
+JOINT = "run joint_early_bird --task karate --model gcn --out out"
 
 
 class Hostile:
@@ -182,6 +183,12 @@ BAD = [  # command                                   what its one line says
     (f"{KARATE} --edge_dropout 1", r"`edge_dropout` must be in \[0, 1\), got 1"),
     (f"{KARATE} --model resgcn --hidden 1", "`hidden` must be at least 2 to be normalised"),
     (f"{KARATE} --rounds -1", r"`rounds` must be in \[0, inf\), got -1"),
+    (f"{JOINT} --draws 0", r"`draws` must be in \[1, inf\), got 0"),
+    (f"{JOINT} --draws 9 --epochs 8", "`draws` must be at most `epochs` = 8, got 9"),
+    (f"{JOINT} --window 0", r"`window` must be in \[1, inf\), got 0"),
+    (f"{JOINT} --epsilon 0", r"`epsilon` must be in \(0, inf\), got 0"),
+    (f"{JOINT} --criterion all", "`criterion` must be one of edges, weights, both, got 'all'"),
+    (f"{JOINT} --start anew", "`start` must be one of inherit, rewind, reinit, got 'anew'"),
     (f"{KARATE} --epochs 0", r"`epochs` must be in \[1, inf\), got 0"),
     (f"{KARATE} --hidden 0", r"`hidden` must be in \[1, inf\), got 0"),
     (f"{KARATE} --lr 0", r"`lr` must be in \(0, inf\), got 0"),

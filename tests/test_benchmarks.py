@@ -14,6 +14,7 @@ REPORTS = {  # what the report of each must say
     "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
     "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),
     "speed_epoch": ("dense / sparse", "peak memory of the whole run"),
+    "speed_detector": ("share of drawing", "agree with a stable sort"),
     "speed_retrain": ("of round 0, %", "repeated to the same digits"),
     "speed_seeds": ("agree in everything but their times", "start-up"),
     "speed_ticket": ("times faster", "layout"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from toys import GRAPH_MODELS
+from toys import GRAPH_MODELS, of
 
 from graphlth import experiment, record
 from graphlth.experiment import accepted, build, plan, preset, run, ticket_file
@@ -22,6 +22,7 @@ from graphlth.train import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"size": 15, "hidden": 8, "rounds": 3, "epochs": 4}
+SEARCH = {"draws": 3, "pretrain": 3}  # of algorithms that have them
 NOISY = {"mask_noise": 0.5}  # so much that a draw in another order would be another ticket
 SPENT = re.compile(rb'"(seconds|memory|joules)_\w+": [^,}]+')
 
@@ -158,8 +159,10 @@ def stop_at(number, epoch):
 @pytest.mark.parametrize("algorithm", names("algorithms"))
 @pytest.mark.parametrize(("number", "epoch"), [(0, 2), (1, None), (2, 1)])
 def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, number, epoch):
-    noise = NOISY if "mask_noise" in accepted("algorithms", algorithm) else {}
-    what = (algorithm, "sbm", "gcn", QUICK | noise)
+    settings = of(algorithm, QUICK | SEARCH | NOISY)
+    if number > experiment.rounds(settings):
+        pytest.skip("there is no such round")
+    what = (algorithm, "sbm", "gcn", settings)
     whole = run(*what, out=tmp_path / "whole")
     with pytest.raises(Stop):
         run(*what, out=tmp_path / "cut", watch=stop_at(number, epoch))
@@ -222,7 +225,9 @@ def test_a_seed_that_another_process_runs_is_refused(out):
     assert written(folder) == before
 
 
-@pytest.mark.parametrize("algorithm", names("algorithms"))
+@pytest.mark.parametrize(
+    "algorithm", [n for n in names("algorithms") if "rounds" in accepted("algorithms", n)]
+)
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     short, long = (
         record.read(run(algorithm, "sbm", "gcn", QUICK | {"rounds": rounds}, out=out))
@@ -259,6 +264,47 @@ def test_sparsities_count_what_can_be_pruned(out):
     assert weights == 32 * 8 + 8 * 4
     assert first["edge_sparsity"] == 1 - (edges - round(0.05 * edges)) / edges
     assert first["weight_sparsity"] == 1 - (weights - round(0.2 * weights)) / weights
+
+
+@pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])
+@pytest.mark.parametrize("algorithm", ["geb", "joint_early_bird"])
+def test_a_ticket_that_is_drawn_tells_of_its_search(out, algorithm, start):
+    settings = of(algorithm, QUICK | SEARCH | {"start": start})
+    folder = run(algorithm, "sbm", "gcn", settings, out=out)
+    dense, *drawn = record.read(folder)
+    assert "drawn_epoch" not in dense
+    assert [line["drawn_epoch"] for line in drawn] == [2, 3, 4]
+    assert [len(line["mask_distances"]) for line in drawn] == [2, 3, 4]
+    for line in drawn:
+        ticket = load(ticket_file(folder, 0, line["round"]))
+        assert ticket.search.items() <= line.items() and len(ticket.search) == 4
+
+
+COSTS = [  # epochs of each round's search, and those whose masks are of the round before
+    ("ugs", {"rounds": 2}, [0, 4, 4]),
+    ("imp", {"rounds": 2}, [0, 4, 4]),
+    ("imp", {"rounds": 2, "rewind_to": 1}, [1, 3, 3]),
+    ("random_tickets", {"rounds": 2}, [0, 0, 0]),
+    ("one_shot", {"rounds": 2}, [0, 4, 0]),
+    ("geb", {"epsilon": 1e-9}, [0, 3 + 4]),
+    ("geb", {"draws": 2}, [0, 3 + 4, 0]),
+    ("joint_early_bird", {"epsilon": 1e-9}, [0, 2 * 4]),
+    ("joint_early_bird", {"draws": 2}, [0, 2 * 4, 0]),
+    ("sgcn", {}, [0, 3 + 4]),
+    ("random_graph", {}, [0, 0]),
+    ("random_graph", {"drop_weights": 0.5}, [0, 3]),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "change", "epochs"), COSTS)
+def test_a_record_tells_what_search_and_retraining_cost(out, algorithm, change, epochs):
+    settings = of(algorithm, QUICK | {"pretrain": 3} | change)
+    lines = record.read(run(algorithm, "sbm", "gcn", settings, out=out))
+    assert [line["epochs_search"] for line in lines] == epochs
+    seen = [lines[0], *lines]  # the masks that a round's search began with
+    for before, line in zip(seen, lines, strict=False):
+        assert line["macs_search"] == 3 * line["epochs_search"] * before["macs"]
+        assert (line["epochs_retrain"], line["macs_retrain"]) == (4, 3 * 4 * line["macs"])
 
 
 def test_a_part_that_is_not_pruned_stays_whole(out):

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from toys import of
 
 from graphlth.experiment import run
 from graphlth.record import read
@@ -16,11 +17,11 @@ from graphlth.registry import names
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS = ("round", "edge_sparsity", "weight_sparsity", "macs", "best_epoch", "val", "test")
-SETTINGS = {"rounds": 3, "epochs": 40, "hidden": 8}
+SETTINGS = {"rounds": 3, "draws": 3, "epochs": 40, "pretrain": 40, "hidden": 8}
 
 
 def digits(algorithm: str, out: Path) -> list[dict]:
-    folder = run(algorithm, "karate", "gcn", SETTINGS, out=out)
+    folder = run(algorithm, "karate", "gcn", of(algorithm, SETTINGS), out=out)
     return [{field: record[field] for field in FIELDS} for record in read(folder)]
 
 

@@ -102,6 +102,82 @@ def test_exactly_the_lowest_go_and_none_returns(case, fraction, scope):
         assert left[n].dtype == m.dtype
 
 
+def by_sorting(masks, scores, fraction, scope):
+    """What `drop_lowest` is: the first of the survivors in a stable order of their scores."""
+    if scope == "layer":
+        return {n: by_sorting({n: m}, scores, fraction, "global")[n] for n, m in masks.items()}
+    alive = flat(masks) != 0
+    order = flat({n: scores[n] for n in masks})[alive].argsort(stable=True)
+    gone = alive.nonzero().squeeze(1)[order[: round(fraction * order.numel())]]
+    left = flat(masks).index_fill(0, gone, 0).split([m.numel() for m in masks.values()])
+    return {n: part.view_as(m) for (n, m), part in zip(masks.items(), left, strict=True)}
+
+
+TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@many
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(0,), (3, 5), (40, 30), (700,)]),
+    st.sampled_from([0.0, 0.05, 0.5, 0.9, 0.999]),
+    st.sampled_from([1.0, 0.5, 0.01, 0.0]),
+    st.sampled_from([1, 3, 1000]),
+)
+def test_what_goes_is_what_a_stable_sort_puts_first(
+    scope, dtype, seed, shape, fraction, share, values
+):
+    """Draw after draw, as scores drift and as they leap: what a draw remembers is no matter."""
+    draw = torch.Generator().manual_seed(seed)
+    masks = {n: (torch.rand(shape, generator=draw) < share).float() for n in "ab"}
+    masks["c"] = torch.ones(7)
+    scores = {n: torch.randn(m.shape, generator=draw) for n, m in masks.items()}
+    for step in (0.0, 0.01, 0.01, 5.0):
+        for n, s in scores.items():
+            scores[n] = s + step * (1 + torch.randn(s.shape, generator=draw))
+        rank = {n: (values * s).round().to(dtype) for n, s in scores.items()}  # with few, many tie
+        if dtype.is_floating_point:
+            rank["c"][:4] = torch.tensor([0.0, -0.0, float("inf"), float("-inf")], dtype=dtype)
+        left = drop_lowest(masks, rank, fraction, scope)
+        expected = by_sorting(masks, rank, fraction, scope)
+        for n in masks:
+            assert torch.equal(left[n], expected[n])
+            assert left[n].dtype == masks[n].dtype
+
+
+def test_scores_of_two_types_are_ranked_together():
+    scores = {"a": torch.tensor([1.0, 4]), "b": torch.tensor([2.0, 3], dtype=torch.float64)}
+    masks = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.bool)}
+    left = drop_lowest(masks, scores, 0.5)
+    assert left["a"].tolist() == [0, 1] and left["b"].tolist() == [False, True]
+    assert left["b"].dtype == torch.bool
+
+
+@pytest.mark.parametrize("dtype", TYPES[:3], ids=str)
+def test_a_removed_entry_may_score_nan_and_a_transposed_one_is_no_other(dtype):
+    masks = {"w": torch.tensor([[1.0, 0, 1], [1, 1, 0]])}
+    rank = torch.tensor([[3.0, torch.nan, 1], [2, 4, torch.nan]], dtype=dtype)
+    expected = [[1, 0, 0], [0, 1, 0]]
+    assert drop_lowest(masks, {"w": rank}, 0.5)["w"].tolist() == expected
+    turned = {"w": rank.t().contiguous().t()}
+    assert drop_lowest(masks, turned, 0.5)["w"].tolist() == expected
+    with pytest.raises(ValueError, match="`scores` must be numbers, got 2 NaN"):
+        drop_lowest({"w": torch.ones(2, 3)}, {"w": rank}, 0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("values", [2, 1000])
+def test_a_gpu_removes_what_the_cpu_does(values):
+    masks = {"w": (torch.rand(50, 60) < 0.7).float(), "edges": torch.ones(999)}
+    scores = {n: (values * torch.randn(m.shape)).round() for n, m in masks.items()}
+    on_gpu = [{n: t.cuda() for n, t in each.items()} for each in (masks, scores)]
+    ours, theirs = drop_lowest(masks, scores, 0.3), drop_lowest(*on_gpu, 0.3)
+    assert all(torch.equal(theirs[n].cpu(), m) for n, m in ours.items())
+
+
 @many
 @given(st.integers(0, 60), st.floats(0, 1, exclude_max=True), st.integers(1, 8))
 def test_every_round_removes_its_share_of_the_survivors(size, fraction, rounds):

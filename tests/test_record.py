@@ -79,6 +79,10 @@ REFUSED = [  # field             value           words of the error
     ("num_edges", 10556.0, "`num_edges` must be a whole number"),
     ("seconds_search", -1.0, "`seconds_search` must be a number of at least 0"),
     ("task", "", "`task` must be text"),
+    ("epochs_search", -1, "`epochs_search` must be a whole number of at least 0"),
+    ("joules_retrain", -0.5, "`joules_retrain` must be a number of at least 0"),
+    ("memory_search", 1.5, "`memory_search` must be a whole number of at least 0"),
+    ("drawn_epoch", None, "`drawn_epoch` must be a whole number of at least 0"),
 ]
 
 
@@ -97,6 +101,13 @@ def test_every_required_field_is_missed_by_name(tmp_path, field):
     del record[field]
     with pytest.raises(ValueError, match=f"`record` lacks `{field}`"):
         R.append(tmp_path / "seed0.jsonl", record)
+
+
+def test_what_earlier_versions_did_not_record_may_be_absent(tmp_path):
+    costs = {field: 3 for field in R.OPTIONAL}
+    path = written(tmp_path / "seed0.jsonl", entry(), entry(0, 1, **costs))
+    old, new = R.read_file(path)
+    assert not old.keys() & costs.keys() and new.items() >= costs.items()
 
 
 def test_no_graph_and_uncounted_macs_are_null(tmp_path):

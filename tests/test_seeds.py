@@ -315,10 +315,12 @@ def lines(folder):
 
 
 def told(folder):
-    """Every record without what is measured."""
+    """Every record but for what is measured, and for a seed's share of what its batch computed."""
+    aside = (*record.MEASURED, "macs_")
     return {
         name: [
-            {n: v for n, v in line.items() if not n.startswith(record.MEASURED)} for line in found
+            {n: v for n, v in line.items() if n == "macs_per_layer" or not n.startswith(aside)}
+            for line in found
         ]
         for name, found in lines(folder).items()
     }
@@ -331,6 +333,11 @@ def test_a_batched_run_records_what_a_run_records(tmp_path):
     assert folder != plain
     assert json.loads((folder / "settings.json").read_text())["batched"] is True
     assert told(folder) == told(plain)
+    for r in range(3):
+        for field in ("macs_search", "macs_retrain"):
+            batched, apart = (sum(each[r][field] for each in lines(f).values())
+                              for f in (folder, plain))  # fmt: skip
+            assert abs(batched - apart) < 3  # shares are rounded down
     for seed in range(3):
         for r in range(3):
             a, b = (load(ticket_file(f, seed, r)) for f in (folder, plain))

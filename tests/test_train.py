@@ -1,5 +1,7 @@
 """The training loop: what a mask does to a model, to its gradients, to Adam and to the digits."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, build, toy
 
 from graphlth import masks as M
+from graphlth.adam import Adam
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.task import Batch
@@ -535,3 +538,115 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
                 torch.testing.assert_close(part.leaf.grad, whole[part.places.index])
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# --- trainings that take turns -------------------------------------------------------------------
+
+
+def by_turns(task, model, a, masks, penalty, epochs=4):
+    """The losses of a step on the weights and one on the graph, an epoch each."""
+    weights = train(model, task, masks, epochs=epochs, seed=1, soft={M.EDGES: a},
+                    learn=("weights",), scoring=False)  # fmt: skip
+    graph = train(model, task, masks, epochs=epochs, lr=0.1, weight_decay=0, seed=2,
+                  soft={M.EDGES: a}, learn=("soft",), scoring=False, penalty=penalty)  # fmt: skip
+    return [(w.loss, g.loss) for w, g in zip(weights, graph, strict=True)]
+
+
+def l2(soft):
+    return soft[M.EDGES].square().sum()
+
+
+def graph_of(task):
+    return torch.linspace(0.1, 1, task.num_edges).requires_grad_()
+
+
+@universes
+def test_two_trainings_that_take_turns_are_the_alternation_by_hand(edges):
+    task, losses = toy(edges), []
+    ours, theirs = (build("gcn", task, hidden=8, dropout=0.5) for _ in range(2))
+    a, b = graph_of(task), graph_of(task)
+    found = by_turns(task, ours, a, M.ones(ours, task.num_edges), l2)
+    theta, batch = dict(theirs.named_parameters()), next(task.batches("train"))
+    on_theta = Adam([*theta.values()], lr=0.01, weight_decay=5e-4)
+    on_graph = Adam([b], lr=0.1, weight_decay=0)
+    for epoch in range(4):
+        pair = []
+        for seed, optimizer in ((1, on_theta), (2, on_graph)):
+            if epoch == 0:
+                torch.manual_seed(seed)
+            values = theta if seed == 1 else {n: t.detach() for n, t in theta.items()}
+            theirs.train()
+            out = scored(theirs, batch, values, b.detach() if seed == 1 else b)
+            loss = F.cross_entropy(out, batch.target)
+            optimizer.zero_grad()
+            (loss + (0 if seed == 1 else l2({M.EDGES: b}))).backward()
+            optimizer.step()
+            with torch.no_grad():
+                b.clamp_(min=0)
+            pair.append(loss.item())
+        losses.append(tuple(pair))
+    assert found == losses
+    assert bits(snapshot(ours)) == bits(snapshot(theirs))
+    assert torch.equal(a, b) and int((a == 0).sum()) > 0
+
+
+@pytest.mark.parametrize("few", [0.0, 1.0])
+@pytest.mark.parametrize("part", ["weights", "soft"])
+@models
+def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
+    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    task = toy()
+    model = build(name, task)
+    masks = some_masks(model, task)
+    soft = {n: (m + 0.1).requires_grad_() for n, m in M.ones(model, task.num_edges).items()}
+    before = {"weights": bits(snapshot(model)), "soft": bits(soft)}
+    run(train(model, task, masks, epochs=3, lr=0.1, soft=soft, learn=(part,)))
+    after = {"weights": bits(snapshot(model)), "soft": bits(soft)}
+    assert {p for p in before if before[p] != after[p]} == {part}
+
+
+@pytest.mark.parametrize("few", [0.0, 1.0])
+@pytest.mark.parametrize("learn", [("weights",), ("soft",), ("weights", "soft")])
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monkeypatch):
+    """Weights of 0 give every class the same logit; and they are not set back."""
+    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    task = toy()
+    model = build("gcn", task)
+    soft = {M.EDGES: graph_of(task)}
+    training = train(model, task, some_masks(model, task, share), epochs=2, lr=0.0, weight_decay=0,
+                     soft=soft, learn=learn)  # fmt: skip
+    first = next(training)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    second = next(training)
+    assert second.loss == pytest.approx(math.log(task.num_classes), abs=1e-6) != first.loss
+    assert not any(p.any() for p in model.parameters())
+
+
+def test_turns_with_few_survivors_are_turns_with_many(monkeypatch):
+    task, found = toy(), []
+    for few in (0.0, 1.0):
+        monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+        model = build("gcn", task, hidden=8)
+        start = snapshot(model)
+        a, masks = graph_of(task), some_masks(model, task, share=0.6)
+        found.append((by_turns(task, model, a, masks, l2), snapshot(model), a))
+        for n, p in model.named_parameters():
+            assert not torch.equal(p, start[n])
+    (losses, theta, a), (other_losses, other_theta, b) = found
+    assert torch.allclose(torch.tensor(losses), torch.tensor(other_losses), atol=1e-6)
+    for n, t in theta.items():
+        torch.testing.assert_close(t * masks[n], other_theta[n] * masks[n])
+    torch.testing.assert_close(a, b)
+
+
+def test_without_scoring_accuracies_are_nan_and_weights_the_same():
+    task, ends = toy(), []
+    for scoring in (True, False):
+        model = build("gcn", task, dropout=0.5)
+        epochs = run(train(model, task, {}, epochs=3, seed=1, scoring=scoring))
+        ends.append(([e.loss for e in epochs], bits(snapshot(model))))
+        assert all(math.isnan(x) is not scoring for e in epochs for x in (e.val, e.test))
+    assert ends[0] == ends[1]

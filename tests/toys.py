@@ -90,6 +90,15 @@ def call(name, model, task, **settings):
     return algorithm(model, task, **known)
 
 
+def of(algorithm, settings):
+    """Those of `settings` that the algorithm, or any task or model, has."""
+    signatures = [inspect.signature(find("algorithms", n)).parameters for n in names("algorithms")]
+    others = set().union(*signatures) - set(
+        inspect.signature(find("algorithms", algorithm)).parameters
+    )
+    return {k: v for k, v in settings.items() if k not in others}
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements of any tensor that an operator puts out."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
+from graphlth.cost import uncounted
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
 from graphlth.ticket import Ticket, reinitialised, snapshot
@@ -19,11 +20,27 @@ def drawn(
     *,
     epochs: int,
     count: int,
-) -> Iterator[Ticket]:
+    last: Ticket | None = None,
+) -> list[Ticket]:
     """The first draw that has settled, else the last; with `count` above 1 as many, evenly spaced.
 
-    `training` pauses after each of `epochs` epochs; `draw` and `start` are asked then.
+    `training` pauses after each of `epochs` epochs; `draw` and `start` are asked then. All of it is
+    done at once: who is given a ticket may train the model. A search that is done again to continue
+    after its ticket `last` is not counted again.
     """
+    with uncounted(last is not None and last.round > 0):
+        tickets = [*_drawn(training, draw, start, queue, epochs, count)]
+    return tickets[last.round if last else 0 :]
+
+
+def _drawn(
+    training: Iterable[object],
+    draw: Callable[[], Masks],
+    start: Callable[[], dict[str, Tensor]],
+    queue: Queue,
+    epochs: int,
+    count: int,
+) -> Iterator[Ticket]:
     earlier: list[Masks] = []
     for epoch, _ in enumerate(training, 1):
         masks = draw()

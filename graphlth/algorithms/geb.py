@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from graphlth.algorithms._admm import Admm
+from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.drawing import Queue
-from graphlth.masks import EDGES, Masks, noisy
+from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_lowest
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense
+from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
 
 
@@ -60,25 +60,28 @@ def geb(
         seed: seeds dropout and the noise.
         last: continue after this ticket.
     """
-    begin = starting(model, start, seed)
-    whole = dense(model, task.num_edges, weights=False)
+    whole, begin = dense(model, task.num_edges, weights=False), starting(model, start, seed)
     if last is None:
         yield whole
-    for _ in train(model, task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay, seed=seed,
-                   scoring=False):  # fmt: skip
-        pass
-    a = noisy(whole.masks, mask_noise, seed)[EDGES].requires_grad_()  # A
+    elif last.round >= draws:
+        return
+    a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
-    graph = train(
-        model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
-        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
-    )  # fmt: skip
+
+    def training() -> Iterator[None]:
+        for _ in train(
+            rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
+            seed=seed, scoring=False,
+        ):  # fmt: skip
+            pass
+        for _ in train(
+            model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+            soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+        ):  # fmt: skip
+            yield admm.step(a)
 
     def draw() -> Masks:
-        admm.step(a)
         return drop_lowest(whole.masks, {EDGES: a}, drop_edges)
 
     queue = Queue(window, epsilon, ("edges",), whole.masks)
-    for ticket in [*drawn(graph, draw, begin, queue, epochs=epochs, count=draws)]:
-        if last is None or ticket.round > last.round:
-            yield ticket
+    yield from drawn(training(), draw, begin, queue, epochs=epochs, count=draws, last=last)

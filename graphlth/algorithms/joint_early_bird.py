@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from graphlth.algorithms._admm import Admm
+from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.drawing import CRITERIA, Queue
-from graphlth.masks import EDGES, Masks, noisy, only
+from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense
+from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
 
 
@@ -39,7 +39,8 @@ def joint_early_bird(
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its masks have settled (Algorithm 2).
 
-    Weights and graph are trained by turns, a step each an epoch, from scratch.
+    Weights and graph are trained by turns, a step each an epoch, from scratch. A part that is
+    dropped at rate 0 is trained, but has no mask.
 
     Args:
         model: the network; its weights are θ₀, also when `last` is given.
@@ -65,15 +66,17 @@ def joint_early_bird(
         seed: seeds dropout and the noise.
         last: continue after this ticket.
     """
-    begin = starting(model, start, seed)
-    masks = dense(model, task.num_edges).masks  # m_g, m_θ ← 1
+    whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    begin, masks = starting(model, start, seed), whole.masks  # m_g, m_θ ← 1
     if last is None:
-        yield dense(model, task.num_edges)
-    a = noisy(only(masks, "edges"), mask_noise, seed)[EDGES].requires_grad_()  # A
+        yield whole
+    elif last.round >= draws:
+        return
+    a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
     weights = train(
-        model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-        soft={EDGES: a}, learn=("weights",), scoring=False,
+        rewind(model, whole.init), task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
+        seed=seed, soft={EDGES: a}, learn=("weights",), scoring=False,
     )  # fmt: skip
     graph = train(
         model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
@@ -81,12 +84,9 @@ def joint_early_bird(
     )  # fmt: skip
 
     def draw() -> Masks:
-        admm.step(a)
         scores = magnitude(model, task, masks) | {EDGES: a}
         return drop_jointly(masks, scores, drop_weights, drop_edges, scope)
 
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)
-    turns = zip(weights, graph, strict=True)
-    for ticket in [*drawn(turns, draw, begin, queue, epochs=epochs, count=draws)]:
-        if last is None or ticket.round > last.round:
-            yield ticket
+    turns = (admm.step(a) for _ in zip(weights, graph, strict=True))
+    yield from drawn(turns, draw, begin, queue, epochs=epochs, count=draws, last=last)

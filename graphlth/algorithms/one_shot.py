@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from graphlth.cost import uncounted
 from graphlth.prune import drop_jointly
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
@@ -49,10 +50,12 @@ def one_shot(
     if last is None:
         yield whole
     masks = {n: m.new_ones(m.shape) for n, m in whole.masks.items()}  # m_g, m_θ ← 1
-    soft = train_masks(
-        rewind(model, whole.init), task, masks, epochs=epochs, l1_edges=l1_edges,
-        l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise, seed=seed + 1,
-    )  # fmt: skip
+    with uncounted(whole.round > 0):
+        soft = train_masks(
+            rewind(model, whole.init), task, masks, epochs=epochs, l1_edges=l1_edges,
+            l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise,
+            seed=seed + 1,
+        )  # fmt: skip
     for r in range(1, rounds + 1):
         masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope)
         if r > whole.round:

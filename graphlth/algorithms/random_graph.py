@@ -8,7 +8,7 @@ from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.scores.random import random
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense
+from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
 
 
@@ -44,13 +44,15 @@ def random_graph(
         seed: seeds dropout and the choice of edges.
         last: continue after this ticket.
     """
-    whole = dense(model, task.num_edges, weights=drop_weights > 0)
+    whole = last or dense(model, task.num_edges, weights=drop_weights > 0)
     if last is None:
         yield whole
     elif last.round:
         return
-    for _ in train(model, task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
-                   weight_decay=weight_decay, seed=seed, scoring=False):  # fmt: skip
+    for _ in train(
+        rewind(model, whole.init), task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
+        weight_decay=weight_decay, seed=seed, scoring=False,
+    ):  # fmt: skip
         pass
     scores = random(model, task, whole.masks, seed=seed) | magnitude(model, task, whole.masks)
     yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from graphlth.algorithms._admm import Admm
-from graphlth.masks import EDGES, noisy, only
+from graphlth.algorithms._admm import Admm, whole_graph
+from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense
+from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
 
 
@@ -53,20 +53,21 @@ def sgcn(
         seed: seeds dropout and the noise.
         last: continue after this ticket.
     """
-    whole = dense(model, task.num_edges, weights=drop_weights > 0)
+    whole = last or dense(model, task.num_edges, weights=drop_weights > 0)
     if last is None:
         yield whole
     elif last.round:
         return
-    for _ in train(model, task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay, seed=seed,
-                   scoring=False):  # fmt: skip
+    for _ in train(
+        rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
+        seed=seed, scoring=False,
+    ):  # fmt: skip
         pass
-    edges = only(whole.masks, "edges")
-    a = noisy(edges, mask_noise, seed)[EDGES].requires_grad_()  # A
+    a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
     for _ in train(
-        model, task, edges, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
-        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+        model, task, only(whole.masks, "edges"), epochs=epochs, lr=lr_edges, weight_decay=0,
+        seed=seed + 1, soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
     ):  # fmt: skip
         admm.step(a)
     scores = magnitude(model, task, whole.masks) | {EDGES: a + admm.u}

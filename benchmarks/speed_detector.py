@@ -1,0 +1,144 @@
+"""The share of drawing in an epoch of the joint search for early-bird tickets.
+
+Agreement first: at every draw of a search the masks are those of a stable sort. Then whole searches
+that never settle, without that comparison. Drawing is all that a search does for it, in its place
+between two epochs: scores, thresholds, new masks, their distance and the queue.
+
+    python benchmarks/speed_detector.py --data_root DIR [--out FILE.md]
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from bench import arguments, hardware, lined, report, spread, verdict
+from torch import Tensor
+
+from graphlth.algorithms import _draw
+from graphlth.algorithms.joint_early_bird import joint_early_bird
+from graphlth.experiment import accepted, build, plan
+from graphlth.masks import Masks, count, only
+from graphlth.prune import drop_jointly
+
+SEARCH = "graphlth.algorithms.joint_early_bird"
+TARGET = 0.01  # of an epoch, at most
+CASES = [  # task, settings of a GCN
+    ("cora", {"hidden": 16}),
+    ("citeseer", {"hidden": 16}),
+    ("cora", {"hidden": 512}),
+    ("cora", {"hidden": 16, "layers": 28}),
+]
+
+
+class Clock:
+    """Seconds of the epochs of a search, and of the draws between them."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+        self.draws: list[float] = []
+
+    def training(self, training: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            start = time.perf_counter()
+            if next(training, self) is self:
+                return
+            self.epochs.append(time.perf_counter() - start)
+            yield
+
+    def drawn(self, training: Iterator[Any], draw: Callable[[], Masks], start: Any, queue: Any,
+              **how: Any) -> list[Any]:  # fmt: skip
+        """`_draw.drawn`, timed."""
+
+        def timed() -> Masks:
+            begin = time.perf_counter()
+            masks = draw()
+            queue.settled(masks)  # here, so that the time of a snapshot is not in it
+            self.draws.append(time.perf_counter() - begin)
+            return masks
+
+        never = type("Never", (), {"settled": lambda *_: False, "path": queue.path})()
+        return _draw.drawn(self.training(training), timed, start, never, **how)
+
+    @property
+    def share(self) -> float:
+        """Of drawing, in the median epoch."""
+        epoch, draw = map(statistics.median, (self.epochs, self.draws))
+        return draw / (epoch + draw)
+
+
+def sorting(drop: Callable[..., Masks], *about: Any) -> Masks:
+    """`drop_jointly`, compared with a stable sort."""
+    found = drop(*about)
+    masks, scores, weights, edges, _ = about
+    for part, fraction in (("weights", weights), ("edges", edges)):
+        whole, left = only(masks, part), only(found, part)
+        order = flat({n: scores[n].detach() for n in whole}).argsort(stable=True)
+        expected = torch.ones(order.numel())
+        expected[order[: round(fraction * order.numel())]] = 0
+        assert torch.equal(flat(left), expected), f"{part}: not what a stable sort removes"
+    return found
+
+
+def flat(tensors: Masks) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors.values()])
+
+
+def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple[Clock, int]:
+    """The times of a search of so many epochs, and how many entries its masks have."""
+    settings = {"epochs": args.epochs, "epsilon": 1e-12, "normalize": False, **change}
+    settings |= {"data_root": str(args.data_root)} if args.data_root else {}
+    known = {n for kind, name in (("algorithms", "joint_early_bird"), ("tasks", task),
+                                  ("models", "gcn")) for n in accepted(kind, name)}  # fmt: skip
+    settings = {n: v for n, v in settings.items() if n in known}
+    settings = dict(plan("joint_early_bird", task, "gcn", settings).settings)
+    data = build("tasks", task, settings)
+    torch.manual_seed(0)
+    model = build("models", "gcn", settings, data)
+    mine = {n: settings[n] for n in accepted("algorithms", "joint_early_bird")}
+    clock = Clock()
+    with patch(f"{SEARCH}.drawn", clock.drawn):
+        *_, ticket = joint_early_bird(model, data, **mine)
+    return clock, count(ticket.masks)
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=5)
+    parser.add_argument("--epochs", type=int, default=100, help="of a search")
+    args = parser.parse_args()
+    cases = CASES
+    if args.quick:
+        args.repeats, args.epochs = 1, 5
+        cases = [("cora" if args.data_root else "sbm", {"hidden": 16})]
+    torch.set_num_threads(1)
+    rows, verdicts = [], []
+    for task, change in cases:
+        name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
+        with patch(f"{SEARCH}.drop_jointly", partial(sorting, drop_jointly)):
+            search(task, change, args)
+        found = [search(task, change, args) for _ in range(args.repeats)]
+        clocks = [clock for clock, _ in found]
+        epochs = [statistics.median(clock.epochs) for clock in clocks]
+        draws = [statistics.median(clock.draws) for clock in clocks]
+        shares = [clock.share for clock in clocks]
+        rows.append([name, f"{found[0][1]:,}", spread(epochs, 1e3), spread(draws, 1e6, 0),
+                     spread(shares, 100)])  # fmt: skip
+        verdicts.append(verdict(f"{name}, share of drawing", statistics.median(shares),
+                                most=TARGET))  # fmt: skip
+    report(
+        args.out, "What it costs to know when to draw a ticket", [hardware()],
+        [f"Joint searches of {args.epochs} epochs, each a step on the weights and one on the "
+         "graph. All masks of a search before agree with a stable sort. Medians over the epochs "
+         f"of a search; of {args.repeats} searches the median, range in brackets."],
+        lined(["case", "entries", "training, ms per epoch", "drawing, µs per epoch",
+               "share of drawing, %"], rows),
+        verdicts,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

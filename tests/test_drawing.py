@@ -1,0 +1,74 @@
+"""When a search has settled: windows, thresholds and distances, draw by draw."""
+
+import pytest
+import torch
+
+from graphlth.drawing import CRITERIA, Queue
+
+SIZE = 20  # entries of either part
+
+
+def drawn(edges, weights):
+    """The dense masks, then draws that differ from the one before in so many entries."""
+    masks = {"edges": torch.ones(SIZE), "w": torch.ones(4, SIZE // 4)}
+    yield masks
+    for flips in zip(edges, weights, strict=True):
+        masks = {n: m.clone() for n, m in masks.items()}
+        for m, count in zip(masks.values(), flips, strict=True):
+            m.view(-1)[:count] = 1 - m.view(-1)[:count]
+        yield masks
+
+
+NONE = [0] * 5
+RELATIVE = [  # window, epsilon, criterion, edges that change, weights, distances, settled at
+    (3, 0.10, "edges", [10, 1, 0, 0, 0], NONE, [1, 0.1, 0, 0, 0], 5),
+    (3, 0.10, "edges", [10, 0, 0, 0, 0], NONE, [1, 0, 0, 0, 0], 4),
+    (3, 0.10, "edges", [10, 1, 1, 1, 1], NONE, [1, 0.1, 0.1, 0.1, 0.1], None),  # not below
+    (3, 0.11, "edges", [10, 1, 1, 1, 1], NONE, [1, 0.1, 0.1, 0.1, 0.1], 4),
+    (1, 0.20, "edges", [10, 1, 4, 0, 0], NONE, [1, 0.1, 0.4, 0, 0], 2),
+    (5, 0.10, "edges", [10, 0, 0, 0, 0], NONE, [1, 0, 0, 0, 0], None),  # five are not yet there
+    (1, 1.00, "edges", [10, 0, 0, 0, 0], NONE, [1, 0, 0, 0, 0], 2),
+    (3, 0.10, "weights", NONE, [4, 1, 0, 0, 0], [1, 0.25, 0, 0, 0], 5),
+    (3, 0.10, "both", [10, 0, 0, 0, 0], [4, 1, 0, 0, 0], [2, 0.25, 0, 0, 0], 5),
+    (3, 0.10, "edges", [10, 0, 0, 0, 0], [4, 1, 4, 4, 4], [1, 0, 0, 0, 0], 4),
+    (2, 0.10, "edges", [0, 0, 10, 0, 0], NONE, [0, 0, 1, 0, 0], 2),  # 1 is the first that is not 0
+]
+
+
+def settled_at(queue, masks):
+    return next((i for i, each in enumerate(masks, 1) if queue.settled(each)), None)
+
+
+@pytest.mark.parametrize(
+    ("window", "epsilon", "criterion", "edges", "weights", "path", "at"), RELATIVE
+)
+def test_a_search_settles_when_the_last_distances_are_small(
+    window, epsilon, criterion, edges, weights, path, at
+):
+    dense, *masks = drawn(edges, weights)
+    assert settled_at(Queue(window, epsilon, CRITERIA[criterion], dense), masks) == at
+    whole = Queue(window, epsilon, CRITERIA[criterion], dense)
+    for each in masks:
+        whole.settled(each)
+    assert whole.path == pytest.approx(path)
+
+
+ABSOLUTE = [  # window, epsilon, edges that change, distances, settled at
+    (3, 0.10, [10, 1, 1, 1, 1], [0.05, 0.05, 0.05, 0.05], 4),  # the first draw has none before
+    (4, 0.10, [10, 1, 1, 1, 1], [0.05, 0.05, 0.05, 0.05], 5),
+    (5, 0.10, [10, 1, 1, 1, 1], [0.05, 0.05, 0.05, 0.05], None),
+    (3, 0.05, [10, 1, 1, 1, 1], [0.05, 0.05, 0.05, 0.05], None),
+    (1, 0.10, [10, 2, 1, 0, 0], [0.10, 0.05, 0, 0], 3),
+]
+
+
+@pytest.mark.parametrize(("window", "epsilon", "edges", "path", "at"), ABSOLUTE)
+def test_without_the_dense_masks_a_distance_is_the_fraction_that_changes(
+    window, epsilon, edges, path, at
+):
+    _, *masks = drawn(edges, NONE)
+    assert settled_at(Queue(window, epsilon, ("edges",)), masks) == at
+    whole = Queue(window, epsilon, ("edges",))
+    for each in masks:
+        whole.settled(each)
+    assert whole.path == pytest.approx(path)
