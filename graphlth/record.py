@@ -414,6 +414,13 @@ def paired_gap(
     return Gap(fmean(differences), interval(differences), len(differences))
 
 
+def check_unit(unit: str) -> str:
+    """The same name; ValueError when no work is counted in it."""
+    if unit not in UNITS:
+        raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got {unit!r}")
+    return unit
+
+
 def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
     """What it cost to obtain the ticket of `round`, trained: every search up to it, its retraining.
 
@@ -427,8 +434,7 @@ def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
     Raises:
         ValueError: an unknown unit, a round that is missing, or a record without the unit's field.
     """
-    if unit not in UNITS:
-        raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got {unit!r}")
+    check_unit(unit)
     known = {record["round"]: record for record in records}
     searched = range(round + 1) if round else ()
     if missing := [number for number in (*searched, round) if number not in known]:

@@ -160,7 +160,7 @@ def test_every_setting_is_a_flag(capsys, algorithm, model):
 
 def test_every_command_has_help(capsys):
     assert "algorithms: imp, one_shot" in help_of(capsys, "run")
-    assert "figures: sparsity" in help_of(capsys, "plot")
+    assert "figures: cost, criteria" in help_of(capsys, "plot")
     assert "--metric" in help_of(capsys, "plot", "sparsity")
     assert "ticket files" in help_of(capsys, "show")
     assert "--layout" in help_of(capsys, "export")

@@ -1,8 +1,9 @@
 """What all figures share: colours, panels, means with their intervals, legends and files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from graphlth.record import Record, Row, replacing, run_of
 
@@ -102,7 +104,7 @@ def looks_of(keys: Iterable[Key]) -> dict[Key, Look]:
     return {
         key: {
             "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
+            "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
             "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
             "label": key[0].replace("_", " ") + (f" ({key[1]})" if key[1] else ""),
         }
@@ -136,7 +138,7 @@ def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, `columns` of them beside one another."""
     across = min(count, columns)
     down = -(-count // across)
-    figure = canvas(0.6 + 5.0 * across, 3.9 * down)
+    figure = canvas(max(7.2, 0.6 + 5.0 * across), 3.9 * down)
     grid = list(figure.subplots(down, across, squeeze=False).flat)
     for empty in grid[count:]:
         empty.remove()
@@ -173,35 +175,55 @@ def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
-    """Means over seeds, joined, and the band of their intervals."""
+    """Means over seeds, joined, and the band of their intervals; bars where x goes to and fro."""
     if not series:
         return
     mean, half = values(series, metric)
     white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
-    if np.isfinite(half).any():
+    steps = np.diff(np.array(x, dtype=float))
+    if np.isfinite(half).any() and min(steps, default=0) < 0 < max(steps, default=0):
+        axis.errorbar(x, mean, half, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
+    elif np.isfinite(half).any():
         band = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
         axis.fill_between(x, mean - half, mean + half, **band)  # type: ignore[arg-type]
 
 
 def point(
-    axis: Axes, row: Row, x: Sequence[float], metric: str, look: Look, *, hollow: bool = False
+    axis: Axes,
+    row: Row,
+    x: Sequence[float],
+    metric: str,
+    look: Look,
+    *,
+    hollow: bool = False,
+    size: float = 8,
+    shift: float = 0,
 ) -> None:
-    """The mean of `x` and of accuracy; bars from the least to the greatest x, and the interval."""
+    """The mean of `x` and of accuracy; bars from the least to the greatest x, and the interval.
+
+    `size` and `shift`, to the right of the true place, are points (1/72 inch).
+    """
     (mean,), (half,) = values([row], metric)
-    centre = float(np.mean(x))
+    centre = fmean(x)
     sides = [[centre - min(x)], [max(x) - centre]] if max(x) > min(x) else None
-    axis.errorbar(
+    line, caps, bars = axis.errorbar(
         [centre], [mean], xerr=sides, yerr=[half] if np.isfinite(half) else None,
-        fmt=look["marker"], color=look["color"], label=look["label"], markersize=8,
+        fmt=look["marker"], color=look["color"], label=look["label"], markersize=size,
         markerfacecolor="white" if hollow else look["color"],
         markeredgecolor=look["color"] if hollow else "white",
         markeredgewidth=1.4 if hollow else 0.8, elinewidth=1.2, capsize=2.5, zorder=4,
     )  # fmt: skip
+    for bar in (*caps, *bars):
+        bar.set_alpha(0.6)
+    if shift:  # now that the true place has told the axes how far they reach
+        aside = ScaledTranslation(shift / 72, 0, axis.figure.dpi_scale_trans)
+        for artist in (line, *caps, *bars):
+            artist.set_transform(axis.transData + aside)
 
 
 def baseline(
-    axis: Axes, block: Sequence[Series], metric: str, looks: dict[Key, Look]
+    axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]
 ) -> list[tuple[str, list[Row]]]:
     """The dense level: one black line when the runs share it, else one a run in its colour.
 

@@ -4,7 +4,7 @@ Source: Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networ
 arXiv 2102.06790, figures 3 and 4.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def _row(
     axes: Sequence[Axes],
     block: Sequence[Series],
     metric: str,
-    looks: dict[Key, Look],
+    looks: Mapping[Key, Look],
     stars: Series,
 ) -> None:
     """One task, model and edge universe: the three panels."""
