@@ -514,6 +514,40 @@ def test_all_marks_of_inference_lie_within_its_axes():
     assert low < min(heights) < max(heights) < high
 
 
+def test_marks_of_the_same_macs_stand_side_by_side():
+    figure = inference.draw(run("geb", rounds=1) + run("sgcn", rounds=1))
+    FigureCanvasAgg(figure).draw()
+    marks = [bars.lines[0] for bars in figure.axes[0].containers]
+    left, right = (one.get_transform().transform(one.get_xydata())[0][0] for one in marks)
+    assert right - left == pytest.approx(inference.APART / 72 * figure.dpi)
+
+
+@pytest.mark.parametrize("least, most", [(100, 113), (1, 2), (5, 4000)])
+def test_every_range_of_costs_has_ticks(least, most):
+    records = run("ugs", rounds=1)
+    for record in records:
+        cost_of = most if record["round"] else least
+        record |= {"epochs_search": 0, "epochs_retrain": cost_of}
+    (axis,) = cost.draw(records, "epochs").axes
+    low, high = axis.get_xlim()
+    assert sum(low <= tick <= high for tick in axis.xaxis.get_majorticklocs()) >= 3
+
+
+def test_intervals_are_bars_where_costs_do_not_rise_or_fall_throughout():
+    records = run("random_tickets", rounds=3)
+    for seconds, shape in [((1, 2, 3, 4), "bands"), ((1, 3, 2, 4), "bars"), ((1, 2, 2, 2), "bars")]:
+        for record in records:
+            record |= {"seconds_search": 0, "seconds_retrain": seconds[record["round"]]}
+        (axis,) = cost.draw(records, "seconds").axes
+        assert ("bars" if axis.containers else "bands") == shape
+
+
+def test_what_is_pruned_away_altogether_can_be_drawn():
+    gone = run("ugs", rounds=2, drop_weights=1, drop_edges=1)
+    drawn = inference.draw(gone + run("geb", rounds=1, drop_weights=1, drop_edges=1))
+    assert overlaps(drawn) == ([], set())
+
+
 def test_inference_needs_counted_macs():
     with pytest.raises(ValueError, match=r"`macs`, which is not counted in ugs-cora-gcn$"):
         inference.draw([r | {"macs": None} for r in run("ugs", rounds=1)])
@@ -522,7 +556,8 @@ def test_inference_needs_counted_macs():
 def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
     runs = {"weights": (2, 3, 2), "edges": (5, 5, 5), "both": (7, 9, 40)}
     records = {name: early_bird(criterion=name, when=when) for name, when in runs.items()}
-    figure = criteria.draw([r for some in records.values() for r in some])
+    many = early_bird(draws=8)  # heed no criterion
+    figure = criteria.draw([*many, *(r for some in records.values() for r in some)])
     left, right = figure.axes
     order = ["edges", "weights", "both"]
     assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == order

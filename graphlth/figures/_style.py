@@ -175,14 +175,14 @@ def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
-    """Means over seeds, joined, and the band of their intervals; bars where x goes to and fro."""
+    """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
     if not series:
         return
     mean, half = values(series, metric)
     white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
     steps = np.diff(np.array(x, dtype=float))
-    if np.isfinite(half).any() and min(steps, default=0) < 0 < max(steps, default=0):
+    if np.isfinite(half).any() and not ((steps > 0).all() or (steps < 0).all()):
         axis.errorbar(x, mean, half, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
     elif np.isfinite(half).any():
         band = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import Formatter
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from graphlth.figures._style import (
     BROKEN,
@@ -98,6 +98,9 @@ def draw(
             axis.set_xscale("log")
             axis.margins(x=0.09)
             log_ticks(axis, formatter)
+            low, high = axis.get_xlim()
+            if high < 3 * low:  # too short for ticks at 1, 2 and 5
+                axis.xaxis.set_major_locator(MaxNLocator(5))
             accuracy(axis, metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
