@@ -14,7 +14,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,7 @@ Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for no
 
 CONFIDENCE = 0.95
 METRICS = ("test", "val")
+UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
 PACKAGES = (
     "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
 )  # fmt: skip
@@ -108,9 +109,9 @@ def _checked(record: Any) -> Record:
     if missing := [field for field in FIELDS if field not in record]:
         raise ValueError(f"`record` lacks {', '.join(f'`{field}`' for field in missing)}")
     plain: Record = _plain(record, "")
-    for field, rule in (FIELDS | OPTIONAL).items():
-        if field in plain and not RULES[rule](plain[field]):
-            raise ValueError(f"`{field}` must be {rule}, got {plain[field]!r}")
+    for name, rule in (FIELDS | OPTIONAL).items():
+        if name in plain and not RULES[rule](plain[name]):
+            raise ValueError(f"`{name}` must be {rule}, got {plain[name]!r}")
     return plain
 
 
@@ -298,6 +299,7 @@ class Row:
     num_edges: int  # 100 % of the prunable edges
     num_weights: int
     macs: float | None
+    records: Sequence[Record] = field(repr=False, compare=False)  # by seed
 
 
 @dataclass(frozen=True)
@@ -384,6 +386,7 @@ def summary(records: Iterable[Record]) -> list[Row]:
                     num_edges=group[0]["num_edges"],
                     num_weights=group[0]["num_weights"],
                     macs=fmean(counted) if counted else None,
+                    records=group,
                 )
             )
     return rows
@@ -409,6 +412,43 @@ def paired_gap(
     if not differences:
         raise ValueError(f"`round` must be one that both runs share a seed in, got {round}")
     return Gap(fmean(differences), interval(differences), len(differences))
+
+
+def check_unit(unit: str) -> str:
+    """The same name; ValueError when no work is counted in it."""
+    if unit not in UNITS:
+        raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got {unit!r}")
+    return unit
+
+
+def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
+    """What it cost to obtain the ticket of `round`, trained: every search up to it, its retraining.
+
+    The dense network, round 0, is only trained: it needs no search.
+
+    Args:
+        records: those of one seed of one run.
+        round: whose ticket.
+        unit: "macs" (multiply–accumulates of training), "seconds", "epochs" or "joules".
+
+    Raises:
+        ValueError: an unknown unit, a round that is missing, or a record without the unit's field.
+    """
+    check_unit(unit)
+    known = {record["round"]: record for record in records}
+    searched = range(round + 1) if round else ()
+    if missing := [number for number in (*searched, round) if number not in known]:
+        raise ValueError(f"`records` must hold rounds 0 to {round}, lack round {missing[0]}")
+    spent = [(known[number], f"{unit}_search") for number in searched]
+    return sum(_cost(record, name) for record, name in [*spent, (known[round], f"{unit}_retrain")])
+
+
+def _cost(record: Record, name: str) -> float:
+    if name not in record:
+        where = f"{'-'.join(_run(record)[:3])}, seed {record['seed']}, round {record['round']}"
+        raise ValueError(f"`records` must hold `{name}`, which that of {where} lacks")
+    cost: float = record[name]
+    return cost
 
 
 def winning(records: Iterable[Record], *, metric: str = "test") -> list[Row]:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from graphlth.figures.sparsity import COLOURS, draw, sparsity
+from graphlth.figures import cost, criteria, distances, drawing, inference
+from graphlth.figures._style import COLOURS, MARKERS, looks_of
+from graphlth.figures.sparsity import draw, sparsity
 from graphlth.record import interval, summary, winning
+from graphlth.registry import find, names
 
 
 def run(
@@ -58,6 +61,33 @@ def run(
                     "environment": {},
                 }
             )
+    return records
+
+
+def early_bird(*, draws=1, criterion="both", algorithm="joint_early_bird", when=(4, 6, 8), **how):
+    """A search of 40 epochs: three seeds that draw at `when`, or each of them `draws` times."""
+    settings = {"draws": draws, "criterion": criterion, "epsilon": 0.1, **how}
+    records = run(algorithm, rounds=draws, seeds=len(when), drop_edges=0.2, **settings)
+    for record in records:
+        seed, number = record["seed"], record["round"]
+        record["settings"] = settings
+        if not number:
+            continue
+        epoch = when[seed] if draws == 1 else 40 * number // draws
+        record["drawn_epoch"], record["settled"] = epoch, epoch < 40
+        record["mask_distances"] = [2 * 0.5**t + 0.001 * seed for t in range(epoch)]
+        record["distances_to_earlier"] = [
+            0.01 * (number - other) + 0.002 * seed for other in range(1, number)
+        ]
+    return records
+
+
+def costed(records):
+    """The same with what each round has cost: a search of 9 and of seed + 1, some retraining."""
+    for record in records:
+        search = 9 + record["seed"] if record["round"] else 0
+        for unit in ("macs", "epochs"):
+            record |= {f"{unit}_search": search, f"{unit}_retrain": 5 - 0.1 * record["round"]}
     return records
 
 
@@ -182,6 +212,11 @@ def test_the_heading_says_universe_and_seeds_and_each_task_has_its_row():
     assert len(colours) == 1  # a series looks the same in every row
 
 
+def test_no_two_of_many_series_look_alike():
+    marks = looks_of(("ugs", f"{i:02}") for i in range(len(COLOURS) * len(MARKERS)))
+    assert len({(look["color"], look["marker"]) for look in marks.values()}) == len(marks) == 49
+
+
 def test_series_of_one_algorithm_are_told_apart_by_their_settings():
     drawn = draw(run("ugs", hidden=512, rounds=2) + run("ugs", hidden=16, rounds=2))
     names = [text.get_text() for text in drawn.legends[0].get_texts()]
@@ -192,6 +227,66 @@ def test_the_validation_accuracy_can_be_drawn_instead():
     axis = draw(UGS, "val").axes[0]
     assert axis.get_ylabel() == "val accuracy (%)"
     assert line(axis, "ugs")[1] == pytest.approx([100 * row.val for row in summary(UGS)])
+
+
+# --- every figure ------------------------------------------------------------------------------
+
+RECORDS = {  # that each figure can draw
+    "cost": lambda: costed(run("ugs", rounds=3) + run("sgcn", rounds=1)),
+    "criteria": lambda: early_bird() + early_bird(criterion="edges", when=(3, 3, 40)),
+    "distances": lambda: early_bird(draws=8) + early_bird(),
+    "drawing": lambda: early_bird(draws=8) + early_bird(),
+    "inference": lambda: run("ugs", rounds=3) + run("sgcn", rounds=1),
+    "sparsity": lambda: run("ugs", rounds=2),
+}
+FIGURES = names("figures")
+FIRST_BYTES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+
+
+@pytest.mark.parametrize("suffix", FIRST_BYTES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_suffix_is_the_format_and_the_same_records_give_the_same_file(tmp_path, name, suffix):
+    for stem in ("a", "b"):
+        find("figures", name)(RECORDS[name](), out=str(tmp_path / f"{stem}{suffix}"))
+    first, second = (tmp_path / f"{stem}{suffix}" for stem in ("a", "b"))
+    assert first.read_bytes().startswith(FIRST_BYTES[suffix])
+    assert first.read_bytes() == second.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2  # no draft stays behind
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_bad_calls_are_one_line_and_keep_the_old_picture(tmp_path, name):
+    figure, records, old = find("figures", name), RECORDS[name](), tmp_path / "a.png"
+    old.write_text("old")
+    with pytest.raises(ValueError, match=r"`out` must end in one of \.png, \.pdf, \.svg, got 'a.j"):
+        figure(records, out="a.jpg")
+    with pytest.raises(ValueError, match=r"^`records` must hold [^\n]+, got none$"):
+        figure([], out=str(old))
+    if "metric" in figure.__kwdefaults__:
+        with pytest.raises(ValueError, match="`metric` must be one of test, val, got 'loss'"):
+            figure(records, out=str(old), metric="loss")
+    with pytest.raises(OSError, match=r"^cannot write `.*a\.png/b\.png`: Not a directory$"):
+        figure(records, out=str(old / "b.png"))
+    assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_settings_of_a_figure_change_it(tmp_path, name):
+    figure, records = find("figures", name), RECORDS[name]()
+    told = {"metric": "val", "title": "A title", "floor": 0.5, "unit": "epochs"}
+    pictures = [{}, *({n: v} for n, v in told.items() if n in figure.__kwdefaults__ and n != "out")]
+    for i, settings in enumerate(pictures):
+        figure(records, out=str(tmp_path / f"{i}.svg"), **settings)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == len(pictures) > 1
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "sparsity"])
+def test_no_text_of_a_figure_lies_on_another(name):
+    records = RECORDS[name]()
+    two = records + [r | {"task": "citeseer", "num_edges": 9228} for r in records]
+    module = sys.modules[find("figures", name).__module__]
+    for shown in (records, two, [r for r in two if r["seed"] == 0]):
+        assert overlaps(module.draw(shown, title="A title")) == ([], set())
 
 
 def seen(axis, which):
@@ -209,6 +304,7 @@ def overlaps(figure):
     texts = [text for axis in whole for text in seen(axis, "x")]
     for axis in figure.axes:
         texts += [axis._left_title, *(seen(axis, "y") if axis in figure.axes[::3] else [])]
+    texts += [text for axis in figure.axes for text in axis.texts]
     texts += [*figure.legends[0].get_texts(), *([figure._suptitle] if figure._suptitle else [])]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
     pairs = [
@@ -241,40 +337,13 @@ def test_no_text_lies_on_another_or_leaves_the_page(scene):
     assert -1 <= low < high <= 101
 
 
-FIRST_BYTES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
-
-
-@pytest.mark.parametrize("suffix", FIRST_BYTES)
-def test_the_suffix_is_the_format_and_the_same_records_give_the_same_file(tmp_path, suffix):
-    records = run("ugs", rounds=2)
-    for name in ("a", "b"):
-        sparsity(records, out=str(tmp_path / f"{name}{suffix}"))
-    first, second = (tmp_path / f"{name}{suffix}" for name in ("a", "b"))
-    assert first.read_bytes().startswith(FIRST_BYTES[suffix])
-    assert first.read_bytes() == second.read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2  # no draft stays behind
-
-
 def test_the_svg_is_well_formed_xml(tmp_path):
     sparsity(run("ugs", rounds=2), out=str(tmp_path / "a.svg"))
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
 
 
-def test_bad_calls_are_one_line_and_keep_the_old_picture(tmp_path):
-    old = tmp_path / "a.png"
-    old.write_text("old")
-    with pytest.raises(ValueError, match=r"`out` must end in one of \.png, \.pdf, \.svg, got 'a.j"):
-        sparsity(UGS, out="a.jpg")
-    with pytest.raises(ValueError, match="`records` must hold at least one record"):
-        sparsity([], out=str(old))
-    with pytest.raises(ValueError, match="`metric` must be one of test, val, got 'loss'"):
-        sparsity(UGS, out=str(old), metric="loss")
-    with pytest.raises(OSError, match=r"^cannot write `.*a\.png/b\.png`: Not a directory$"):
-        sparsity(run("ugs", rounds=1), out=str(old / "b.png"))
-    assert old.read_text() == "old"
-
-
-def test_a_figure_is_drawn_without_torch(tmp_path):
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_without_torch(tmp_path, name):
     code = f"""
 import sys
 class NoTorch:
@@ -283,9 +352,8 @@ class NoTorch:
             raise ImportError("no torch here")
 sys.meta_path.insert(0, NoTorch())
 sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
-from graphlth.figures.sparsity import sparsity
-from test_figures import run
-sparsity(run("ugs", rounds=1), out={str(tmp_path / "a.svg")!r})
+from test_figures import RECORDS, find
+find("figures", {name!r})(RECORDS[{name!r}](), out={str(tmp_path / "a.svg")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "a.svg").stat().st_size > 1000
@@ -296,3 +364,231 @@ def test_the_floor_is_the_lowest_accuracy_shown():
     assert {axis.get_ylim()[0] for axis in figure.axes if axis.get_ylabel() or axis.lines} == {70.0}
     with pytest.raises(ValueError, match=r"^`floor` must be in \[0, 1\), got 1.5$"):
         draw(run("ugs"), floor=1.5)
+
+
+# --- early-bird tickets, and what tickets cost ----------------------------------------------------
+
+
+def centre(axis, label):
+    """The places of the marks with error bars that have a label: [marks, 2]."""
+    found = [bars.lines[0] for bars in axis.containers if bars.get_label() == label]
+    return np.array([one.get_xydata()[0] for one in found])
+
+
+def test_a_run_of_many_draws_is_a_curve_over_its_drawing_epochs():
+    records = early_bird(draws=8)
+    (axis,) = drawing.draw(records).axes
+    x, y = line(axis, "joint early bird")
+    assert x.tolist() == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert y == pytest.approx([100 * row.test for row in summary(records) if row.round])
+    (level,) = [one for one in axis.lines if one.get_label() == "_dense"]
+    assert level.get_ydata()[0] == pytest.approx(100 * summary(records)[0].test)
+
+
+def test_a_run_of_one_draw_is_a_mark_at_the_mean_epoch_with_bars_from_first_to_last():
+    records = early_bird(when=(4, 6, 11))
+    (axis,) = drawing.draw(records).axes
+    (ticket,) = [row for row in summary(records) if row.round]
+    assert centre(axis, "joint early bird") == pytest.approx(np.array([[7, 100 * ticket.test]]))
+    (bars,) = axis.containers
+    across, along = (part.get_segments()[0] for part in bars.lines[2])
+    assert across[:, 0].tolist() == [4, 11]
+    half = 100 * ticket.test_interval
+    assert np.ptp(along[:, 1]) == pytest.approx(2 * half)
+    assert bars.lines[0].get_markerfacecolor() == COLOURS[0]
+
+
+def test_a_mark_is_hollow_where_a_seed_never_settled():
+    figure = drawing.draw(early_bird(when=(4, 40, 8)))
+    (bars,) = figure.axes[0].containers
+    assert bars.lines[0].get_markerfacecolor() == "white"
+    assert "not settled in every seed" in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+def test_a_curve_and_the_mark_of_the_same_settings_share_their_colour():
+    records = early_bird(draws=8) + early_bird() + early_bird(criterion="edges")
+    figure = drawing.draw(records)
+    (axis,) = figure.axes
+    colours = {bars.get_label(): bars.lines[0].get_color() for bars in axis.containers}
+    both, edges = (f"joint early bird (criterion={name})" for name in ("both", "edges"))
+    (drawn,) = [one for one in axis.lines if one.get_label() == both]
+    assert drawn.get_color() == colours[both] != colours[edges]
+
+
+def test_distances_between_draws_are_a_symmetric_matrix_of_means_in_per_cent():
+    figure = distances.draw(early_bird(draws=4))
+    (image,) = figure.axes[0].images
+    shown = np.asarray(image.get_array())
+    steps = np.abs(np.subtract.outer(range(4), range(4)))
+    expected = np.where(steps, 100 * (0.01 * steps + 0.002), 0)  # of three seeds: 0, 0.002, 0.004
+    assert shown == pytest.approx(expected)
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == [
+        "10",
+        "20",
+        "30",
+        "40",
+    ]
+
+
+def test_a_draw_that_is_missing_is_named():
+    records = [r for r in early_bird(draws=4) if r["round"] != 2]
+    with pytest.raises(
+        ValueError, match="`records` of joint_early_bird must hold every draw, lack 2"
+    ):
+        distances.draw(records)
+
+
+def test_a_trajectory_is_the_mean_of_the_seeds_that_still_search():
+    (axis,) = distances.draw(early_bird(when=(2, 4, 3))).axes
+    x, y = line(axis, "joint early bird")
+    assert x.tolist() == [1, 2, 3, 4]
+    assert y == pytest.approx([2 + 0.001, 1 + 0.001, 0.5 + 0.0015, 0.25 + 0.001])
+    ends, last = line(axis, "_drawn by joint early bird")
+    assert ends.tolist() == [2, 4, 3]
+    assert last == pytest.approx([1, 0.251, 0.502])
+    assert line(axis, "_threshold")[1] == pytest.approx([0.1, 0.1])
+
+
+def test_a_distance_of_zero_stays_on_the_axis():
+    records = early_bird()
+    records[-1]["mask_distances"][-1] = 0.0
+    (axis,) = distances.draw(records).axes
+    assert axis.get_yscale() == "symlog" and axis.get_ylim()[0] == 0
+    assert distances.draw(early_bird()).axes[0].get_yscale() == "log"
+
+
+def test_cost_adds_up_all_searches_and_one_retraining():
+    ugs, sgcn = costed(run("ugs", rounds=3, seeds=3)), costed(run("sgcn", rounds=1, seeds=3))
+    (axis,) = cost.draw(ugs + sgcn).axes
+    x, y = line(axis, "ugs")
+    assert x == pytest.approx([10 + 4.9, 20 + 4.8, 30 + 4.7])  # seeds search 9, 10 and 11 a round
+    assert y == pytest.approx([100 * row.test for row in summary(ugs) if row.round])
+    ((place, _),) = centre(axis, "sgcn")
+    assert place == pytest.approx(10 + 4.9)
+    (bars,) = axis.containers
+    assert bars.lines[2][0].get_segments()[0][:, 0] == pytest.approx([9 + 4.9, 11 + 4.9])
+    star = next(one for one in axis.lines if one.get_marker() == "*")
+    assert star.get_xdata() == pytest.approx([5])  # the dense network is not searched for
+
+
+def test_cost_names_the_field_that_a_record_lacks():
+    with pytest.raises(ValueError, match=r"`macs_retrain`, which that of ugs-cora-gcn, seed 0, ro"):
+        cost.draw(run("ugs", rounds=1))
+    with pytest.raises(ValueError, match=r"`joules_retrain`"):
+        cost.draw(costed(run("ugs", rounds=1)), "joules")
+    with pytest.raises(
+        ValueError, match="`unit` must be one of macs, seconds, epochs, joules, got"
+    ):
+        cost.draw(costed(run("ugs", rounds=1)), "watts")
+    assert cost.draw(run("ugs", rounds=1), "seconds").axes[0].get_xlabel().startswith("time")
+
+
+def test_a_search_of_many_draws_is_no_cost_of_one_of_them():
+    with pytest.raises(ValueError, match=r"not in several draws, got joint_early_bird$"):
+        cost.draw(costed(early_bird(draws=8)))
+    (axis,) = cost.draw(costed(early_bird(draws=8) + early_bird())).axes
+    assert len(centre(axis, "joint early bird")) == 1
+
+
+def test_inference_marks_stand_on_their_macs_in_the_colour_of_their_algorithm():
+    grid = [(edges, weights) for edges in (0.2, 0.6) for weights in (0.5, 0.9)]
+    runs = {
+        name: [run(name, rounds=1, drop_edges=e, drop_weights=w, p=[e, w]) for e, w in grid]
+        for name in ("geb", "sgcn")
+    }
+    (axis,) = inference.draw([r for some in runs.values() for one in some for r in one]).axes
+    for name, colour in zip(runs, COLOURS, strict=False):
+        tickets = [row for one in runs[name] for row in summary(one) if row.round]
+        expected = sorted((row.macs, 100 * row.test) for row in tickets)
+        assert np.array(sorted(centre(axis, name).tolist())) == pytest.approx(np.array(expected))
+        marks = [bars.lines[0] for bars in axis.containers if bars.get_label() == name]
+        assert {mark.get_color() for mark in marks} == {colour}
+        assert len({mark.get_markersize() for mark in marks}) == 2  # of 20 % and 60 % removed
+
+
+def test_all_marks_of_inference_lie_within_its_axes():
+    far = run("geb", rounds=1, slope=-0.1, dense=0.5) + run("sgcn", rounds=1, slope=0.3, dense=0.9)
+    figure = inference.draw(far)
+    low, high = figure.axes[0].get_ylim()
+    heights = [bars.lines[0].get_ydata()[0] for bars in figure.axes[0].containers]
+    assert low < min(heights) < max(heights) < high
+
+
+def test_marks_of_the_same_macs_stand_side_by_side():
+    figure = inference.draw(run("geb", rounds=1) + run("sgcn", rounds=1))
+    FigureCanvasAgg(figure).draw()
+    marks = [bars.lines[0] for bars in figure.axes[0].containers]
+    left, right = (one.get_transform().transform(one.get_xydata())[0][0] for one in marks)
+    assert right - left == pytest.approx(inference.APART / 72 * figure.dpi)
+
+
+@pytest.mark.parametrize("least, most", [(100, 113), (1, 2), (5, 4000)])
+def test_every_range_of_costs_has_ticks(least, most):
+    records = run("ugs", rounds=1)
+    for record in records:
+        cost_of = most if record["round"] else least
+        record |= {"epochs_search": 0, "epochs_retrain": cost_of}
+    (axis,) = cost.draw(records, "epochs").axes
+    low, high = axis.get_xlim()
+    assert sum(low <= tick <= high for tick in axis.xaxis.get_majorticklocs()) >= 3
+
+
+def test_intervals_are_bars_where_costs_do_not_rise_or_fall_throughout():
+    records = run("random_tickets", rounds=3)
+    for seconds, shape in [((1, 2, 3, 4), "bands"), ((1, 3, 2, 4), "bars"), ((1, 2, 2, 2), "bars")]:
+        for record in records:
+            record |= {"seconds_search": 0, "seconds_retrain": seconds[record["round"]]}
+        (axis,) = cost.draw(records, "seconds").axes
+        assert ("bars" if axis.containers else "bands") == shape
+
+
+def test_what_is_pruned_away_altogether_can_be_drawn():
+    gone = run("ugs", rounds=2, drop_weights=1, drop_edges=1)
+    drawn = inference.draw(gone + run("geb", rounds=1, drop_weights=1, drop_edges=1))
+    assert overlaps(drawn) == ([], set())
+
+
+def test_inference_needs_counted_macs():
+    with pytest.raises(ValueError, match=r"`macs`, which is not counted in ugs-cora-gcn$"):
+        inference.draw([r | {"macs": None} for r in run("ugs", rounds=1)])
+
+
+def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
+    runs = {"weights": (2, 3, 2), "edges": (5, 5, 5), "both": (7, 9, 40)}
+    records = {name: early_bird(criterion=name, when=when) for name, when in runs.items()}
+    many = early_bird(draws=8)  # heed no criterion
+    figure = criteria.draw([*many, *(r for some in records.values() for r in some)])
+    left, right = figure.axes
+    order = ["edges", "weights", "both"]
+    assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == order
+    epochs = dict(centre(left, "joint early bird"))
+    assert epochs == pytest.approx({0: 5, 1: 7 / 3, 2: 56 / 3})
+    tests = {name: [100 * r["test"] for r in some if r["round"]] for name, some in records.items()}
+    means = dict(centre(right, "joint early bird"))
+    assert means == pytest.approx({i: np.mean(tests[name]) for i, name in enumerate(order)})
+    seeds = [one for one in left.lines if one.get_label().startswith("_seeds")]
+    unsettled = [y for one in seeds if one.get_marker() == "x" for y in one.get_ydata()]
+    assert unsettled == [40] and sum(len(one.get_ydata()) for one in seeds) == 9
+    assert any(one.get_label() == "_dense" for one in right.lines)
+
+
+NEEDS = {  # figure: what it says when no run fits
+    drawing: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
+    distances: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
+    criteria: "tickets of joint_early_bird, run with `--draws 1`, got imp, ugs",
+}
+
+
+@pytest.mark.parametrize("module", NEEDS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_figure_says_which_runs_it_needs(module):
+    with pytest.raises(ValueError) as error:
+        module.draw(UGS + IMP)
+    assert str(error.value) == f"`records` must hold {NEEDS[module]}"
+
+
+@pytest.mark.parametrize("module", [cost, inference])
+def test_a_dense_network_alone_is_no_trade_off(module):
+    with pytest.raises(
+        ValueError, match=r"^`records` must hold runs that found a ticket.* got ugs$"
+    ):
+        module.draw(costed(run("ugs", rounds=0)))

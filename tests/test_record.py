@@ -330,6 +330,57 @@ def test_each_run_is_measured_against_its_own_dense_round():
     assert [row.algorithm for row in R.winning(runs, metric="val")] == ["random_tickets", "ugs"]
 
 
+# --- cost --------------------------------------------------------------------------------------
+
+COSTS = [  # unit, round, search of rounds 0, 1, 2 …, retraining of rounds 0, 1, 2 …   sum
+    ("macs", 0, (7, 10, 20), (100, 50, 25), 100),  # the dense network is only trained
+    ("macs", 1, (7, 10, 20), (100, 50, 25), 7 + 10 + 50),
+    ("epochs", 2, (0, 10, 20), (100, 50, 25), 10 + 20 + 25),
+    ("seconds", 2, (0.0, 0.5, 0.25), (1.0, 2.0, 4.0), 4.75),
+    ("joules", 1, (0.0, 1.5), (9.0, 3.0), 4.5),
+]
+
+
+def spent(unit, searches, retrainings):
+    return [
+        entry(0, number, **{f"{unit}_search": search, f"{unit}_retrain": retraining})
+        for number, (search, retraining) in enumerate(zip(searches, retrainings, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("unit, number, searches, retrainings, expected", COSTS)
+def test_a_ticket_costs_every_search_up_to_it_and_its_own_retraining(
+    unit, number, searches, retrainings, expected
+):
+    assert R.total(spent(unit, searches, retrainings)[::-1], number, unit) == expected
+
+
+def test_a_cost_that_cannot_be_told_is_refused():
+    whole = spent("macs", (0, 1, 2), (9, 9, 9))
+    with pytest.raises(
+        ValueError, match=r"^`unit` must be one of macs, seconds, epochs, joules, got"
+    ):
+        R.total(whole, 1, "hours")
+    with pytest.raises(ValueError, match=r"^`records` must hold rounds 0 to 2, lack round 1$"):
+        R.total([whole[0], whole[2]], 2)
+    with pytest.raises(ValueError, match=r"^`records` must hold rounds 0 to 3, lack round 3$"):
+        R.total(whole, 3)
+    del whole[1]["macs_search"]
+    lacks = (
+        r"^`records` must hold `macs_search`, which that of ugs-cora-gcn, seed 0, round 1 lacks$"
+    )
+    with pytest.raises(ValueError, match=lacks):
+        R.total(whole, 2)
+    assert R.total(whole, 0) == 9
+
+
+def test_a_row_holds_the_records_it_sums_up():
+    records = table({0: [0.8, 0.7], 1: [0.6, 0.5]})
+    rows = R.summary(records[::-1])
+    assert [[r["test"] for r in row.records] for row in rows] == [[0.8, 0.7], [0.6, 0.5]]
+    assert len(set(rows)) == 2
+
+
 # --- environment -------------------------------------------------------------------------------
 
 

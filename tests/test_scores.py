@@ -79,7 +79,7 @@ class Table:
         self.x, self.y, self.size = x, y, size
         self.num_features, self.num_classes = x.size(1), int(y.max()) + 1
 
-    def batches(self, split, seed=0):
+    def batches(self, split, seed=0, index=0):
         for x, y in zip(self.x.split(self.size), self.y.split(self.size), strict=True):
             yield Batch((x,), y)
 

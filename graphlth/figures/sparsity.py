@@ -4,51 +4,46 @@ Source: Chen et al., A Unified Lottery Ticket Hypothesis for Graph Neural Networ
 arXiv 2102.06790, figures 3 and 4.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby, zip_longest
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import (
-    EngFormatter,
-    FixedLocator,
-    Formatter,
-    FuncFormatter,
-    LogLocator,
-    NullLocator,
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+
+from graphlth.figures._style import (
+    DENSE,
+    DENSE_SIGN,
+    STYLE,
+    Key,
+    Look,
+    Series,
+    Sign,
+    accuracy,
+    baseline,
+    blocks_of,
+    canvas,
+    check_floor,
+    curve,
+    heading,
+    interval_signs,
+    key_of,
+    legend,
+    log_ticks,
+    looks_of,
+    picture,
+    ruled,
+    save,
+    values,
 )
+from graphlth.record import Record, Row, check_metric, summary, winners
 
-from graphlth.record import Record, Row, check_metric, replacing, run_of, summary, winners
-
-# Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-DASHES = ("-", "--", ":")
-DENSE = "black"
-LETTERS = 150  # that a line of the legend holds
-SUFFIXES = (".png", ".pdf", ".svg")
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "graphlth",
-}
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
-
-Series = Sequence[Row]  # the rounds of one run
-Key = tuple[str, str]  # algorithm and label: what one colour stands for
-Look = dict[str, Any]
+STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
 
 
 def sparsity(
@@ -72,13 +67,8 @@ def sparsity(
         ValueError: another suffix, an unknown metric, a floor out of range or no records.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = Path(out)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"`out` must end in one of {', '.join(SUFFIXES)}, got {out!r}")
-    figure = draw(records, metric, title=title, floor=floor)
-    undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
-    with rc_context(STYLE), replacing(path) as draft:
-        figure.savefig(draft, dpi=160, metadata=undated)
+    path = picture(out)
+    save(draw(records, metric, title=title, floor=floor), path)
 
 
 def draw(
@@ -94,57 +84,37 @@ def draw(
     the winning tickets: rounds whose mean is at least the dense mean of their own run.
     """
     check_metric(metric)
-    if floor is not None and not 0 <= floor < 1:
-        raise ValueError(f"`floor` must be in [0, 1), got {floor}")
+    check_floor(floor)
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
     stars = winners(rows, metric=metric)
-    looks = _looks(rows)
-    blocks = [
-        [list(s) for _, s in groupby(block, run_of)]
-        for _, block in groupby(sorted(rows, key=_block), _block)
-    ]
+    looks = looks_of(map(key_of, rows))
+    blocks = blocks_of(rows)
     with rc_context(STYLE):
-        size = (12, 3.5 * len(blocks) + 0.3 + 0.25 * (len(looks) // 3) + (0.3 if title else 0))
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+        height = 3.5 * len(blocks) + 0.3 + 0.25 * (len(looks) // 3) + (0.3 if title else 0)
+        figure = canvas(12, height)
         grid = figure.subplots(len(blocks), 3, sharey="row", squeeze=False)
         for axes, block in zip(grid, blocks, strict=True):
             _row(axes, block, metric, looks, stars)
-            if floor is not None:
-                axes[0].set_ylim(bottom=100 * floor)  # the others share it
-        _legend(figure, rows, metric, looks, stars)
+            accuracy(axes[0], metric, floor)  # the others share it
+        legend(figure, looks.values(), _signs(rows, metric, stars))
         if title:
             figure.suptitle(title, fontsize=13)
     return figure
 
 
-def _block(row: Row) -> tuple[str, str, str]:
-    return row.task, row.model, row.edges or ""
-
-
-def _key(row: Row) -> Key:
-    return row.algorithm, row.label
-
-
-def _looks(rows: Sequence[Row]) -> dict[Key, Look]:
-    """A colour and a marker for each series, the same in every panel."""
-    return {
-        key: {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
-            "label": key[0].replace("_", " ") + (f" ({key[1]})" if key[1] else ""),
-        }
-        for i, key in enumerate(sorted({_key(row) for row in rows}))
-    }
+def _signs(rows: Series, metric: str, stars: Series) -> list[Sign]:
+    signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
+    signs += [(STAR, "winning ticket: mean at least dense")] if stars else []
+    return signs + interval_signs(rows, metric)
 
 
 def _row(
     axes: Sequence[Axes],
     block: Sequence[Series],
     metric: str,
-    looks: dict[Key, Look],
+    looks: Mapping[Key, Look],
     stars: Series,
 ) -> None:
     """One task, model and edge universe: the three panels."""
@@ -155,41 +125,19 @@ def _row(
         (right, lambda row: row.macs or None),  # a logarithm knows no 0
     ]
     for axis, x in panels:
-        _baseline(axis, block, metric, looks)
+        baseline(axis, block, metric, looks)
         for i, series in enumerate(block):
             prunes = axis is right or any(x(row) for row in series)
             shown = [row for row in series if x(row) is not None and (prunes or row.round == 0)]
-            look = looks[_key(series[0])]
-            _line(axis, shown, [x(row) for row in shown], metric, look)
+            look = looks[key_of(series[0])]
+            curve(axis, shown, [x(row) for row in shown], metric, look)
             won = [row for row in shown if row in stars]
             _stars(axis, won, [x(row) for row in won], metric, look, 16 - 7 * i / len(block))
-        axis.grid(axis="y", color="0.92", linewidth=0.8)
-        axis.set_axisbelow(True)
+        ruled(axis)
     _per_cent(left, "edges removed (%)")
     _per_cent(middle, "weights removed (%)")
     _macs(right, block)
-    low, high = left.get_ylim()
-    left.set_ylim(max(low, -1), min(high, 101))  # a wide interval of few seeds may leave [0, 100]
-    left.set_ylabel(f"{metric} accuracy (%)")
-    left.set_title(_heading(block), loc="left")
-
-
-def _values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and half-widths in per cent; a half-width is NaN where there is one seed."""
-    half = [getattr(row, f"{metric}_interval") for row in series]
-    mean = 100 * np.array([getattr(row, metric) for row in series])
-    return mean, 100 * np.array([np.nan if h is None else h for h in half])
-
-
-def _line(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
-    if not series:
-        return
-    mean, half = _values(series, metric)
-    white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-    axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
-    if np.isfinite(half).any():
-        band = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
-        axis.fill_between(x, mean - half, mean + half, **band)  # type: ignore[arg-type]
+    left.set_title(heading(block), loc="left")
 
 
 def _stars(
@@ -198,19 +146,7 @@ def _stars(
     """Winning tickets; sizes differ between series so that no star hides another."""
     look = {"color": look["color"], "label": f"_stars of {look['label']}"}
     white = {"markeredgecolor": "white", "markeredgewidth": 0.8}
-    axis.plot(x, _values(won, metric)[0], "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
-
-
-def _baseline(axis: Axes, block: Sequence[Series], metric: str, looks: dict[Key, Look]) -> None:
-    """The dense level: one black line when the runs share it, else one a run in its colour."""
-    dense = [series[0] for series in block if series[0].round == 0]
-    levels = {(getattr(row, metric), getattr(row, f"{metric}_interval")) for row in dense}
-    for row in dense[:1] if len(levels) == 1 else dense:
-        colour = DENSE if len(levels) == 1 else looks[_key(row)]["color"]
-        (mean,), (half,) = _values([row], metric)
-        axis.axhline(mean, color=colour, linestyle=(0, (5, 3)), linewidth=1.1, label="_dense")
-        if np.isfinite(half):
-            axis.axhspan(mean - half, mean + half, color=colour, alpha=0.07, linewidth=0, zorder=0)
+    axis.plot(x, values(won, metric)[0], "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
 
 
 def _per_cent(axis: Axes, name: str) -> None:
@@ -256,7 +192,7 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
         axis.text(0.5, 0.5, "MACs not counted", transform=axis.transAxes, ha="center", color="0.5")
         return
     axis.set_xscale("log")
-    _log_ticks(axis, EngFormatter(sep=" "))
+    log_ticks(axis, EngFormatter(sep=" "))
     axis.invert_xaxis()
     dense = {series[0].macs for series in block if series[0].round == 0 and series[0].macs}
     for macs in dense:
@@ -270,67 +206,9 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
     above.spines["top"].set_visible(True)
     above.spines["top"].set_color("0.7")
     above.tick_params(color="0.7", labelcolor="0.35", labelsize=9)
-    _log_ticks(above, FuncFormatter(lambda value, _: f"{value:g}×"))
-
-
-def _log_ticks(axis: Any, formatter: Formatter) -> None:
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(formatter)
-    axis.xaxis.set_minor_locator(NullLocator())
+    log_ticks(above, FuncFormatter(lambda value, _: f"{value:g}×"))
 
 
 def _times(dense: float) -> Callable[[Any], Any]:
     """The function dense / x, which is its own inverse."""
     return lambda x: dense / np.maximum(np.asarray(x, dtype=float), 1e-9)
-
-
-def _heading(block: Sequence[Series]) -> str:
-    first = block[0][0]
-    seeds = sorted({row.n for series in block for row in series})
-    many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    universe = f"{first.num_edges:,} {first.edges} edges" if first.edges else "no graph"
-    return " · ".join(
-        (
-            first.task,
-            first.model,
-            universe,
-            f"{first.num_weights:,} weights",
-            f"{many} seed{'' if many == '1' else 's'}",
-        )
-    )
-
-
-def _legend(
-    figure: Figure, rows: Sequence[Row], metric: str, looks: dict[Key, Look], stars: Series
-) -> None:
-    handles: list[Any] = [Line2D([], [], **look, linewidth=1.6) for look in looks.values()]
-    names = [look["label"] for look in looks.values()]
-    if any(row.round == 0 for row in rows):
-        handles.append(Line2D([], [], color=DENSE, linestyle=(0, (5, 3)), linewidth=1.1))
-        names.append("dense")
-    if stars:
-        handles.append(Line2D([], [], color="0.35", marker="*", markersize=12, linestyle=""))
-        names.append("winning ticket: mean at least dense")
-    if any(getattr(row, f"{metric}_interval") is not None for row in rows):
-        handles.append(Patch(color="0.35", alpha=0.2, linewidth=0))
-        names.append("95 % interval over seeds")
-    handles, names, columns = _table(list(zip(handles, names, strict=True)), len(looks))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _table(entries: list[tuple[Any, str]], first: int) -> tuple[list[Any], list[str], int]:
-    """Handles, names and columns of a legend: the `first` entries stand in rows of their own."""
-    rows = [entries]
-    for columns in range(len(entries), 0, -1):
-        if sum(max(map(len, c)) + 8 for c in zip_longest(*_names(rows), fillvalue="")) <= LETTERS:
-            break
-        series, keys = entries[:first], entries[first:]
-        width = max(1, columns - 1)
-        rows = [part[i : i + width] for part in (series, keys) for i in range(0, len(part), width)]
-    blank = (Line2D([], [], linestyle=""), "")
-    by_column = [cell for column in zip_longest(*rows, fillvalue=blank) for cell in column]
-    return [h for h, _ in by_column], [n for _, n in by_column], max(map(len, rows))
-
-
-def _names(rows: list[list[tuple[Any, str]]]) -> list[list[str]]:
-    return [[name for _, name in row] for row in rows]

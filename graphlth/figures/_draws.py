@@ -1,0 +1,48 @@
+"""What the figures of early-bird searches share: which runs they are, and when they drew."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from graphlth.figures._style import Series, unfit
+from graphlth.record import Record, Row, run_of, summary
+
+
+def searches(records: Iterable[Record], *aside: str) -> list[Row]:
+    """A summary of the runs that drew early-bird tickets; labels leave out the settings `aside`.
+
+    Raises:
+        ValueError: none of them has drawn.
+    """
+    records = list(records)
+    found = [r for r in records if "draws" in r["settings"]]
+    if not any("drawn_epoch" in record for record in found):
+        raise unfit("early-bird runs that drew a ticket (geb or joint_early_bird)", records)
+    rows = [replace(row, label=_without(row.label, ("draws", *aside))) for row in summary(found)]
+    drew = {run_of(row) for row in rows if row.round}
+    return [row for row in rows if run_of(row) in drew]
+
+
+def _without(label: str, aside: Sequence[str]) -> str:
+    parts = label.split(", ")
+    return ", ".join(part for part in parts if part.partition("=")[0] not in aside)
+
+
+def many(series: Series) -> bool:
+    """Whether a run draws at set epochs; else it draws once, where its masks have settled."""
+    draws: int = series[0].records[0]["settings"]["draws"]
+    return draws > 1
+
+
+def tickets(series: Series) -> list[Row]:
+    """The rounds that were drawn."""
+    return [row for row in series if row.round]
+
+
+def epochs(row: Row) -> list[int]:
+    """When the seeds drew."""
+    return [record["drawn_epoch"] for record in row.records]
+
+
+def settled(row: Row) -> bool:
+    """Whether the masks of every seed had settled when drawn."""
+    return all(record["settled"] for record in row.records)

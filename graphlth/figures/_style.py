@@ -1,0 +1,285 @@
+"""What all figures share: colours, panels, means with their intervals, legends and files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, zip_longest
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import Formatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from graphlth.record import Record, Row, replacing, run_of
+
+# Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+DASHES = ("-", "--", ":")
+DENSE = "black"
+BROKEN = (0, (5, 3))
+LETTERS = 12.5  # that an inch of the legend's lines holds
+ROW = 0.24  # inches, of the legend
+SUFFIXES = (".png", ".pdf", ".svg")
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "graphlth",
+}
+
+Series = Sequence[Row]  # the rounds of one run
+Key = tuple[str, str]  # algorithm and label: what one colour stands for
+Look = dict[str, Any]
+Sign = tuple[Any, str]  # of a legend: what is drawn, what it means
+
+DENSE_SIGN: Sign = Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "dense"
+INTERVAL_SIGN: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "95 % interval over seeds"
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def picture(out: str) -> Path:
+    """The file that a figure goes to.
+
+    Raises:
+        ValueError: its suffix names no format that figures have.
+    """
+    path = Path(out)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"`out` must end in one of {', '.join(SUFFIXES)}, got {out!r}")
+    return path
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure without a date; what was at `path` stays if that fails."""
+    undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
+    with rc_context(STYLE), replacing(path) as draft:
+        figure.savefig(draft, dpi=160, metadata=undated)
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def check_floor(floor: float | None) -> None:
+    """Nothing; ValueError when `floor` is no accuracy."""
+    if floor is not None and not 0 <= floor < 1:
+        raise ValueError(f"`floor` must be in [0, 1), got {floor}")
+
+
+def unfit(need: str, records: Iterable[Record]) -> ValueError:
+    """The error of a figure that finds no record to draw: what it needs, and what it was given."""
+    given = sorted({record["algorithm"] for record in records})
+    return ValueError(f"`records` must hold {need}, got {', '.join(given) or 'none'}")
+
+
+def blocks_of(rows: Iterable[Row]) -> list[list[Series]]:
+    """The runs of each task, model and edge universe: what one panel, or row of them, shows."""
+    return [
+        [list(series) for _, series in groupby(block, run_of)]
+        for _, block in groupby(sorted(rows, key=_universe), _universe)
+    ]
+
+
+def _universe(row: Row) -> tuple[str, str, str]:
+    return row.task, row.model, row.edges or ""
+
+
+def key_of(row: Row) -> Key:
+    return row.algorithm, row.label
+
+
+def looks_of(keys: Iterable[Key]) -> dict[Key, Look]:
+    """A colour and a marker for each series, the same in every panel."""
+    return {
+        key: {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
+            "label": key[0].replace("_", " ") + (f" ({key[1]})" if key[1] else ""),
+        }
+        for i, key in enumerate(sorted(set(keys)))
+    }
+
+
+def heading(block: Sequence[Series], lines: int = 1) -> str:
+    """What a panel is about; in two lines where it is narrow."""
+    first = block[0][0]
+    seeds = sorted({row.n for series in block for row in series})
+    many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    universe = f"{first.num_edges:,} {first.edges} edges" if first.edges else "no graph"
+    size = [universe, f"{first.num_weights:,} weights"]
+    count = f"{many} seed{'' if many == '1' else 's'}"
+    names = [first.task, first.model]
+    if lines == 1:
+        return " · ".join([*names, *size, count])
+    return " · ".join([*names, count]) + "\n" + " · ".join(size)
+
+
+# --- panels --------------------------------------------------------------------------------------
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+
+
+def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, `columns` of them beside one another."""
+    across = min(count, columns)
+    down = -(-count // across)
+    figure = canvas(max(7.2, 0.6 + 5.0 * across), 3.9 * down)
+    grid = list(figure.subplots(down, across, squeeze=False).flat)
+    for empty in grid[count:]:
+        empty.remove()
+    return figure, grid[:count]
+
+
+def ruled(axis: Axes) -> None:
+    """Faint lines behind the data."""
+    axis.grid(axis="y", color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+
+
+def accuracy(axis: Axes, metric: str, floor: float | None = None) -> None:
+    """A vertical axis of per cent; a wide interval of few seeds may leave [0, 100]."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, -1) if floor is None else 100 * floor, min(high, 101))
+    axis.set_ylabel(f"{metric} accuracy (%)")
+
+
+def log_ticks(axis: Any, formatter: Formatter) -> None:
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(formatter)
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+# --- marks ---------------------------------------------------------------------------------------
+
+
+def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and half-widths in per cent; a half-width is NaN where there is one seed."""
+    half = [getattr(row, f"{metric}_interval") for row in series]
+    mean = 100 * np.array([getattr(row, metric) for row in series])
+    return mean, 100 * np.array([np.nan if h is None else h for h in half])
+
+
+def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
+    """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
+    if not series:
+        return
+    mean, half = values(series, metric)
+    white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+    axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
+    steps = np.diff(np.array(x, dtype=float))
+    if np.isfinite(half).any() and not ((steps > 0).all() or (steps < 0).all()):
+        axis.errorbar(x, mean, half, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
+    elif np.isfinite(half).any():
+        band = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
+        axis.fill_between(x, mean - half, mean + half, **band)  # type: ignore[arg-type]
+
+
+def point(
+    axis: Axes,
+    row: Row,
+    x: Sequence[float],
+    metric: str,
+    look: Look,
+    *,
+    hollow: bool = False,
+    size: float = 8,
+    shift: float = 0,
+) -> None:
+    """The mean of `x` and of accuracy; bars from the least to the greatest x, and the interval.
+
+    `size` and `shift`, to the right of the true place, are points (1/72 inch).
+    """
+    (mean,), (half,) = values([row], metric)
+    centre = fmean(x)
+    sides = [[centre - min(x)], [max(x) - centre]] if max(x) > min(x) else None
+    line, caps, bars = axis.errorbar(
+        [centre], [mean], xerr=sides, yerr=[half] if np.isfinite(half) else None,
+        fmt=look["marker"], color=look["color"], label=look["label"], markersize=size,
+        markerfacecolor="white" if hollow else look["color"],
+        markeredgecolor=look["color"] if hollow else "white",
+        markeredgewidth=1.4 if hollow else 0.8, elinewidth=1.2, capsize=2.5, zorder=4,
+    )  # fmt: skip
+    for bar in (*caps, *bars):
+        bar.set_alpha(0.6)
+    if shift:  # now that the true place has told the axes how far they reach
+        aside = ScaledTranslation(shift / 72, 0, axis.figure.dpi_scale_trans)
+        for artist in (line, *caps, *bars):
+            artist.set_transform(axis.transData + aside)
+
+
+def baseline(
+    axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]
+) -> list[tuple[str, list[Row]]]:
+    """The dense level: one black line when the runs share it, else one a run in its colour.
+
+    What comes back is the colour of each line and the rows of round 0 that it stands for.
+    """
+    dense = [series[0] for series in block if series[0].round == 0]
+    levels = {(getattr(row, metric), getattr(row, f"{metric}_interval")) for row in dense}
+    groups = [(DENSE, dense)] if len(levels) == 1 else []
+    groups = groups or [(looks[key_of(row)]["color"], [row]) for row in dense]
+    for colour, rows in groups:
+        (mean,), (half,) = values(rows[:1], metric)
+        axis.axhline(mean, color=colour, linestyle=BROKEN, linewidth=1.1, label="_dense")
+        if np.isfinite(half):
+            axis.axhspan(mean - half, mean + half, color=colour, alpha=0.07, linewidth=0, zorder=0)
+    return groups
+
+
+def interval_signs(rows: Series, metric: str) -> list[Sign]:
+    """The sign of an interval, where there is one."""
+    told = any(getattr(row, f"{metric}_interval") is not None for row in rows)
+    return [INTERVAL_SIGN] if told else []
+
+
+# --- legends -------------------------------------------------------------------------------------
+
+
+def legend(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign]) -> int:
+    """How many lines the legend takes that is put below the panels: the series, then the signs."""
+    series = [(Line2D([], [], **look, linewidth=1.6), look["label"]) for look in looks]
+    letters = LETTERS * figure.get_figwidth()
+    handles, names, columns = _table([*series, *signs], len(series), letters)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+    return -(-len(handles) // columns)
+
+
+def finish(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign], title: str | None) -> None:
+    """Add legend and title, and the height that they need."""
+    lines = legend(figure, looks, signs)
+    figure.set_figheight(figure.get_figheight() + ROW * lines + (0.3 if title else 0))
+    if title:
+        figure.suptitle(title, fontsize=13)
+
+
+def _table(entries: list[Sign], first: int, letters: float) -> tuple[list[Any], list[str], int]:
+    """Handles, names and columns of a legend: the `first` entries stand in rows of their own."""
+    rows = [entries]
+    for columns in range(len(entries), 0, -1):
+        if sum(max(map(len, c)) + 8 for c in zip_longest(*_names(rows), fillvalue="")) <= letters:
+            break
+        series, keys = entries[:first], entries[first:]
+        width = max(1, columns - 1)
+        rows = [part[i : i + width] for part in (series, keys) for i in range(0, len(part), width)]
+    blank = (Line2D([], [], linestyle=""), "")
+    by_column = [cell for column in zip_longest(*rows, fillvalue=blank) for cell in column]
+    return [h for h, _ in by_column], [n for _, n in by_column], max(map(len, rows))
+
+
+def _names(rows: list[list[Sign]]) -> list[list[str]]:
+    return [[name for _, name in row] for row in rows]

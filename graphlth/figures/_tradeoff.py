@@ -1,0 +1,141 @@
+"""Accuracy against an amount on a logarithmic axis: a mark per ticket, a line over the rounds."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import Formatter, MaxNLocator
+
+from graphlth.figures._style import (
+    BROKEN,
+    DENSE,
+    STYLE,
+    Key,
+    Look,
+    Series,
+    Sign,
+    accuracy,
+    baseline,
+    blocks_of,
+    check_floor,
+    curve,
+    finish,
+    heading,
+    interval_signs,
+    key_of,
+    log_ticks,
+    panels,
+    point,
+    ruled,
+    unfit,
+    values,
+)
+from graphlth.record import Record, Row, check_metric, summary
+
+Amounts = Callable[[Series, Row], list[float]]  # of a round of a run: one a seed
+Mark = Callable[[Row], dict[str, Any]]  # size and shift of the mark of a ticket, as of `point`
+DENSE_MARK: Sign = (
+    Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1, marker="*", markersize=11), "dense"
+)  # fmt: skip
+
+
+def rows_of(records: Iterable[Record]) -> list[Row]:
+    """A summary of the runs in which a ticket is what a search has come to.
+
+    Runs of several draws are left out: one search, paid once, gives all of their tickets.
+
+    Raises:
+        ValueError: there is no ticket among them.
+    """
+    records = list(records)
+    rows = summary(r for r in records if r["settings"].get("draws", 1) == 1)
+    if not any(row.round for row in rows):
+        raise unfit("runs that found a ticket, not in several draws", records)
+    return rows
+
+
+def draw(
+    rows: Sequence[Row],
+    amounts: Amounts,
+    looks: Mapping[Key, Look],
+    *,
+    metric: str,
+    name: str,
+    formatter: Formatter,
+    numbered: bool = False,
+    mark: Mark = lambda _: {},
+    signs: Sequence[Sign] = (),
+    floor: float | None,
+    title: str | None,
+) -> Figure:
+    """The figure: a panel per task, model and edge universe.
+
+    Args:
+        rows: what is drawn.
+        amounts: the horizontal place of each seed of a round.
+        looks: of each run; runs may share one.
+        metric: which accuracy.
+        name: of the horizontal axis.
+        formatter: of its numbers.
+        numbered: write the number of the last round at the end of a line.
+        mark: how the mark of a single ticket differs from others of its run's look.
+        signs: of the legend, what that means.
+        floor: the lowest accuracy shown.
+        title: above the panels.
+    """
+    check_metric(metric)
+    check_floor(floor)
+    blocks = blocks_of(rows)
+    with rc_context(STYLE):
+        figure, axes = panels(len(blocks))
+        for axis, block in zip(axes, blocks, strict=True):
+            _panel(axis, block, amounts, looks, metric, mark, numbered)
+            axis.set_xlabel(f"{name} (log scale)")
+            axis.set_xscale("log")
+            axis.margins(x=0.09)
+            log_ticks(axis, formatter)
+            low, high = axis.get_xlim()
+            if high < 3 * low:  # too short for ticks at 1, 2 and 5
+                axis.xaxis.set_major_locator(MaxNLocator(5))
+            accuracy(axis, metric, floor)
+        dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
+        told = {look["label"]: look for look in looks.values()}
+        finish(figure, told.values(), [*signs, *dense, *interval_signs(rows, metric)], title)
+    return figure
+
+
+def _panel(
+    axis: Axes,
+    block: Sequence[Series],
+    amounts: Amounts,
+    looks: Mapping[Key, Look],
+    metric: str,
+    mark: Mark,
+    numbered: bool,
+) -> None:
+    places = {id(row): amounts(series, row) for series in block for row in series}
+    for colour, rows in baseline(axis, block, metric, looks):
+        x = fmean(place for row in rows for place in places[id(row)])
+        axis.plot(
+            [x], values(rows[:1], metric)[0], "*", color=colour, label="_dense", markersize=13,
+            markeredgecolor="white", markeredgewidth=0.8, zorder=5,
+        )  # fmt: skip
+    for series in block:
+        look, found = looks[key_of(series[0])], [row for row in series if row.round]
+        if len(found) == 1:
+            point(axis, found[0], places[id(found[0])], metric, look, **mark(found[0]))
+            continue
+        means = [fmean(places[id(row)]) for row in found]
+        curve(axis, found, means, metric, look)
+        if found and numbered:
+            axis.annotate(
+                f"round {found[-1].round}", (means[-1], values(found, metric)[0][-1]), (0, -11),
+                textcoords="offset points", ha="center", va="top", fontsize=8,
+                color=look["color"],
+            )  # fmt: skip
+    axis.set_title(heading(block, lines=2), loc="left")
+    ruled(axis)

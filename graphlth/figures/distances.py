@@ -1,0 +1,183 @@
+"""How far the masks drawn at different epochs of an early-bird search lie from one another.
+
+Source: You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from graphlth.figures._draws import epochs, many, searches, tickets
+from graphlth.figures._style import (
+    BROKEN,
+    DENSE,
+    STYLE,
+    Key,
+    Look,
+    Series,
+    Sign,
+    blocks_of,
+    canvas,
+    finish,
+    heading,
+    key_of,
+    log_ticks,
+    looks_of,
+    picture,
+    ruled,
+    save,
+)
+from graphlth.record import Record
+
+COLOUR_MAP = "cividis"  # even in lightness, and the same to colour-blind readers
+LEAST = 1e-3  # of a distance on the logarithmic axis: below it lies 0
+THRESHOLD: Sign = (
+    Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "threshold η of the criterion"
+)  # fmt: skip
+DRAWN: Sign = Line2D([], [], color="0.35", marker="o", markersize=7, linestyle=""), "a seed draws"
+WHOLE: Sign = Line2D([], [], color="0.35", linestyle=":", linewidth=1.2), "search of several draws"
+SPREAD: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "least to greatest over seeds"
+
+
+def distances(records: Iterable[Record], *, out: str, title: str | None = None) -> None:
+    """Draw the distances between drawn masks into a file; what `draw` shows.
+
+    Args:
+        records: what `graphlth.record.read` gives, of `geb` or `joint_early_bird`.
+        out: the file, ending in .png, .pdf or .svg.
+        title: a title of your own above the panels.
+
+    Raises:
+        ValueError: another suffix, or no early-bird runs.
+        OSError: `out` cannot be written; what was there is left as it was.
+    """
+    path = picture(out)
+    save(draw(records, title=title), path)
+
+
+def draw(records: Iterable[Record], *, title: str | None = None) -> Figure:
+    """The figure: a row of panels per task, model and edge universe.
+
+    Left, for each run of several draws, the mean over seeds of the fraction of mask entries in
+    which two draws differ. Right, for every run, the distance from one draw to the next as its
+    criterion sees it, relative to the first: the mean over the seeds that still search.
+    """
+    rows = searches(records)
+    looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
+    wide = max(len(_matrices(block)) for block in blocks)
+    with rc_context(STYLE):
+        figure = canvas(5.6 + 4.8 * wide, 4.1 * len(blocks))
+        ratios = [1.0] * wide + [1.15]
+        grid = figure.subplots(len(blocks), wide + 1, squeeze=False, width_ratios=ratios)
+        for axes, block in zip(grid, blocks, strict=True):
+            *left, right = axes
+            _trajectories(right, block, looks)
+            for axis, series in zip(left, _matrices(block), strict=False):
+                _matrix(figure, axis, series, looks)
+            for empty in left[len(_matrices(block)) :]:
+                empty.set_axis_off()
+            if left and not _matrices(block):
+                note = {"transform": left[0].transAxes, "ha": "center", "color": "0.5"}
+                left[0].text(0.5, 0.5, "no run of several draws", **note)
+        finish(figure, looks.values(), _signs(blocks), title)
+    return figure
+
+
+def _matrices(block: Sequence[Series]) -> list[Series]:
+    return [series for series in block if len(tickets(series)) > 1]
+
+
+def between(series: Series) -> np.ndarray:
+    """The distance between any two draws of a run: symmetric, [draws, draws], mean over seeds.
+
+    Raises:
+        ValueError: the record of a draw is missing.
+    """
+    drawn = tickets(series)
+    matrix = np.zeros((len(drawn), len(drawn)))
+    for i, row in enumerate(drawn):
+        if row.round != i + 1:
+            raise ValueError(f"`records` of {row.algorithm} must hold every draw, lack {i + 1}")
+        earlier = [record["distances_to_earlier"] for record in row.records]
+        matrix[i, :i] = matrix[:i, i] = np.mean(earlier, axis=0)
+    return matrix
+
+
+def _matrix(figure: Figure, axis: Axes, series: Series, looks: Mapping[Key, Look]) -> None:
+    when = [epochs(row)[0] for row in tickets(series)]
+    image = axis.imshow(100 * between(series), cmap=COLOUR_MAP, vmin=0, interpolation="nearest")
+    step = -(-len(when) // 5)
+    places = range(step - 1, len(when), step)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_ticks(places, labels=[str(when[i]) for i in places])
+    axis.spines[:].set_visible(False)
+    axis.set(xlabel="epoch of one draw", ylabel="epoch of the other")
+    bar = figure.colorbar(image, ax=axis, shrink=0.85, label="mask entries that differ (%)")
+    bar.outline.set_visible(False)
+    axis.set_title(_named(series, looks), loc="left")
+
+
+def _named(series: Series, looks: Mapping[Key, Look]) -> str:
+    first = series[0]
+    label = looks[key_of(first)]["label"]
+    return f"{first.task} · {first.model} · {heading([series]).rpartition(' · ')[2]}\n{label}"
+
+
+def walks(series: Series) -> list[list[float]]:
+    """For each seed of a run, the distance from one draw to the next after each epoch."""
+    return [record["mask_distances"] for record in tickets(series)[-1].records]
+
+
+def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]) -> None:
+    for series in block:
+        _trajectory(axis, series, looks[key_of(series[0])])
+    thresholds = sorted({series[0].records[0]["settings"]["epsilon"] for series in block})
+    for threshold in thresholds:
+        axis.axhline(threshold, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_threshold")
+    told = [d for series in block for seed in walks(series) for d in seed]
+    if min(told) > 0:
+        axis.set_yscale("log")
+    else:
+        axis.set_yscale("symlog", linthresh=LEAST, linscale=0.3)
+        axis.set_ylim(bottom=0)
+    axis.set_ylim(top=1.3 * max(told + thresholds))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_xscale("log")
+    log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set(
+        xlabel="epoch of the search (log scale)", ylabel="relative distance to the draw before"
+    )
+    axis.set_title(heading(block, lines=2), loc="left")
+    ruled(axis)
+
+
+def _trajectory(axis: Axes, series: Series, look: Look) -> None:
+    """A run: the mean and range of the seeds that still search, and the last step of each."""
+    seeds, colour = walks(series), look["color"]
+    steps = range(1, max(map(len, seeds)) + 1)
+    still = [[seed[t - 1] for seed in seeds if len(seed) >= t] for t in steps]
+    broken = {"linestyle": ":", "linewidth": 1.2} if many(series) else {"linewidth": 1.6}
+    mean = [float(np.mean(now)) for now in still]
+    axis.plot(steps, mean, color=colour, label=look["label"], zorder=2, **broken)
+    band = {"color": colour, "alpha": 0.15, "linewidth": 0, "zorder": 1}
+    axis.fill_between(steps, [*map(min, still)], [*map(max, still)], **band)
+    if not many(series):
+        axis.plot(
+            [len(seed) for seed in seeds], [seed[-1] for seed in seeds], look["marker"],
+            color=colour, label=f"_drawn by {look['label']}", markersize=7, zorder=3,
+            markeredgecolor="white", markeredgewidth=0.8,
+        )  # fmt: skip
+
+
+def _signs(blocks: Sequence[Sequence[Series]]) -> list[Sign]:
+    kinds = {many(series) for block in blocks for series in block}
+    several = any(row.n > 1 for block in blocks for series in block for row in series)
+    told = [(DRAWN, False in kinds), (WHOLE, True in kinds), (SPREAD, several)]
+    return [THRESHOLD, *(sign for sign, there in told if there)]
