@@ -73,7 +73,9 @@ def test_admm_finds_the_sparse_minimum():
 
 def test_a_graph_starts_in_noise_around_1():
     a = whole_graph(build("gcn", toy()), 500, 0.25, 0)
-    assert a.requires_grad and 0.75 <= float(a.min()) < 0.8 and 1.2 < float(a.max()) <= 1.25
+    assert a.requires_grad
+    low, high = a.detach().min(), a.detach().max()
+    assert 0.75 <= low < 0.8 and 1.2 < high <= 1.25
 
 
 # --- when a ticket is drawn ----------------------------------------------------------------------
@@ -103,7 +105,7 @@ def test_a_search_that_does_not_settle_is_drawn_at_its_last_epoch(name):
     ("draws", "epochs", "at"), [(2, 6, [3, 6]), (3, 7, [3, 5, 7]), (4, 4, [1, 2, 3, 4])]
 )
 def test_draws_are_spread_evenly_whether_settled_or_not(name, draws, epochs, at):
-    about = {"lr_edges": 0.5, "draws": draws, "epochs": epochs}
+    about = {"lr_edges": 0.5, "drop_edges": 0.5, "draws": draws, "epochs": epochs}
     tickets = run(name, **about)[1:]
     assert [t.search["drawn_epoch"] for t in tickets] == at
     for i, ticket in enumerate(tickets):
@@ -114,8 +116,8 @@ def test_draws_are_spread_evenly_whether_settled_or_not(name, draws, epochs, at)
 
 @searches
 def test_the_draw_of_an_epoch_is_one_of_the_draws_at_every_epoch(name):
-    _, *every = run(name, draws=6, epochs=6)
-    _, last = run(name, **ONE | {"epsilon": 1e-9})
+    _, *every = run(name, **ONE | {"draws": 6})
+    _, last = run(name, **ONE | {"window": 7})
     assert bits(last.masks) == bits(every[-1].masks)
     assert bits(last.init) == bits(every[-1].init)
 
