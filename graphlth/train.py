@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -143,6 +144,7 @@ def train(
     seed: int = 0,
     soft: Masks | None = None,
     penalty: Callable[[Masks], Tensor | float] = lambda soft: 0.0,
+    l1: Mapping[str, float] = MappingProxyType({}),
     learn: Collection[str] = PARTS,
     scoring: bool = True,
 ) -> Iterator[Epoch]:
@@ -151,8 +153,9 @@ def train(
     The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
     removed weights are not trained; soft masks are kept at or above 0. Adam is fresh; `seed` drives
     dropout and batch order. What `learn` does not name, of "weights" and "soft", stays as it is,
-    but may be changed by others between epochs: two trainings can take turns. Without `scoring`
-    the accuracies are NaN.
+    but may be changed by others between epochs: two trainings can take turns. `l1` says what the
+    absolute value of a surviving weight adds to the loss, by parameter. Without `scoring` the
+    accuracies are NaN.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
@@ -181,7 +184,8 @@ def train(
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
-            (loss + penalty({n: part.leaf for n, part in m.items()})).backward()
+            norms = sum(rate * weights[n].abs().sum() for n, rate in l1.items())
+            (loss + penalty({n: part.leaf for n, part in m.items()}) + norms).backward()
             optimizer.step()
             with torch.no_grad():
                 for part in m.values() if "soft" in learn else ():

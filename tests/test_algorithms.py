@@ -6,15 +6,13 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import GRAPH_MODELS, build, call, toy
+from toys import ALGORITHMS, GRAPH_MODELS, build, call, toy
 
 from graphlth import masks as M
 from graphlth import train
 from graphlth.adam import Adam
-from graphlth.registry import names
 from graphlth.ticket import load, snapshot
 
-ALGORITHMS = names("algorithms")
 every = pytest.mark.parametrize("name", ALGORITHMS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 SHORT = {"rounds": 3, "epochs": 4, "drop_edges": 0.1, "drop_weights": 0.3, "mask_noise": 1e-2}

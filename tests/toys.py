@@ -49,7 +49,7 @@ class Pictures:
         self.x = torch.randn(2 * batch, *shape, generator=draw)
         self.y = torch.arange(2 * batch) % 2
 
-    def batches(self, split, seed=0):
+    def batches(self, split, seed=0, index=0):
         order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
         for rows in order.chunk(2):
             yield Batch((self.x[rows],), self.y[rows])
@@ -88,6 +88,18 @@ def call(name, model, task, **settings):
     algorithm = find("algorithms", name)
     known = {k: v for k, v in settings.items() if k in inspect.signature(algorithm).parameters}
     return algorithm(model, task, **known)
+
+
+def _takes_graphs(name):
+    try:
+        next(call(name, build("gcn", toy()), toy()))
+    except ValueError as error:
+        assert str(error).startswith("`model` must be of images"), error
+        return False
+    return True
+
+
+ALGORITHMS = [name for name in names("algorithms") if _takes_graphs(name)]
 
 
 class Largest(TorchDispatchMode):
