@@ -1,18 +1,29 @@
 """Structured tickets: whole channels go, by each score, and the network gets smaller."""
 
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from toys import Pictures, build, call, toy
 
+from graphlth import cli, record
 from graphlth import masks as M
 from graphlth.algorithms._channels import CHANNEL_SCORES, _contributions, greedy, thinet
+from graphlth.analysis.latency import latency
+from graphlth.analysis.macs import image_macs
 from graphlth.channels import levels, surviving
+from graphlth.experiment import passes
 from graphlth.models._vgg import vgg
-from graphlth.ticket import load, snapshot
-from graphlth.train import train
+from graphlth.registry import find
+from graphlth.task import Batch
+from graphlth.ticket import dense, load, snapshot
+from graphlth.train import fit, forward, train
 
 scores = pytest.mark.parametrize("score", CHANNEL_SCORES)
 starts = pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])
@@ -129,6 +140,134 @@ def test_what_has_no_hidden_channels_is_refused_before_it_trains():
         next(call("channels", network(), Pictures(), channel_score="luck"))
     with pytest.raises(ValueError, match=r"`fraction` must leave every layer a channel"):
         run(drop_channels=0.95)
+
+
+# --- the smaller network -------------------------------------------------------------------------
+
+
+def scattered(model, share=0.4):
+    draw = torch.Generator().manual_seed(0)
+    return {n: (torch.rand(m.shape, generator=draw) >= share).to(m)
+            for n, m in M.ones(model).items()}  # fmt: skip
+
+
+def own():
+    """A model of somebody else."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(7), nn.Flatten(),
+                         nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 2))  # fmt: skip
+
+
+NETWORKS = {"vgg": network, "own": own,
+            "resnet_20": lambda: build("resnet_20", Pictures())}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_compacted_ticket_is_the_masked_network_with_less(name):
+    task, model = Pictures(), NETWORKS[name]()
+    ticket = run(model, channel_score="filter_norm", scope="layer", rounds=1, epochs=1)[1]
+    fit(model, task, ticket, epochs=2)
+    small = ticket.compact(model, task)
+    torch.testing.assert_close(small(task.x), forward(model.eval(), whole(task), ticket.masks))
+    kept = sum(int(m.sum()) for m in ticket.masks.values())
+    unmasked = [p.numel() for n, p in model.named_parameters() if n not in ticket.masks]
+    assert sum(p.numel() for p in small.parameters()) == kept + sum(unmasked) < size(model)
+    assert image_macs(small, task.shape, {}) == image_macs(model, task.shape, ticket.masks)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scattered_zeros_stay_where_channels_live_and_are_counted(name):
+    task, model = Pictures(), NETWORKS[name]()
+    masks = scattered(model)
+    first = levels(model)[0].maker + ".weight"
+    masks[first][0] = 0
+    ticket = replace(dense(model), masks=masks)
+    small = ticket.compact(model.eval(), task, layout="dense")
+    torch.testing.assert_close(small(task.x), forward(model, whole(task), masks))
+    assert dict(small.named_parameters())[first].size(0) == masks[first].size(0) - 1
+    gain = latency(model, task, ticket, batch=3, repeats=1, count=passes)
+    assert gain.images == 3 and gain.difference < 1e-5
+    assert gain.weight_sparsity > 0.3 and 0.6 < gain.compact_bytes / gain.dense_bytes < 1
+    assert gain.dense_macs == sum(image_macs(model, task.shape, {}).values())
+    assert gain.compact_macs == sum(image_macs(small, task.shape, {}).values()) < gain.dense_macs
+
+
+def whole(task):
+    return Batch((task.x,), task.y)
+
+
+def size(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_tickets_of_other_images_and_other_layouts_are_not_compacted():
+    model = network()
+    ticket = dense(model)
+    with pytest.raises(ValueError, match="`layout` must be auto or dense for images, got 'sparse'"):
+        ticket.compact(model, Pictures(), layout="sparse")
+    with pytest.raises(ValueError, match="`ticket` does not fit `model`"):
+        ticket.compact(own(), Pictures())
+    with pytest.raises(ValueError, match="`ticket` is of another graph"):
+        replace(ticket, provenance={"graph": "0123"}).compact(model, Pictures())
+    with pytest.raises(ValueError, match="`batch` must be at least 1, got 0"):
+        latency(model, Pictures(), ticket, batch=0)
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch, capsys):
+    """A ticket of images that a run has found."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "channels", "--task=digits-images", "--model=conv_2", "--lr=1e-3", "--epochs=1",
+            "--channel-score=filter_norm", "--drop-channels=0.6", "--out=out"]  # fmt: skip
+    assert cli.main(argv) == 0
+    return Path(capsys.readouterr().out.splitlines()[0]) / "seed0-round1.safetensors"
+
+
+def test_export_of_images_is_a_program_with_the_accuracy_that_it_says(found, capsys):
+    assert cli.main(["export", str(found), "--out=small.pt2"]) == 0
+    first, weights, reached = capsys.readouterr().out.splitlines()
+    about = f"{Path('small.pt2').stat().st_size:,} bytes, a program for batches of images"
+    assert first == f"small.pt2: {about}"
+    small, task = torch.export.load("small.pt2").module(), find("tasks", "digits_images")()
+    (batch,) = task.batches("test")
+    test = (small(*batch.inputs).argmax(-1) == batch.target).float().mean().item()
+    assert test == record.read_file(found.parent / "seed0.jsonl")[-1]["test"]
+    assert f"test {test:.1%}, retrained to epoch 1" in reached
+    one = batch.inputs[0][:1]
+    torch.testing.assert_close(small(one), small(*batch.inputs)[:1])
+    held = sum(p.numel() for p in small.parameters() if p.dim() > 1)
+    assert weights == f"  {held:,} weights, {held:,} of them not 0"
+    assert held == sum(int(m.sum()) for n, m in load(found).masks.items() if m.dim() > 1)
+    code = ("import sys, torch; m = torch.export.load('small.pt2').module(); "
+            "sys.exit('graphlth' in sys.modules)")  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert sorted(p.name for p in Path().iterdir()) == ["out", "small.pt2"]
+
+
+@pytest.mark.parametrize(("flags", "says"), [
+    ("--out=small.safetensors", "`out` must end in .pt2 for a ticket of images, got 'small"),
+    ("--out=a.pt2 --program=b.pt2", "`program` must not be given .*, got 'b.pt2'"),
+    ("--out=a.pt2 --layout=sparse", "`layout` must be auto or dense .*, got 'sparse'"),
+])  # fmt: skip
+def test_an_export_of_images_that_cannot_be_written_is_told_before_it_trains(
+    found, capsys, flags, says
+):
+    assert cli.main(["export", str(found), *flags.split()]) == 2
+    assert re.search(says, capsys.readouterr().err)
+    assert [p.name for p in Path().iterdir()] == ["out"]
+
+
+def test_bench_of_images_tells_bytes_and_multiplications(found, capsys):
+    tickets = [str(found.with_name(f"seed0-round{r}.safetensors")) for r in (0, 1)]
+    assert cli.main(["bench", *tickets, "--batch=2", "--repeats=1"]) == 0
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines() if "×" in line]
+    records = record.read_file(found.parent / "seed0.jsonl")
+    for cells, line in zip(rows, records, strict=True):
+        whole, small = (int(cell.replace(",", "")) for cell in cells[4:6])
+        assert cells[6] == f"{whole / small:.1f}×" and float(cells[-1]) < 1e-5
+        assert cells[9] == f"{records[0]['macs'] / line['macs']:.1f}×"
+    assert rows[0][4] == rows[1][4] and "of 2 images at once" in output
 
 
 # --- the L1 norm of scales -----------------------------------------------------------------------
