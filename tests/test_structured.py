@@ -128,6 +128,20 @@ def test_every_score_removes_other_channels():
     assert all(a != b for a, b in combinations(masks, 2))
 
 
+def test_weights_that_read_a_removed_channel_no_longer_count():
+    """Filter 3 of the second layer is large only where channel 0 was read."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(),
+                          nn.Flatten(), nn.Linear(4 * 256, 2))  # fmt: skip
+    with torch.no_grad():
+        for p, sizes in ((model[0].weight, [1.0, 2, 3, 4]), (model[2].weight, [1.0, 2, 3, 0.1])):
+            p.copy_(torch.tensor(sizes).view(4, 1, 1, 1).expand_as(p))
+        model[2].weight[3, 0] = 99
+    about = {"channel_score": "filter_norm", "scope": "layer", "drop_channels": 0.26, "lr": 1e-9}
+    _, one, two, _ = run(model, **about)
+    assert surviving(model, one.masks)["2"].tolist() == [False, True, True, True]
+    assert surviving(model, two.masks)["2"].tolist() == [False, True, True, False]
+
+
 def test_what_has_no_hidden_channels_is_refused_before_it_trains():
     for model, task, says in [
         (build("gcn", toy()), toy(), "with hidden channels, for 'norm_scale', got GCN"),
