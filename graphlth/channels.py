@@ -128,7 +128,11 @@ def filter_norms(model: nn.Module) -> dict[str, Tensor]:
 
 
 def channel_masks(
-    model: nn.Module, scores: Masks, fraction: float, scope: str = "global"
+    model: nn.Module,
+    scores: Masks,
+    fraction: float,
+    scope: str = "global",
+    masks: Masks | None = None,
 ) -> dict[str, Tensor]:
     """The masks that remove the `fraction` of all scored channels that score lowest.
 
@@ -140,6 +144,8 @@ def channel_masks(
         scores: of the channels of some layers, as `norm_scales` and `filter_norms` give them.
         fraction: what part of the channels goes, in [0, 1).
         scope: "global" or "layer".
+        masks: whole channels that are gone already, as this function gives them; they neither count
+            nor return.
 
     Raises:
         ValueError: `scores` is empty or not of hidden channels, `fraction` is outside [0, 1) or
@@ -147,13 +153,22 @@ def channel_masks(
     """
     if not scores:
         raise ValueError("`scores` must hold a layer, got none: are there such hidden channels?")
-    masks = {n: torch.ones_like(s) for n, s in scores.items()}
-    safe = {n: s.index_fill(0, s.argmax(), torch.inf) for n, s in scores.items()}
-    kept = drop_lowest(masks, safe, fraction, scope)
+    left = {n: torch.ones_like(s) for n, s in scores.items()}
+    if masks is not None:
+        alive = surviving(model, masks)
+        left = {n: alive[n].to(s) for n, s in scores.items()}
+    best = {n: s.masked_fill(left[n] == 0, -torch.inf).argmax() for n, s in scores.items()}
+    safe = {n: s.index_fill(0, best[n], torch.inf) for n, s in scores.items()}
+    kept = drop_lowest(left, safe, fraction, scope)
     if empty := [n for n, k in kept.items() if not k.any()]:
         raise ValueError(f"`fraction` must leave every layer a channel, got {fraction}, "
                          f"which leaves {empty[0]!r} none")  # fmt: skip
     return spread(model, kept)
+
+
+def surviving(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
+    """Which hidden channels [C] have a weight left, by layer."""
+    return {v.maker: masks[f"{v.maker}.weight"].flatten(1).any(1) for v in levels(model)}
 
 
 def spread(model: nn.Module, kept: Masks) -> dict[str, Tensor]:

@@ -146,6 +146,7 @@ def show(argv: list[str]) -> None:
 def export(argv: list[str]) -> None:
     """Retrain a ticket and write it compacted."""
     from graphlth import export
+    from graphlth.compact import Compact
 
     usage = "graphlth export TICKET --out FILE [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth export", usage=usage, exit_on_error=False)
@@ -154,10 +155,17 @@ def export(argv: list[str]) -> None:
     given = parsed(parser, argv)
     with retraining() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
-    print(f"{given['out']}: {Path(given['out']).stat().st_size:,} bytes, layout {network.layout}")
-    units = " → ".join(f"{layer.weight.size(1):,}" for layer in network.layers)
-    print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} units, "
-          f"{network.graph.num_edges:,} edges")  # fmt: skip
+    size = Path(given["out"]).stat().st_size
+    if isinstance(network, Compact):
+        print(f"{given['out']}: {size:,} bytes, layout {network.layout}")
+        units = " → ".join(f"{layer.weight.size(1):,}" for layer in network.layers)
+        print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} "
+              f"units, {network.graph.num_edges:,} edges")  # fmt: skip
+    else:
+        weights = [p for p in network.parameters() if p.dim() > 1]
+        print(f"{given['out']}: {size:,} bytes, a program for batches of images")
+        print(f"  {sum(p.numel() for p in weights):,} weights, "
+              f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
     print(f"  val {best.val:.1%}, test {best.test:.1%}, retrained to epoch {best.index + 1}")
 
 
@@ -180,6 +188,8 @@ def bench(argv: list[str]) -> None:
         "dense bytes",
         "compact bytes",
         "smaller",
+        "dense MACs",
+        "fewer",
         "dense ms",
         "compact ms",
         "faster",
@@ -187,14 +197,22 @@ def bench(argv: list[str]) -> None:
     ):
         table.add_column(column, justify="left" if column == "layout" else "right", no_wrap=True)
     for row in rows:
+        macs = row.dense_macs and row.compact_macs and row.dense_macs / row.compact_macs
         table.add_row(
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}", row.layout,
             f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
-            f"{row.dense_bytes / row.compact_bytes:.1f}×", milliseconds(row.dense),
-            milliseconds(row.compact), f"{row.faster:.2f}×", f"{row.difference:.1e}",
+            f"{row.dense_bytes / row.compact_bytes:.1f}×",
+            amount(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
+            milliseconds(row.dense), milliseconds(row.compact), f"{row.faster:.2f}×",
+            f"{row.difference:.1e}",
         )  # fmt: skip
     wide_console().print(table)
-    print("milliseconds: median (least – most) of a full-graph inference, features laid out before")
+    if any(row.images is None for row in rows):
+        print("milliseconds: median (least – most) of a full-graph inference, "
+              "features laid out before")  # fmt: skip
+    if any(row.images is not None for row in rows):
+        print(f"milliseconds: median (least – most) of {given['batch']} images at once; bytes and "
+              "MACs: zeros among the weights of living channels count")  # fmt: skip
 
 
 def list_(argv: list[str]) -> None:

@@ -33,6 +33,7 @@ from torch import nn
 
 from graphlth import record
 from graphlth import seeds as batched
+from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
 from graphlth.analysis.macs import macs
 from graphlth.cost import measured
@@ -143,13 +144,14 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
     "l1_weights": (0, True, None), "lr": (0, False, None), "weight_decay": (0, True, None),
     "mask_noise": (0, True, 1), "rewind_to": (0, True, None), "pretrain": (0, True, None),
     "window": (1, True, None), "epsilon": (0, False, None), "rho": (0, True, None),
-    "lr_edges": (0, False, None), "admm_steps": (1, True, None),
+    "lr_edges": (0, False, None), "admm_steps": (1, True, None), "drop_channels": (0, True, 1),
+    "l1_norms": (0, True, None), "lr_scores": (0, False, None),
 }  # fmt: skip
 
 
 CHOICES: dict[str, Collection[str]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
-    "score": names("scores"), "edge_score": names("scores"),
+    "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
 }  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from graphlth.analysis.latency import Latency, latency
 from graphlth.compact import LAYOUTS, Compact
-from graphlth.experiment import RETRAIN, build
+from graphlth.experiment import RETRAIN, build, passes
 from graphlth.task import Task
 from graphlth.ticket import Ticket, load, rewind
 from graphlth.train import Epoch, retrain
@@ -19,7 +20,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     """The task and the model of a ticket that a run has found; the model with the ticket's weights.
 
     Raises:
-        ValueError: the ticket does not say what it is of, it is of no graph, or of a model that has
+        ValueError: the ticket does not say what it is of, or it is of a graph and a model that has
             no `parts`.
     """
     about = ticket.provenance
@@ -30,11 +31,9 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build("tasks", about["task"], settings)
-    if task.edges is None:
-        raise ValueError(f"`ticket` must be of a graph, got one of {about['task']!r}")
     torch.manual_seed(about["seed"])
     model: nn.Module = build("models", about["model"], settings, task)
-    if not hasattr(model, "parts"):
+    if task.edges is not None and not hasattr(model, "parts"):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
     return task, rewind(model, ticket.init)
@@ -50,17 +49,22 @@ def export(
     data_root: str | None = None,
     program: str | None = None,
     watch: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
-) -> tuple[Compact, Epoch]:
+) -> tuple[nn.Module, Epoch]:
     """Retrain a ticket, write the compacted network to `out`, and return it with its best epoch.
+
+    A `Compact` is written for a ticket of a graph. For one of images it is a program of
+    `torch.export` for batches of any size, which torch alone reads: `torch.export.load(out)` has an
+    ordinary `nn.Module` in it.
 
     Args:
         ticket: the ticket's file.
-        out: the file to write, all of it or nothing.
+        out: the file to write, all of it or nothing; .pt2 for a ticket of images.
         layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
         epochs: epochs of retraining; those of the ticket's run where not given.
         threads: threads of the retraining and of the measurement.
         data_root: the folder of the data, where it is not that of the run.
-        program: another file to write: the network of dense features by `torch.export` (.pt2).
+        program: another file to write: the network of dense features by `torch.export` (.pt2);
+            not for images.
         watch: is called after every epoch, with the number of epochs.
 
     Raises:
@@ -82,6 +86,8 @@ def export(
     torch.set_num_threads(threads)
     found = load(ticket)
     task, model = rebuild(found, data_root)
+    if task.edges is None:
+        _check_of_images(out, program, layout)
     how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}
     how |= {} if epochs is None else {"epochs": epochs}
     steps = retrain(model, task, found, seed=found.provenance["seed"], **how)
@@ -92,20 +98,34 @@ def export(
             best: Epoch = end.value
             break
     network = found.compact(model, task, layout=layout)
-    assert isinstance(network, Compact)
+    x = next(iter(task.batches("test"))).inputs[0]
+    if not isinstance(network, Compact):
+        some = torch.export.Dim("images")
+        _save_program(network.requires_grad_(False), x[[0, 0]], Path(out), ({0: some},))
+        return network, best
     network.about |= {"val": best.val, "test": best.test}
     if program is not None:
-        _save_program(network, task, Path(program))
+        x = x if isinstance(x, torch.Tensor) else x.dense
+        _save_program(network.plain(), x, Path(program))
     network.save(out)
     return network, best
 
 
-def _save_program(network: Compact, task: Task, path: Path) -> None:
-    x, _ = next(iter(task.batches("test"))).inputs
-    x = x if isinstance(x, torch.Tensor) else x.dense
+def _check_of_images(out: str, program: str | None, layout: str) -> None:
+    for name, value, rule, wrong in (
+        ("out", out, "end in .pt2", Path(out).suffix != ".pt2"),
+        ("program", program, "not be given", program is not None),
+        ("layout", layout, "be auto or dense", layout not in ("auto", "dense")),
+    ):
+        if wrong:
+            raise ValueError(f"`{name}` must {rule} for a ticket of images, got {value!r}")
+
+
+def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = None) -> None:
+    """Write what `torch.export` makes of `network(x)`, all of it or nothing."""
     draft = path.with_name(f"{path.stem}.{os.getpid()}.part.pt2")
     try:
-        torch.export.save(torch.export.export(network.plain(), (x,)), draft)
+        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=sizes), draft)
         draft.replace(path)
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from None
@@ -117,6 +137,7 @@ def bench(
     ticket: str,
     *,
     layout: str = "auto",
+    batch: int = 64,
     repeats: int = 15,
     threads: int = 1,
     data_root: str | None = None,
@@ -126,6 +147,7 @@ def bench(
     Args:
         ticket: the ticket's file.
         layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
+        batch: images inferred at once, where the ticket is of images.
         repeats: measurements of each, the dense and the compacted by turns.
         threads: threads of each.
         data_root: the folder of the data, where it is not that of the run.
@@ -139,4 +161,6 @@ def bench(
     torch.set_num_threads(threads)
     found = load(ticket)
     task, model = rebuild(found, data_root)
-    return latency(model, task, found, layout=layout, repeats=repeats)
+    return latency(
+        model, task, found, layout=layout, batch=batch, repeats=repeats, count=passes
+    )  # fmt: skip

@@ -82,6 +82,8 @@ OPTIONAL = {
     "joules_search": "a number of at least 0",
     "joules_retrain": "a number of at least 0",
     "drawn_epoch": "a whole number of at least 0",
+    "untrained_val": "a fraction in [0, 1]",
+    "untrained_test": "a fraction in [0, 1]",
 }
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -143,17 +144,22 @@ def train(
     weight_decay: float = 5e-4,
     seed: int = 0,
     soft: Masks | None = None,
+    through: Callable[[Masks], Masks] | None = None,
     penalty: Callable[[Masks], Tensor | float] = lambda soft: 0.0,
+    l1: Mapping[str, float] = MappingProxyType({}),
     learn: Collection[str] = PARTS,
     scoring: bool = True,
 ) -> Iterator[Epoch]:
     """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
 
     The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
-    removed weights are not trained; soft masks are kept at or above 0. Adam is fresh; `seed` drives
+    removed weights are not trained; soft masks are kept at or above 0. With `through` they are
+    scores of either sign, and each pass sees `through(soft) ⊙ masks`; of few survivors it is given
+    a vector (see `Survivors`). Adam is fresh; `seed` drives
     dropout and batch order. What `learn` does not name, of "weights" and "soft", stays as it is,
-    but may be changed by others between epochs: two trainings can take turns. Without `scoring`
-    the accuracies are NaN.
+    but may be changed by others between epochs: two trainings can take turns. `l1` says what the
+    absolute value of a surviving weight adds to the loss, by parameter. Without `scoring` the
+    accuracies are NaN.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
@@ -172,24 +178,25 @@ def train(
     every = [*theta.values(), *m.values()]
     leaves = [part.leaf for part in every if part.leaf.requires_grad]
     optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
-    weights, edges = weigh(theta, m)
+    weights, edges = weigh(theta, m, through)
     stand = versions(theta, m)
     for index in range(epochs):
         if stand != versions(theta, m):  # another training has had its turn
             for part in every:
                 part.fetch()
-            weights, edges = weigh(theta, m)
+            weights, edges = weigh(theta, m, through)
         passes = 0
         for batch in task.batches("train", seed, index):
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
-            (loss + penalty({n: part.leaf for n, part in m.items()})).backward()
+            norms = sum(rate * weights[n].abs().sum() for n, rate in l1.items())
+            (loss + penalty({n: part.leaf for n, part in m.items()}) + norms).backward()
             optimizer.step()
             with torch.no_grad():
-                for part in m.values() if "soft" in learn else ():
+                for part in m.values() if "soft" in learn and through is None else ():
                     part.leaf.clamp_(min=0)
-            weights, edges = weigh(theta, m)  # for the evaluation and the next step
+            weights, edges = weigh(theta, m, through)  # for the evaluation and the next step
             passes += 1 if batch.entries is not None else len(batch.target)
         if not math.isfinite(loss.item()):
             raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
@@ -243,13 +250,17 @@ class Survivors:
 
 
 def weigh(
-    theta: Mapping[str, Survivors], m: Mapping[str, Survivors]
+    theta: Mapping[str, Survivors],
+    m: Mapping[str, Survivors],
+    through: Callable[[Masks], Masks] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """θ ⊙ m_θ and m_g, the soft masks times the hard."""
+    """θ ⊙ m_θ and m_g, the soft masks, or what `through` makes of them, times the hard."""
+    soft: Masks = {n: part.leaf for n, part in m.items()}
+    soft = through(soft) if through else soft
     weights = {
-        n: part.spread(part.leaf * m[n].leaf if n in m else part.leaf) for n, part in theta.items()
+        n: part.spread(part.leaf * soft[n] if n in soft else part.leaf) for n, part in theta.items()
     }
-    return weights, m[EDGES].leaf if EDGES in m else None
+    return weights, soft.get(EDGES)
 
 
 def versions(*groups: Mapping[str, Survivors]) -> list[int]:

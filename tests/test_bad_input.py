@@ -163,6 +163,8 @@ MNIST = "run imp --task mnist --model gcn --out out"
 CIFAR = "run imp --task cifar10 --model gcn --out out"
 DIGITS = "run imp --task digits-images --model gcn --out out"
 FOLDER = "run imp --task image-folder --model gcn --out out"
+CHANNELS = "run channels --task digits-images --model conv_2 --out out"
+POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
     ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
@@ -248,6 +250,12 @@ BAD = [  # command                                   what its one line says
     (f"{DIGITS} --test-size 1797", r"`test_size` must be in \[1, 1797\), got 1797"),
     (f"{DIGITS} --train-size 1198", r"`train_size` must be in \[0, 1197\], got 1198"),
     (f"{DIGITS} --augment spin", "`augment` must be one of none, crop-flip, got 'spin'"),
+    (f"{CHANNELS} --drop-channels 1", r"`drop_channels` must be in \[0, 1\), got 1"),
+    (f"{CHANNELS} --l1-norms=-1", r"`l1_norms` must be in \[0, inf\), got -1"),
+    (f"{CHANNELS} --channel-score luck", "`channel_score` must be one of norm_scale, .*'luck'"),
+    (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
+    (f"{POPUP} --lr-scores 0", r"`lr_scores` must be in \(0, inf\), got 0"),
+    (f"{POPUP} --constant perhaps", "`constant` must be of type bool, got 'perhaps'"),
     (FOLDER, "`path` must be given"),
     (f"{FOLDER} --path gone", "`path` must be a folder, got 'gone'"),
     (f"{FOLDER} --path empty", r"empty: must hold CLASS/\*\.png or CLASS/\*\.jpg, got none"),
@@ -303,6 +311,7 @@ BAD = [  # command                                   what its one line says
     ("bench gone", "no ticket at gone"),
     ("bench run", "no ticket at run"),
     ("bench run/seed0-round1.safetensors --repeats 0", "`repeats` must be at least 1, got 0"),
+    ("bench run/seed0-round1.safetensors --batch 0", "`batch` must be at least 1, got 0"),
     ("bench run/seed0-round1.safetensors --layout csr", "`layout` must be one of auto, dense, "),
     ("list planets", "`kind` must be one of algorithms, .*, got 'planets'"),
     ("list tasks models", "unrecognized arguments: models"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from toys import GRAPH_MODELS, of
+from toys import ALGORITHMS, GRAPH_MODELS, of
 
 from graphlth import experiment, record
 from graphlth.experiment import accepted, build, plan, preset, run, ticket_file
@@ -156,7 +156,7 @@ def stop_at(number, epoch):
     return watch
 
 
-@pytest.mark.parametrize("algorithm", names("algorithms"))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(("number", "epoch"), [(0, 2), (1, None), (2, 1)])
 def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, number, epoch):
     settings = of(algorithm, QUICK | SEARCH | NOISY)
@@ -226,7 +226,7 @@ def test_a_seed_that_another_process_runs_is_refused(out):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [n for n in names("algorithms") if "rounds" in accepted("algorithms", n)]
+    "algorithm", [n for n in ALGORITHMS if "rounds" in accepted("algorithms", n)]
 )
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     short, long = (

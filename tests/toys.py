@@ -99,6 +99,18 @@ def of(algorithm, settings):
     return {k: v for k, v in settings.items() if k not in others}
 
 
+def _takes_graphs(name):
+    try:
+        next(call(name, build("gcn", toy()), toy()))
+    except ValueError as error:
+        assert str(error).startswith("`model` must be of images"), error
+        return False
+    return True
+
+
+ALGORITHMS = [name for name in names("algorithms") if _takes_graphs(name)]
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements of any tensor that an operator puts out."""
 

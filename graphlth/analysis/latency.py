@@ -1,17 +1,18 @@
-"""Time and disk space of a compacted ticket against the dense model."""
+"""Time, disk space and multiply–accumulates of a compacted ticket against the dense model."""
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor, nn
 
-from graphlth.compact import Compact, encoded
-from graphlth.masks import Masks, only, sparsity
+from graphlth.compact import Bound, Compact, encoded
+from graphlth.cost import Count
+from graphlth.masks import only, sparsity
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.train import forward
@@ -27,11 +28,14 @@ class Latency:
     edge_sparsity: float
     weight_sparsity: float
     layout: str
-    dense: list[float]  # seconds of a full-graph inference, of each measurement
+    dense: list[float]  # seconds of a full-graph inference or a batch, of each measurement
     compact: list[float]
     dense_bytes: int  # all weights and edges, as safetensors
-    compact_bytes: int  # what `Compact.save` writes
+    compact_bytes: int  # what `Compact.save` writes; of images all weights, scattered zeros too
     difference: float  # the largest, between any output of the compacted and the masked model
+    images: int | None = None  # in the batch; None: a graph
+    dense_macs: int | None = None  # of one image, with all weights
+    compact_macs: int | None = None  # with those that are stored, zeros or not
 
     @property
     def faster(self) -> float:
@@ -42,37 +46,61 @@ class Latency:
 
 @torch.no_grad()
 def latency(
-    model: nn.Module, task: Task, ticket: Ticket, *, layout: str = "auto", repeats: int = 15
+    model: nn.Module,
+    task: Task,
+    ticket: Ticket,
+    *,
+    layout: str = "auto",
+    batch: int = 64,
+    repeats: int = 15,
+    count: Count = lambda model, task, masks: None,
 ) -> Latency:
-    """Full-graph inference of `model`, dense and compacted under `ticket`, measured by turns.
+    """Inference of `model`, dense and compacted under `ticket`, measured by turns.
 
     Args:
-        model: one that has `parts`, as graphlth's own but `resgcn`; its weights do not change.
-        task: the graph.
+        model: of images any; of a graph one that has `parts`, as graphlth's own but `resgcn`. Its
+            weights do not change.
+        task: the graph, of which all is inferred at once, or the images.
         ticket: the masks.
         layout: that of the compacted network.
+        batch: images inferred at once, of the test split and then from its start again.
         repeats: measurements.
+        count: the multiply–accumulates of one image.
 
     Raises:
-        ValueError: the ticket does not fit, or the model's units cannot be told apart.
+        ValueError: the ticket does not fit, the model's units cannot be told apart, or a number
+            is out of its range.
     """
-    if repeats < 1:
-        raise ValueError(f"`repeats` must be at least 1, got {repeats}")
+    for name, value in (("repeats", repeats), ("batch", batch)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}")
     small = ticket.compact(model.eval(), task, layout=layout)
-    if not isinstance(small, Compact):
+    if isinstance(small, Bound):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
-    batch = next(iter(task.batches("test")))
-    x, graph = batch.inputs
-    difference = (small(x) - forward(model, batch, ticket.masks)).abs().max().item()
-    seconds = clock({"dense": lambda: model(x, graph), "compact": lambda: small(x)}, repeats)
-    dense = {n: t.contiguous() for n, t in model.state_dict().items()}
-    dense |= {"edge_index": graph.edge_index.contiguous()}
-    masks: Masks = ticket.masks
+    whole, masks = next(iter(task.batches("test"))), ticket.masks
+    told: dict[str, Any] = {}
+    if isinstance(small, Compact):
+        edges = {"edge_index": whole.inputs[1].edge_index}
+        dense, stored, layout = _bytes(model, edges), len(encoded(small)), small.layout
+    else:
+        (images,) = whole.inputs  # [B, C, H, W]
+        whole = replace(whole, inputs=(images[torch.arange(batch) % len(images)],))
+        dense, stored, layout = _bytes(model, {}), _bytes(small, {}), "dense"
+        told = {"images": batch, "dense_macs": count(model, task, {})}
+        told |= {"compact_macs": count(small, task, {})}
+    x = whole.inputs[0]
+    difference = (small(x) - forward(model, whole, masks)).abs().max().item()
+    seconds = clock({"dense": lambda: model(*whole.inputs), "compact": lambda: small(x)}, repeats)
     return Latency(
-        ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")),
-        small.layout, seconds["dense"], seconds["compact"],
-        len(serialise(dense)), len(encoded(small)), difference,
+        ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), layout,
+        seconds["dense"], seconds["compact"], dense, stored, difference, **told,
     )  # fmt: skip
+
+
+def _bytes(model: nn.Module, besides: Mapping[str, Tensor]) -> int:
+    """All tensors of `model`, and those `besides`, as safetensors."""
+    tensors = model.state_dict() | dict(besides)
+    return len(serialise({n: t.contiguous() for n, t in tensors.items()}))
 
 
 def clock(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:

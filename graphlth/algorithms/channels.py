@@ -1,0 +1,91 @@
+"""Structured tickets: whole channels, in one shot or in rounds (Liu et al., ICCV 2017).
+
+With `norm_scale` and `l1_norms` this is network slimming (arXiv:1708.06519), with `filter_norm` the
+filter pruning of Li et al. (ICLR 2017, arXiv:1608.08710), with `thinet` ThiNet's choice (Luo et
+al., ICCV 2017, arXiv:1707.06342). What they start from is what Liu et al. compare (ICLR 2019,
+arXiv:1810.05270): the weights that were trained, those before, or others.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from graphlth.algorithms._channels import CHANNEL_SCORES
+from graphlth.algorithms._draw import starting
+from graphlth.channels import channel_masks, levels
+from graphlth.masks import Masks, masked, ones
+from graphlth.task import Task
+from graphlth.ticket import Ticket, rewind, snapshot
+from graphlth.train import train
+
+
+def channels(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 1,
+    epochs: int = 100,
+    drop_channels: float = 0.3,
+    channel_score: str = "norm_scale",
+    l1_norms: float = 1e-4,
+    scope: str = "global",
+    start: str = "inherit",
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one ticket per round; whole hidden channels are removed.
+
+    A round trains from the last ticket's weights, scores the channels and removes some.
+
+    Args:
+        model: a network of images that has hidden channels (see `graphlth.channels`).
+        task: the images.
+        rounds: how often to prune.
+        epochs: epochs of training per round, and of retraining.
+        drop_channels: fraction of the surviving channels that a round removes, in [0, 1).
+        channel_score: norm_scale (|γ|), filter_norm (L1), thinet, or random.
+        l1_norms: what |γ| of every hidden channel adds to the loss before a round prunes.
+        scope: rank channels over all layers ("global") or within each ("layer").
+        start: a ticket's weights: the trained ones ("inherit"), those of the dense ticket
+            ("rewind"), or new ones ("reinit").
+        lr: Adam's learning rate.
+        weight_decay: Adam's L2 decay.
+        seed: seeds dropout, batch order, new weights and a score that draws.
+        last: continue after this ticket.
+
+    Raises:
+        ValueError: the model has no hidden channels that `channel_score` scores, a round would
+            leave a layer none, or a name is unknown.
+    """
+    if channel_score not in CHANNEL_SCORES:
+        known = ", ".join(CHANNEL_SCORES)
+        raise ValueError(f"`channel_score` must be one of {known}, got {channel_score!r}")
+    score = CHANNEL_SCORES[channel_score]
+    found = levels(model) if hasattr(task, "shape") else []
+    if not any(v.norms or channel_score != "norm_scale" for v in found):
+        norms = " that have a norm" * bool(found)
+        raise ValueError(f"`model` must be of images, with hidden channels{norms}, "
+                         f"for {channel_score!r}, got {type(model).__name__}")  # fmt: skip
+    l1 = {f"{norm}.weight": l1_norms for v in found for norm in v.norms if l1_norms}
+
+    def drop(fraction: float, masks: Masks | None, seed: int) -> dict[str, Tensor]:
+        net = deepcopy(model).eval()
+        rewind(net, masked(snapshot(model), masks or {}))
+        scores = score(net, task, masks or ones(net), seed)
+        return channel_masks(model, scores, fraction, scope, masks)
+
+    ticket = last or Ticket(snapshot(model), drop(0.0, None, seed), 0)
+    begin = starting(rewind(model, ticket.init), start, seed)
+    if last is None:
+        yield ticket
+    for r in range(ticket.round + 1, rounds + 1):
+        for _ in train(
+            rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
+            weight_decay=weight_decay, seed=seed + r, l1=l1, scoring=False,
+        ):  # fmt: skip
+            pass
+        ticket = Ticket(begin(), drop(drop_channels, ticket.masks, seed + r), r)
+        yield ticket

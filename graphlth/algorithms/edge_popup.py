@@ -1,0 +1,78 @@
+"""Edge-popup: subnetworks of untrained weights (Ramanujan et al., CVPR 2020, arXiv:1911.13299)."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.algorithms._supermask import beginning, found, searched, straight_through
+from graphlth.masks import EDGES, Masks
+from graphlth.prune import drop_jointly
+from graphlth.task import Task
+from graphlth.ticket import Ticket
+
+
+def edge_popup(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 1,
+    epochs: int = 200,
+    drop_edges: float = 0.0,
+    drop_weights: float = 0.5,
+    constant: bool = False,
+    lr_scores: float = 0.1,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then one ticket per round; each is searched with its own sparsity.
+
+    Each forward pass of the search sees, of every layer, the weights of highest |s|, as many as the
+    ticket will keep; the gradient reaches |s| as if it were the mask. The weights stay. The paper's
+    k is 1 - `drop_weights` in its one round; further rounds search among the survivors.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the data.
+        rounds: how often to prune.
+        epochs: epochs of search per round, and of retraining.
+        drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
+        drop_weights: fraction of a layer's surviving weights that a round removes, in [0, 1).
+        constant: weights are ±α, their sign kept and α that layer's root mean square.
+        lr_scores: Adam's learning rate of s.
+        lr: Adam's learning rate in retraining.
+        weight_decay: Adam's L2 decay in retraining.
+        seed: seeds where s starts, dropout and batch order.
+        last: continue after this ticket.
+    """
+    ticket = last or beginning(model, task, drop_edges, drop_weights, constant)
+    if last is None:
+        yield ticket
+    theta_0 = ticket.init
+    for r in range(ticket.round + 1, rounds + 1):
+        left = {n: int(m.count_nonzero()) for n, m in ticket.masks.items()}
+        share = {n: drop_edges if n == EDGES else drop_weights for n in left}
+        kept = {n: count - round(share[n] * count) for n, count in left.items()}
+        s = searched(
+            model, task, theta_0, ticket.masks, spread=1, through=partial(popped, kept=kept),
+            epochs=epochs, lr=lr_scores, seed=seed + r,
+        )  # fmt: skip
+        scores = {n: t.abs() for n, t in s.items()}
+        masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, "layer")
+        ticket = found(model, task, theta_0, masks, r)
+        yield ticket
+
+
+def popped(s: Masks, kept: Mapping[str, int]) -> dict[str, Tensor]:
+    """The masks of the highest |s|, as many as `kept` says."""
+    return {n: highest(t.abs(), kept[n]) for n, t in s.items()}
+
+
+def highest(scores: Tensor, count: int) -> Tensor:
+    """1 for the `count` highest `scores`, else 0, with the gradient of `scores`."""
+    top = torch.zeros_like(scores).view(-1)
+    top[scores.detach().flatten().topk(count).indices] = 1
+    return straight_through(top.view_as(scores), scores)

@@ -1,0 +1,75 @@
+"""Supermasks of untrained weights (Zhou et al., NeurIPS 2019, arXiv:1905.01067, section 5)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.algorithms._supermask import beginning, found, searched, straight_through
+from graphlth.cost import uncounted
+from graphlth.masks import Masks
+from graphlth.prune import drop_jointly
+from graphlth.task import Task
+from graphlth.ticket import Ticket
+
+
+def supermask(
+    model: nn.Module,
+    task: Task,
+    *,
+    rounds: int = 1,
+    epochs: int = 200,
+    drop_edges: float = 0.0,
+    drop_weights: float = 0.5,
+    constant: bool = False,
+    lr_scores: float = 0.1,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    scope: str = "global",
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then the supermasks of every round's sparsity from one search.
+
+    Each forward pass of the search multiplies the weights, which stay, by a mask drawn from
+    Bernoulli(σ(s)); the gradient reaches s as if the mask were σ(s). A ticket keeps the highest s.
+
+    Args:
+        model: the network; its weights are θ₀.
+        task: the data.
+        rounds: how many sparsities.
+        epochs: epochs of the one search, and of retraining.
+        drop_edges: fraction of the surviving edges that a step removes, in [0, 1).
+        drop_weights: fraction of the surviving weights that a step removes, in [0, 1).
+        constant: weights are ±α, their sign kept and α that layer's root mean square.
+        lr_scores: Adam's learning rate of s.
+        lr: Adam's learning rate in retraining.
+        weight_decay: Adam's L2 decay in retraining.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        seed: seeds where s starts, the masks that are drawn, dropout and batch order.
+        last: continue after this ticket.
+    """
+    whole = last or beginning(model, task, drop_edges, drop_weights, constant)
+    if last is None:
+        yield whole
+    draw = torch.Generator().manual_seed(seed)
+    masks = {n: m.new_ones(m.shape) for n, m in whole.masks.items()}  # m ← 1
+
+    def sampled(s: Masks) -> dict[str, Tensor]:
+        return {n: bernoulli(t.sigmoid(), draw) for n, t in s.items()}
+
+    with uncounted(whole.round > 0):
+        s = searched(
+            model, task, whole.init, masks, spread=0.01, through=sampled, epochs=epochs,
+            lr=lr_scores, seed=seed + 1,
+        )  # fmt: skip
+    tickets = []  # before any is retrained, in `model`
+    for r in range(1, rounds + 1):
+        masks = drop_jointly(masks, s, drop_weights, drop_edges, scope)
+        tickets.append(found(model, task, whole.init, masks, r))
+    yield from tickets[whole.round :]
+
+
+def bernoulli(p: Tensor, draw: torch.Generator) -> Tensor:
+    """1 with probability `p`, else 0, with the gradient of `p`."""
+    return straight_through((torch.rand(p.shape, generator=draw).to(p) < p).to(p), p)
