@@ -81,6 +81,10 @@ OPTIONAL = {
     "joules_search": "a number of at least 0",
     "joules_retrain": "a number of at least 0",
     "drawn_epoch": "a whole number of at least 0",
+    "first_iteration": "a whole number of at least 0",  # what θ_k has been trained for
+    "best_iteration": "a whole number of at least 0",
+    "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
+    "test_at_stop": "a fraction in [0, 1]",
 }
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 

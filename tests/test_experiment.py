@@ -245,7 +245,7 @@ def test_a_ticket_file_gives_the_accuracies_of_its_record(out, model):
     network = build("models", model, chosen.settings, task)
     for line in record.read(folder):
         ticket = load(ticket_file(folder, 0, line["round"]))
-        how = {n: chosen.settings[n] for n in experiment.RETRAIN}
+        how = {n: v for n, v in chosen.settings.items() if n in experiment.RETRAIN}
         best = fit(network, task, ticket, seed=0, **how)
         assert (best.val, best.test, best.index) == (line["val"], line["test"], line["best_epoch"])
         assert (ticket.round, ticket.provenance["seed"]) == (line["round"], 0)
