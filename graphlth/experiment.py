@@ -1,6 +1,6 @@
 """An experiment: tickets found, retrained and recorded, seed by seed, in a folder of its own.
 
-File names are made here and nowhere else. A run folder is
+File names are made here, and those of tickets in `ticket_file`. A run folder is
 
     OUT/<algorithm>-<task>-<model>-<hash of the settings>/
         settings.json                what was run
@@ -37,6 +37,7 @@ from graphlth import seeds as batched
 from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms.imp import REWINDS
 from graphlth.analysis.macs import macs
+from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
 from graphlth.masks import Masks, count, ones, only, sparsity
@@ -45,7 +46,7 @@ from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, fit_together, load
+from graphlth.ticket import Ticket, fingerprint, fit_together, load, ticket_file
 from graphlth.train import Epoch, retrain, spans, takes_graph
 
 # Settings that cannot change a digit of a record, and so do not name a run.
@@ -161,7 +162,7 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
 CHOICES: dict[str, Collection[str]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
     "score": names("scores"), "edge_score": names("scores"), "optimizer": OPTIMIZERS,
-    "rewind": REWINDS,
+    "rewind": REWINDS, "control": CONTROLS,
 }  # fmt: skip
 
 
@@ -267,13 +268,16 @@ def run(
 
 
 def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
-    """Refuse a model that takes a graph where there is none, and iterations of half an epoch."""
+    """Refuse a model of graphs on images, iterations of half an epoch and others' tickets."""
     if task.edges is None and takes_graph(model):
         raise ValueError(f"`model` must be one of images, as {chosen.task!r} has no graph, "
                          f"got {chosen.model!r}")  # fmt: skip
     if chosen.settings.get("iterations"):
         for name in ("iterations", "rewind_to"):
             spans(task, chosen.settings.get(name, 0), name)
+    if "tickets" in chosen.settings:
+        whole = load(ticket_file(Path(chosen.settings["tickets"]), 0, 0))
+        fit_together(whole, model, task.num_edges, task.fingerprint())
 
 
 @dataclass
@@ -542,8 +546,3 @@ def passes(model: nn.Module, task: Task, masks: Masks) -> int | None:
     """The multiply–accumulates of a forward pass; None for a model that does not count them."""
     per_layer = macs(model, task, masks)
     return None if per_layer is None else sum(per_layer.values())
-
-
-def ticket_file(folder: Path, seed: int, round: int) -> Path:
-    """Where a run keeps the ticket of a round."""
-    return folder / f"seed{seed}-round{round}.safetensors"

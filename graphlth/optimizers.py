@@ -146,7 +146,7 @@ class SGD:
         torch._fused_sgd_(
             [self.leaves[i] for i in moved],
             [g for p in self.leaves if (g := p.grad) is not None],
-            [self.velocities[i] for i in moved],
+            [self.velocities[i] for i in moved] if self.momentum else [],
             lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, dampening=0.0,
             nesterov=False, maximize=False, is_first_step=False,
         )  # fmt: skip

@@ -137,6 +137,11 @@ def load(path: str | Path) -> Ticket:
         raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
 
 
+def ticket_file(folder: Path, seed: int, round: int) -> Path:
+    """Where a run keeps the ticket of a round."""
+    return folder / f"seed{seed}-round{round}.safetensors"
+
+
 def dense(
     model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
 ) -> Ticket:

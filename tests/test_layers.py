@@ -16,6 +16,7 @@ LAYERS = [
     ["compact"],
     ["prune"],
     ["channels", "ticket"],
+    ["controls"],
     ["planetoid"],
     ["dataset", "images"],
     ["models", "tasks"],

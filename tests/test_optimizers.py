@@ -21,7 +21,8 @@ def test_it_moves_like_torchs_own(ours, theirs, how):
     torch.manual_seed(0)
     starts = [torch.randn(5, 3), torch.randn(4)]
     sides = [[s.clone().requires_grad_() for s in starts] for _ in range(2)]
-    optimizers = [ours(sides[0], lr=0.03, **how), theirs(sides[1], lr=0.03, fused=True, **how)]
+    fused = theirs is torch.optim.Adam  # torch's fused SGD wants gradients of all in its first step
+    optimizers = [ours(sides[0], lr=0.03, **how), theirs(sides[1], lr=0.03, fused=fused, **how)]
     for step in range(5):
         for leaves, optimizer in zip(sides, optimizers, strict=True):
             optimizer.zero_grad()
@@ -31,7 +32,7 @@ def test_it_moves_like_torchs_own(ours, theirs, how):
             loss.backward()
             optimizer.step()
         for a, b, start in zip(*sides, starts, strict=True):
-            assert torch.equal(a, b)
+            torch.testing.assert_close(a, b, rtol=0 if fused else 1e-6, atol=0 if fused else 1e-6)
             assert step == 0 or not torch.equal(a, start)
 
 
