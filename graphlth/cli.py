@@ -107,7 +107,8 @@ def run(argv: list[str]) -> None:
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
-    epochs = values.get("iterations", 0) // values.get("evaluate_every", 1) or values["epochs"]
+    span = max(1, values.get("evaluate_every", 1))
+    epochs = values.get("iterations", 0) // span or values["epochs"]
     with watching(given["seeds"], values.get("rounds", 1), epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)

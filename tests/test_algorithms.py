@@ -1,4 +1,4 @@
-"""Every algorithm in the folder: counts, rewinding, resuming, seeds, controls."""
+"""Every algorithm that searches: counts, rewinding, resuming, seeds, controls."""
 
 from itertools import combinations, pairwise
 
@@ -6,16 +6,14 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import GRAPH_MODELS, build, call, toy
+from toys import GRAPH_MODELS, SEARCHES, build, call, toy
 
 from graphlth import masks as M
 from graphlth import train
 from graphlth.optimizers import Adam
-from graphlth.registry import names
 from graphlth.ticket import load, snapshot
 
-ALGORITHMS = names("algorithms")
-every = pytest.mark.parametrize("name", ALGORITHMS)
+every = pytest.mark.parametrize("name", SEARCHES)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 SHORT = {"rounds": 3, "epochs": 4, "drop_edges": 0.1, "drop_weights": 0.3, "mask_noise": 1e-2}
 DRAWN = {"score": "random", "edge_score": "random"}  # where an algorithm asks: scores with a seed
@@ -103,7 +101,7 @@ def test_the_scope_is_obeyed(name, scope):
     assert (by_layer == [0.5, 0.5]) == (scope == "layer")
 
 
-@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n != "random_tickets"])
+@pytest.mark.parametrize("name", [n for n in SEARCHES if n != "random_tickets"])
 def test_what_is_removed_never_returns(name):
     tickets = run(name, lr=0.05, weight_decay=0.1)
     for before, after in pairwise(tickets):
@@ -219,7 +217,7 @@ def test_a_continued_search_equals_an_uninterrupted_one(name, after, through_fil
     assert digits(rest) == digits(whole[after + 1 :])
 
 
-@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n != "imp"])
+@pytest.mark.parametrize("name", [n for n in SEARCHES if n != "imp"])
 @pytest.mark.parametrize("off", ["drop_edges", "drop_weights"])
 def test_a_part_that_is_dropped_at_rate_0_has_no_mask(name, off):
     for ticket in run(name, **{off: 0.0}):

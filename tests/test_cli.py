@@ -161,7 +161,7 @@ def test_every_setting_is_a_flag(capsys, kind, name):
 
 
 def test_every_command_has_help(capsys):
-    assert "algorithms: at_init, geb, imp" in help_of(capsys, "run")
+    assert "algorithms: at_init, control, geb, imp" in help_of(capsys, "run")
     assert "figures: sparsity" in help_of(capsys, "plot")
     assert "--metric" in help_of(capsys, "plot", "sparsity")
     assert "ticket files" in help_of(capsys, "show")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from toys import GRAPH_MODELS
+from toys import GRAPH_MODELS, SEARCHES
 
 from graphlth import experiment, record
 from graphlth.experiment import accepted, build, plan, preset, run, ticket_file
@@ -155,7 +155,7 @@ def stop_at(number, epoch):
     return watch
 
 
-@pytest.mark.parametrize("algorithm", names("algorithms"))
+@pytest.mark.parametrize("algorithm", SEARCHES)
 @pytest.mark.parametrize(("number", "epoch"), [(0, 2), (1, None), (2, 1)])
 def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, number, epoch):
     noise = NOISY if "mask_noise" in accepted("algorithms", algorithm) else {}
@@ -222,7 +222,7 @@ def test_a_seed_that_another_process_runs_is_refused(out):
     assert written(folder) == before
 
 
-@pytest.mark.parametrize("algorithm", names("algorithms"))
+@pytest.mark.parametrize("algorithm", SEARCHES)
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     short, long = (
         record.read(run(algorithm, "sbm", "gcn", QUICK | {"rounds": rounds}, out=out))
@@ -312,3 +312,44 @@ def test_macs_are_those_that_ugs_published(sizes, edge_sparsity, weight_sparsity
     nnz = {n: (1 - weight_sparsity) * p.numel() for n, p in model.named_parameters()}
     counted = sum(model.macs(nodes, round(edges * (1 - edge_sparsity)), nnz).values())
     assert counted == pytest.approx(published, rel=0.01)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+PICTURES = {"rounds": 2, "iterations": 60, "rewind_to": 20, "optimizer": "sgd", "lr": 0.1,
+            "milestones": "0.5", "warmup": 5}  # fmt: skip
+
+
+def test_a_record_of_images_tells_iterations_and_learning_speed(out):
+    """A span is 20 iterations; θ_k stands before the second, and the third is the last."""
+    whole = run("imp", "digits_images", "lenet_300_100", PICTURES, out=out)
+    for line in record.read(whole):
+        assert line["first_iteration"] == 20
+        assert line["best_iteration"] == 20 * (line["best_epoch"] + 1)
+        assert {line["best_iteration"], line["stop_iteration"]} <= {40, 60}
+        assert line["epochs_retrain"] == 2
+        assert 0.3 < line["test_at_stop"] <= 1
+        assert line["weight_sparsity"] == pytest.approx(1 - 0.8 ** line["round"], abs=1e-4)
+
+
+def test_an_interrupted_run_on_images_ends_with_the_same_digits(tmp_path):
+    settings = PICTURES | {"rewind": "lr"}
+    whole = run("imp", "digits_images", "mlp", settings, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run("imp", "digits_images", "mlp", settings, out=tmp_path / "cut", watch=stop_at(1, None))
+    cut = run("imp", "digits_images", "mlp", settings, out=tmp_path / "cut")
+    assert lines(cut) == lines(whole)
+    assert tickets(cut) == tickets(whole)
+
+
+@pytest.mark.parametrize("algorithm", ["at_init", "random_tickets"])
+def test_other_algorithms_retrain_for_iterations_too(out, algorithm):
+    told = {"rounds": 1, "iterations": 40}
+    for line in record.read(run(algorithm, "digits_images", "mlp", told, out=out)):
+        assert (line["epochs_retrain"], "first_iteration" in line) == (2, False)
+
+
+def test_a_name_spelt_with_dashes_is_the_same_run():
+    dashed = plan("random-tickets", "fashion-mnist", "lenet-300-100")
+    assert dashed == plan("random_tickets", "fashion_mnist", "lenet_300_100")
+    assert preset("mnist", "lenet-300-100") == preset("mnist", "lenet_300_100") != {}

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from toys import SEARCHES
 
 from graphlth.experiment import run
 from graphlth.record import read
-from graphlth.registry import names
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS = ("round", "edge_sparsity", "weight_sparsity", "macs", "best_epoch", "val", "test")
@@ -24,14 +24,14 @@ def digits(algorithm: str, out: Path) -> list[dict]:
     return [{field: record[field] for field in FIELDS} for record in read(folder)]
 
 
-@pytest.mark.parametrize("algorithm", names("algorithms"))
+@pytest.mark.parametrize("algorithm", SEARCHES)
 def test_the_digits_are_the_golden_ones(algorithm, tmp_path):
     lines = (GOLDEN / f"{algorithm}.jsonl").read_text().splitlines()
     assert digits(algorithm, tmp_path) == [json.loads(line) for line in lines]
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or names("algorithms"):
+    for name in sys.argv[1:] or SEARCHES:
         with tempfile.TemporaryDirectory() as folder:
             lines = [json.dumps(line) for line in digits(name, Path(folder))]
         (GOLDEN / f"{name}.jsonl").write_text("\n".join(lines) + "\n")

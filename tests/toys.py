@@ -83,6 +83,13 @@ def build(name, task, seed=0, **settings):
     return plugin(task, **known).eval()
 
 
+SEARCHES = [  # the others change what these have found
+    name
+    for name in names("algorithms")
+    if "tickets" not in inspect.signature(find("algorithms", name)).parameters
+]
+
+
 def call(name, model, task, **settings):
     """The tickets of the algorithm `name`; settings that it does not have are left out."""
     algorithm = find("algorithms", name)
