@@ -9,14 +9,19 @@ from torch import Generator, Tensor, nn
 
 from graphlth.masks import only
 from graphlth.task import Task
-from graphlth.ticket import Ticket, reinitialised
+from graphlth.ticket import BEHIND, Ticket, reinitialised
 
 Control = Callable[[Ticket, nn.Module, Task, int], Ticket]
 
 
 def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
-    """The same masks on weights drawn anew (Frankle & Carbin, ICLR 2019, arXiv:1803.03635)."""
-    return replace(ticket, init=reinitialised(model, _stream(ticket, "reinit", seed)))
+    """The same masks on weights drawn anew (Frankle & Carbin, ICLR 2019, arXiv:1803.03635).
+
+    They have had no training: where the ticket's are those of θ_k, these are trained from the start.
+    """
+    told = {n: value for n, value in ticket.search.items() if n != BEHIND}
+    fresh = reinitialised(model, _stream(ticket, "reinit", seed))
+    return replace(ticket, init=fresh, search=told)
 
 
 def random(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:

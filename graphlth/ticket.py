@@ -20,6 +20,7 @@ from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only
 
 FORMAT = "graphlth-ticket-1"
+BEHIND = "first_iteration"  # in a ticket's `search`: the iterations that its weights have had
 TOLD = ("algorithm", "task", "model", "seed")  # of its provenance, in a compacted network
 
 

@@ -17,10 +17,9 @@ from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at
 from graphlth.optimizers import Recipe
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, fit_together, rewind, snapshot
+from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
 
 PARTS = ("weights", "soft")
-BEHIND = "first_iteration"  # in a ticket's `search`: the iterations that its weights have had
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Epoch:
     loss: float
     val: float  # accuracy, in [0, 1]
     test: float  # accuracy, in [0, 1]
-    val_loss: float = math.nan  # not on a graph, where its 20 µs are up to 4 % of an epoch
+    val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
 
 
 def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:

@@ -9,8 +9,8 @@ from toys import build, call, toy
 from graphlth.experiment import outcome, plan
 from graphlth.images import ImageTask
 from graphlth.masks import sparsity
-from graphlth.ticket import Ticket, dense, load, snapshot
-from graphlth.train import BEHIND, Epoch, retrain, train
+from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
+from graphlth.train import Epoch, retrain, train
 
 SPAN = 3
 

@@ -11,8 +11,8 @@ from graphlth.algorithms._scored import scored
 from graphlth.masks import Masks
 from graphlth.prune import drop_lowest
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, snapshot
-from graphlth.train import BEHIND, resume, spans, train
+from graphlth.ticket import BEHIND, Ticket, dense, snapshot
+from graphlth.train import resume, spans, train
 
 REWINDS = ("weights", "lr", "finetune")
 
