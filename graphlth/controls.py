@@ -17,7 +17,7 @@ Control = Callable[[Ticket, nn.Module, Task, int], Ticket]
 def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
     """The same masks on weights drawn anew (Frankle & Carbin, ICLR 2019, arXiv:1803.03635).
 
-    They have had no training: where the ticket's are those of θ_k, these are trained from the start.
+    They have had no training: where the ticket's are θ_k, these train from the start.
     """
     told = {n: value for n, value in ticket.search.items() if n != BEHIND}
     fresh = reinitialised(model, _stream(ticket, "reinit", seed))
