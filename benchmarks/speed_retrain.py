@@ -32,13 +32,14 @@ class Case:
 
     def __init__(self, ticket: Ticket, args: argparse.Namespace):
         about = ticket.provenance
-        settings = about["settings"] | ({"epochs": args.epochs} if args.epochs else {})
+        shorter = {"epochs": args.epochs, "iterations": 0} if args.epochs else {}
+        settings = about["settings"] | shorter
         if args.data_root:
             settings["data_root"] = str(args.data_root)
         self.ticket, self.seed = ticket, about["seed"]
         self.task: Task = build("tasks", about["task"], settings)
         self.model = build("models", about["model"], settings, self.task)
-        self.how = {name: settings[name] for name in RETRAIN}
+        self.how = {name: settings[name] for name in RETRAIN if name in settings}
         self.name = "{algorithm} on {task} with {model}".format(**about)
         self.setting = settings_hash(about["settings"])
 

@@ -102,14 +102,14 @@ def run(argv: list[str]) -> None:
         if name is not None:
             settings |= add_settings(parser, find(kind, name), experiment.accepted(kind, name))
     if which.keys() == {"task", "model"}:
-        preset = experiment.preset(which["task"], which["model"])
+        preset = experiment.preset(which["task"], which["model"], chosen(argv, "epochs"))
         parser.set_defaults({n: v for n, v in preset.items() if n in settings})
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
-    with watching(
-        given["seeds"], values.get("rounds", 1), values["epochs"], given["jobs"]
-    ) as watch:
+    span = max(1, values.get("evaluate_every", 1))
+    epochs = values.get("iterations", 0) // span or values["epochs"]
+    with watching(given["seeds"], values.get("rounds", 1), epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
@@ -406,7 +406,8 @@ def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callab
 
         def watch(step: "Step") -> None:
             known, epoch = step.record, step.epoch
-            at[step.seed] = step.round + (1 if epoch is None else (epoch.index + 1) / epochs)
+            done = 1 if epoch is None else (epoch.index % epochs + 1) / epochs
+            at[step.seed] = step.round + done
             if epoch is None and step.round:
                 took.append(known["seconds_search"] + known["seconds_retrain"])
             remaining = seeds * (rounds + 1) - sum(at.values())

@@ -39,6 +39,7 @@ class GraphTask:
     graph: Graph  # every edge once, sorted by (target, source)
     entries: Tensor  # [E] the mask entry that each edge reads
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
+    evaluate_every = 1  # an iteration sees the whole graph
     y: Tensor  # [N]
     rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
 

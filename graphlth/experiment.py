@@ -1,6 +1,6 @@
 """An experiment: tickets found, retrained and recorded, seed by seed, in a folder of its own.
 
-File names are made here and nowhere else. A run folder is
+File names are made here, and those of tickets in `ticket_file`. A run folder is
 
     OUT/<algorithm>-<task>-<model>-<hash of the settings>/
         settings.json                what was run
@@ -10,6 +10,7 @@ File names are made here and nowhere else. A run folder is
 
 import inspect
 import json
+import math
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ import warnings
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.resources import files
 from multiprocessing import active_children, get_context, parent_process
@@ -35,21 +36,25 @@ from graphlth import record
 from graphlth import seeds as batched
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
+from graphlth.algorithms.imp import REWINDS
 from graphlth.analysis.macs import macs
+from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
 from graphlth.masks import Masks, count, ones, only, sparsity
 from graphlth.message import BACKENDS
+from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
-from graphlth.registry import find, names
+from graphlth.registry import find, names, spelt
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, fit_together, load
-from graphlth.train import Epoch, retrain
+from graphlth.ticket import Ticket, fingerprint, fit_together, load, ticket_file
+from graphlth.train import Epoch, retrain, spans, takes_graph
 
 # Settings that cannot change a digit of a record, and so do not name a run.
 ASIDE = ("data_root",)
 EPOCHS_TOLD = 5
-RETRAIN = ("epochs", "lr", "weight_decay")
+RECIPE = tuple(field.name for field in fields(Recipe))
+RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,16 @@ def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
 
 
-def preset(task: str, model: str) -> dict[str, Any]:
-    """The published settings of `model` on `task`, where there are any."""
+def preset(task: str, model: str, told: Collection[str] = ()) -> dict[str, Any]:
+    """The published settings of `model` on `task`, where there are any.
+
+    Published iterations are left out where epochs are among the settings `told`.
+    """
     table = tomllib.loads(files("graphlth").joinpath("presets.toml").read_text())
-    entry = table.get(task, {})
-    return {n: v for n, v in entry.items() if not isinstance(v, dict)} | entry.get(model, {})
+    entry = table.get(spelt(task), {})
+    known = {n: v for n, v in entry.items() if not isinstance(v, dict)}
+    known |= entry.get(spelt(model), {})
+    return {n: v for n, v in known.items() if n != "iterations" or "epochs" not in told}
 
 
 def plan(
@@ -114,6 +124,7 @@ def plan(
     Raises:
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
+    algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
     kinds = {"algorithms": algorithm, "tasks": task, "models": model}
     known: dict[str, inspect.Parameter] = {}
     for kind, name in kinds.items():
@@ -124,7 +135,7 @@ def plan(
             raise ValueError(f"`{name}` is no setting of {algorithm}, {task} and {model}; "
                              f"there are {', '.join(sorted(known))}")  # fmt: skip
     values = {n: p.default for n, p in known.items() if p.default is not p.empty}
-    values |= {n: v for n, v in preset(task, model).items() if n in known}
+    values |= {n: v for n, v in preset(task, model, settings).items() if n in known}
     values |= settings
     for name in known:
         if name not in values:
@@ -145,21 +156,22 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
     "mask_noise": (0, True, 1), "rewind_to": (0, True, None), "pretrain": (0, True, None),
     "window": (1, True, None), "epsilon": (0, False, None), "rho": (0, True, None),
     "lr_edges": (0, False, None), "admm_steps": (1, True, None), "drop_channels": (0, True, 1),
-    "l1_norms": (0, True, None), "lr_scores": (0, False, None),
+    "l1_norms": (0, True, None), "lr_scores": (0, False, None), "iterations": (0, True, None),
+    "drop_convs": (0, True, 1), "drop_output": (0, True, 1),
 }  # fmt: skip
 
 
 CHOICES: dict[str, Collection[str]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
     "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
+    "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS,
 }  # fmt: skip
 
 
 def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     for name, (low, closed, high) in RANGES.items():
-        if name not in values:
+        if (value := values.get(name)) is None:
             continue
-        value = values[name]
         if not (value >= low if closed else value > low) or (high is not None and value >= high):
             left = "[" if closed else "("
             raise ValueError(f"`{name}` must be in {left}{low}, {high or 'inf'}), got {value}")
@@ -167,8 +179,13 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
         if values.get(name, min(choices)) not in choices:
             known = ", ".join(choices)
             raise ValueError(f"`{name}` must be one of {known}, got {values[name]!r}")
-    if values.get("rewind_to", 0) >= values["epochs"] and values.get("rewind_to"):
-        raise ValueError(f"`rewind_to` must be below `epochs` = {values['epochs']}, "
+    Recipe(**{n: values[n] for n in RECIPE if n in values})
+    whole = "iterations" if values.get("iterations") else "epochs"
+    if values.get("rewind_to", 0) >= values[whole] and values.get("rewind_to"):
+        raise ValueError(f"`rewind_to` must be below `{whole}` = {values[whole]}, "
+                         f"got {values['rewind_to']}")  # fmt: skip
+    if values.get("rewind") == "finetune" and values["rewind_to"]:
+        raise ValueError("`rewind_to` must be 0 with `rewind` 'finetune', "
                          f"got {values['rewind_to']}")  # fmt: skip
     if values.get("draws", 0) > values["epochs"]:
         raise ValueError(f"`draws` must be at most `epochs` = {values['epochs']}, "
@@ -240,6 +257,7 @@ def run(
     chosen = plan(algorithm, task, model, settings, device=device, threads=threads, batched=at_once)
     data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
     network = build("models", model, chosen.settings, data)
+    _fit(chosen, data, network)
     if at_once:
         batched.check(network.to(device), data, graphs)
     folder = prepare(chosen, Path(out))
@@ -252,6 +270,19 @@ def run(
         for group in groups:
             work(group, watch)
     return folder
+
+
+def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
+    """Refuse a model of graphs on images, iterations of half an epoch and others' tickets."""
+    if task.edges is None and takes_graph(model):
+        raise ValueError(f"`model` must be one of images, as {chosen.task!r} has no graph, "
+                         f"got {chosen.model!r}")  # fmt: skip
+    if chosen.settings.get("iterations"):
+        for name in ("iterations", "rewind_to"):
+            spans(task, chosen.settings.get(name, 0), name)
+    if "tickets" in chosen.settings:
+        whole = load(ticket_file(Path(chosen.settings["tickets"]), 0, 0))
+        fit_together(whole, model, task.num_edges, task.fingerprint())
 
 
 @dataclass
@@ -370,9 +401,10 @@ def run_seed(
             return
         known = describe(chosen, task, model, ticket, seed)
         with measured(passes, chosen.device) as training:
-            best = yield from _retrain(model, task, ticket, settings, known)
+            reached = yield from _retrain(model, task, ticket, settings, known)
         spent = search.named("search") | training.named("retrain")
-        yield keep(folder, replace(ticket, provenance=about), known, best, spent)
+        learnt = outcome(reached, task)
+        yield keep(folder, replace(ticket, provenance=about), known, learnt, spent)
 
 
 def run_batch(
@@ -396,7 +428,7 @@ def run_batch(
         if len(done) <= planned:
             groups.setdefault(len(done), []).append(seed)
     mine = {n: settings[n] for n in accepted("algorithms", chosen.algorithm)}
-    how = {n: settings[n] for n in RETRAIN} | {"graphs": graphs}
+    how = {n: settings[n] for n in RETRAIN if n in settings} | {"graphs": graphs}
     for behind, group in groups.items():
         stands = [standing(chosen, folder, seed, task, behind) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
@@ -417,7 +449,7 @@ def run_batch(
                 for epoch in result.epochs:
                     yield Step(seed, ticket.round, epoch, known)
                 ticket = replace(ticket, provenance=origin)
-                yield keep(folder, ticket, known, result.best, spent)
+                yield keep(folder, ticket, known, outcome(result.epochs, task), spent)
 
 
 def recorded(folder: Path, seed: int) -> list[dict[str, Any]]:
@@ -456,13 +488,30 @@ def provenance(
             "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
 
 
-def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], best: Epoch,
+def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
+    """What a record says of a retraining: its first best epoch, and where it would stop early.
+
+    That is at the lowest validation loss, the measure of learning speed of Frankle & Carbin (ICLR
+    2019, arXiv:1803.03635); absent where no validation loss is known. Iterations are counted from
+    the first of the training that the ticket's weights have come from.
+    """
+    best = max(epochs, key=lambda epoch: epoch.val)
+    found = {"val": best.val, "test": best.test, "best_epoch": best.index,
+             "best_iteration": (best.index + 1) * task.evaluate_every}  # fmt: skip
+    stop = min(epochs, key=lambda epoch: epoch.val_loss)
+    if math.isfinite(stop.val_loss):
+        found |= {"stop_iteration": (stop.index + 1) * task.evaluate_every,
+                  "test_at_stop": stop.test}  # fmt: skip
+    return found
+
+
+def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping[str, Any],
          spent: Mapping[str, float]) -> Step:  # fmt: skip
     """Write a ticket, then the record of its round."""
     seed, about = known["seed"], ticket.provenance
     ticket.save(ticket_file(folder, seed, ticket.round))
     whole = {
-        **known, "val": best.val, "test": best.test, "best_epoch": best.index, **spent,
+        **known, **learnt, **spent,
         "settings": about["settings"], "environment": about["environment"],
     }  # fmt: skip
     record.append(folder / f"seed{seed}.jsonl", whole)
@@ -472,14 +521,12 @@ def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], best: Epoch,
 def _retrain(
     model: nn.Module, task: Task, ticket: Ticket, settings: Mapping[str, Any],
     known: Mapping[str, Any],
-) -> Generator[Step, None, Epoch]:  # fmt: skip
-    how = {n: settings[n] for n in RETRAIN}
-    epochs = retrain(model, task, ticket, seed=known["seed"], **how)
-    while True:
-        try:
-            yield Step(known["seed"], ticket.round, next(epochs), known)
-        except StopIteration as end:
-            return end.value
+) -> Generator[Step, None, list[Epoch]]:  # fmt: skip
+    how, reached = {n: settings[n] for n in RETRAIN if n in settings}, []
+    for epoch in retrain(model, task, ticket, seed=known["seed"], **how):
+        reached.append(epoch)
+        yield Step(known["seed"], ticket.round, epoch, known)
+    return reached
 
 
 def describe(
@@ -504,8 +551,3 @@ def passes(model: nn.Module, task: Task, masks: Masks) -> int | None:
     """The multiply–accumulates of a forward pass; None for a model that does not count them."""
     per_layer = macs(model, task, masks)
     return None if per_layer is None else sum(per_layer.values())
-
-
-def ticket_file(folder: Path, seed: int, round: int) -> Path:
-    """Where a run keeps the ticket of a round."""
-    return folder / f"seed{seed}-round{round}.safetensors"

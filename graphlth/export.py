@@ -89,11 +89,11 @@ def export(
     if task.edges is None:
         _check_of_images(out, program, layout)
     how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}
-    how |= {} if epochs is None else {"epochs": epochs}
+    how |= {} if epochs is None else {"epochs": epochs, "iterations": 0}
     steps = retrain(model, task, found, seed=found.provenance["seed"], **how)
     while True:
         try:
-            watch(next(steps), how.get("epochs", 0))
+            watch(next(steps), how.get("iterations", 0) or how.get("epochs", 0))
         except StopIteration as end:
             best: Epoch = end.value
             break

@@ -84,6 +84,10 @@ OPTIONAL = {
     "drawn_epoch": "a whole number of at least 0",
     "untrained_val": "a fraction in [0, 1]",
     "untrained_test": "a fraction in [0, 1]",
+    "first_iteration": "a whole number of at least 0",  # what θ_k has been trained for
+    "best_iteration": "a whole number of at least 0",
+    "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
+    "test_at_stop": "a fraction in [0, 1]",
 }
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 

@@ -17,8 +17,13 @@ def names(kind: str) -> list[str]:
 
 def find(kind: str, name: str) -> Any:
     """The plug-in of `kind` that is called `name`, spelt with `_` or `-`."""
-    known, module = names(kind), name.replace("-", "_")
+    known, module = names(kind), spelt(name)
     if module not in known:
         one = "analysis" if kind == "analysis" else kind[:-1]
         raise ValueError(f"`{one}` must be one of {', '.join(known)}, got {name!r}")
     return getattr(import_module(f"graphlth.{kind}.{module}"), module)
+
+
+def spelt(name: str) -> str:
+    """The name of a plug-in as its file spells it: fashion-mnist is fashion_mnist."""
+    return name.replace("-", "_")

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.adam import Adam
 from graphlth.cost import spending
 from graphlth.dropout import draw_keys, keyed
 from graphlth.masks import EDGES, Masks, noisy, only
+from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, fit_together

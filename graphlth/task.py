@@ -29,6 +29,7 @@ class Task(Protocol):
     num_features: int
     num_classes: int
     num_edges: int  # prunable edges; 0 when there is no graph
+    evaluate_every: int  # iterations in a span of training; 1 on a whole graph
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """The batches of `split`; of "train" the `index`-th span of the order that `seed` gives.

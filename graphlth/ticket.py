@@ -21,6 +21,7 @@ from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only
 
 FORMAT = "graphlth-ticket-1"
+BEHIND = "first_iteration"  # in a ticket's `search`: the iterations that its weights have had
 TOLD = ("algorithm", "task", "model", "seed")  # of its provenance, in a compacted network
 
 
@@ -144,6 +145,11 @@ def load(path: str | Path) -> Ticket:
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
+
+
+def ticket_file(folder: Path, seed: int, round: int) -> Path:
+    """Where a run keeps the ticket of a round."""
+    return folder / f"seed{seed}-round{round}.safetensors"
 
 
 def dense(

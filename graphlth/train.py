@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from graphlth.adam import Adam
 from graphlth.cost import spending
 from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at, spread
+from graphlth.optimizers import Recipe
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, fit_together, rewind, snapshot
+from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
 
 PARTS = ("weights", "soft")
 
@@ -32,6 +32,7 @@ class Epoch:
     loss: float
     val: float  # accuracy, in [0, 1]
     test: float  # accuracy, in [0, 1]
+    val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
 
 
 def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
@@ -114,23 +115,26 @@ def _signature(function: Callable[..., Any]) -> frozenset[str]:
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
     """The accuracy on each of `splits`, in [0, 1]; splits of one graph share one forward pass."""
     weights = masked(dict(model.named_parameters()), masks)
-    return accuracies(model, task, weights, masks.get(EDGES), splits)
+    return [reached for reached, _ in accuracies(model, task, weights, masks.get(EDGES), splits)]
 
 
 @torch.no_grad()
 def accuracies(
     model: nn.Module, task: Task, weights: Masks, edges: Tensor | None, splits: tuple[str, ...]
-) -> list[float]:
-    """`evaluate` with θ ⊙ m_θ and m_g made beforehand."""
+) -> list[tuple[float, float]]:
+    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and the mean losses, NaN on a graph."""
     model.eval()
     inputs, output, reached = None, torch.empty(0), []
     for split in splits:
-        hits = []
+        hits, losses = [], []
         for batch in task.batches(split):
             if batch.inputs is not inputs:
                 inputs, output = batch.inputs, call(model, batch, weights, edges)
             hits.append(output[batch.rows].argmax(-1) == batch.target)
-        reached.append(torch.cat(hits).float().mean().item())
+            if batch.entries is None:
+                losses.append(F.cross_entropy(output, batch.target, reduction="none"))
+        loss = torch.cat(losses).mean().item() if losses else math.nan
+        reached.append((torch.cat(hits).float().mean().item(), loss))
     return reached
 
 
@@ -140,8 +144,8 @@ def train(
     masks: Masks,
     *,
     epochs: int,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
+    first: int = 0,
+    until: int | None = None,
     seed: int = 0,
     soft: Masks | None = None,
     through: Callable[[Masks], Masks] | None = None,
@@ -149,22 +153,26 @@ def train(
     l1: Mapping[str, float] = MappingProxyType({}),
     learn: Collection[str] = PARTS,
     scoring: bool = True,
+    **recipe: Any,
 ) -> Iterator[Epoch]:
     """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
 
     The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
     removed weights are not trained; soft masks are kept at or above 0. With `through` they are
     scores of either sign, and each pass sees `through(soft) ⊙ masks`; of few survivors it is given
-    a vector (see `Survivors`). Adam is fresh; `seed` drives
-    dropout and batch order. What `learn` does not name, of "weights" and "soft", stays as it is,
-    but may be changed by others between epochs: two trainings can take turns. `l1` says what the
-    absolute value of a surviving weight adds to the loss, by parameter. Without `scoring` the
-    accuracies are NaN.
+    a vector (see `Survivors`). The optimiser is fresh; `seed` drives dropout and batch order. What
+    `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
+    between epochs: two trainings can take turns. `l1` says what the absolute value of a surviving
+    weight adds to the loss, by parameter. Without `scoring` the accuracies are NaN.
+
+    An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
+    the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
+    batches and the learning rates that they have in the whole. `recipe` are fields of `Recipe`.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
     """
-    soft = soft or {}
+    how, soft = Recipe(**recipe), soft or {}
     check_contract(model, task, weighted=EDGES in soft)
     spend = spending(model, task, masks)
     if EDGES in masks:
@@ -177,21 +185,23 @@ def train(
     )
     every = [*theta.values(), *m.values()]
     leaves = [part.leaf for part in every if part.leaf.requires_grad]
-    optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
+    optimizer = how.of(leaves)
     weights, edges = weigh(theta, m, through)
     stand = versions(theta, m)
-    for index in range(epochs):
+    span = task.evaluate_every
+    for index in range(first, epochs if until is None else until):
         if stand != versions(theta, m):  # another training has had its turn
             for part in every:
                 part.fetch()
             weights, edges = weigh(theta, m, through)
         passes = 0
-        for batch in task.batches("train", seed, index):
+        for iteration, batch in enumerate(task.batches("train", seed, index), index * span):
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
             norms = sum(rate * weights[n].abs().sum() for n, rate in l1.items())
             (loss + penalty({n: part.leaf for n, part in m.items()}) + norms).backward()
+            optimizer.lr = how.rate(iteration, epochs * span)
             optimizer.step()
             with torch.no_grad():
                 for part in m.values() if "soft" in learn and through is None else ():
@@ -199,14 +209,16 @@ def train(
             weights, edges = weigh(theta, m, through)  # for the evaluation and the next step
             passes += 1 if batch.entries is not None else len(batch.target)
         if not math.isfinite(loss.item()):
-            raise ValueError(f"the loss is {loss.item()} in epoch {index}: lower `lr`, got {lr}")
+            what = f"the loss is {loss.item()} in epoch {index}"
+            raise ValueError(f"{what}: lower `lr`, got {how.lr}")
         spend(passes)
         splits = ("val", "test") if scoring else ()
-        val, test = accuracies(model, task, weights, edges, splits) or (math.nan, math.nan)
+        reached = accuracies(model, task, weights, edges, splits) or [(math.nan, math.nan)] * 2
+        (val, val_loss), (test, _) = reached
         for part in every:
             part.settle()
         stand = versions(theta, m)
-        yield Epoch(index, loss.item(), val, test)
+        yield Epoch(index, loss.item(), val, test, val_loss)
 
 
 class Survivors:
@@ -309,30 +321,73 @@ def retrain(
     ticket: Ticket,
     *,
     epochs: int = 200,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
+    iterations: int = 0,
+    first: int | None = None,
     seed: int = 0,
+    **recipe: Any,
 ) -> Generator[Epoch, None, Epoch]:
     """Train `model` from the ticket's weights under its masks, pausing after every epoch.
 
     Returns the first epoch of best validation accuracy and leaves `model` with its weights.
 
+    Args:
+        model: the network; its weights are not read.
+        task: the data.
+        ticket: where to start, and what is left.
+        epochs: epochs of the whole training; a ticket of θ_k is trained from epoch k to its end,
+            one whose weights have had all of them for as many again, at the last learning rate.
+        iterations: of the whole training, in place of `epochs`; 0: epochs count.
+        first: k, where it is not the ticket's own.
+        seed: seeds dropout and batch order.
+        recipe: fields of `Recipe`.
+
     Raises:
-        ValueError: the ticket is not one of this model and graph, or `epochs` is below 1.
+        ValueError: the ticket is not one of this model and graph, `epochs` is below 1, or
+            `iterations` are not whole epochs of the task.
     """
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1, got {epochs}")
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
-    for epoch in train(
-        rewind(model, ticket.init), task, ticket.masks,
-        epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-    ):  # fmt: skip
+    epochs = spans(task, iterations) or epochs
+    for epoch in resume(model, task, ticket, epochs=epochs, first=first, seed=seed, **recipe):
         if epoch.val > best.val:
             best, state = epoch, snapshot(model)
         yield epoch
     rewind(model, state)
     return best
+
+
+def resume(
+    model: nn.Module,
+    task: Task,
+    ticket: Ticket,
+    *,
+    epochs: int,
+    first: int | None = None,
+    **how: Any,
+) -> Iterator[Epoch]:
+    """`train` from the ticket's weights to the end of `epochs`, of which they have had `first`.
+
+    Weights that have had them all are trained for as many again.
+    """
+    if first is None:
+        first = ticket.search.get(BEHIND, 0) // task.evaluate_every
+    until = epochs if first < epochs else first + epochs
+    model = rewind(model, ticket.init)
+    yield from train(model, task, ticket.masks, epochs=epochs, first=first, until=until, **how)
+
+
+def spans(task: Task, iterations: int, name: str = "iterations") -> int:
+    """How many epochs of `task` some iterations are.
+
+    Raises:
+        ValueError: they are not whole epochs; `name` is what the error calls them.
+    """
+    if iterations % task.evaluate_every:
+        raise ValueError(f"`{name}` must be a multiple of `evaluate_every` = "
+                         f"{task.evaluate_every}, got {iterations}")  # fmt: skip
+    return iterations // task.evaluate_every
 
 
 def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Epoch:

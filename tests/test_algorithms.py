@@ -1,4 +1,4 @@
-"""Every algorithm in the folder: counts, rewinding, resuming, seeds, controls."""
+"""Every algorithm that searches: counts, rewinding, resuming, seeds, controls."""
 
 import inspect
 from itertools import combinations, pairwise
@@ -11,7 +11,7 @@ from toys import ALGORITHMS, GRAPH_MODELS, build, call, toy
 
 from graphlth import masks as M
 from graphlth import train
-from graphlth.adam import Adam
+from graphlth.optimizers import Adam
 from graphlth.registry import find
 from graphlth.ticket import load, snapshot
 from graphlth.train import fit
@@ -166,7 +166,7 @@ def test_every_training_starts_from_the_ticket(name, monkeypatch):
         assert not any(m.any() for m in optimizer.means + optimizer.squares + optimizer.steps)
         return optimizer
 
-    monkeypatch.setattr("graphlth.train.Adam", watched)
+    monkeypatch.setattr("graphlth.optimizers.Adam", watched)
     list(call(name, model, task, **SHORT))
     assert len(starts) == {"ugs": 3, "imp": 4, "one_shot": 1}[name]  # imp trains to θ_k first
     assert all(s == start for s in starts)

@@ -162,6 +162,8 @@ CORA = "run ugs --task cora --model gcn --out out"
 MNIST = "run imp --task mnist --model gcn --out out"
 CIFAR = "run imp --task cifar10 --model gcn --out out"
 DIGITS = "run imp --task digits-images --model gcn --out out"
+IMP = "run imp --task digits_images --model mlp --out out"
+CONTROL = f"run control --task karate --model gcn --out out {QUICK}"
 FOLDER = "run imp --task image-folder --model gcn --out out"
 CHANNELS = "run channels --task digits-images --model conv_2 --out out"
 POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
@@ -256,6 +258,23 @@ BAD = [  # command                                   what its one line says
     (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
     (f"{POPUP} --lr-scores 0", r"`lr_scores` must be in \(0, inf\), got 0"),
     (f"{POPUP} --constant perhaps", "`constant` must be of type bool, got 'perhaps'"),
+    (f"{DIGITS} --model gcn", "`model` must be one of images, as 'digits_images' has no graph, g"),
+    ("run imp --task karate --model lenet_5 --out out", "`task` must have images"),
+    (f"{IMP} --iterations 7", "`iterations` must be a multiple of `evaluate_every` = 20, got 7"),
+    (f"{IMP} --iterations 40 --rewind-to 5", "`rewind_to` must be a multiple of .* = 20, got 5"),
+    (f"{IMP} --iterations 40 --rewind-to 40", "`rewind_to` must be below `iterations` = 40, got"),
+    (f"{IMP} --iterations -1", r"`iterations` must be in \[0, inf\), got -1"),
+    (f"{IMP} --rewind back", "`rewind` must be one of weights, lr, finetune, got 'back'"),
+    (f"{IMP} --rewind finetune --rewind-to 1", "`rewind_to` must be 0 with `rewind` 'finetune'"),
+    (f"{IMP} --optimizer lion", "`optimizer` must be one of adam, sgd, got 'lion'"),
+    (f"{IMP} --momentum 1", r"`momentum` must be in \[0, 1\), got 1"),
+    (f"{IMP} --milestones 80,120", r"`milestones` must be fractions in \(0, 1\), .*'80,120'"),
+    (f"{IMP} --warmup -1", "`warmup` must be at least 0, got -1"),
+    (f"{IMP} --drop-output 1", r"`drop_output` must be in \[0, 1\), got 1"),
+    (CONTROL, "`tickets` must be given"),
+    (f"{CONTROL} --tickets nowhere", r"no ticket at nowhere/seed0-round0\.safetensors"),
+    (f"{CONTROL} --tickets run --control magic", "`control` must be one of reinit, .*, got .magic"),
+    (f"{CONTROL} --tickets run --hidden 9", "`ticket` does not fit `model`"),
     (FOLDER, "`path` must be given"),
     (f"{FOLDER} --path gone", "`path` must be a folder, got 'gone'"),
     (f"{FOLDER} --path empty", r"empty: must hold CLASS/\*\.png or CLASS/\*\.jpg, got none"),

@@ -250,7 +250,7 @@ def test_a_ticket_file_gives_the_accuracies_of_its_record(out, model):
     network = build("models", model, chosen.settings, task)
     for line in record.read(folder):
         ticket = load(ticket_file(folder, 0, line["round"]))
-        how = {n: chosen.settings[n] for n in experiment.RETRAIN}
+        how = {n: v for n, v in chosen.settings.items() if n in experiment.RETRAIN}
         best = fit(network, task, ticket, seed=0, **how)
         assert (best.val, best.test, best.index) == (line["val"], line["test"], line["best_epoch"])
         assert (ticket.round, ticket.provenance["seed"]) == (line["round"], 0)
@@ -358,3 +358,44 @@ def test_macs_are_those_that_ugs_published(sizes, edge_sparsity, weight_sparsity
     nnz = {n: (1 - weight_sparsity) * p.numel() for n, p in model.named_parameters()}
     counted = sum(model.macs(nodes, round(edges * (1 - edge_sparsity)), nnz).values())
     assert counted == pytest.approx(published, rel=0.01)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+PICTURES = {"rounds": 2, "iterations": 60, "rewind_to": 20, "optimizer": "sgd", "lr": 0.1,
+            "milestones": "0.5", "warmup": 5}  # fmt: skip
+
+
+def test_a_record_of_images_tells_iterations_and_learning_speed(out):
+    """A span is 20 iterations; θ_k stands before the second, and the third is the last."""
+    whole = run("imp", "digits_images", "lenet_300_100", PICTURES, out=out)
+    for line in record.read(whole):
+        assert line["first_iteration"] == 20
+        assert line["best_iteration"] == 20 * (line["best_epoch"] + 1)
+        assert {line["best_iteration"], line["stop_iteration"]} <= {40, 60}
+        assert line["epochs_retrain"] == 2
+        assert 0.3 < line["test_at_stop"] <= 1
+        assert line["weight_sparsity"] == pytest.approx(1 - 0.8 ** line["round"], abs=1e-4)
+
+
+def test_an_interrupted_run_on_images_ends_with_the_same_digits(tmp_path):
+    settings = PICTURES | {"rewind": "lr"}
+    whole = run("imp", "digits_images", "mlp", settings, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run("imp", "digits_images", "mlp", settings, out=tmp_path / "cut", watch=stop_at(1, None))
+    cut = run("imp", "digits_images", "mlp", settings, out=tmp_path / "cut")
+    assert lines(cut) == lines(whole)
+    assert tickets(cut) == tickets(whole)
+
+
+@pytest.mark.parametrize("algorithm", ["at_init", "random_tickets"])
+def test_other_algorithms_retrain_for_iterations_too(out, algorithm):
+    told = {"rounds": 1, "iterations": 40}
+    for line in record.read(run(algorithm, "digits_images", "mlp", told, out=out)):
+        assert (line["epochs_retrain"], "first_iteration" in line) == (2, False)
+
+
+def test_a_name_spelt_with_dashes_is_the_same_run():
+    dashed = plan("random-tickets", "fashion-mnist", "lenet-300-100")
+    assert dashed == plan("random_tickets", "fashion_mnist", "lenet_300_100")
+    assert preset("mnist", "lenet-300-100") == preset("mnist", "lenet_300_100") != {}

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["adam", "cost", "masks", "task", "registry", "vmap"],
+    ["cost", "masks", "optimizers", "task", "registry", "vmap"],
     ["drawing", "graph"],
     ["kernels"],
     ["dropout", "message"],
@@ -17,6 +17,7 @@ LAYERS = [
     ["prune"],
     ["channels"],
     ["ticket"],
+    ["controls"],
     ["planetoid"],
     ["dataset", "images"],
     ["models", "tasks"],

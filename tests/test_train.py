@@ -10,7 +10,7 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, build, toy
 
 from graphlth import masks as M
-from graphlth.adam import Adam
+from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.task import Batch

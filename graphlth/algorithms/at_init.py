@@ -4,14 +4,13 @@ With the score `synflow` this is iterative SynFlow (Tanaka et al., arXiv:2006.05
 with `snip` and `grasp` their iterated forms, with `degree` the edges of TEDDY (arXiv:2402.01261).
 """
 
-import inspect
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from graphlth.algorithms._scored import scored
 from graphlth.masks import Masks, only
 from graphlth.prune import drop_jointly
-from graphlth.registry import find
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 
@@ -22,12 +21,17 @@ def at_init(
     *,
     rounds: int = 20,
     epochs: int = 200,
+    iterations: int = 0,
     drop_edges: float = 0.05,
     drop_weights: float = 0.2,
     score: str = "magnitude",
     edge_score: str = "degree",
     lr: float = 0.01,
     weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
     scope: str = "global",
     seed: int = 0,
     last: Ticket | None = None,
@@ -41,12 +45,17 @@ def at_init(
         task: the data.
         rounds: how often to score what is left and prune.
         epochs: epochs of retraining.
+        iterations: iterations of retraining, in place of epochs; 0: epochs count.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
         score: name of the score of the weights.
         edge_score: name of the score of the edges.
-        lr: Adam's learning rate in retraining.
-        weight_decay: Adam's L2 decay in retraining.
+        lr: the learning rate in retraining.
+        weight_decay: L2 decay in retraining.
+        optimizer: adam or sgd, of retraining.
+        momentum: of SGD.
+        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of retraining in which the rate rises linearly.
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds a score that draws, and dropout in retraining.
         last: continue after this ticket.
@@ -63,7 +72,7 @@ def at_init(
         found: dict[str, Tensor] = {}
         for part, name in names.items():
             if only(masks, part):
-                found |= scored(name, part, model, task, masks, seed)
+                found |= scored(name, part, model, task, masks, seed=seed)
         return found
 
     # What cannot be scored is told before the dense network is retrained.
@@ -75,22 +84,3 @@ def at_init(
         ticket = Ticket(theta_0, masks, r)
         ahead = scores(masks, seed + r) if r < rounds else {}
         yield ticket
-
-
-def scored(
-    name: str, part: str, model: nn.Module, task: Task, masks: Masks, seed: int
-) -> dict[str, Tensor]:
-    """What the score `name` makes of the "weights" or "edges" of `masks`.
-
-    Raises:
-        ValueError: there is no such score, or it leaves out some of them.
-    """
-    function = find("scores", name)
-    how = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
-    found = only(function(model, task, masks, **how), part)
-    if missing := [n for n in only(masks, part) if n not in found]:
-        setting = "score" if part == "weights" else "edge_score"
-        raise ValueError(
-            f"`{setting}` must score {part}, got {name!r}, which leaves out {missing[0]!r}"
-        )
-    return found

@@ -1,15 +1,20 @@
 """Iterative magnitude pruning with rewinding (Frankle et al., ICML 2020, arXiv:1912.05671)."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from graphlth.algorithms._scored import scored
+from graphlth.masks import Masks
 from graphlth.prune import drop_lowest
-from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import train
+from graphlth.ticket import BEHIND, Ticket, dense, snapshot
+from graphlth.train import resume, spans, train
+
+REWINDS = ("weights", "lr", "finetune")
 
 
 def imp(
@@ -18,10 +23,21 @@ def imp(
     *,
     rounds: int = 20,
     epochs: int = 200,
+    iterations: int = 0,
     drop_weights: float = 0.2,
+    drop_convs: float | None = None,
+    drop_output: float | None = None,
     rewind_to: int = 0,
+    rewind: str = "weights",
+    one_shot: bool = False,
+    score: str = "magnitude",
+    invert: bool = False,
     lr: float = 0.01,
     weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
     scope: str = "global",
     seed: int = 0,
     last: Ticket | None = None,
@@ -29,28 +45,90 @@ def imp(
     """Yield the dense ticket, then one ticket per round; only weights are removed.
 
     Args:
-        model: the network.
+        model: the network; its weights are θ₀, with `one_shot` also when `last` is given.
         task: the data.
         rounds: how often to prune.
         epochs: epochs of training per round, and of retraining.
+        iterations: iterations of both, in place of epochs; 0: epochs count.
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        rewind_to: k, the epoch whose weights a ticket starts from; 0 is the initialisation.
-        lr: Adam's learning rate.
-        weight_decay: Adam's L2 decay.
+        drop_convs: that of convolutions, where it is another; layers are then ranked each alone.
+        drop_output: that of the output layer, the last weight of the model, likewise.
+        rewind_to: k, the epoch (with `iterations`: iteration) whose weights a ticket starts from;
+            0 is the initialisation. Training goes on from there: with batch and schedule of k.
+        rewind: go back to θ_k ("weights"); keep the trained weights and go back in the schedule
+            alone ("lr"); or train on at the last learning rate, for all epochs ("finetune";
+            Renda et al., ICLR 2020, arXiv:2003.02389).
+        one_shot: cut every round from the one dense training, in as many steps.
+        score: name of the score of the weights, of which the lowest go.
+        invert: remove the highest instead, a control.
+        lr: the learning rate.
+        weight_decay: L2 decay.
+        optimizer: adam or sgd.
+        momentum: of SGD.
+        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of the schedule in which the rate rises linearly.
         scope: rank weights over all layers ("global") or within each ("layer").
-        seed: seeds dropout and batch order.
+        seed: seeds dropout, batch order and a score that draws.
         last: continue after this ticket.
+
+    Raises:
+        ValueError: a setting is wrong, or the score cannot score the weights.
     """
-    how: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "seed": seed}
+    if rewind not in REWINDS:
+        raise ValueError(f"`rewind` must be one of {', '.join(REWINDS)}, got {rewind!r}")
+    if rewind == "finetune" and rewind_to:
+        raise ValueError(f"`rewind_to` must be 0 with `rewind` 'finetune', got {rewind_to}")
+    epochs = spans(task, iterations) or epochs
+    k = spans(task, rewind_to, "rewind_to") if iterations else rewind_to
+    how: dict[str, Any] = {
+        "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
+        "momentum": momentum, "milestones": milestones, "warmup": warmup, "seed": seed,
+        "scoring": False,
+    }  # fmt: skip
+
+    def scores(ticket: Ticket) -> Masks:
+        known = {"seed": seed + ticket.round, "init": ticket.init}
+        found = scored(score, "weights", model, task, ticket.masks, **known)
+        return {n: -s for n, s in found.items()} if invert else found
+
+    def drop(masks: Masks, scores: Masks) -> dict[str, Tensor]:
+        if drop_convs is None and drop_output is None:
+            return drop_lowest(masks, scores, drop_weights, scope)
+        rate = rates(masks, drop_weights, drop_convs, drop_output)
+        return {n: drop_lowest({n: m}, scores, rate[n])[n] for n, m in masks.items()}
+
+    ticket = last or dense(model, edges=False)
+    if last is None or one_shot:
+        scores(ticket := dense(model, edges=False))  # what cannot be scored is told at once
+        for _ in train(model, task, ticket.masks, until=k, **how):  # θ₀ → θ_k
+            pass
+        ticket = replace(dense(model, edges=False), search=behind(k * task.evaluate_every))
     if last is None:
-        masks = dense(model, edges=False).masks  # m ← 1
-        for _ in train(model, task, masks, epochs=rewind_to, **how):  # θ₀ → θ_k
-            pass
-        last = dense(model, edges=False)
-        yield last
-    theta_k, masks = last.init, last.masks
-    for r in range(last.round + 1, rounds + 1):
-        for _ in train(rewind(model, theta_k), task, masks, epochs=epochs - rewind_to, **how):
-            pass
-        masks = drop_lowest(masks, magnitude(model, task, masks), drop_weights, scope)
-        yield Ticket(theta_k, masks, r)
+        yield ticket
+    trained = behind((epochs if rewind == "finetune" else k) * task.evaluate_every)
+    for r in range(ticket.round + 1, rounds + 1):
+        if r == 1 or not one_shot:
+            for _ in resume(model, task, ticket, **how):
+                pass
+            ranking, init = scores(ticket), ticket.init if rewind == "weights" else snapshot(model)
+        ticket = Ticket(init, drop(ticket.masks, ranking), r, search=trained)
+        if last is None or r > last.round:
+            yield ticket
+
+
+def behind(iterations: int) -> dict[str, int]:
+    """What a ticket tells of the training that its weights have had."""
+    return {BEHIND: iterations} if iterations else {}
+
+
+def rates(
+    masks: Masks, weights: float, convs: float | None, output: float | None
+) -> dict[str, float]:
+    """What fraction of each layer goes; the output layer are the weights numbered as the last."""
+    *_, last = masks
+    numbers = re.findall(r"\d+", last)
+    rate = {n: weights if convs is None or m.dim() < 4 else convs for n, m in masks.items()}
+    if output is None:
+        return rate
+    ends = [n for n in masks if n == last or (numbers and re.findall(r"\d+", n) == numbers)]
+    return rate | dict.fromkeys(ends, output)

@@ -16,10 +16,15 @@ def random_tickets(
     *,
     rounds: int = 20,
     epochs: int = 200,
+    iterations: int = 0,
     drop_edges: float = 0.05,
     drop_weights: float = 0.2,
     lr: float = 0.01,
     weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
     seed: int = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -33,10 +38,15 @@ def random_tickets(
         task: the graph and its labels.
         rounds: how many sparsities.
         epochs: epochs of retraining.
+        iterations: iterations of retraining, in place of epochs; 0: epochs count.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        lr: Adam's learning rate in retraining.
-        weight_decay: Adam's L2 decay in retraining.
+        lr: the learning rate in retraining.
+        weight_decay: L2 decay in retraining.
+        optimizer: adam or sgd, of retraining.
+        momentum: of SGD.
+        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of retraining in which the rate rises linearly.
         seed: seeds the masks, and dropout in retraining.
         last: continue after this ticket.
     """

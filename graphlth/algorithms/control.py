@@ -1,0 +1,63 @@
+"""Controls of an earlier run: its tickets with one thing changed, nothing searched again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import nn
+
+from graphlth.controls import CONTROLS
+from graphlth.task import Task
+from graphlth.ticket import Ticket, load, ticket_file
+
+
+def control(
+    model: nn.Module,
+    task: Task,
+    *,
+    tickets: str,
+    control: str = "reinit",
+    rounds: int = 20,
+    epochs: int = 200,
+    iterations: int = 0,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket of an earlier run as it is, then its others, each changed.
+
+    Settings of retraining must be those of that run, to be compared with it.
+
+    Args:
+        model: the network.
+        task: the data.
+        tickets: the folder of that run; the tickets are those of the same seed.
+        control: new weights (reinit), new weights and masks (random), masks permuted in each layer
+            (shuffle), kept weights permuted (reshuffle) or of one size, signs kept (constant).
+        rounds: how many rounds are read, if there are so many.
+        epochs: epochs of retraining.
+        iterations: iterations of retraining, in place of epochs; 0: epochs count.
+        lr: the learning rate in retraining.
+        weight_decay: L2 decay in retraining.
+        optimizer: adam or sgd, of retraining.
+        momentum: of SGD.
+        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of retraining in which the rate rises linearly.
+        seed: seeds the control, and dropout and batch order in retraining; whose tickets are read.
+        last: continue after this ticket.
+
+    Raises:
+        ValueError: there is no such control, or no ticket of this seed.
+    """
+    if control not in CONTROLS:
+        raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
+    for r in range(last.round + 1 if last else 0, rounds + 1):
+        path = ticket_file(Path(tickets), seed, r)
+        if r and not path.exists():
+            return
+        ticket = load(path).to(next(model.parameters()).device)
+        yield CONTROLS[control](ticket, model, task, seed) if r else ticket

@@ -1,0 +1,90 @@
+"""Controls: a ticket with one thing changed. What it still reaches was not due to that thing."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from graphlth.masks import only
+from graphlth.task import Task
+from graphlth.ticket import BEHIND, Ticket, reinitialised
+
+Control = Callable[[Ticket, nn.Module, Task, int], Ticket]
+
+
+def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
+    """The same masks on weights drawn anew (Frankle & Carbin, ICLR 2019, arXiv:1803.03635).
+
+    They have had no training: where the ticket's are θ_k, these train from the start.
+    """
+    told = {n: value for n, value in ticket.search.items() if n != BEHIND}
+    fresh = reinitialised(model, _stream(ticket, "reinit", seed))
+    return replace(ticket, init=fresh, search=told)
+
+
+def random(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
+    """Any sub-network of that size: shuffled masks on weights drawn anew (figure 1 there)."""
+    return reinit(shuffle(ticket, model, task, seed), model, task, seed)
+
+
+def shuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
+    """Masks permuted within each layer, and within the edges, on the same weights.
+
+    Source: layerwise rearrangement (Frankle et al., ICLR 2021, arXiv:2009.08576).
+    """
+    draw = _generator(ticket, "shuffle", seed)
+    masks = {n: _permuted(m.flatten(), draw).view_as(m) for n, m in ticket.masks.items()}
+    return replace(ticket, masks=masks)
+
+
+def reshuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
+    """Kept weights permuted among the kept places of their layer.
+
+    Source: Zhou et al. (NeurIPS 2019, arXiv:1905.01067).
+    """
+    draw = _generator(ticket, "reshuffle", seed)
+    return _with_kept(ticket, lambda kept, layer: _permuted(kept, draw))
+
+
+def constant(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
+    """Kept weights of the same sign and of one size: the standard deviation of their layer's.
+
+    Source: Zhou et al. (NeurIPS 2019, arXiv:1905.01067), of the weights θ_k that the ticket has.
+    """
+
+    def signed(kept: Tensor, layer: Tensor) -> Tensor:
+        alpha = layer.std(correction=0)
+        return torch.where(kept < 0, -alpha, alpha)
+
+    return _with_kept(ticket, signed)
+
+
+CONTROLS: Mapping[str, Control] = {
+    f.__name__: f for f in (reinit, random, shuffle, reshuffle, constant)
+}
+
+
+def _with_kept(ticket: Ticket, treat: Callable[[Tensor, Tensor], Tensor]) -> Ticket:
+    """`ticket` with `treat(kept, layer)` for the kept weights of each layer."""
+    init = dict(ticket.init)
+    for n, mask in only(ticket.masks, "weights").items():
+        layer, alive = init[n], mask != 0
+        init[n] = layer.clone()
+        init[n][alive] = treat(layer[alive], layer)
+    return replace(ticket, init=init)
+
+
+def _permuted(values: Tensor, draw: Generator) -> Tensor:
+    return values[torch.randperm(values.numel(), generator=draw).to(values.device)]
+
+
+def _stream(ticket: Ticket, what: str, seed: int) -> int:
+    """The seed of one control of one ticket; not the one that drew θ₀."""
+    digest = hashlib.sha256(f"{what} {seed} {ticket.round}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _generator(ticket: Ticket, what: str, seed: int) -> Generator:
+    return torch.Generator().manual_seed(_stream(ticket, what, seed))
