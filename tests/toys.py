@@ -49,7 +49,7 @@ class Pictures:
         self.x = torch.randn(2 * batch, *shape, generator=draw)
         self.y = torch.arange(2 * batch) % 2
 
-    def batches(self, split, seed=0):
+    def batches(self, split, seed=0, index=0):
         order = torch.randperm(len(self.y), generator=torch.Generator().manual_seed(seed))
         for rows in order.chunk(2):
             yield Batch((self.x[rows],), self.y[rows])
