@@ -9,6 +9,7 @@ from toys import build, call, toy
 from graphlth.experiment import outcome, plan
 from graphlth.images import ImageTask
 from graphlth.masks import sparsity
+from graphlth.optimizers import Recipe
 from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
 from graphlth.train import Epoch, retrain, train
 
@@ -85,6 +86,19 @@ def test_training_goes_on_with_the_batches_and_rates_of_where_it_stood(recipe):
             ]
         states.append(bits(snapshot(model)))
     assert states[0] == states[1] == states[2]
+
+
+def test_every_iteration_has_the_rate_of_its_place_in_the_whole(monkeypatch):
+    asked, real = [], Recipe.rate
+
+    def watched(recipe, iteration, iterations):
+        asked.append((iteration, iterations))
+        return real(recipe, iteration, iterations)
+
+    monkeypatch.setattr(Recipe, "rate", watched)
+    task = pictures()
+    list(train(build("mlp", task), task, {}, epochs=4, first=1, until=3))
+    assert asked == [(i, 12) for i in range(3, 9)]
 
 
 def test_a_training_from_span_2_is_not_one_from_the_start():
