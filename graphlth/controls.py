@@ -83,7 +83,7 @@ def _permuted(values: Tensor, draw: Generator) -> Tensor:
 def _stream(ticket: Ticket, what: str, seed: int) -> int:
     """The seed of one control of one ticket; not the one that drew θ₀."""
     digest = hashlib.sha256(f"{what} {seed} {ticket.round}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
+    return int.from_bytes(digest[:7], "big")
 
 
 def _generator(ticket: Ticket, what: str, seed: int) -> Generator:
