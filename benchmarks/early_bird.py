@@ -45,7 +45,7 @@ def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     named["draws"] = joint | FIRST | {"draws": 20}
     named["normalised"] = joint | FIRST | {"normalize": True}
     named["ugs"] = bench["ugs"] | {"algorithm": "ugs", "epochs": 200, "rounds": 10}
-    rates = {name: 1 - (1 - share) ** (1 / 4) for name, share in FIRST.items()}
+    rates = {name: round(1 - (1 - share) ** (1 / 4), 4) for name, share in FIRST.items()}
     named["ugs 20/50"] = named["ugs"] | rates | {"rounds": 4}
     named["random_tickets"] = {"algorithm": "random_tickets", "epochs": 200, "rounds": 10}
     return {name: {**bench["settings"], **own} for name, own in named.items()}
