@@ -223,16 +223,23 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
 
 
 def propagate(
-    graph: Graph, x: Tensor | Features, w: Tensor, weight: Tensor, *, backend: str = "auto"
+    graph: Graph,
+    x: Tensor | Features,
+    w: Tensor,
+    weight: Tensor,
+    *,
+    fixed: bool = False,
+    backend: str = "auto",
 ) -> Tensor:
-    """`A(weight) (x @ w)` [N, d]; `weight` [E] that asks for no gradient is a constant.
+    """`A(weight) (x @ w)` [N, d].
 
-    It is then to be the same tensor in every call: the gradient of `w` goes through `A(weight) x`.
+    With `fixed`, `weight` [E] is the same tensor in every call, and the gradient of `w` goes
+    through `A(weight) x`, which is made once.
     """
     ahead = None
     if isinstance(x, Features) and not (vmap.inside() or weight.requires_grad):
         x = _read(x, w)
-        if torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad:
+        if fixed and torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad:
             ahead = graph.ahead(weight, x)
     if ahead is None or not isinstance(x, Features):
         return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)

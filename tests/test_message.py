@@ -364,7 +364,7 @@ def test_a_layer_of_features_is_two_products(known, graph, short, constant, back
         if known:
             with torch.no_grad():
                 product(features, w, backend=backend)
-        out = propagate(graph, features, w, weight, backend=backend)
+        out = propagate(graph, features, w, weight, fixed=True, backend=backend)
         expected = matrix_of(graph, weight) @ (x @ w)
         close(out, expected)
         for a, b in zip(pull(out, asked), pull(expected, asked), strict=True):

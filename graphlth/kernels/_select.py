@@ -77,9 +77,9 @@ def without_lowest(
 
 def _scratch(size: int, dtype: np.dtype[Any]) -> Array:
     """Numbers, not cleared, in memory that each thread uses again: fresh pages cost as much."""
-    known = vars(_LOCAL).get(dtype.name)
+    known = vars(_LOCAL).get(dtype.char)
     if known is None or known.size < size:
-        known = vars(_LOCAL)[dtype.name] = np.empty(size, dtype)
+        known = vars(_LOCAL)[dtype.char] = np.empty(size, dtype)
     return known
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,16 +72,22 @@ class GCN(nn.Module):
         graph = graph.with_loops  # A + I
         norm = self.normalise(graph, weight)
         blocks = graph.blocks(len(self.weights), rows)
-        norms = [self.on(block, norm, fixed=weight is None) for block in blocks]
+        fixed = weight is None
+        norms = [self.on(block, norm, fixed=fixed) for block in blocks]
         x = blocks[0].of_features(x)
-        return self.learn(x, blocks, norms) if self.training else self.infer(x, blocks, norms)
+        if self.training:
+            return self.learn(x, blocks, norms, fixed=fixed)
+        return self.infer(x, blocks, norms)
 
-    def learn(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
+    def learn(
+        self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor], *, fixed: bool
+    ) -> Tensor:
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
-        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], backend=self.backend)
+        how: Any = {"fixed": fixed, "backend": self.backend}
+        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], **how)
         for layer in range(1, len(blocks)):
             h, w = relu_dropout(h, self.dropout), self.weights[layer]
-            h = propagate(blocks[layer].graph, h, w, norms[layer], backend=self.backend)
+            h = propagate(blocks[layer].graph, h, w, norms[layer], **how)
         return h
 
     def infer(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
