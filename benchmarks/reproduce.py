@@ -20,7 +20,7 @@ from graphlth.figures.sparsity import sparsity
 from graphlth.record import Record
 
 HERE = Path(__file__).parent
-ROUNDS = (0, 1, 2, 4, 6, 8, 9, 10, 13, 17, 20)
+ROUNDS = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
 
 
 def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -30,10 +30,25 @@ def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[Record]:
     """The records of a run, which is brought to its end."""
+    return [r for r in record.read(folder(settings, args, seeds)) if r["seed"] < seeds]
+
+
+def folder(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> Path:
+    """The folder of a run, which is brought to its end."""
     told = dict(settings) | ({"data_root": args.data_root} if args.data_root else {})
     names = [told.pop(n) for n in ("algorithm", "task", "model")]
-    folder = glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
-    return [r for r in record.read(folder) if r["seed"] < seeds]
+    return glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
+
+
+def all_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, list[Record]]:
+    """The records of every run of a benchmark file; `tickets` may name a run above."""
+    folders: dict[str, Path] = {}
+    for name, told in plans(bench).items():
+        if "tickets" in told:
+            told["tickets"] = str(folders[told["tickets"]])
+        folders[name] = folder(told, args, bench["seeds"])
+    return {name: [r for r in record.read(f) if r["seed"] < bench["seeds"]]
+            for name, f in folders.items()}  # fmt: skip
 
 
 def report_round(step: Any) -> None:
@@ -124,15 +139,17 @@ def origin(runs: Mapping[str, list[Record]]) -> str:
 
 def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
-    runs = {name: run(told, args, bench["seeds"]) for name, told in plans(bench).items()}
+    runs = all_of(bench, args)
     out = target(args.file, runs)
-    epochs = next(iter(runs.values()))[0]["settings"]["epochs"]
+    settings = next(iter(runs.values()))[0]["settings"]
+    unit = "iterations" if settings.get("iterations") else "epochs"
     records = [r for rs in runs.values() for r in rs]
     sparsity(records, out=str(out.with_suffix(".png")), floor=bench["floor"])
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
-        f"{bench['seeds']} seeds, {epochs} + {epochs} epochs a round. {origin(runs)}", "",
+        f"{bench['seeds']} seeds, {settings[unit]} + {settings[unit]} {unit} a round. "
+        f"{origin(runs)}", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
         *accuracies(runs, bench), "",
