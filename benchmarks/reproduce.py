@@ -143,8 +143,11 @@ def main() -> None:
     out = target(args.file, runs)
     settings = next(iter(runs.values()))[0]["settings"]
     unit = "iterations" if settings.get("iterations") else "epochs"
-    records = [r for rs in runs.values() for r in rs]
-    sparsity(records, out=str(out.with_suffix(".png")), floor=bench["floor"])
+    picture = []
+    if "floor" in bench:
+        records = [r for rs in runs.values() for r in rs]
+        sparsity(records, out=str(out.with_suffix(".png")), floor=bench["floor"])
+        picture = [f"![accuracy against sparsity]({out.with_suffix('.png').name})", ""]
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
@@ -154,7 +157,7 @@ def main() -> None:
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
         *accuracies(runs, bench), "",
         "Gaps in points:", "", *gaps(runs), "",
-        f"![accuracy against sparsity]({out.with_suffix('.png').name})", "",
+        *picture,
         *(["## Expected bands", "", *verdicts(runs, bench), ""] if "expected" in bench else []),
         "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip
