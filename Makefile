@@ -19,7 +19,7 @@ test: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4
 
 .venv/run.done: pyproject.toml constraints.txt
 	@echo "Installing graphlth into .venv"
