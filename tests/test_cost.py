@@ -130,7 +130,7 @@ def test_macs_that_a_model_does_not_count_are_no_field():
 class Rows:
     """A task without a graph: batches of so many rows."""
 
-    num_edges = 0
+    num_edges, evaluate_every = 0, 1
 
     def __init__(self, sizes):
         self.sizes = sizes

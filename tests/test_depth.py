@@ -51,7 +51,7 @@ def test_28_layers_train_to_finite_masks_and_weights_when_99_percent_is_gone(edg
     task = toy()
     model = build("resgcn", task, **DEEP)
     whole = M.ones(model, task.num_edges)
-    masks = drop_jointly(whole, random(whole, seed=0), 0.99, edges_gone)
+    masks = drop_jointly(whole, random(model, task, whole, seed=0), 0.99, edges_gone)
     soft = train_masks(model, task, masks, epochs=20, l1_edges=1e-2, l1_weights=1e-2,
                        lr=0.01, weight_decay=5e-4, noise=1e-5, seed=0)  # fmt: skip
     assert all(m.isfinite().all() for m in soft.values())
@@ -95,7 +95,7 @@ def test_a_compacted_one_loses_its_edges_alone():
     task = toy()
     model = build("resgcn", task, **DEEP)
     ticket = dense(model, task.num_edges)
-    masks = drop_jointly(ticket.masks, random(ticket.masks, seed=0), 0.5, 0.5)
+    masks = drop_jointly(ticket.masks, random(model, task, ticket.masks, seed=0), 0.5, 0.5)
     small = type(ticket)(ticket.init, masks, 1).compact(model, task)
     assert isinstance(small, Bound)
     assert small.edge_index.size(1) == int(masks[M.EDGES][task.entries].sum())
