@@ -76,7 +76,7 @@ def accuracies(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> li
     head = ["round", "edges / weights removed, %", "MACs, M", *rows, *published]
     return lined(head, [[
         str(r), f"{100 * first[r].edge_sparsity:.1f} / {100 * first[r].weight_sparsity:.1f}",
-        f"{(first[r].macs or 0) / 1e6:.0f}",
+        f"{(first[r].macs or 0) / 1e6:.3g}",
         *[percent(own[r].test, own[r].test_interval) if r in own else "–" for own in rows.values()],
         *[f"{100 * p[str(r)]:.1f}" if str(r) in p else "–" for p in published.values()],
     ] for r in ROUNDS if r in first])  # fmt: skip
