@@ -541,7 +541,7 @@ def describe(
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
         "weight_sparsity": sparsity(weights),
         "num_edges": task.num_edges, "num_weights": count(weights),
-        "macs": passes(model, task, ticket.masks),
+        "macs": None if per_layer is None else sum(per_layer.values()),
         "macs_per_layer": per_layer,
         **ticket.search,
     }  # fmt: skip
