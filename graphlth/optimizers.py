@@ -80,7 +80,30 @@ class Recipe:
         return Adam(leaves, lr=self.lr, weight_decay=self.weight_decay)
 
 
-class Adam:
+class Optimizer:
+    """What is trained, in place; its gradients are read from `.grad`."""
+
+    def __init__(self, leaves: Sequence[Tensor], lr: float, weight_decay: float):
+        self.leaves, self.lr, self.weight_decay = list(leaves), lr, weight_decay
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.leaves:
+            p.grad = None
+
+    def moved(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
+        """The leaves that have a gradient: their numbers, they themselves, and the gradients."""
+        found = [(i, p, p.grad) for i, p in enumerate(self.leaves) if p.grad is not None]
+        return [i for i, _, _ in found], [p for _, p, _ in found], [g for _, _, g in found]
+
+
+def tell(moved: Sequence[Tensor]) -> None:
+    """Tell autograd that leaves have changed: the fused kernels do not."""
+    for leaf in moved:
+        increment_version(leaf)
+
+
+class Adam(Optimizer):
     """Adam (Kingma & Ba, ICLR 2015, arXiv:1412.6980) of some leaves, in place.
 
     Args:
@@ -90,25 +113,20 @@ class Adam:
     """
 
     def __init__(self, leaves: Sequence[Tensor], *, lr: float, weight_decay: float):
-        self.leaves, self.lr, self.weight_decay = list(leaves), lr, weight_decay
+        super().__init__(leaves, lr, weight_decay)
         self.means = [torch.zeros_like(p, requires_grad=False) for p in leaves]
         self.squares = [torch.zeros_like(p, requires_grad=False) for p in leaves]
         self.steps = [torch.zeros((), device=p.device) for p in leaves]
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for p in self.leaves:
-            p.grad = None
-
     @torch.no_grad()
     def step(self) -> None:
         """Move every leaf that has a gradient."""
-        moved = [i for i, p in enumerate(self.leaves) if p.grad is not None]
+        moved, leaves, grads = self.moved()
         for i in moved:
             self.steps[i] += 1
         torch._fused_adam_(
-            [self.leaves[i] for i in moved],
-            [g for p in self.leaves if (g := p.grad) is not None],
+            leaves,
+            grads,
             [self.means[i] for i in moved],
             [self.squares[i] for i in moved],
             [],
@@ -116,10 +134,10 @@ class Adam:
             lr=self.lr, beta1=0.9, beta2=0.999, weight_decay=self.weight_decay, eps=1e-8,
             amsgrad=False, maximize=False,
         )  # fmt: skip
-        _tell([self.leaves[i] for i in moved])
+        tell(leaves)
 
 
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever et al., ICML 2013), in place.
 
     Args:
@@ -132,30 +150,19 @@ class SGD:
     def __init__(
         self, leaves: Sequence[Tensor], *, lr: float, weight_decay: float, momentum: float
     ):
-        self.leaves, self.lr, self.weight_decay = list(leaves), lr, weight_decay
+        super().__init__(leaves, lr, weight_decay)
         self.momentum = momentum
         self.velocities = [torch.zeros_like(p, requires_grad=False) for p in leaves]
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for p in self.leaves:
-            p.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """Move every leaf that has a gradient."""
-        moved = [i for i, p in enumerate(self.leaves) if p.grad is not None]
+        moved, leaves, grads = self.moved()
         torch._fused_sgd_(
-            [self.leaves[i] for i in moved],
-            [g for p in self.leaves if (g := p.grad) is not None],
+            leaves,
+            grads,
             [self.velocities[i] for i in moved] if self.momentum else [],
             lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, dampening=0.0,
             nesterov=False, maximize=False, is_first_step=False,
         )  # fmt: skip
-        _tell([self.leaves[i] for i in moved])
-
-
-def _tell(moved: Sequence[Tensor]) -> None:
-    """Tell autograd that leaves have changed: the fused kernels do not."""
-    for leaf in moved:
-        increment_version(leaf)
+        tell(leaves)
