@@ -26,8 +26,8 @@ from bench import (
 )  # fmt: skip
 from torch import nn
 
-from graphlth.analysis.macs import image_macs
 from graphlth.channels import channel_masks, norm_scales, shrink
+from graphlth.macs import image_macs
 from graphlth.registry import find
 from graphlth.task import Batch
 from graphlth.train import forward

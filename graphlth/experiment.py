@@ -37,11 +37,11 @@ from graphlth import seeds as batched
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms.imp import REWINDS
-from graphlth.analysis.macs import macs
 from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
-from graphlth.masks import Masks, count, ones, only, sparsity
+from graphlth.macs import macs, pass_macs
+from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
 from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
@@ -395,12 +395,12 @@ def run_seed(
     about = provenance(chosen, task, model, seed, environment)
     tickets = build("algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last)
     while True:
-        with measured(passes, chosen.device) as search:
+        with measured(pass_macs, chosen.device) as search:
             ticket = next(tickets, None)
         if ticket is None:
             return
         known = describe(chosen, task, model, ticket, seed)
-        with measured(passes, chosen.device) as training:
+        with measured(pass_macs, chosen.device) as training:
             reached = yield from _retrain(model, task, ticket, settings, known)
         spent = search.named("search") | training.named("retrain")
         learnt = outcome(reached, task)
@@ -435,11 +435,11 @@ def run_batch(
         about = [provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
         while True:
-            with measured(passes, chosen.device) as search:
+            with measured(pass_macs, chosen.device) as search:
                 tickets = next(found, None)
             if tickets is None:
                 break
-            with measured(passes, chosen.device) as training:
+            with measured(pass_macs, chosen.device) as training:
                 trained = batched.retrain(models[0], task, tickets, seeds=group, **how)
             spent = search.shared(len(group)).named("search")
             spent |= training.shared(len(group)).named("retrain")
@@ -545,9 +545,3 @@ def describe(
         "macs_per_layer": per_layer,
         **ticket.search,
     }  # fmt: skip
-
-
-def passes(model: nn.Module, task: Task, masks: Masks) -> int | None:
-    """The multiply–accumulates of a forward pass; None for a model that does not count them."""
-    per_layer = macs(model, task, masks)
-    return None if per_layer is None else sum(per_layer.values())

@@ -10,7 +10,7 @@ from torch import nn
 
 from graphlth.analysis.latency import Latency, latency
 from graphlth.compact import LAYOUTS, Compact
-from graphlth.experiment import RETRAIN, build, passes
+from graphlth.experiment import RETRAIN, build
 from graphlth.task import Task
 from graphlth.ticket import Ticket, load, rewind
 from graphlth.train import Epoch, retrain
@@ -162,5 +162,5 @@ def bench(
     found = load(ticket)
     task, model = rebuild(found, data_root)
     return latency(
-        model, task, found, layout=layout, batch=batch, repeats=repeats, count=passes
+        model, task, found, layout=layout, batch=batch, repeats=repeats
     )  # fmt: skip

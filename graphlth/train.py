@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -149,8 +148,7 @@ def train(
     seed: int = 0,
     soft: Masks | None = None,
     through: Callable[[Masks], Masks] | None = None,
-    penalty: Callable[[Masks], Tensor | float] = lambda soft: 0.0,
-    l1: Mapping[str, float] = MappingProxyType({}),
+    penalty: Callable[[Masks, Masks], Tensor | float] | None = None,
     learn: Collection[str] = PARTS,
     scoring: bool = True,
     **recipe: Any,
@@ -162,8 +160,8 @@ def train(
     scores of either sign, and each pass sees `through(soft) ⊙ masks`; of few survivors it is given
     a vector (see `Survivors`). The optimiser is fresh; `seed` drives dropout and batch order. What
     `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
-    between epochs: two trainings can take turns. `l1` says what the absolute value of a surviving
-    weight adds to the loss, by parameter. Without `scoring` the accuracies are NaN.
+    between epochs: two trainings can take turns. `penalty` says what the weights that the pass saw
+    and the soft masks add to the loss. Without `scoring` the accuracies are NaN.
 
     An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
     the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
@@ -199,8 +197,10 @@ def train(
             model.train()
             loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
             optimizer.zero_grad()
-            norms = sum(rate * weights[n].abs().sum() for n, rate in l1.items())
-            (loss + penalty({n: part.leaf for n, part in m.items()}) + norms).backward()
+            whole = loss
+            if penalty is not None:
+                whole = loss + penalty(weights, {n: part.leaf for n, part in m.items()})
+            whole.backward()
             optimizer.lr = how.rate(iteration, epochs * span)
             optimizer.step()
             with torch.no_grad():
@@ -302,7 +302,7 @@ def train_masks(
     soft = {n: m.requires_grad_() for n, m in noisy(masks, noise, seed).items()}
     rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
 
-    def sparsity(soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁; m ≥ 0
+    def sparsity(_: Masks, soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁; m ≥ 0
         return sum(rates[n] * m.sum() for n, m in soft.items())
 
     best, found = -1.0, soft

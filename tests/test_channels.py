@@ -10,7 +10,7 @@ from toys import Pictures, build, toy
 
 from graphlth import channels as C
 from graphlth import masks as M
-from graphlth.analysis.macs import image_macs
+from graphlth.macs import image_macs
 from graphlth.models._vgg import vgg
 from graphlth.ticket import Ticket, load, snapshot
 from graphlth.train import fit, train

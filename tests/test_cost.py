@@ -11,7 +11,7 @@ from toys import build, call, toy
 
 from graphlth import cost
 from graphlth.cost import Cost, measured, uncounted
-from graphlth.experiment import passes
+from graphlth.macs import pass_macs
 from graphlth.masks import ones
 from graphlth.task import Batch
 from graphlth.train import train
@@ -44,10 +44,10 @@ def test_an_epoch_is_three_passes_of_the_masks_that_it_saw():
     model = build("gcn", task)
     half = {n: (torch.arange(m.numel()) % 2).view_as(m).float()
             for n, m in ones(model, task.num_edges).items()}  # fmt: skip
-    with measured(passes) as cost:
+    with measured(pass_macs) as cost:
         exhaust(train(model, task, half, epochs=2))
         exhaust(train(model, task, {}, epochs=1))
-    a, b = passes(model, task, half), passes(model, task, {})
+    a, b = pass_macs(model, task, half), pass_macs(model, task, {})
     assert 0 < a < b
     assert spent(cost) == (3, 3 * (2 * a + b))
 
@@ -117,7 +117,7 @@ def test_a_search_that_is_done_again_to_continue_costs_no_epochs(name):
 
 def test_macs_that_a_model_does_not_count_are_no_field():
     task = toy(loops=False)
-    with measured(passes) as cost:
+    with measured(pass_macs) as cost:
         exhaust(train(user(task), task, {}, epochs=2))
     assert spent(cost) == (2, None)
     assert "macs_search" not in cost.named("search")

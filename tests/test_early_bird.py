@@ -37,9 +37,9 @@ def test_z_has_k_entries_and_u_adds_up_what_is_missing(fraction, kept):
 def test_the_penalty_pulls_towards_z():
     a = torch.rand(10, requires_grad=True)
     admm = Admm(a, 0.5, rho=0.3, steps=1)
-    assert admm.penalty({M.EDGES: a}).item() == 0  # at first Z is A
+    assert admm.penalty({}, {M.EDGES: a}).item() == 0  # at first Z is A
     admm.step(a)
-    admm.penalty({M.EDGES: a}).backward()
+    admm.penalty({}, {M.EDGES: a}).backward()
     torch.testing.assert_close(a.grad, 0.3 * (a - admm.z + admm.u).detach())
     assert a.grad.any()
 
@@ -61,7 +61,7 @@ def test_admm_finds_the_sparse_minimum():
     admm = Admm(a, 0.5, rho=1.0, steps=20)
     for _ in range(2000):
         a.grad = None
-        ((a - c).square().sum() / 2 + admm.penalty({M.EDGES: a})).backward()
+        ((a - c).square().sum() / 2 + admm.penalty({}, {M.EDGES: a})).backward()
         with torch.no_grad():
             a -= 0.2 * a.grad
         admm.step(a)

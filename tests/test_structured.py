@@ -14,11 +14,16 @@ from toys import Pictures, build, call, toy
 
 from graphlth import cli, record
 from graphlth import masks as M
-from graphlth.algorithms._channels import CHANNEL_SCORES, _contributions, greedy, thinet
+from graphlth.algorithms._channels import (
+    CHANNEL_SCORES,
+    _contributions,
+    greedy,
+    norm_penalty,
+    thinet,
+)
 from graphlth.analysis.latency import latency
-from graphlth.analysis.macs import image_macs
 from graphlth.channels import levels, surviving
-from graphlth.experiment import passes
+from graphlth.macs import image_macs
 from graphlth.models._vgg import vgg
 from graphlth.registry import find
 from graphlth.task import Batch
@@ -96,8 +101,8 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
     assert (inits[1] == theta_0) == (start == "rewind")
     assert (inits[1] == inits[2] == inits[3]) == (start != "inherit")
     if start == "inherit":  # the trained ones
-        trained, l1 = network(), {f"{n}.weight": 1e-4 for v in levels(model) for n in v.norms}
-        for _ in train(trained, Pictures(), {}, epochs=2, lr=1e-2, seed=1, l1=l1):
+        trained, slimming = network(), norm_penalty(levels(model), 1e-4)
+        for _ in train(trained, Pictures(), {}, epochs=2, lr=1e-2, seed=1, penalty=slimming):
             pass
         assert inits[1] == bits(snapshot(trained))
 
@@ -199,7 +204,7 @@ def test_scattered_zeros_stay_where_channels_live_and_are_counted(name):
     small = ticket.compact(model.eval(), task, layout="dense")
     torch.testing.assert_close(small(task.x), forward(model, whole(task), masks))
     assert dict(small.named_parameters())[first].size(0) == masks[first].size(0) - 1
-    gain = latency(model, task, ticket, batch=3, repeats=1, count=passes)
+    gain = latency(model, task, ticket, batch=3, repeats=1)
     assert gain.images == 3 and gain.difference < 1e-5
     assert gain.weight_sparsity > 0.3 and 0.6 < gain.compact_bytes / gain.dense_bytes < 1
     assert gain.dense_macs == sum(image_macs(model, task.shape, {}).values())
@@ -296,7 +301,7 @@ def test_l1_adds_its_rate_to_the_gradient_of_every_surviving_scale(share):
         model.layers[1].weight.copy_(torch.tensor([1.0, -1, 1, -1, 1, -1]))
     before = model.layers[1].weight.detach().clone()
     for _ in train(model, Pictures(batch=1), {name: mask}, epochs=1, lr=1e-3, weight_decay=0,
-                   l1={name: 1e6}, scoring=False):  # fmt: skip
+                   penalty=norm_penalty(levels(model), 1e6), scoring=False):  # fmt: skip
         pass
     moved = model.layers[1].weight.detach() - before
     torch.testing.assert_close(moved, -2e-3 * before.sign() * mask, atol=2e-6, rtol=0)  # 2 batches

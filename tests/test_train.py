@@ -192,7 +192,7 @@ def test_300_mask_epochs_that_drive_masks_to_0_stay_finite(name):
     soft = {n: m.requires_grad_() for n, m in M.ones(model, task.num_edges).items()}
     lowest = torch.inf
 
-    def penalty(soft):
+    def penalty(_, soft):
         return sum(0.5 * m.sum() for m in soft.values())
 
     for epoch in train(
@@ -552,7 +552,7 @@ def by_turns(task, model, a, masks, penalty, epochs=4):
     return [(w.loss, g.loss) for w, g in zip(weights, graph, strict=True)]
 
 
-def l2(soft):
+def l2(_, soft):
     return soft[M.EDGES].square().sum()
 
 
@@ -579,7 +579,7 @@ def test_two_trainings_that_take_turns_are_the_alternation_by_hand(edges):
             out = scored(theirs, batch, values, b.detach() if seed == 1 else b)
             loss = F.cross_entropy(out, batch.target)
             optimizer.zero_grad()
-            (loss + (0 if seed == 1 else l2({M.EDGES: b}))).backward()
+            (loss + (0 if seed == 1 else l2({}, {M.EDGES: b}))).backward()
             optimizer.step()
             with torch.no_grad():
                 b.clamp_(min=0)

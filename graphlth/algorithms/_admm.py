@@ -36,7 +36,7 @@ class Admm:
         self.u = torch.zeros_like(self.z)
         self.done = 0
 
-    def penalty(self, soft: Masks) -> Tensor:
+    def penalty(self, weights: Masks, soft: Masks) -> Tensor:
         """`ρ/2 ‖A − Z + U‖²`, what the step on A minimises beside the loss."""
         return self.rho / 2 * (soft[EDGES] - self.z + self.u).square().sum()
 

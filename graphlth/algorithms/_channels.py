@@ -23,6 +23,14 @@ def norm_scale(net: nn.Module, task: Task, masks: Masks, seed: int) -> dict[str,
     return norm_scales(net)
 
 
+def norm_penalty(found: list[Level], rate: float) -> Callable[[Masks, Masks], Tensor] | None:
+    """`λ Σ |γ|` over every hidden channel, a penalty of `train`; None where there is none."""
+    names = [f"{norm}.weight" for level in found for norm in level.norms]
+    if not names or not rate:
+        return None
+    return lambda weights, soft: rate * torch.stack([weights[n].abs().sum() for n in names]).sum()
+
+
 def filter_norm(net: nn.Module, task: Task, masks: Masks, seed: int) -> dict[str, Tensor]:
     """The L1 norm of each channel's filter (Li et al., ICLR 2017, arXiv:1608.08710)."""
     return filter_norms(net)

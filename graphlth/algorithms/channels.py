@@ -11,7 +11,7 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._channels import CHANNEL_SCORES
+from graphlth.algorithms._channels import CHANNEL_SCORES, norm_penalty
 from graphlth.algorithms._draw import starting
 from graphlth.channels import channel_masks, levels
 from graphlth.masks import Masks, masked, ones
@@ -69,7 +69,7 @@ def channels(
         norms = " that have a norm" * bool(found)
         raise ValueError(f"`model` must be of images, with hidden channels{norms}, "
                          f"for {channel_score!r}, got {type(model).__name__}")  # fmt: skip
-    l1 = {f"{norm}.weight": l1_norms for v in found for norm in v.norms if l1_norms}
+    slimming = norm_penalty(found, l1_norms)
 
     def drop(fraction: float, masks: Masks | None, seed: int) -> dict[str, Tensor]:
         net = deepcopy(model).eval()
@@ -84,7 +84,7 @@ def channels(
     for r in range(ticket.round + 1, rounds + 1):
         for _ in train(
             rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
-            weight_decay=weight_decay, seed=seed + r, l1=l1, scoring=False,
+            weight_decay=weight_decay, seed=seed + r, penalty=slimming, scoring=False,
         ):  # fmt: skip
             pass
         ticket = Ticket(begin(), drop(drop_channels, ticket.masks, seed + r), r)

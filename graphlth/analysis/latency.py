@@ -11,7 +11,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from graphlth.compact import Bound, Compact, encoded
-from graphlth.cost import Count
+from graphlth.macs import pass_macs
 from graphlth.masks import only, sparsity
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -53,7 +53,6 @@ def latency(
     layout: str = "auto",
     batch: int = 64,
     repeats: int = 15,
-    count: Count = lambda model, task, masks: None,
 ) -> Latency:
     """Inference of `model`, dense and compacted under `ticket`, measured by turns.
 
@@ -65,7 +64,6 @@ def latency(
         layout: that of the compacted network.
         batch: images inferred at once, of the test split and then from its start again.
         repeats: measurements.
-        count: the multiply–accumulates of one image.
 
     Raises:
         ValueError: the ticket does not fit, the model's units cannot be told apart, or a number
@@ -86,8 +84,8 @@ def latency(
         (images,) = whole.inputs  # [B, C, H, W]
         whole = replace(whole, inputs=(images[torch.arange(batch) % len(images)],))
         dense, stored, layout = _bytes(model, {}), _bytes(small, {}), "dense"
-        told = {"images": batch, "dense_macs": count(model, task, {})}
-        told |= {"compact_macs": count(small, task, {})}
+        told = {"images": batch, "dense_macs": pass_macs(model, task, {})}
+        told |= {"compact_macs": pass_macs(small, task, {})}
     x = whole.inputs[0]
     difference = (small(x) - forward(model, whole, masks)).abs().max().item()
     seconds = clock({"dense": lambda: model(*whole.inputs), "compact": lambda: small(x)}, repeats)

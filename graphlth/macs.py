@@ -57,6 +57,12 @@ def image_macs(model: nn.Module, shape: tuple[int, ...], masks: Masks) -> dict[s
     return counted
 
 
+def pass_macs(model: nn.Module, task: Task, masks: Masks) -> int | None:
+    """The sum of `macs` over the layers; None where they cannot be told."""
+    per_layer = macs(model, task, masks)
+    return None if per_layer is None else sum(per_layer.values())
+
+
 def _kept(model: nn.Module, masks: Masks) -> dict[str, int]:
     """How many entries of every weight survive."""
     nnz = {n: p.numel() for n, p in prunable(model).items()}
