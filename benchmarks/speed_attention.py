@@ -1,8 +1,9 @@
 """Graph attention under a trainable edge mask, forward and all gradients: graphlth against PyG.
 
-Both compute `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`, once as the whole layer (product,
-scores, attention) and once as the attention alone. Agreement first, on a mask with zeros, then
-alternating measurements on one thread. Real topologies, random features.
+Both compute `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`: as the whole layer (product, scores,
+attention) on dense random features; as the attention alone; and, where a graph has features, as
+the first layer on these, constant and sparse, which PyG's layer takes as a dense matrix. Agreement
+first, on a mask with zeros, then alternating measurements on one thread. Real topologies.
 
     python benchmarks/speed_attention.py --data_root DIR [--out FILE.md]
 """
@@ -10,6 +11,7 @@ alternating measurements on one thread. Real topologies, random features.
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from bench import (
@@ -33,7 +35,7 @@ from torch_geometric.nn import GATConv
 from torch_geometric.utils import scatter
 
 import graphlth as glt
-from graphlth.graph import Block, Graph
+from graphlth.graph import Block, Features, Graph, sparse_features
 from graphlth.message import attention
 from graphlth.models.gat import GAT
 
@@ -57,11 +59,11 @@ class MaskedGATConv(GATConv):
         return share / total.index_select(0, index)
 
 
-def layers(heads: int, d: int) -> tuple[GAT, MaskedGATConv]:
+def layers(heads: int, d: int, features: int = FEATURES) -> tuple[GAT, MaskedGATConv]:
     """A layer of each, with the same weights."""
     torch.manual_seed(0)
-    ours = GAT(FEATURES, d, 2, heads=heads, bias=False, dropout=0.0, input_dropout=0.0).eval()
-    peer = MaskedGATConv(FEATURES, d, heads, bias=False, add_self_loops=False).eval()
+    ours = GAT(features, d, 2, heads=heads, bias=False, dropout=0.0, input_dropout=0.0).eval()
+    peer = MaskedGATConv(features, d, heads, bias=False, add_self_loops=False).eval()
     with torch.no_grad():
         peer.lin.weight.copy_(ours.weights[0].t())
         peer.att_src.copy_(ours.source_attention[0][None])
@@ -105,6 +107,24 @@ def whole(graph: Graph, heads: int, d: int) -> dict[str, Step]:
     return {"graphlth": lambda: back(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
 
 
+def first(graph: Graph, heads: int, d: int, x: Features) -> dict[str, Step]:
+    """The layer on constant features, with gradients to all but them."""
+    draw = torch.Generator().manual_seed(0)
+    ours, peer = layers(heads, d, x.shape[1])
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    own = (ours.weights[0], ours.source_attention[0], ours.target_attention[0], m)
+    theirs = (peer.lin.weight, peer.att_src, peer.att_dst, m)
+
+    def pyg() -> tuple[Tensor, ...]:
+        out, to_w, to_source, to_target, to_mask = back(
+            peer(x.dense, graph.edge_index, m), grad, theirs
+        )
+        return out, to_w.t(), to_source[0], to_target[0], to_mask
+
+    block = Block(graph)
+    return {"graphlth": lambda: back(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+
+
 def alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:
     """The attention, with gradients to features, both scores and the mask."""
     draw = torch.Generator().manual_seed(0)
@@ -126,6 +146,7 @@ def alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:
 
 
 PARTS = {"layer": whole, "attention alone": alone}
+FIRST = "layer, own features"
 
 
 def compare(steps: dict[str, Step], large: bool, repeats: int) -> tuple[Seconds, float]:
@@ -134,13 +155,16 @@ def compare(steps: dict[str, Step], large: bool, repeats: int) -> tuple[Seconds,
     return clock(steps, min(3, repeats) if large else repeats), worst
 
 
-def graphs(args: argparse.Namespace) -> dict[str, Graph]:
-    """The graphs by name; a generated one without --data_root."""
+def graphs(args: argparse.Namespace) -> dict[str, tuple[Graph, Features | None]]:
+    """The graphs by name, with the features that they have; without --data_root generated ones."""
     if args.data_root is None:
-        return {"generated": both_ways(power_law(1000, 5000), 1000)}
-    found = {"Cora": glt.find("tasks", "cora")(data_root=str(args.data_root)).graph}
+        draw = torch.Generator().manual_seed(0)
+        sparse = sparse_features((torch.rand(1000, 200, generator=draw) > 0.95).float())
+        return {"generated": (both_ways(power_law(1000, 5000), 1000), sparse)}
+    cora = glt.find("tasks", "cora")(data_root=str(args.data_root))
+    found = {"Cora": (cora.graph, cora.x)}
     if not args.quick:
-        found["Cornell5"] = both_ways(*topology("fb100_cornell5", args.data_root))
+        found["Cornell5"] = (both_ways(*topology("fb100_cornell5", args.data_root)), None)
     return found
 
 
@@ -150,11 +174,12 @@ def main() -> None:
     if args.data_root is None and not args.quick:
         parser.error("--data_root is needed without --quick")
     torch.set_num_threads(1)
-    rows, gains, worst, fewer = [], {part: [] for part in PARTS}, 0.0, False
-    for name, graph in graphs(args).items():
+    rows, gains, worst, fewer = [], {part: [] for part in (*PARTS, FIRST)}, 0.0, False
+    for name, (graph, x) in graphs(args).items():
         for heads, d in SHAPES[:1] if args.quick else SHAPES:
             size = graph.num_edges * heads * d
-            for part, ways in PARTS.items():
+            parts = PARTS | ({} if x is None else {FIRST: partial(first, x=x)})
+            for part, ways in parts.items():
                 steps = ways(graph, heads, d)
                 case = [name, f"{graph.num_edges:,}", f"{heads} × {d}", part]
                 if available() < HELD * 4 * size:
@@ -171,8 +196,8 @@ def main() -> None:
     report(
         args.out, "Attention under an edge mask, forward and all gradients", [hardware()],
         [f"Milliseconds: median (range) of alternating measurements. Real topologies, {FEATURES} "
-         f"random features, no dropout, no bias, no added loops. PyG is `GATConv` whose shares are "
-         f"multiplied by the mask before they are normalised. Outputs and gradients agree within "
+         f"random features or those of the graph, no dropout, no bias, no added loops. PyG is "
+         f"`GATConv` whose shares are multiplied by the mask before they are normalised. Outputs and gradients agree within "
          f"{worst:.0e} of the largest entry."
          + (" –: PyG's messages do not fit in the memory." if fewer else "")],
         lined(["graph", "edges", "heads × d", "what", "graphlth", "PyG", "PyG / graphlth"], rows),
