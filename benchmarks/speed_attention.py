@@ -197,8 +197,8 @@ def main() -> None:
         args.out, "Attention under an edge mask, forward and all gradients", [hardware()],
         [f"Milliseconds: median (range) of alternating measurements. Real topologies, {FEATURES} "
          f"random features or those of the graph, no dropout, no bias, no added loops. PyG is "
-         f"`GATConv` whose shares are multiplied by the mask before they are normalised. Outputs and gradients agree within "
-         f"{worst:.0e} of the largest entry."
+         f"`GATConv` whose shares are multiplied by the mask before they are normalised. Outputs "
+         f"and gradients agree within {worst:.0e} of the largest entry."
          + (" –: PyG's messages do not fit in the memory." if fewer else "")],
         lined(["graph", "edges", "heads × d", "what", "graphlth", "PyG", "PyG / graphlth"], rows),
         [verdict(f"smallest ratio, {part}", min(found), least=5)
