@@ -152,6 +152,22 @@ def ticket_file(folder: Path, seed: int, round: int) -> Path:
     return folder / f"seed{seed}-round{round}.safetensors"
 
 
+def picked(only: str, rounds: int) -> list[int]:
+    """The rounds from 1 to `rounds` that `only` names: "all" of them, or some, as "7,15".
+
+    Raises:
+        ValueError: it names no rounds, others, or not in their order.
+    """
+    known = list(range(1, rounds + 1))
+    if only == "all":
+        return known
+    found = [int(part) for part in only.split(",") if part.strip().isdecimal()]
+    if not found or found != sorted({*found} & {*known}) or len(found) <= only.count(","):
+        raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
+                         f"got {only!r}")  # fmt: skip
+    return found
+
+
 def dense(
     model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
 ) -> Ticket:
