@@ -161,8 +161,9 @@ def picked(only: str, rounds: int) -> list[int]:
     known = list(range(1, rounds + 1))
     if only == "all":
         return known
-    found = [int(part) for part in only.split(",") if part.strip().isdecimal()]
-    if not found or found != sorted({*found} & {*known}) or len(found) <= only.count(","):
+    parts = str(only).split(",")
+    found = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(found) < len(parts) or found != sorted({*found} & {*known}):
         raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
                          f"got {only!r}")  # fmt: skip
     return found

@@ -83,11 +83,10 @@ def draw(
     with rc_context(STYLE):
         figure, axes = panels(len(shown))
         for axis, (block, lr) in zip(axes, shown, strict=True):
-            mine = [series for series in block if rate(series) == lr]
-            _panel(axis, mine, metric, looks)
-            others = [a for a, (b, _) in zip(axes, shown, strict=True) if b is block]
-            if axis is not others[0]:
-                axis.sharey(others[0])
+            first = axes[[other is block for other, _ in shown].index(True)]
+            if axis is not first:
+                axis.sharey(first)
+            _panel(axis, [series for series in block if rate(series) == lr], metric, looks)
         for axis in axes:
             accuracy(axis, metric, floor)
         signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []

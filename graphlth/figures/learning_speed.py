@@ -84,7 +84,7 @@ def draw(
             stop.set_ylim(bottom=0)
             stop.set_ylabel("iteration of early stop")
             stop.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
+        signs = [DENSE_SIGN] if any(dense(block, REACHED) for block in blocks) else []
         signs += [INTERVAL_SIGN] if any(row.n > 1 for row in rows) else []
         finish(figure, looks.values(), signs, title)
     return figure
@@ -96,6 +96,12 @@ def _panel(
     for series in block:
         mean, half = (scale * numbers for numbers in of_field(series, field))
         band(axis, remaining(series), mean, half, looks[key_of(series[0])])
-        if series[0].round == 0:
-            axis.axhline(mean[0], color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
+    for level in dense(block, field):
+        axis.axhline(scale * level, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
     left(axis)
+
+
+def dense(block: Sequence[Series], field: str) -> set[float]:
+    """The mean of the dense network, if it is the same in all runs."""
+    found = {of_field(series[:1], field)[0][0] for series in block if series[0].round == 0}
+    return found if len(found) == 1 else set()
