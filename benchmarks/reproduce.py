@@ -3,7 +3,7 @@
     python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
 
 Runs that exist under --out are continued, not run again. The report goes to
-benchmarks/reports/<file>_<hardware>_<date>.md, the figure beside it.
+benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
 """
 
 import argparse
@@ -16,16 +16,18 @@ from typing import Any
 
 import graphlth as glt
 from graphlth import record
-from graphlth.figures.sparsity import sparsity
 from graphlth.record import Record
+from graphlth.registry import find
 
 HERE = Path(__file__).parent
-ROUNDS = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
+ROUNDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
 
 
 def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings of every run of a benchmark file, by its name there."""
-    return {name: {**bench["settings"], **own} for name, own in bench["runs"].items()}
+    """The settings of every run of a benchmark file, by its name there; "null" is None."""
+    every = {name: {**bench["settings"], **own} for name, own in bench["runs"].items()}
+    return {name: {n: None if v == "null" else v for n, v in told.items()}
+            for name, told in every.items()}  # fmt: skip
 
 
 def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[Record]:
@@ -82,20 +84,71 @@ def accuracies(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> li
     ] for r in ROUNDS if r in first])  # fmt: skip
 
 
-def gaps(runs: Mapping[str, list[Record]]) -> list[str]:
-    """By how much the first run is better than dense and than every other run, paired by seed."""
+def gaps(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+    """By how much runs are better than dense and than others, paired by seed.
+
+    Which ones the file's `pairs` tell; else they are the first run and each of the others.
+    """
     first, *others = runs
-    dense = [r for r in runs[first] if r["round"] == 0]
-    rows = []
-    for r in [r for r in ROUNDS if r]:
-        sides = {"dense": [d | {"round": r} for d in dense], **{n: runs[n] for n in others}}
-        both = {n: {s["round"] for s in side} for n, side in sides.items()}
-        if r not in {s["round"] for s in runs[first]}:
-            continue
-        found = [record.paired_gap(runs[first], side, r) if r in both[n] else None
-                 for n, side in sides.items()]  # fmt: skip
-        rows.append([str(r), *["–" if g is None else percent(g.mean, g.interval) for g in found]])
-    return lined(["round", *[f"{first} − {n}" for n in ("dense", *others)]], rows)
+    pairs = bench.get("pairs", [[first, name] for name in others])
+    sides = [(a, b) for one in dict.fromkeys([*(a for a, _ in pairs)] or [first])
+             for a, b in [(one, "dense"), *([a, b] for a, b in pairs if a == one)]]  # fmt: skip
+    known = {r["round"] for a, _ in sides for r in runs[a]}
+    return lined(["round", *[f"{a} − {b}" for a, b in sides]], [
+        [str(r), *[gap(runs[a], runs.get(b) or dense(runs[a], r), r) for a, b in sides]]
+        for r in ROUNDS if r and r in known
+    ])  # fmt: skip
+
+
+def dense(records: list[Record], round: int) -> list[Record]:
+    """The records of round 0, as if they were of another."""
+    return [r | {"round": round} for r in records if r["round"] == 0]
+
+
+def gap(ours: list[Record], theirs: list[Record], round: int) -> str:
+    """The mean difference with its interval; `–` where one of them has no such round."""
+    if not all(round in {r["round"] for r in side} for side in (ours, theirs)):
+        return "–"
+    found = record.paired_gap(ours, theirs, round)
+    return percent(found.mean, found.interval)
+
+
+def variants(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+    """A line for every run: test accuracy in the rounds `columns`, and the gap to the first run.
+
+    The published numbers follow them.
+    """
+    ticket, *_ = runs
+    rows = {name: {row.round: row for row in record.summary(rs)} for name, rs in runs.items()}
+    columns, published = bench["columns"], bench.get("published", {})
+    left = {r: f"{100 - 100 * rows[ticket][r].weight_sparsity:.1f} % left" for r in columns}
+    head = ["run", *[text for r in columns for text in (left[r], f"− {ticket}")],
+            *[f"{source}: {left[r]}" for source in published for r in columns]]  # fmt: skip
+    sides = {"dense": runs[ticket]} | dict(runs)
+    table = []
+    for name, records in sides.items():
+        cells = []
+        for r in columns:
+            own = rows[ticket][0] if name == "dense" else rows[name][r]
+            other = dense(records, r) if name == "dense" else records
+            cells += [percent(own.test, own.test_interval),
+                      "–" if name == ticket else gap(other, runs[ticket], r)]  # fmt: skip
+        told = [values.get(name, {}) for values in published.values()]
+        cells += [f"{100 * v[str(r)]:.1f}" if str(r) in v else "–" for v in told for r in columns]
+        table.append([name, *cells])
+    return lined(head, table)
+
+
+def pictures(runs: Mapping[str, list[Record]], bench: Mapping[str, Any], out: Path) -> list[str]:
+    """The `figures` that a benchmark file asks for, drawn beside its report, as lines of it."""
+    asked = {n: dict(how) for n, how in bench.get("figures", {}).items()}
+    text = []
+    for name, how in asked.items():
+        shown = how.pop("runs", list(runs))
+        path = out.with_name(out.name + (f"_{name}" if len(asked) > 1 else "") + ".png")
+        find("figures", name)([r for n in shown for r in runs[n]], out=str(path), **how)
+        text += [f"![{name.replace('_', ' ')}]({path.name})", ""]
+    return text
 
 
 def verdicts(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
@@ -143,11 +196,9 @@ def main() -> None:
     out = target(args.file, runs)
     settings = next(iter(runs.values()))[0]["settings"]
     unit = "iterations" if settings.get("iterations") else "epochs"
-    picture = []
-    if "floor" in bench:
-        records = [r for rs in runs.values() for r in rs]
-        sparsity(records, out=str(out.with_suffix(".png")), floor=bench["floor"])
-        picture = [f"![accuracy against sparsity]({out.with_suffix('.png').name})", ""]
+    tables = variants(runs, bench) if "columns" in bench else [
+        *accuracies(runs, bench), "", "Gaps in points:", "", *gaps(runs, bench)
+    ]  # fmt: skip
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
@@ -155,9 +206,8 @@ def main() -> None:
         f"{origin(runs)}", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
-        *accuracies(runs, bench), "",
-        "Gaps in points:", "", *gaps(runs), "",
-        *picture,
+        *tables, "",
+        *pictures(runs, bench, out),
         *(["## Expected bands", "", *verdicts(runs, bench), ""] if "expected" in bench else []),
         "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip

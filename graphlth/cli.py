@@ -109,7 +109,8 @@ def run(argv: list[str]) -> None:
     values = {n: given.pop(n) for n in settings}
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
-    with watching(given["seeds"], values.get("rounds", 1), epochs, given["jobs"]) as watch:
+    rounds = experiment.planned(values)
+    with watching(given["seeds"], rounds, epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
@@ -395,25 +396,27 @@ def told(error: Exception) -> str:
 
 
 @contextmanager
-def watching(seeds: int, rounds: int, epochs: int, jobs: int) -> Iterator[Callable[["Step"], None]]:
+def watching(
+    seeds: int, rounds: Sequence[int], epochs: int, jobs: int
+) -> Iterator[Callable[["Step"], None]]:
     """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(8), TextColumn("{task.fields[left]} left")
     at: dict[int, float] = {}  # seed: rounds that it has behind it
     took: list[float] = []  # seconds of each round after the first, those of earlier calls too
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=seeds * (rounds + 1), left="?")
+        task = bar.add_task("starting", total=seeds * len(rounds), left="?")
 
         def watch(step: "Step") -> None:
             known, epoch = step.record, step.epoch
             done = 1 if epoch is None else (epoch.index % epochs + 1) / epochs
-            at[step.seed] = step.round + done
+            at[step.seed] = rounds.index(step.round) + done
             if epoch is None and step.round:
                 took.append(known["seconds_search"] + known["seconds_retrain"])
-            remaining = seeds * (rounds + 1) - sum(at.values())
+            remaining = seeds * len(rounds) - sum(at.values())
             left = clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
             val = known["val"] if epoch is None else epoch.val
-            text = (f"seed {step.seed} round {step.round}/{rounds}  "
+            text = (f"seed {step.seed} round {step.round}/{rounds[-1]}  "
                     f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}  "
                     f"val {val:.1%}")  # fmt: skip
             bar.update(task, completed=sum(at.values()), description=text, left=left)

@@ -47,7 +47,7 @@ from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, fit_together, load, ticket_file
+from graphlth.ticket import Ticket, fingerprint, fit_together, load, picked, ticket_file
 from graphlth.train import Epoch, retrain, spans, takes_graph
 
 # Settings that cannot change a digit of a record, and so do not name a run.
@@ -190,6 +190,7 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     if values.get("draws", 0) > values["epochs"]:
         raise ValueError(f"`draws` must be at most `epochs` = {values['epochs']}, "
                          f"got {values['draws']}")  # fmt: skip
+    planned(values)  # what it cannot read is told now
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
     try:
@@ -199,10 +200,10 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
         raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
 
 
-def rounds(settings: Mapping[str, Any]) -> int:
-    """How many tickets a run finds after the dense one."""
+def planned(settings: Mapping[str, Any]) -> list[int]:
+    """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
     told: int = settings.get("rounds", settings.get("draws", 1))
-    return told
+    return [0, *picked(settings.get("only", "all"), told)]
 
 
 def build(kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any) -> Any:
@@ -387,11 +388,11 @@ def run_seed(
     """Run what is not yet recorded of one seed, pausing after every epoch of retraining."""
     settings = dict(chosen.settings)
     task: Task = build("tasks", chosen.task, settings).to(chosen.device)
-    done = recorded(folder, seed)
+    done = recorded(folder, seed, planned(settings))
     yield from (Step(seed, line["round"], None, line) for line in done)
-    if len(done) > rounds(settings):
+    if len(done) >= len(planned(settings)):
         return
-    model, last = standing(chosen, folder, seed, task, len(done))
+    model, last = standing(chosen, folder, seed, task, done)
     about = provenance(chosen, task, model, seed, environment)
     tickets = build("algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last)
     while True:
@@ -420,17 +421,17 @@ def run_batch(
     """
     settings = dict(chosen.settings)
     task: Task = build("tasks", chosen.task, settings).to(chosen.device)
-    planned = rounds(settings)
+    whole = planned(settings)
+    done = {seed: recorded(folder, seed, whole) for seed in seeds}
     groups: dict[int, list[int]] = {}  # by how many rounds are recorded
-    for seed in seeds:
-        done = recorded(folder, seed)
-        yield from (Step(seed, line["round"], None, line) for line in done)
-        if len(done) <= planned:
-            groups.setdefault(len(done), []).append(seed)
+    for seed, lines in done.items():
+        yield from (Step(seed, line["round"], None, line) for line in lines)
+        if len(lines) < len(whole):
+            groups.setdefault(len(lines), []).append(seed)
     mine = {n: settings[n] for n in accepted("algorithms", chosen.algorithm)}
     how = {n: settings[n] for n in RETRAIN if n in settings} | {"graphs": graphs}
-    for behind, group in groups.items():
-        stands = [standing(chosen, folder, seed, task, behind) for seed in group]
+    for group in groups.values():
+        stands = [standing(chosen, folder, seed, task, done[seed]) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
         about = [provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
@@ -452,29 +453,29 @@ def run_batch(
                 yield keep(folder, ticket, known, outcome(result.epochs, task), spent)
 
 
-def recorded(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """The records that there are of a seed, mended: one a round, from round 0.
+def recorded(folder: Path, seed: int, planned: Sequence[int]) -> list[dict[str, Any]]:
+    """The records that there are of a seed, mended: one for each of the first rounds `planned`.
 
     Raises:
         ValueError: a round is missing.
     """
     lines = folder / f"seed{seed}.jsonl"
     done = record.mend(lines)
-    for r, line in enumerate(done):
+    for i, (r, line) in enumerate(zip(planned, done, strict=False), start=1):
         if line["round"] != r:
-            raise ValueError(f"`{lines}` must hold round {r} in line {r + 1}, got {line['round']}")
+            raise ValueError(f"`{lines}` must hold round {r} in line {i}, got {line['round']}")
     return done
 
 
 def standing(
-    chosen: Plan, folder: Path, seed: int, task: Task, rounds: int
+    chosen: Plan, folder: Path, seed: int, task: Task, done: Sequence[Mapping[str, Any]]
 ) -> tuple[nn.Module, Ticket | None]:
-    """The model of a seed and, after some recorded rounds, the last ticket."""
+    """The model of a seed and, after the recorded rounds, the last ticket."""
     torch.manual_seed(seed)
     model: nn.Module = build("models", chosen.model, chosen.settings, task).to(chosen.device)
-    if not rounds:
+    if not done:
         return model, None
-    last = load(ticket_file(folder, seed, rounds - 1)).to(chosen.device)
+    last = load(ticket_file(folder, seed, done[-1]["round"])).to(chosen.device)
     fit_together(last, model, task.num_edges, task.fingerprint())
     return model, last
 

@@ -152,6 +152,23 @@ def ticket_file(folder: Path, seed: int, round: int) -> Path:
     return folder / f"seed{seed}-round{round}.safetensors"
 
 
+def picked(only: str, rounds: int) -> list[int]:
+    """The rounds from 1 to `rounds` that `only` names: "all" of them, or some, as "7,15".
+
+    Raises:
+        ValueError: it names no rounds, others, or not in their order.
+    """
+    known = list(range(1, rounds + 1))
+    if only == "all":
+        return known
+    parts = str(only).split(",")
+    found = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(found) < len(parts) or found != sorted({*found} & {*known}):
+        raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
+                         f"got {only!r}")  # fmt: skip
+    return found
+
+
 def dense(
     model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
 ) -> Ticket:

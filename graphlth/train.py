@@ -121,7 +121,10 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
 def accuracies(
     model: nn.Module, task: Task, weights: Masks, edges: Tensor | None, splits: tuple[str, ...]
 ) -> list[tuple[float, float]]:
-    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and the mean losses, NaN on a graph."""
+    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and mean losses.
+
+    A loss is NaN but on the images that validate.
+    """
     model.eval()
     inputs, output, reached = None, torch.empty(0), []
     for split in splits:
@@ -130,7 +133,7 @@ def accuracies(
             if batch.inputs is not inputs:
                 inputs, output = batch.inputs, call(model, batch, weights, edges)
             hits.append(output[batch.rows].argmax(-1) == batch.target)
-            if batch.entries is None:
+            if batch.entries is None and split == "val":
                 losses.append(F.cross_entropy(output, batch.target, reduction="none"))
         loss = torch.cat(losses).mean().item() if losses else math.nan
         reached.append((torch.cat(hits).float().mean().item(), loss))

@@ -1,5 +1,6 @@
 """Every benchmark runs in small, without data, and writes its report."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,64 @@ def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
     assert str(tmp_path) not in text
     assert [said for said in REPORTS[name] if said not in text] == []
     assert name not in FIGURES or figure.read_bytes().startswith(b"\x89PNG")
+
+
+FILE = """
+title = "In small"
+seeds = 2
+{kind}
+notes = "- Nothing."
+[settings]
+task = "digits_images"
+model = "mlp"
+hidden = 8
+iterations = 4
+evaluate_every = 2
+rounds = 3
+[runs.imp]
+algorithm = "imp"
+drop_output = "null"
+[runs.reinit]
+algorithm = "control"
+control = "reinit"
+tickets = "imp"
+only = "2,3"
+[figures.learning_speed]
+[figures.learning_rate]
+runs = ["imp"]
+[published."elsewhere"]
+{published}
+"""
+
+
+@pytest.mark.parametrize(("kind", "published", "head"), [
+    ("columns = [2, 3]", "reinit = { 3 = 0.5 }",
+     "| run | 64.0 % left | − imp | 51.2 % left | − imp | elsewhere: 64.0 % left | "
+     "elsewhere: 51.2 % left |"),
+    ('pairs = [["imp", "reinit"]]', "3 = 0.5", "| round | imp − dense | imp − reinit |"),
+])  # fmt: skip
+def test_a_benchmark_file_is_run_and_reported(tmp_path, monkeypatch, kind, published, head):
+    import reproduce
+
+    (tmp_path / "reports").mkdir()
+    file = tmp_path / "small.toml"
+    file.write_text(FILE.format(kind=kind, published=published))
+    monkeypatch.setattr(reproduce, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", str(file), f"--out={tmp_path / 'runs'}"])
+    reproduce.main()
+    (path,) = (tmp_path / "reports").glob("small_*.md")
+    text = path.read_text()
+    assert head in text and "- Nothing." in text
+    rows = [line for line in text.splitlines() if line.startswith(("| dense", "| imp", "| reinit"))]
+    if "columns" in kind:
+        assert [row.split()[1] for row in rows] == ["dense", "imp", "reinit"]
+        assert [row.count("–") for row in rows] == [2, 4, 1]  # no gap to itself, no number known
+        assert rows[2].endswith("| – | 50.0 |")
+    else:
+        assert re.search(r"\| 1 \| [^|–]+ \| – \|", text)  # of round 1 there is no control
+    for name in ("learning_speed", "learning_rate"):
+        assert f"]({path.stem}_{name}.png)" in text
+        assert (path.parent / f"{path.stem}_{name}.png").exists()
 
 
 def test_every_speed_benchmark_is_run_here():

@@ -323,7 +323,7 @@ def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
 
 def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
     known = {"edge_sparsity": 0.05, "weight_sparsity": 0.2, "val": 0.75}
-    with cli.watching(2, 3, 10, 1) as watch:  # 2 seeds of rounds 0 to 3
+    with cli.watching(2, range(4), 10, 1) as watch:  # 2 seeds of rounds 0 to 3
         for number in range(3):
             watch(Step(0, number, Epoch(4, 0.1, 0.5, 0.5), known))
             watch(Step(0, number, None, known | {"seconds_search": 40.0, "seconds_retrain": 20.0}))

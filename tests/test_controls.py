@@ -161,6 +161,40 @@ def test_a_continued_control_equals_an_uninterrupted_one(earlier):
     assert [r for r, *_ in tickets(rounds=9)] == [0, 1, 2, 3]  # as many as there are
 
 
+def digits(folder):
+    """What the records of a run say that does not depend on how long it took."""
+    told = ("seed", "round", "weight_sparsity", "val", "test", "best_epoch")
+    return [tuple(r[n] for n in told) for r in record.read(folder)]
+
+
+@pytest.mark.parametrize("name", ["control", "imp"])
+def test_some_rounds_alone_are_those_of_the_whole_run_also_when_continued(name, earlier, tmp_path):
+    how = QUICK | ({"tickets": str(earlier)} if name == "control" else {})
+    whole, cut = (
+        digits(run(name, "karate", "gcn", how | only, seeds=2, out=tmp_path))
+        for only in ({}, {"only": "1,3"})
+    )
+    assert cut == [line for line in whole if line[1] in (0, 1, 3)]
+    folder = run(name, "karate", "gcn", how | {"only": "1,3"}, out=tmp_path)
+    lines = (folder / "seed1.jsonl").read_bytes().splitlines(keepends=True)
+    for left in (1, 2):
+        (folder / "seed1.jsonl").write_bytes(b"".join(lines[:left]))
+        run(name, "karate", "gcn", how | {"only": "1,3"}, seeds=2, out=tmp_path)
+        assert digits(folder) == cut
+
+
+@pytest.mark.parametrize("only", ["", "0,1", "3,1", "1,1", "1,9", "1,x", "some", "1,,2"])
+def test_rounds_that_there_are_not_are_refused(only, earlier):
+    with pytest.raises(ValueError, match=r"^`only` must be all, or rising rounds from 1 to 3"):
+        experiment.plan("imp", "karate", "gcn", QUICK | {"only": only})
+
+
+def test_a_named_round_must_be_there(earlier, tmp_path):
+    how = QUICK | {"rounds": 5, "only": "2,5", "tickets": str(earlier)}
+    with pytest.raises(FileNotFoundError, match=r"no ticket at .*seed0-round5"):
+        run("control", "karate", "gcn", how, out=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

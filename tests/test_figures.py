@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from graphlth.figures import cost, criteria, distances, drawing, inference
+from graphlth.figures import (
+    cost,
+    criteria,
+    distances,
+    drawing,
+    inference,
+    learning_rate,
+    learning_speed,
+)
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
 from graphlth.figures.sparsity import draw, sparsity
 from graphlth.record import interval, summary, winning
@@ -89,6 +97,29 @@ def costed(records):
         for unit in ("macs", "epochs"):
             record |= {f"{unit}_search": search, f"{unit}_retrain": 5 - 0.1 * record["round"]}
     return records
+
+
+def images(algorithm, *, stop=1000, **how):
+    """Records of images, which tell where training would stop early: seeds at `stop` and beside."""
+    how = {"task": "mnist", "model": "lenet_300_100", "edges": None, "num_edges": 0} | how
+    records = run(algorithm, drop_edges=0, **{"seeds": 3, "rounds": 8, **how})
+    for record in records:
+        place = stop + 100 * record["seed"] - 50 * record["round"]
+        record |= {"stop_iteration": place, "test_at_stop": record["test"] - 0.02}
+    return records
+
+
+def reinit(**how):
+    return images("control", control="reinit", **how)
+
+
+def by_rate():
+    return [
+        record
+        for lr in (0.1, 0.01)
+        for record in images("imp", lr=lr, dense=0.8 + lr)
+        + reinit(lr=lr, tickets=f"runs/imp-{lr}", dense=0.8 + lr, slope=0.01)
+    ]
 
 
 UGS, RANDOM = run("ugs"), run("random_tickets", slope=0.006)
@@ -237,6 +268,8 @@ RECORDS = {  # that each figure can draw
     "distances": lambda: early_bird(draws=8) + early_bird(),
     "drawing": lambda: early_bird(draws=8) + early_bird(),
     "inference": lambda: run("ugs", rounds=3) + run("sgcn", rounds=1),
+    "learning_rate": by_rate,
+    "learning_speed": lambda: images("imp") + reinit(stop=1400),
     "sparsity": lambda: run("ugs", rounds=2),
 }
 FIGURES = names("figures")
@@ -324,6 +357,7 @@ SCENES = {
     "dense alone": lambda: run("ugs", rounds=0),
     "nothing left": lambda: run("ugs", rounds=2, drop_weights=1, drop_edges=1),
     "no round 0": lambda: [r for r in UGS if r["round"]],
+    "no graph and one": lambda: UGS + images("imp"),
     "no macs": lambda: [r | {"macs": None} for r in UGS],
     "wild intervals": lambda: [r | {"test": float(r["seed"])} for r in run("ugs", seeds=2)],
 }
@@ -364,6 +398,59 @@ def test_the_floor_is_the_lowest_accuracy_shown():
     assert {axis.get_ylim()[0] for axis in figure.axes if axis.get_ylabel() or axis.lines} == {70.0}
     with pytest.raises(ValueError, match=r"^`floor` must be in \[0, 1\), got 1.5$"):
         draw(run("ugs"), floor=1.5)
+
+
+def test_a_panel_in_which_nothing_would_be_removed_or_counted_is_left_out():
+    drawn = draw(images("imp"))
+    assert [axis.get_xlabel().partition(",")[0] for axis in drawn.axes] == [
+        "weights removed (%)", "MACs of one inference (log scale)"
+    ]  # fmt: skip
+    assert drawn.axes[0].get_title(loc="left").endswith("\nno graph · 737,280 weights")
+    assert len(draw([r | {"macs": None} for r in UGS]).axes) == 2
+    assert [a.get_xlabel() for a in draw(run("ugs", rounds=0)).axes] == ["weights removed (%)"]
+    assert len(draw(UGS + images("imp")).axes) == 3 + 2
+
+
+def test_the_heading_spans_the_sizes_of_all_runs_in_the_panel():
+    drawn = draw(run("ugs", rounds=2) + run("imp", rounds=2, num_weights=9216))
+    told = drawn.axes[0].get_title(loc="left")
+    assert told == "cora · gcn · 10,556 directed edges · 9,216–737,280 weights · 5 seeds"
+
+
+# --- tickets of images and their controls ---------------------------------------------------------
+
+
+def test_early_stops_are_means_over_seeds_against_the_weights_that_remain():
+    records = images("imp") + reinit(stop=1400)
+    reached, stop = learning_speed.draw(records).axes
+    left = [100 * 0.8**number for number in range(9)]
+    for label, mine, first in (("imp", "imp", 1100), ("reinit", "control", 1500)):
+        x, y = line(stop, label)
+        assert x == pytest.approx(left)
+        assert y == pytest.approx([first - 50 * number for number in range(9)])
+        rows = summary(r for r in records if r["algorithm"] == mine)
+        assert line(reached, label)[1] == pytest.approx([100 * row.test - 2 for row in rows])
+    assert stop.get_xscale() == "log" and stop.get_xlim()[0] > stop.get_xlim()[1]
+    half = interval([1000.0, 1100.0, 1200.0])
+    edge = stop.collections[1].get_paths()[0].vertices[:, 1]
+    assert (edge.min(), edge.max()) == pytest.approx((1100 - 400 - half, 1100 + half))
+
+
+def test_each_learning_rate_has_a_panel_in_which_runs_keep_their_colours():
+    drawn = learning_rate.draw(by_rate())
+    assert [axis.get_title(loc="left").splitlines()[1] for axis in drawn.axes] == [
+        "learning rate 0.01", "learning rate 0.1"
+    ]  # fmt: skip
+    ((low, high),) = {axis.get_ylim() for axis in drawn.axes}
+    assert all(low < y < high for axis in drawn.axes for one in axis.lines for y in one.get_ydata())
+    for axis, lr in zip(drawn.axes, (0.01, 0.1), strict=True):
+        for label, name, colour in (("imp", "imp", 0), ("reinit", "control", 1)):
+            mine = [r for r in by_rate() if (r["algorithm"], r["settings"]["lr"]) == (name, lr)]
+            assert line(axis, label)[1] == pytest.approx([100 * r.test for r in summary(mine)])
+            (found,) = [one for one in axis.lines if one.get_label() == label]
+            assert found.get_color() == COLOURS[colour]
+    names = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert names[:2] == ["imp", "reinit"]
 
 
 # --- early-bird tickets, and what tickets cost ----------------------------------------------------
@@ -575,6 +662,8 @@ def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
 NEEDS = {  # figure: what it says when no run fits
     drawing: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
     distances: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
+    learning_rate: "runs that have a learning rate (`lr`), got imp, ugs",
+    learning_speed: "early stops, as runs of images do (`stop_iteration`), got imp, ugs",
     criteria: "tickets of joint_early_bird, run with `--draws 1`, got imp, ugs",
 }
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from graphlth.controls import CONTROLS
 from graphlth.task import Task
-from graphlth.ticket import Ticket, load, ticket_file
+from graphlth.ticket import Ticket, load, picked, ticket_file
 
 
 def control(
@@ -17,6 +17,7 @@ def control(
     tickets: str,
     control: str = "reinit",
     rounds: int = 20,
+    only: str = "all",
     epochs: int = 200,
     iterations: int = 0,
     lr: float = 0.01,
@@ -39,6 +40,7 @@ def control(
         control: new weights (reinit), new weights and masks (random), masks permuted in each layer
             (shuffle), kept weights permuted (reshuffle) or of one size, signs kept (constant).
         rounds: how many rounds are read, if there are so many.
+        only: which of them, after the dense one: all, or some, such as 7,15, which must be there.
         epochs: epochs of retraining.
         iterations: iterations of retraining, in place of epochs; 0: epochs count.
         lr: the learning rate in retraining.
@@ -51,13 +53,15 @@ def control(
         last: continue after this ticket.
 
     Raises:
-        ValueError: there is no such control, or no ticket of this seed.
+        ValueError: there is no such control, or `only` names no rounds.
+        FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
     """
     if control not in CONTROLS:
         raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
-    for r in range(last.round + 1 if last else 0, rounds + 1):
+    behind = last.round if last else -1
+    for r in (r for r in (0, *picked(only, rounds)) if r > behind):
         path = ticket_file(Path(tickets), seed, r)
-        if r and not path.exists():
+        if r and only == "all" and not path.exists():
             return
         ticket = load(path).to(next(model.parameters()).device)
         yield CONTROLS[control](ticket, model, task, seed) if r else ticket

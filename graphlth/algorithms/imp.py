@@ -11,7 +11,7 @@ from graphlth.algorithms._scored import scored
 from graphlth.masks import Masks
 from graphlth.prune import drop_lowest
 from graphlth.task import Task
-from graphlth.ticket import BEHIND, Ticket, dense, snapshot
+from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
 from graphlth.train import resume, spans, train
 
 REWINDS = ("weights", "lr", "finetune")
@@ -22,6 +22,7 @@ def imp(
     task: Task,
     *,
     rounds: int = 20,
+    only: str = "all",
     epochs: int = 200,
     iterations: int = 0,
     drop_weights: float = 0.2,
@@ -48,6 +49,7 @@ def imp(
         model: the network; its weights are θ₀, with `one_shot` also when `last` is given.
         task: the data.
         rounds: how often to prune.
+        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7,15.
         epochs: epochs of training per round, and of retraining.
         iterations: iterations of both, in place of epochs; 0: epochs count.
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
@@ -106,13 +108,14 @@ def imp(
     if last is None:
         yield ticket
     trained = behind((epochs if rewind == "finetune" else k) * task.evaluate_every)
-    for r in range(ticket.round + 1, rounds + 1):
+    wanted = picked(only, rounds)
+    for r in range(ticket.round + 1, max(wanted, default=0) + 1):
         if r == 1 or not one_shot:
             for _ in resume(model, task, ticket, **how):
                 pass
             ranking, init = scores(ticket), ticket.init if rewind == "weights" else snapshot(model)
         ticket = Ticket(init, drop(ticket.masks, ranking), r, search=trained)
-        if last is None or r > last.round:
+        if r in wanted and (last is None or r > last.round):
             yield ticket
 
 

@@ -1,9 +1,9 @@
 """What the figures of early-bird searches share: which runs they are, and when they drew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-from graphlth.figures._style import Series, unfit
+from graphlth.figures._style import Series, unfit, without
 from graphlth.record import Record, Row, run_of, summary
 
 
@@ -17,14 +17,9 @@ def searches(records: Iterable[Record], *aside: str) -> list[Row]:
     found = [r for r in records if "draws" in r["settings"]]
     if not any("drawn_epoch" in record for record in found):
         raise unfit("early-bird runs that drew a ticket (geb or joint_early_bird)", records)
-    rows = [replace(row, label=_without(row.label, ("draws", *aside))) for row in summary(found)]
+    rows = [replace(row, label=without(row.label, ("draws", *aside))) for row in summary(found)]
     drew = {run_of(row) for row in rows if row.round}
     return [row for row in rows if run_of(row) in drew]
-
-
-def _without(label: str, aside: Sequence[str]) -> str:
-    parts = label.split(", ")
-    return ", ".join(part for part in parts if part.partition("=")[0] not in aside)
 
 
 def many(series: Series) -> bool:

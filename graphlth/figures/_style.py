@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.record import Record, Row, replacing, run_of
+from graphlth.record import Record, Row, interval, replacing, run_of
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
@@ -25,6 +25,7 @@ DASHES = ("-", "--", ":")
 DENSE = "black"
 BROKEN = (0, (5, 3))
 LETTERS = 12.5  # that an inch of the legend's lines holds
+LISTED = ", "  # between the settings of a label
 ROW = 0.24  # inches, of the legend
 SUFFIXES = (".png", ".pdf", ".svg")
 STYLE: Any = {
@@ -96,7 +97,14 @@ def _universe(row: Row) -> tuple[str, str, str]:
 
 
 def key_of(row: Row) -> Key:
-    return row.algorithm, row.label
+    """Algorithm and label of a run; a control is called by what it changes."""
+    control = row.records[0]["settings"].get("control", "")
+    return control or row.algorithm, without(row.label, ("control",))
+
+
+def without(label: str, aside: Sequence[str]) -> str:
+    """The label of a run without some of the settings in it."""
+    return LISTED.join(p for p in label.split(LISTED) if p.partition("=")[0] not in aside)
 
 
 def looks_of(keys: Iterable[Key]) -> dict[Key, Look]:
@@ -115,15 +123,22 @@ def looks_of(keys: Iterable[Key]) -> dict[Key, Look]:
 def heading(block: Sequence[Series], lines: int = 1) -> str:
     """What a panel is about; in two lines where it is narrow."""
     first = block[0][0]
-    seeds = sorted({row.n for series in block for row in series})
-    many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    universe = f"{first.num_edges:,} {first.edges} edges" if first.edges else "no graph"
-    size = [universe, f"{first.num_weights:,} weights"]
+    rows = [row for series in block for row in series]
+    many = span(row.n for row in rows)
+    universe = f"{span(row.num_edges for row in rows)} {first.edges} edges"
+    size = [universe if first.edges else "no graph"]
+    size += [f"{span(row.num_weights for row in rows)} weights"]
     count = f"{many} seed{'' if many == '1' else 's'}"
     names = [first.task, first.model]
     if lines == 1:
         return " · ".join([*names, *size, count])
     return " · ".join([*names, count]) + "\n" + " · ".join(size)
+
+
+def span(numbers: Iterable[int]) -> str:
+    """`5`, or `3–5` where numbers differ."""
+    found = sorted(set(numbers))
+    return "–".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1])))
 
 
 # --- panels --------------------------------------------------------------------------------------
@@ -174,19 +189,31 @@ def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     return mean, 100 * np.array([np.nan if h is None else h for h in half])
 
 
+def of_field(series: Series, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and half-widths of a field of the records; a half-width is NaN with one seed."""
+    found = [[record[field] for record in row.records] for row in series]
+    half = [interval(values) for values in found]
+    return np.array([*map(fmean, found)]), np.array([np.nan if h is None else h for h in half])
+
+
 def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
     """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
-    if not series:
-        return
-    mean, half = values(series, metric)
+    if series:
+        band(axis, x, *values(series, metric), look)
+
+
+def band(
+    axis: Axes, x: Sequence[float | None], mean: np.ndarray, half: np.ndarray, look: Look
+) -> None:
+    """`curve` of means and half-widths made beforehand."""
     white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
     steps = np.diff(np.array(x, dtype=float))
     if np.isfinite(half).any() and not ((steps > 0).all() or (steps < 0).all()):
         axis.errorbar(x, mean, half, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
     elif np.isfinite(half).any():
-        band = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
-        axis.fill_between(x, mean - half, mean + half, **band)  # type: ignore[arg-type]
+        shade = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
+        axis.fill_between(x, mean - half, mean + half, **shade)  # type: ignore[arg-type]
 
 
 def point(

@@ -44,6 +44,12 @@ from graphlth.record import Record, Row, check_metric, summary, winners
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
 STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
+PANELS: dict[str, Callable[[Row], float | None]] = {  # the axis, and the place of a round on it
+    "edges removed (%)": lambda row: 100 * row.edge_sparsity,
+    "weights removed (%)": lambda row: 100 * row.weight_sparsity,
+    "MACs of one inference (log scale)": lambda row: row.macs or None,  # a logarithm knows no 0
+}
+_, WEIGHTS, MACS = PANELS
 
 
 def sparsity(
@@ -78,10 +84,11 @@ def draw(
     title: str | None = None,
     floor: float | None = None,
 ) -> Figure:
-    """The figure: a row of three panels per task, model and edge universe, a line per run.
+    """The figure: a row of panels per task, model and edge universe, a line per run.
 
-    Lines are means over seeds, bands their 95 % Student-t intervals (none with one seed), stars
-    the winning tickets: rounds whose mean is at least the dense mean of their own run.
+    There is one for edges and one for weights, where any are removed, and one for MACs where they
+    are counted. Lines are means over seeds, bands their 95 % Student-t intervals (none with one
+    seed), stars the winning tickets: rounds whose mean is at least the dense mean of their own run.
     """
     check_metric(metric)
     check_floor(floor)
@@ -90,13 +97,16 @@ def draw(
         raise ValueError("`records` must hold at least one record, got none")
     stars = winners(rows, metric=metric)
     looks = looks_of(map(key_of, rows))
-    blocks = blocks_of(rows)
+    blocks = [(block, _shown(block)) for block in blocks_of(rows)]
+    most = max(len(shown) for _, shown in blocks)
     with rc_context(STYLE):
         height = 3.5 * len(blocks) + 0.3 + 0.25 * (len(looks) // 3) + (0.3 if title else 0)
-        figure = canvas(12, height)
-        grid = figure.subplots(len(blocks), 3, sharey="row", squeeze=False)
-        for axes, block in zip(grid, blocks, strict=True):
-            _row(axes, block, metric, looks, stars)
+        figure = canvas((7.2, 9, 12)[most - 1], height)
+        grid = figure.subplots(len(blocks), most, sharey="row", squeeze=False)
+        for axes, (block, shown) in zip(grid, blocks, strict=True):
+            for spare in axes[len(shown) :]:
+                spare.remove()
+            _row(dict(zip(shown, axes, strict=False)), block, metric, looks, stars)
             accuracy(axes[0], metric, floor)  # the others share it
         legend(figure, looks.values(), _signs(rows, metric, stars))
         if title:
@@ -110,34 +120,37 @@ def _signs(rows: Series, metric: str, stars: Series) -> list[Sign]:
     return signs + interval_signs(rows, metric)
 
 
+def _shown(block: Sequence[Series]) -> list[str]:
+    """The panels that have something to show; of a dense network alone that of the weights."""
+    tickets = [row for series in block for row in series if row.round]
+    return [name for name, x in PANELS.items() if any(map(x, tickets))] or [WEIGHTS]
+
+
 def _row(
-    axes: Sequence[Axes],
+    panels: Mapping[str, Axes],
     block: Sequence[Series],
     metric: str,
     looks: Mapping[Key, Look],
     stars: Series,
 ) -> None:
-    """One task, model and edge universe: the three panels."""
-    left, middle, right = axes
-    panels: list[tuple[Axes, Callable[[Row], float | None]]] = [
-        (left, lambda row: 100 * row.edge_sparsity),
-        (middle, lambda row: 100 * row.weight_sparsity),
-        (right, lambda row: row.macs or None),  # a logarithm knows no 0
-    ]
-    for axis, x in panels:
+    """One task, model and edge universe: its panels, the first with the heading."""
+    for name, axis in panels.items():
+        x = PANELS[name]
         baseline(axis, block, metric, looks)
         for i, series in enumerate(block):
-            prunes = axis is right or any(x(row) for row in series)
+            prunes = name == MACS or any(x(row) for row in series)
             shown = [row for row in series if x(row) is not None and (prunes or row.round == 0)]
             look = looks[key_of(series[0])]
             curve(axis, shown, [x(row) for row in shown], metric, look)
             won = [row for row in shown if row in stars]
             _stars(axis, won, [x(row) for row in won], metric, look, 16 - 7 * i / len(block))
         ruled(axis)
-    _per_cent(left, "edges removed (%)")
-    _per_cent(middle, "weights removed (%)")
-    _macs(right, block)
-    left.set_title(heading(block), loc="left")
+        if name == MACS:
+            _macs(axis, block)
+        else:
+            _per_cent(axis, name)
+    first = next(iter(panels.values()))
+    first.set_title(heading(block, lines=1 if len(panels) == 3 else 2), loc="left")
 
 
 def _stars(
@@ -186,11 +199,7 @@ def _points(axis: Axes) -> list[Line2D]:
 
 def _macs(axis: Axes, block: Sequence[Series]) -> None:
     """MACs of one inference, falling to the right; above, how many times fewer than dense."""
-    axis.set_xlabel("MACs of one inference (log scale)")
-    if not _points(axis):
-        axis.set_xticks([])
-        axis.text(0.5, 0.5, "MACs not counted", transform=axis.transAxes, ha="center", color="0.5")
-        return
+    axis.set_xlabel(MACS)
     axis.set_xscale("log")
     log_ticks(axis, EngFormatter(sep=" "))
     axis.invert_xaxis()

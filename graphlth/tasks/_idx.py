@@ -1,4 +1,4 @@
-"""MNIST's file format, IDX, and the two data sets that come in it."""
+"""MNIST's file format, IDX, and the task that each of the two data sets in it is."""
 
 import gzip
 import io
@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphlth.images import ImageTask, held_out
 from graphlth.planetoid import one_line
 from graphlth.tasks._files import Array, download, find
 
@@ -21,6 +23,14 @@ FILES = (
 )  # fmt: skip
 TRAIN, TEST, SIDE = 60_000, 10_000, 28
 BYTES = 0x08  # IDX's number for unsigned bytes
+
+
+def task(
+    x: Tensor, y: Tensor, *, train_size: int, val_size: int, data_seed: int, **how: Any
+) -> ImageTask:
+    """The task of what `load` gives; of the 60,000 `val_size` validate. `how` is `ImageTask`'s."""
+    splits = held_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
+    return ImageTask(x, y, splits, **how)
 
 
 def load(

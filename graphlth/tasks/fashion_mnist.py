@@ -1,6 +1,6 @@
 """Fashion-MNIST: 70,000 articles of clothing (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747)."""
 
-from graphlth.images import ImageTask, held_out
+from graphlth.images import ImageTask
 from graphlth.tasks import _idx
 
 NAMES = ("fashion_mnist", "fashion-mnist", "FashionMNIST")
@@ -37,11 +37,7 @@ def fashion_mnist(
         data_seed: draws which images validate, and which train if not all do.
     """
     x, y = _idx.load(NAMES, URL, DIGESTS, PER_CLASS, data_root)
-    splits = held_out(
-        _idx.TRAIN, _idx.TEST, val_size=val_size, train_size=train_size, data_seed=data_seed
-    )
-    return ImageTask(
-        x, y, splits,
+    return _idx.task(
+        x, y, train_size=train_size, val_size=val_size, data_seed=data_seed, name="fashion_mnist",
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
-        name="fashion_mnist",
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """MNIST: 70,000 hand-written digits (LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998)."""
 
-from graphlth.images import ImageTask, held_out
+from graphlth.images import ImageTask
 from graphlth.tasks import _idx
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -39,10 +39,7 @@ def mnist(
         data_seed: draws which images validate, and which train if not all do.
     """
     x, y = _idx.load(["mnist"], URL, DIGESTS, PER_CLASS, data_root)
-    splits = held_out(
-        _idx.TRAIN, _idx.TEST, val_size=val_size, train_size=train_size, data_seed=data_seed
-    )
-    return ImageTask(
-        x, y, splits,
-        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name="mnist",
+    return _idx.task(
+        x, y, train_size=train_size, val_size=val_size, data_seed=data_seed, name="mnist",
+        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
     )  # fmt: skip

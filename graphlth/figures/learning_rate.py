@@ -1,0 +1,109 @@
+"""Tickets and their controls by learning rate: accuracy against the weights that remain.
+
+Source: Liu et al., Rethinking the Value of Network Pruning, ICLR 2019, arXiv:1810.05270, figure 7.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from graphlth.figures._remaining import labelled, left, remaining
+from graphlth.figures._style import (
+    DENSE_SIGN,
+    STYLE,
+    Key,
+    Look,
+    Series,
+    accuracy,
+    baseline,
+    blocks_of,
+    check_floor,
+    curve,
+    finish,
+    heading,
+    interval_signs,
+    key_of,
+    looks_of,
+    panels,
+    picture,
+    save,
+    unfit,
+)
+from graphlth.record import Record, check_metric, summary
+
+
+def learning_rate(
+    records: Iterable[Record],
+    *,
+    out: str,
+    metric: str = "test",
+    title: str | None = None,
+    floor: float | None = None,
+) -> None:
+    """Draw accuracy against the weights that remain, by learning rate, into a file.
+
+    Args:
+        records: what `graphlth.record.read` gives.
+        out: the file, ending in .png, .pdf or .svg.
+        metric: which accuracy, "test" or "val".
+        title: a title of your own above the panels.
+        floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
+
+    Raises:
+        ValueError: another suffix, an unknown metric, a floor out of range, or no run with `lr`.
+        OSError: `out` cannot be written; what was there is left as it was.
+    """
+    path = picture(out)
+    save(draw(records, metric, title=title, floor=floor), path)
+
+
+def draw(
+    records: Iterable[Record],
+    metric: str = "test",
+    *,
+    title: str | None = None,
+    floor: float | None = None,
+) -> Figure:
+    """The figure: a panel per task, model and learning rate, a line per run.
+
+    Lines are means over seeds, bands their 95 % intervals; the panels of a task and model share
+    their vertical axis. Runs that differ in learning rate and in the tickets that they read alone
+    share a colour.
+    """
+    check_metric(metric)
+    check_floor(floor)
+    records = list(records)
+    rows = labelled(summary(r for r in records if "lr" in r["settings"]), "lr", "tickets")
+    if not rows:
+        raise unfit("runs that have a learning rate (`lr`)", records)
+    looks = looks_of(map(key_of, rows))
+    shown = [(block, lr) for block in blocks_of(rows) for lr in sorted({*map(rate, block)})]
+    with rc_context(STYLE):
+        figure, axes = panels(len(shown))
+        for axis, (block, lr) in zip(axes, shown, strict=True):
+            first = axes[[other is block for other, _ in shown].index(True)]
+            if axis is not first:
+                axis.sharey(first)
+            _panel(axis, [series for series in block if rate(series) == lr], metric, looks)
+        for axis in axes:
+            accuracy(axis, metric, floor)
+        signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
+        finish(figure, looks.values(), [*signs, *interval_signs(rows, metric)], title)
+    return figure
+
+
+def rate(series: Series) -> float:
+    """The learning rate of a run."""
+    lr: float = series[0].records[0]["settings"]["lr"]
+    return lr
+
+
+def _panel(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]) -> None:
+    baseline(axis, block, metric, looks)
+    for series in block:
+        curve(axis, series, remaining(series), metric, looks[key_of(series[0])])
+    about = heading(block, lines=2).partition("\n")[0]
+    axis.set_title(f"{about}\nlearning rate {rate(block[0]):g}", loc="left")
+    left(axis)

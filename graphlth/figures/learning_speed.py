@@ -1,0 +1,107 @@
+"""How fast and how well tickets learn: early stopping against the weights that remain.
+
+Source: Frankle & Carbin, ICLR 2019, arXiv:1803.03635, figures 1, 3 and 4.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from graphlth.figures._remaining import labelled, left, remaining
+from graphlth.figures._style import (
+    BROKEN,
+    DENSE,
+    DENSE_SIGN,
+    INTERVAL_SIGN,
+    STYLE,
+    Key,
+    Look,
+    Series,
+    accuracy,
+    band,
+    blocks_of,
+    canvas,
+    check_floor,
+    finish,
+    heading,
+    key_of,
+    looks_of,
+    of_field,
+    picture,
+    save,
+    unfit,
+)
+from graphlth.record import Record, summary
+
+STOP, REACHED = "stop_iteration", "test_at_stop"  # fields of a record
+
+
+def learning_speed(
+    records: Iterable[Record], *, out: str, title: str | None = None, floor: float | None = None
+) -> None:
+    """Draw early stopping against the weights that remain into a file; what `draw` shows.
+
+    Args:
+        records: what `graphlth.record.read` gives, of images.
+        out: the file, ending in .png, .pdf or .svg.
+        title: a title of your own above the panels.
+        floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
+
+    Raises:
+        ValueError: another suffix, a floor out of range, or no record of an early stop.
+        OSError: `out` cannot be written; what was there is left as it was.
+    """
+    path = picture(out)
+    save(draw(records, title=title, floor=floor), path)
+
+
+def draw(
+    records: Iterable[Record], *, title: str | None = None, floor: float | None = None
+) -> Figure:
+    """The figure: a row of two panels per task and model, a line per run.
+
+    Training would stop early at the lowest validation loss: on the left the test accuracy there,
+    on the right the iteration; means over seeds with their 95 % intervals.
+    """
+    check_floor(floor)
+    records = list(records)
+    rows = labelled(summary(record for record in records if STOP in record))
+    if not rows:
+        raise unfit("early stops, as runs of images do (`stop_iteration`)", records)
+    looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
+    with rc_context(STYLE):
+        figure = canvas(10.6, 3.9 * len(blocks))
+        grid = figure.subplots(len(blocks), 2, squeeze=False)
+        for (reached, stop), block in zip(grid, blocks, strict=True):
+            _panel(reached, block, REACHED, 100, looks)
+            accuracy(reached, "test", floor)
+            reached.set_ylabel("test accuracy at early stop (%)")
+            reached.set_title(heading(block, lines=2), loc="left")
+            _panel(stop, block, STOP, 1, looks)
+            stop.set_ylim(bottom=0)
+            stop.set_ylabel("iteration of early stop")
+            stop.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        signs = [DENSE_SIGN] if any(dense(block, REACHED) for block in blocks) else []
+        signs += [INTERVAL_SIGN] if any(row.n > 1 for row in rows) else []
+        finish(figure, looks.values(), signs, title)
+    return figure
+
+
+def _panel(
+    axis: Axes, block: Sequence[Series], field: str, scale: float, looks: Mapping[Key, Look]
+) -> None:
+    for series in block:
+        mean, half = (scale * numbers for numbers in of_field(series, field))
+        band(axis, remaining(series), mean, half, looks[key_of(series[0])])
+    for level in dense(block, field):
+        axis.axhline(scale * level, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
+    left(axis)
+
+
+def dense(block: Sequence[Series], field: str) -> set[float]:
+    """The mean of the dense network, if it is the same in all runs."""
+    found = {of_field(series[:1], field)[0][0] for series in block if series[0].round == 0}
+    return found if len(found) == 1 else set()
