@@ -2,7 +2,8 @@
 
     python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
 
-Runs that exist under --out are continued, not run again. The report goes to
+Runs that exist under --out are continued, not run again; `compare` in the file names those that
+the report shows, where it is not all of them. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
 """
 
@@ -193,6 +194,7 @@ def origin(runs: Mapping[str, list[Record]]) -> str:
 def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
     runs = all_of(bench, args)
+    runs = {name: runs[name] for name in bench.get("compare", runs)}
     out = target(args.file, runs)
     settings = next(iter(runs.values()))[0]["settings"]
     unit = "iterations" if settings.get("iterations") else "epochs"

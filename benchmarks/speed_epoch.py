@@ -91,7 +91,7 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
     masks = dense(model, task.num_edges).masks
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
-    def penalty(soft: Masks) -> Tensor:
+    def penalty(_: Masks, soft: Masks) -> Tensor:
         return L1 * sum(m.sum() for m in soft.values())  # ‖m‖₁, m ≥ 0
 
     for epoch in train(model, task, masks, epochs=epochs, soft=soft, penalty=penalty, **HOW):

@@ -83,7 +83,7 @@ def epochs(task: Task, size: Size, count: int, backend: str = "auto"):
     masks = dense(model, task.num_edges).masks
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
-    def penalty(soft: Masks) -> torch.Tensor:
+    def penalty(_: Masks, soft: Masks) -> torch.Tensor:
         return L1 * sum(m.sum() for m in soft.values())  # ‖m‖₁, m ≥ 0
 
     return train(model, task, masks, epochs=count, soft=soft, penalty=penalty)

@@ -37,6 +37,7 @@ from graphlth import seeds as batched
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms.imp import REWINDS
+from graphlth.algorithms.transfer import CARRIED, carried
 from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
@@ -157,7 +158,7 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
     "window": (1, True, None), "epsilon": (0, False, None), "rho": (0, True, None),
     "lr_edges": (0, False, None), "admm_steps": (1, True, None), "drop_channels": (0, True, 1),
     "l1_norms": (0, True, None), "lr_scores": (0, False, None), "iterations": (0, True, None),
-    "drop_convs": (0, True, 1), "drop_output": (0, True, 1),
+    "drop_convs": (0, True, 1), "drop_output": (0, True, 1), "project": (0, True, None),
 }  # fmt: skip
 
 
@@ -165,6 +166,7 @@ CHOICES: dict[str, Collection[str]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
     "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
     "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS,
+    "carry": CARRIED,
 }  # fmt: skip
 
 
@@ -283,7 +285,10 @@ def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
             spans(task, chosen.settings.get(name, 0), name)
     if "tickets" in chosen.settings:
         whole = load(ticket_file(Path(chosen.settings["tickets"]), 0, 0))
-        fit_together(whole, model, task.num_edges, task.fingerprint())
+        if carry := chosen.settings.get("carry"):
+            carried(whole, model.state_dict(), task, carry, 0)
+        else:
+            fit_together(whole, model, task.num_edges, task.fingerprint())
 
 
 @dataclass

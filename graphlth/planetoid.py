@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 HOST = ("github.com", 443)  # where PyG's downloader looks
@@ -50,11 +51,13 @@ def load(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
+    project: int = 0,
 ) -> SimpleNamespace:
     """The graph `name` ("Cora", "CiteSeer", "PubMed"), its counts asserted.
 
-    x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero); edge_index [2, E]
-    with both directions and without self-loops; y [N]; train_mask, val_mask, test_mask [N].
+    x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero), or [N, `project`]
+    if that is not 0 (see `projected`); edge_index [2, E] with both directions, without self-loops;
+    y [N]; train_mask, val_mask, test_mask [N].
     `split`: "public" (20 per class / 500 / 1,000) or "geom-gcn-0" … "geom-gcn-9" (Pei et al.,
     ICLR 2020, arXiv 2002.05287). Files are looked for below `data_root`, else below the
     environment variable GRAPHLTH_DATA_ROOT, else in `./datasets`, and downloaded into `./datasets`
@@ -71,7 +74,28 @@ def load(
     if normalize:
         total = data.x.sum(dim=1, keepdim=True, dtype=torch.float64).float()
         data.x.div_(torch.where(total > 0, total, 1))  # in place: the largest tensor of all
+    if project:
+        data.x = projected(data.x, project)
     return data
+
+
+def projected(x: torch.Tensor, size: int) -> torch.Tensor:
+    """The coordinates [N, `size`] of `x` [N, F] in its strongest directions, of variance 1 each.
+
+    These are its right singular vectors, strongest first, each turned so that its largest entry is
+    positive: graphs with other words get features of one shape, in one order of importance. Rounded
+    to 2⁻¹⁰, so that the last bits of another machine's linear algebra make no other graph.
+
+    Raises:
+        ValueError: there are not more than `size` features, or it is negative.
+    """
+    if not 0 < size < min(x.shape):
+        raise ValueError(f"`project` must be in [0, {min(x.shape)}), got {size}")
+    start = np.ones(min(x.shape))  # ARPACK's; it would draw one
+    u, strength, v = svds(csr_matrix(x.double().numpy()), k=size, v0=start)
+    turned = np.sign(np.take_along_axis(v, np.abs(v).argmax(1)[:, None], 1)).T  # [1, size]
+    scores = (u * turned)[:, np.argsort(-strength)] * np.sqrt(len(x))  # [N, size]
+    return torch.from_numpy(np.round(scores * 2**10) / 2**10).float()
 
 
 def split_index(split: str) -> int | None:

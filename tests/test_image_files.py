@@ -356,6 +356,10 @@ def test_cifar10_is_whole(tmp_path, batches):
     task = find("tasks", "cifar10")(data_root=str(tmp_path), train_size=500)
     assert [len(task.rows[part]) for part in ("train", "val", "test")] == [500, 5_000, 10_000]
     assert task.shape == (3, 32, 32) and torch.equal(task.x[:, 0, 0, 0], task.y.byte())
+    like_mnist = find("tasks", "cifar10")(data_root=str(tmp_path), train_size=500, grey=True)
+    assert (like_mnist.shape, like_mnist.x.dtype) == ((1, 28, 28), torch.uint8)
+    luma = task.x[:9, :, 2:30, 2:30].double() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    assert (like_mnist.x[:9, 0].double() - luma.sum(1)).abs().max() <= 0.5 + 1e-9
     (tmp_path / "cifar-10-batches-bin/data_batch_2.bin").unlink()
     as_binary(tmp_path / "cifar-10-batches-bin/data_batch_2.bin")
     with pytest.raises(ValueError, match="the train files must hold 5,000 images of") as error:

@@ -1,13 +1,13 @@
 """Controls of an earlier run: its tickets with one thing changed, nothing searched again."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from torch import nn
 
+from graphlth.algorithms._earlier import earlier
 from graphlth.controls import CONTROLS
 from graphlth.task import Task
-from graphlth.ticket import Ticket, load, picked, ticket_file
+from graphlth.ticket import Ticket
 
 
 def control(
@@ -58,10 +58,6 @@ def control(
     """
     if control not in CONTROLS:
         raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
-    behind = last.round if last else -1
-    for r in (r for r in (0, *picked(only, rounds)) if r > behind):
-        path = ticket_file(Path(tickets), seed, r)
-        if r and only == "all" and not path.exists():
-            return
-        ticket = load(path).to(next(model.parameters()).device)
-        yield CONTROLS[control](ticket, model, task, seed) if r else ticket
+    for ticket in earlier(tickets, seed, rounds, only, last):
+        ticket = ticket.to(next(model.parameters()).device)
+        yield CONTROLS[control](ticket, model, task, seed) if ticket.round else ticket

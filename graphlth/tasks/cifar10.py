@@ -34,6 +34,7 @@ def cifar10(
     train_size: int = 0,
     val_size: int = 5000,
     augment: str = "crop-flip",
+    grey: bool = False,
     data_seed: int = 0,
 ) -> ImageTask:
     """Photographs, 32 × 32 pixels in colour; an epoch is a span of `evaluate_every` iterations.
@@ -46,6 +47,7 @@ def cifar10(
         train_size: images to train on; 0 for all of the 50,000 that do not validate.
         val_size: images of the 50,000 that validate.
         augment: none, or crop-flip: move by up to 4 pixels and mirror.
+        grey: the central 28 × 28 pixels, without their colour: for the tickets of MNIST.
         data_seed: draws which images validate, and which train if not all do.
     """
     *train, test = (read(path) for path in find(NAMES, LAYOUTS, data_root, fetch))
@@ -57,11 +59,18 @@ def cifar10(
                 f"classes, got {held}"
             )
     x = np.concatenate([*(images for images, _ in train), test[0]])
+    x = greyed(x) if grey else x
     splits = held_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
     return ImageTask(
         torch.from_numpy(x), torch.from_numpy(np.concatenate(y)), splits,
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name="cifar10",
     )  # fmt: skip
+
+
+def greyed(x: Array) -> Array:
+    """The central part [n, 1, 28, 28] of colour images [n, 3, 32, 32], in luma (ITU-R BT.601)."""
+    red, green, blue = (x[:, c : c + 1, 2:-2, 2:-2] for c in range(3))
+    return (0.299 * red + 0.587 * green + 0.114 * blue).round().astype(np.uint8)
 
 
 def fetch(folder: Path) -> None:

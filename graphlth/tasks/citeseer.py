@@ -11,6 +11,7 @@ def citeseer(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
+    project: int = 0,
     edges: str = "undirected",
 ) -> GraphTask:
     """The CiteSeer citation graph, 48 of whose nodes are isolated.
@@ -19,7 +20,10 @@ def citeseer(
         data_root: the folder with `CiteSeer/raw` or its parent; else GRAPHLTH_DATA_ROOT, datasets.
         split: "public" (120 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
         normalize: scale every node's features to sum 1 (15 nodes have none and keep none).
+        project: keep this many strongest directions of the features; 0: all words.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
-    data = load("CiteSeer", COUNTS, data_root=data_root, split=split, normalize=normalize)
+    data = load(
+        "CiteSeer", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project
+    )
     return GraphTask(data, edges=edges, name="citeseer")

@@ -1,0 +1,24 @@
+"""The tickets of an earlier run, for those who change or move them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from graphlth.ticket import Ticket, load, picked, ticket_file
+
+
+def earlier(
+    folder: str, seed: int, rounds: int, only: str, last: Ticket | None
+) -> Iterator[Ticket]:
+    """The dense ticket of `seed` in a run's `folder`, then those of the rounds asked for.
+
+    Of "all" up to `rounds` as many as there are; those behind `last` are left out.
+
+    Raises:
+        FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
+    """
+    behind = last.round if last else -1
+    for r in (r for r in (0, *picked(only, rounds)) if r > behind):
+        path = ticket_file(Path(folder), seed, r)
+        if r and only == "all" and not path.exists():
+            return
+        yield load(path)

@@ -1,0 +1,115 @@
+"""Transfer: tickets of an earlier run on another task, in another model or by another optimiser.
+
+Sources: across datasets and optimisers Morcos et al. (NeurIPS 2019, arXiv:1906.02773); the random
+ticket of the same sparsity, its control, is `control --control random` over the transferred run.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.algorithms._earlier import earlier
+from graphlth.masks import EDGES, only, sparsity
+from graphlth.prune import drop_lowest
+from graphlth.task import Task
+from graphlth.ticket import BEHIND, Ticket, snapshot
+
+CARRIED = ("weights", "edges", "both")
+
+
+def transfer(
+    model: nn.Module,
+    task: Task,
+    *,
+    tickets: str,
+    carry: str = "weights",
+    rounds: int = 20,
+    only: str = "all",
+    epochs: int = 200,
+    iterations: int = 0,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the tickets of an earlier run, the dense one first, as tickets of this model and task.
+
+    Args:
+        model: the network.
+        task: the data.
+        tickets: the folder of that run; the tickets are those of the same seed.
+        carry: what is taken over: "weights" (their masks and initial values; layers of another
+            shape, as the output for other classes, keep their own values and lose as many entries
+            at random), "edges" (their mask, on the same graph, for another model) or "both".
+        rounds: how many rounds are read, if there are so many.
+        only: which of them, after the dense one: all, or some, such as 7,15, which must be there.
+        epochs: epochs of training.
+        iterations: iterations of training, in place of epochs; 0: epochs count.
+        lr: the learning rate.
+        weight_decay: L2 decay.
+        optimizer: adam or sgd.
+        momentum: of SGD.
+        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of training in which the rate rises linearly.
+        seed: seeds masks that are drawn, dropout and batch order; whose tickets are read.
+        last: continue after this ticket.
+
+    Raises:
+        ValueError: the tickets have no such masks, or are of another graph or of other layers.
+    """
+    own, device = snapshot(model), next(model.parameters()).device  # θ₀ here
+    for ticket in earlier(tickets, seed, rounds, only, last):
+        yield carried(ticket.to(device), own, task, carry, 1000 * seed + ticket.round)
+
+
+def carried(ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int) -> Ticket:
+    """`ticket` as one of `task` and of the model whose weights are `own`, to be trained from there.
+
+    Raises:
+        ValueError: see `transfer`.
+    """
+    if carry not in CARRIED:
+        raise ValueError(f"`carry` must be one of {', '.join(CARRIED)}, got {carry!r}")
+    for part in ("weights", "edges"):
+        if carry in (part, "both") and not only(ticket.masks, part):
+            raise ValueError(f"`tickets` must have masks of {part} to carry, got none")
+    init, masks = dict(own), dict[str, Tensor]()
+    if carry != "edges":
+        init |= {n: t for n, t in ticket.init.items() if n in init and t.shape == init[n].shape}
+        masks |= _weights(ticket, own, seed)
+    if carry != "weights":
+        if (known := ticket.provenance.get("graph")) != task.fingerprint():
+            raise ValueError(f"`tickets` must be of the graph of {task.name!r} to carry edges: "
+                             f"fingerprint {known}, not {task.fingerprint()}")  # fmt: skip
+        masks[EDGES] = ticket.masks[EDGES]
+    told = {n: value for n, value in ticket.search.items() if n != BEHIND}
+    return Ticket(init, masks, ticket.round, search=told)
+
+
+def _weights(ticket: Ticket, own: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """The masks of the weights; of a layer of another shape a random one of the same sparsity."""
+    theirs = only(ticket.masks, "weights")
+    if apart := sorted(ticket.init.keys() ^ own.keys()):
+        raise ValueError(
+            f"`model` must have the layers of `tickets`, but {apart[0]!r} is in one alone"
+        )
+    if not any(m.shape == own[n].shape for n, m in theirs.items()):
+        raise ValueError("`model` must have a layer of the shape that it has in `tickets`, "
+                         f"but of {len(theirs)} none is")  # fmt: skip
+    draw = torch.Generator().manual_seed(seed)
+    return {
+        n: m if m.shape == own[n].shape else _random(m, own[n].shape, draw)
+        for n, m in theirs.items()
+    }
+
+
+def _random(like: Tensor, shape: torch.Size, draw: torch.Generator) -> Tensor:
+    """A mask of `shape` as sparse as `like`."""
+    whole = {"": like.new_ones(shape)}
+    scores = {"": torch.rand(shape, generator=draw).to(like)}
+    return drop_lowest(whole, scores, sparsity({"": like}))[""]
