@@ -18,6 +18,8 @@ from typing import Any
 
 import graphlth as glt
 from graphlth import record
+from graphlth.figures.barrier import barrier
+from graphlth.figures.instability import instability
 from graphlth.figures.sparsity import sparsity
 from graphlth.record import Record
 
@@ -180,17 +182,22 @@ def origin(runs: Mapping[str, list[Record]]) -> str:
             f"commit {', '.join(sorted(commits))}, {date.today()}.")  # fmt: skip
 
 
-def analysed(bench: Mapping[str, Any], folders: Mapping[str, Path], args: argparse.Namespace
-             ) -> list[str]:  # fmt: skip
-    """The part of the report on what [analyze] measures: instability."""
+def analysed(bench: Mapping[str, Any], folders: Mapping[str, Path], args: argparse.Namespace,
+             out: Path) -> list[str]:  # fmt: skip
+    """The part of the report on what [analyze] measures: instability, with its figures."""
     found = records_of(analyses(bench, folders, args), bench["seeds"])
-    return [
+    text = [
         "## Instability", "",
         "k: iterations that the ticket's weights have had. Instability: by how much the error on "
         "the line between two copies rises above the mean of the copies; stable below 2 points. "
         "Both in %, as test accuracy.", "",
         *instabilities(found), "", *verdicts(found, bench, "instability"), "",
     ]  # fmt: skip
+    for draw in (instability, barrier):
+        picture = out.with_name(f"{out.name}_{draw.__name__}.png")
+        draw([r for rs in found.values() for r in rs], out=str(picture))
+        text += [f"![{draw.__name__}]({picture.name})", ""]
+    return text
 
 
 def main() -> None:
@@ -215,7 +222,7 @@ def main() -> None:
         *accuracies(runs, bench), "",
         "Gaps in points:", "", *gaps(runs), "",
         *picture,
-        *(analysed(bench, folders, args) if "analyze" in bench else []),
+        *(analysed(bench, folders, args, out) if "analyze" in bench else []),
         *(["## Expected bands", "", *verdicts(runs, bench), ""] if "expected" in bench else []),
         "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip
