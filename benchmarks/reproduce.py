@@ -3,7 +3,8 @@
     python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
 
 Runs that exist under --out are continued, not run again; `compare` in the file names those that
-the report shows, where it is not all of them. The report goes to
+the report shows, where it is not all of them. A table [analyze] names a `measure`, its settings and,
+where not all are taken, the `rounds`: it is taken of every run. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
 """
 
@@ -13,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import graphlth as glt
@@ -43,15 +45,38 @@ def folder(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> Pa
     return glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
 
 
-def all_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, list[Record]]:
-    """The records of every run of a benchmark file; `tickets` may name a run above."""
+def folders_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Path]:
+    """The folder of every run of a benchmark file; `tickets` may name a run above."""
     folders: dict[str, Path] = {}
     for name, told in plans(bench).items():
         if "tickets" in told:
             told["tickets"] = str(folders[told["tickets"]])
         folders[name] = folder(told, args, bench["seeds"])
-    return {name: [r for r in record.read(f) if r["seed"] < bench["seeds"]]
-            for name, f in folders.items()}  # fmt: skip
+    return folders
+
+
+def records_of(folders: Mapping[str, Path], seeds: int) -> dict[str, list[Record]]:
+    """The records in every folder, of the seeds below `seeds`."""
+    return {n: [r for r in record.read(f) if r["seed"] < seeds] for n, f in folders.items()}
+
+
+def analyses(
+    bench: Mapping[str, Any], folders: Mapping[str, Path], args: argparse.Namespace
+) -> dict[str, Path]:
+    """The folder of what [analyze] measures of every run."""
+    settings = dict(bench["analyze"])
+    measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
+    how = {"out": str(Path(args.out) / "measures"), "jobs": args.jobs, "rounds": rounds,
+           "seeds": ",".join(map(str, range(bench["seeds"]))), "data_root": args.data_root,
+           "watch": report_ticket}  # fmt: skip
+    return {n: glt.analyze(measure, str(f), settings, **how) for n, f in folders.items()}
+
+
+def report_ticket(step: Any) -> None:
+    """Print a line when a ticket is measured."""
+    r = step.record
+    print(f"{r['measure']} of {r['algorithm']} {r['task']} {r['model']} seed {step.seed} "
+          f"round {step.round}: {r[r['measure']]:.4f}", flush=True)  # fmt: skip
 
 
 def report_round(step: Any) -> None:
@@ -152,13 +177,31 @@ def pictures(runs: Mapping[str, list[Record]], bench: Mapping[str, Any], out: Pa
     return text
 
 
-def verdicts(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
+def instabilities(runs: Mapping[str, list[Record]]) -> list[str]:
+    """Instability by run and round, with the accuracy of the same tickets beside it."""
+    rows = []
+    for name, records in runs.items():
+        for row in record.summary(records):
+            rises, ends = ([r[n] for r in row.records] for n in ("instability", "end_error"))
+            rows.append([
+                name, str(row.records[0].get("first_iteration", 0)), str(row.round),
+                f"{100 - 100 * row.edge_sparsity:.1f} / {100 - 100 * row.weight_sparsity:.1f}",
+                percent(fmean(rises), record.interval(rises)), percent(fmean(ends), None),
+                percent(row.test, row.test_interval),
+            ])  # fmt: skip
+    return lined(["run", "k", "round", "edges / weights left, %", "instability", "error of the "
+                  "copies", "test accuracy"], rows)  # fmt: skip
+
+
+def verdicts(
+    runs: Mapping[str, list[Record]], bench: Mapping[str, Any], field: str = "test"
+) -> list[str]:
     """A line for every expected band: met or missed, with the figure."""
     lines = []
-    for name, bands in bench.get("expected", {}).items():
+    for name, bands in bench.get("expected" if field == "test" else field, {}).items():
         rows = {row.round: row for row in record.summary(runs[name])}
         for r, (low, high) in bands.items():
-            mean = rows[int(r)].test
+            mean = fmean(known[field] for known in rows[int(r)].records)
             state = "met" if low <= mean <= high else "**missed**"
             band = f"at least {100 * low:.1f}" if high == 1 else f"{100 * low:.1f}–{100 * high:.1f}"
             lines.append(f"- {name}, round {r}: {100 * mean:.2f} (expected {band}): {state}")
@@ -191,10 +234,26 @@ def origin(runs: Mapping[str, list[Record]]) -> str:
             f"commit {', '.join(sorted(commits))}, {date.today()}.")  # fmt: skip
 
 
+def analysed(bench: Mapping[str, Any], folders: Mapping[str, Path], args: argparse.Namespace,
+             out: Path) -> list[str]:  # fmt: skip
+    """The part of the report on what [analyze] measures: instability, with its figures."""
+    found = records_of(analyses(bench, folders, args), bench["seeds"])
+    text = [
+        "## Instability", "",
+        "k: iterations that the ticket's weights have had. Instability: by how much the error on "
+        "the line between two copies rises above the mean of the copies; stable below 2 points. "
+        "Both in %, as test accuracy.", "",
+        *instabilities(found), "", *verdicts(found, bench, "instability"), "",
+    ]  # fmt: skip
+    asked = {"figures": {"instability": {}, "barrier": {}}}
+    return text + pictures(found, asked, out)
+
+
 def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
-    runs = all_of(bench, args)
-    runs = {name: runs[name] for name in bench.get("compare", runs)}
+    folders = folders_of(bench, args)
+    folders = {name: folders[name] for name in bench.get("compare", folders)}
+    runs = records_of(folders, bench["seeds"])
     out = target(args.file, runs)
     settings = next(iter(runs.values()))[0]["settings"]
     unit = "iterations" if settings.get("iterations") else "epochs"
@@ -210,6 +269,7 @@ def main() -> None:
         "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
         *tables, "",
         *pictures(runs, bench, out),
+        *(analysed(bench, folders, args, out) if "analyze" in bench else []),
         *(["## Expected bands", "", *verdicts(runs, bench), ""] if "expected" in bench else []),
         "## What differs, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip

@@ -8,6 +8,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "GraphTask": "dataset",
     "ImageTask": "images",
     "Ticket": "ticket",
+    "analyze": "measure",
     "at_init": "algorithms.at_init",
     "dense": "ticket",
     "evaluate": "train",

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from graphlth.registry import KINDS, find, names
+from graphlth.registry import KINDS, find, names, one
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.experiment import Step
@@ -39,6 +39,7 @@ Find, study and use lottery tickets in graph neural networks.
 
 commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
+  analyze MEASURE RUN --out DIR      measure the tickets of a run
   plot FIGURE DIR... --out FILE      draw recorded runs
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
   export TICKET --out FILE           retrain a ticket and write it compacted
@@ -49,7 +50,7 @@ options:
   -h, --help   this text; after a command, that of the command
   --version    the version
 
-An interrupted run continues when the same command is given again."""
+An interrupted run, or analysis, continues when the same command is given again."""
 
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
 APART = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
@@ -114,6 +115,30 @@ def run(argv: list[str]) -> None:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
+
+
+def analyze(argv: list[str]) -> None:
+    """Measure the tickets of a run, and record it."""
+    from graphlth import experiment, measure
+
+    name, argv = first(argv)
+    usage = "graphlth analyze MEASURE RUN --out DIR [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth analyze", usage=usage, exit_on_error=False,
+                            epilog=offer({"analysis": name}, argv))  # fmt: skip
+    parser.add_argument("run", help="a run folder")
+    own = [n for n in keyword_only(measure.analyze) if n != "watch"]
+    add_settings(parser, measure.analyze, own)
+    settings: set[str] = set()
+    if name is not None:
+        settings = add_settings(
+            parser, find("analysis", name), experiment.accepted("analysis", name)
+        )
+    given = parsed(parser, argv)
+    values = {n: given.pop(n) for n in settings}
+    todo = measure.tickets(Path(given["run"]), given["seeds"], given["rounds"])
+    with measuring(sum(map(len, todo.values()))) as watch:
+        folder = measure.analyze(str(name), settings=values, watch=watch, **given)
+    print(folder)
 
 
 def plot(argv: list[str]) -> None:
@@ -204,8 +229,8 @@ def bench(argv: list[str]) -> None:
             f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
             f"{row.dense_bytes / row.compact_bytes:.1f}×",
             amount(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
-            milliseconds(row.dense), milliseconds(row.compact), f"{row.faster:.2f}×",
-            f"{row.difference:.1e}",
+            milliseconds(row.seconds_dense), milliseconds(row.seconds_compact),
+            f"{row.faster:.2f}×", f"{row.difference:.1e}",
         )  # fmt: skip
     wide_console().print(table)
     if any(row.images is None for row in rows):
@@ -231,6 +256,7 @@ def list_(argv: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": run,
+    "analyze": analyze,
     "plot": plot,
     "show": show,
     "export": export,
@@ -361,7 +387,7 @@ def offer(kinds: Mapping[str, str | None], argv: list[str]) -> str:
     lines = []
     for kind in (kind for kind, name in kinds.items() if name is None):
         if not {"-h", "--help"} & {*argv}:
-            raise ValueError(f"`{kind[:-1]}` must be given: one of {', '.join(names(kind))}")
+            raise ValueError(f"`{one(kind)}` must be given: one of {', '.join(names(kind))}")
         lines.append(f"{kind}: {', '.join(names(kind))}")
     return " · ".join([*lines, "the help of those named lists their settings"] if lines else [])
 
@@ -422,6 +448,26 @@ def watching(
             bar.update(task, completed=sum(at.values()), description=text, left=left)
             if epoch is None and not console.is_terminal:
                 print(f"{text}  {left} left", file=sys.stderr)
+
+        yield watch
+
+
+@contextmanager
+def measuring(count: int) -> Iterator[Callable[["Step"], None]]:
+    """What to call after every ticket: it moves a bar, or off a terminal writes a line."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(8), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=count)
+
+        def watch(step: "Step") -> None:
+            known = step.record
+            text = f"seed {step.seed} round {step.round}  test {known['test']:.1%}"
+            if (name := known["measure"]) in known:  # a number called like its measure
+                text += f"  {name} {known[name]:.1%}"
+            bar.update(task, advance=1, description=text)
+            if not console.is_terminal:
+                print(text, file=sys.stderr)
 
         yield watch
 

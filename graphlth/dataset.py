@@ -67,6 +67,10 @@ class GraphTask:
         rows = self.rows[split]
         yield Batch(self._inputs, self.y[rows], rows, self.entries)
 
+    def whole(self, split: str) -> Iterator[Batch]:
+        """What `batches` gives: the whole graph."""
+        return self.batches(split)
+
     def without(self, mask: Tensor) -> GraphTask:
         """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
 

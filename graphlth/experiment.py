@@ -18,7 +18,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.resources import files
@@ -92,7 +92,7 @@ class Step:
 def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The settings of a plug-in: its keyword-only arguments but the run's own."""
     parameters = inspect.signature(find(kind, name)).parameters.values()
-    own = ("seed", "last") if kind == "algorithms" else ()
+    own = ("seed", "last") if kind in ("algorithms", "analysis") else ()
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
 
 
@@ -268,7 +268,7 @@ def run(
     work = partial(_drain, chosen, folder, environment, graphs)
     groups = [range(seeds)[first : first + batch] for first in range(0, seeds, batch)]
     if jobs > 1 and len(groups) > 1:
-        _in_processes(work, groups, jobs, watch)
+        in_processes(work, groups, jobs, watch)
     else:
         for group in groups:
             work(group, watch)
@@ -306,7 +306,7 @@ class Seldom:
             self.last = now
 
 
-def _in_processes(
+def in_processes(
     work: Callable[[Sequence[int], Callable[[Step], None]], None],
     groups: Sequence[Sequence[int]],
     jobs: int,
@@ -374,17 +374,26 @@ def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: b
     torch.set_num_threads(chosen.threads)
     with ExitStack() as locks:
         for seed in seeds:
-            try:
-                locks.enter_context(FileLock(folder / f"seed{seed}.lock", timeout=0))
-            except Timeout:
-                held = f"seed {seed} of `{folder}` is being run by another process"
-                raise ValueError(held) from None
+            locks.enter_context(held(folder, seed))
         if chosen.batched:
             steps = run_batch(chosen, folder, seeds, environment, graphs)
         else:
             steps = (s for seed in seeds for s in run_seed(chosen, folder, seed, environment))
         for step in steps:
             watch(step)
+
+
+def held(folder: Path, seed: int) -> AbstractContextManager[Any]:
+    """What keeps other processes from a seed of `folder`.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    try:
+        return FileLock(folder / f"seed{seed}.lock").acquire(timeout=0)
+    except Timeout:
+        busy = f"seed {seed} of `{folder}` is being run by another process"
+        raise ValueError(busy) from None
 
 
 def run_seed(

@@ -90,8 +90,7 @@ class ImageTask:
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
         if split != "train":
-            for rows in self.rows[split].split(EVALUATED):
-                yield self._batch(rows, self.x.index_select(0, rows))
+            yield from self.whole(split)
             return
         order: tuple[Tensor, ...] = ()  # of one pass
         for iteration in range(index * self.evaluate_every, (index + 1) * self.evaluate_every):
@@ -102,6 +101,11 @@ class ImageTask:
             if self.augment == "crop-flip":
                 x = crop_flip(x, _random(seed, "augment", iteration))
             yield self._batch(order[place], x)
+
+    def whole(self, split: str) -> Iterator[Batch]:
+        """The images of `split`, of "train" too, as they lie and without augmentation."""
+        for rows in self.rows[split].split(EVALUATED):
+            yield self._batch(rows, self.x.index_select(0, rows))
 
     def _pass(self, seed: int, number: int) -> tuple[Tensor, ...]:
         rows = self.rows["train"]

@@ -42,14 +42,19 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
+def _is_fraction(value: Any) -> bool:
+    return _is_amount(value) and value <= 1
+
+
 RULES = {
     "text": lambda v: isinstance(v, str) and v != "",
     "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),
     "a whole number of at least 0": _is_count,
-    "a fraction in [0, 1]": lambda v: _is_amount(v) and v <= 1,
+    "a fraction in [0, 1]": _is_fraction,
     "a number of at least 0": _is_amount,
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
     "an object": lambda v: isinstance(v, dict),
+    "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
 }
 FIELDS = {
     "algorithm": "text",
@@ -88,6 +93,18 @@ OPTIONAL = {
     "best_iteration": "a whole number of at least 0",
     "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
     "test_at_stop": "a fraction in [0, 1]",
+    "measure": "text",  # these and below: what `graphlth.measure` adds
+    "measure_settings": "an object",
+    "measure_environment": "an object",
+    "seconds_measure": "a number of at least 0",
+    "epochs_measure": "a whole number of at least 0",
+    "macs_measure": "a number of at least 0",
+    "memory_measure": "a whole number of at least 0",
+    "joules_measure": "a number of at least 0",
+    "instability": "a fraction in [0, 1]",
+    "instability_pairs": "fractions in [0, 1]",
+    "end_error": "a fraction in [0, 1]",
+    "barrier_error": "fractions in [0, 1]",
 }
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 
@@ -330,7 +347,13 @@ def interval(values: Sequence[float]) -> float | None:
 def _run(record: Record) -> Run:
     """What one run is: the records with the same answer differ in seed and round alone."""
     names = (record["algorithm"], record["task"], record["model"], record["edges"] or "")
-    return (*names, settings_hash(record["settings"]))
+    return (*names, settings_hash(_settings(record)))
+
+
+def _settings(record: Record) -> Record:
+    """The settings of the run and, of a record that a measure has made, what was measured how."""
+    told = {n: record[n] for n in ("measure", "measure_settings") if n in record}
+    return {**record["settings"], **told}
 
 
 def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
@@ -365,7 +388,7 @@ def summary(records: Iterable[Record]) -> list[Row]:
     settings: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
     for record in records:
         rounds[run := _run(record)][record["round"]].append(record)
-        settings[run[:4]][run[4]] = record["settings"]
+        settings[run[:4]][run[4]] = _settings(record)
     labels = {names: _labels(group) for names, group in settings.items()}
     rows = []
     for run, numbers in sorted(rounds.items()):

@@ -19,9 +19,13 @@ def find(kind: str, name: str) -> Any:
     """The plug-in of `kind` that is called `name`, spelt with `_` or `-`."""
     known, module = names(kind), spelt(name)
     if module not in known:
-        one = "analysis" if kind == "analysis" else kind[:-1]
-        raise ValueError(f"`{one}` must be one of {', '.join(known)}, got {name!r}")
+        raise ValueError(f"`{one(kind)}` must be one of {', '.join(known)}, got {name!r}")
     return getattr(import_module(f"graphlth.{kind}.{module}"), module)
+
+
+def one(kind: str) -> str:
+    """What a plug-in of `kind` is called."""
+    return "measure" if kind == "analysis" else kind[:-1]
 
 
 def spelt(name: str) -> str:

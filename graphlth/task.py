@@ -38,6 +38,10 @@ class Task(Protocol):
         """
         ...
 
+    def whole(self, split: str) -> Iterator[Batch]:
+        """Every row of `split` once, of "train" too, as it lies and without augmentation."""
+        ...
+
     def without(self, mask: Tensor) -> "Task":
         """The same task on the graph without the edges whose entry of `mask` is 0."""
         ...

@@ -7,11 +7,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from graphlth.figures import (
+    barrier,
     cost,
     criteria,
     distances,
     drawing,
     inference,
+    instability,
     learning_rate,
     learning_speed,
 )
@@ -120,6 +122,21 @@ def by_rate():
         for record in images("imp", lr=lr, dense=0.8 + lr)
         + reinit(lr=lr, tickets=f"runs/imp-{lr}", dense=0.8 + lr, slope=0.01)
     ]
+
+
+def connected(records):
+    """The same with an instability that grows with sparsity and falls with k, and its curve."""
+    for record in records:
+        k, seed = record["settings"].get("rewind_to", 0), record["seed"]
+        rise = (0.05 + 0.1 * record["weight_sparsity"]) / (1 + k / 50) * (1 + 0.1 * seed)
+        end = 1 - record["test"]
+        record |= {"instability": rise, "end_error": end} | ({"first_iteration": k} if k else {})
+        record["barrier_error"] = [end + rise * x for x in (0, 0.8, 1, 0.8, 0)]
+    return records
+
+
+def later(*ks, **how):
+    return [r for k in ks for r in connected(run("imp", drop_edges=0, seeds=3, rewind_to=k, **how))]
 
 
 UGS, RANDOM = run("ugs"), run("random_tickets", slope=0.006)
@@ -263,6 +280,8 @@ def test_the_validation_accuracy_can_be_drawn_instead():
 # --- every figure ------------------------------------------------------------------------------
 
 RECORDS = {  # that each figure can draw
+    "barrier": lambda: later(0, 50, rounds=3) + connected(run("ugs", seeds=3, rounds=3)),
+    "instability": lambda: later(0, 50, rounds=6) + connected(run("ugs", seeds=3, rounds=6)),
     "cost": lambda: costed(run("ugs", rounds=3) + run("sgcn", rounds=1)),
     "criteria": lambda: early_bird() + early_bird(criterion="edges", when=(3, 3, 40)),
     "distances": lambda: early_bird(draws=8) + early_bird(),
@@ -306,7 +325,8 @@ def test_bad_calls_are_one_line_and_keep_the_old_picture(tmp_path, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_settings_of_a_figure_change_it(tmp_path, name):
     figure, records = find("figures", name), RECORDS[name]()
-    told = {"metric": "val", "title": "A title", "floor": 0.5, "unit": "epochs"}
+    told = {"metric": "val", "title": "A title", "floor": 0.5, "unit": "epochs",
+            "against": "edges"}  # fmt: skip
     pictures = [{}, *({n: v} for n, v in told.items() if n in figure.__kwdefaults__ and n != "out")]
     for i, settings in enumerate(pictures):
         figure(records, out=str(tmp_path / f"{i}.svg"), **settings)
@@ -660,6 +680,8 @@ def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
 
 
 NEEDS = {  # figure: what it says when no run fits
+    barrier: "what `graphlth analyze instability` has recorded, got imp, ugs",
+    instability: "what `graphlth analyze instability` has recorded, got imp, ugs",
     drawing: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
     distances: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
     learning_rate: "runs that have a learning rate (`lr`), got imp, ugs",
@@ -681,3 +703,46 @@ def test_a_dense_network_alone_is_no_trade_off(module):
         ValueError, match=r"^`records` must hold runs that found a ticket.* got ugs$"
     ):
         module.draw(costed(run("ugs", rounds=0)))
+
+
+def test_a_barrier_is_the_mean_rise_above_the_copies_in_points():
+    figure = barrier.draw(later(50, 0, rounds=1))
+    first, second = figure.axes  # by k
+    for axis, rise in ((first, 0.055), (second, 0.0275)):  # of seeds 1, 1.1 and 1.2 times 0.05
+        x, y = line(axis, "round 0, dense")
+        assert x == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+        assert y == pytest.approx([100 * rise * part for part in (0, 0.8, 1, 0.8, 0)])
+        assert line(axis, "_stable")[1] == pytest.approx([2, 2])
+    assert first.get_ylim() == second.get_ylim()
+
+
+def test_instability_is_drawn_against_k_sparsity_and_accuracy():
+    records = later(100, 0, rounds=2)
+    over_k, left, accuracy, both = instability.draw(records).axes
+    assert line(over_k, "round 0, dense")[0] == pytest.approx([0, 100])
+    assert line(over_k, "round 0, dense")[1] == pytest.approx([5.5, 5.5 / 3])
+    assert line(over_k, "round 2")[1] == pytest.approx([9.46, 9.46 / 3])
+    x, y = line(left, "imp (rewind_to=0)")
+    assert x == pytest.approx([100, 80, 64]) and y == pytest.approx([5.5, 7.7, 9.46])
+    means = {row.settings: [] for row in summary(records)}
+    for row in summary(records):
+        means[row.settings].append(100 * row.test)
+    assert line(accuracy, "imp (rewind_to=0)")[1].tolist() in list(means.values())
+    marks = {bars.get_label() for bars in both.containers}
+    assert marks == {"imp (rewind_to=0)", "imp (rewind_to=100)"} and len(both.containers) == 6
+
+
+def test_dense_networks_alone_are_drawn_against_k_and_accuracy():
+    assert len(instability.draw(later(0, 50, 100, rounds=0)).axes) == 2
+    assert len(instability.draw(later(0, rounds=0)).axes) == 1
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="`against` must be one of weights, edges, got 'heads'"):
+        instability.draw(later(0, rounds=1), against="heads")
+
+
+@pytest.mark.parametrize("module", [barrier, instability])
+def test_a_ticket_of_which_nothing_is_left_can_be_drawn(module, tmp_path):
+    records = connected(run("ugs", rounds=2, seeds=2, drop_weights=1, drop_edges=1))
+    module.draw(records).savefig(tmp_path / "a.png")

@@ -26,7 +26,7 @@ LAYERS = [
     ["algorithms", "analysis", "seeds"],
     ["record"],
     ["experiment", "figures"],
-    ["export"],
+    ["export", "measure"],
     ["cli"],
     ["__init__", "__main__"],
 ]

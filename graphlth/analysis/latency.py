@@ -28,8 +28,8 @@ class Latency:
     edge_sparsity: float
     weight_sparsity: float
     layout: str
-    dense: list[float]  # seconds of a full-graph inference or a batch, of each measurement
-    compact: list[float]
+    seconds_dense: list[float]  # of a full-graph inference or a batch, of each measurement
+    seconds_compact: list[float]
     dense_bytes: int  # all weights and edges, as safetensors
     compact_bytes: int  # what `Compact.save` writes; of images all weights, scattered zeros too
     difference: float  # the largest, between any output of the compacted and the masked model
@@ -40,7 +40,7 @@ class Latency:
     @property
     def faster(self) -> float:
         """How many times faster than the dense model; median of the measurements."""
-        pairs = zip(self.dense, self.compact, strict=True)
+        pairs = zip(self.seconds_dense, self.seconds_compact, strict=True)
         return statistics.median(a / b for a, b in pairs)
 
 

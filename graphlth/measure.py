@@ -1,0 +1,218 @@
+"""Measures over the tickets of a run folder, recorded beside what the run has recorded of them.
+
+The records go, a line per ticket, to
+
+    OUT/<name of the run's folder>-<measure>-<hash of its settings>/seed<k>.jsonl
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphlth import record
+from graphlth.cost import measured
+from graphlth.experiment import (
+    ASIDE,
+    RETRAIN,
+    Plan,
+    Step,
+    accepted,
+    build,
+    held,
+    in_processes,
+    standing,
+)
+from graphlth.macs import pass_macs
+from graphlth.registry import find, spelt
+from graphlth.task import Task
+from graphlth.ticket import fit_together, load, rewind, ticket_file
+
+
+@dataclass(frozen=True)
+class Study:
+    """A measure, its settings, and the run whose tickets it takes."""
+
+    measure: str
+    settings: Mapping[str, Any]  # every setting of the measure, defaults filled in
+    run: Path
+    plan: Plan  # of the run
+    todo: Mapping[int, Sequence[int]]  # the rounds of each seed
+
+    @property
+    def name(self) -> str:
+        """The name of the folder of its records."""
+        return f"{self.run.name}-{self.measure}-{record.settings_hash(self.settings)}"
+
+
+def analyze(
+    measure: str,
+    run: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    out: str,
+    seeds: str = "all",
+    rounds: str = "all",
+    jobs: int = 1,
+    data_root: str | None = None,
+    watch: Callable[[Step], None] = lambda step: None,
+) -> Path:
+    """Measure the tickets of a run and return the folder of the records; what is there stays.
+
+    A record is the run's own of that seed and round, the fields that the measure gives, `measure`,
+    `measure_settings`, `measure_environment` and what it cost (`seconds_measure` and so on).
+
+    Args:
+        measure: name of the plug-in.
+        run: the run's folder.
+        settings: settings of the measure that differ from the default.
+        out: the folder of the records' folder.
+        seeds: which of the run: all, or numbers as in 0,2.
+        rounds: which of the run: all, or numbers as in 0,7.
+        jobs: processes, one seed each at a time.
+        data_root: the folder of the data, where it is not that of the run.
+        watch: is called after every ticket.
+
+    Raises:
+        ValueError: a name, a setting, a file or a ticket is wrong.
+        OSError: a folder cannot be read or written.
+    """
+    if jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1, got {jobs}")
+    told, folder = complete(measure, settings or {}), Path(run)
+    plan = planned(folder, data_root)
+    study = Study(spelt(measure), told, folder, plan, tickets(folder, seeds, rounds))
+    build("tasks", plan.task, plan.settings)  # what is wrong is told before anything is written
+    target = Path(out) / study.name
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write `out` {out!r}: {error.strerror or error}") from None
+    work = partial(_drain, study, target, record.environment())
+    groups = [[seed] for seed in study.todo]
+    if jobs > 1 and len(groups) > 1:
+        in_processes(work, groups, jobs, watch)
+    else:
+        for group in groups:
+            work(group, watch)
+    return target
+
+
+def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a measure: `settings` over its defaults.
+
+    Raises:
+        ValueError: the measure or a setting is unknown.
+    """
+    known = accepted("analysis", measure)
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"`{name}` is no setting of {measure}; "
+                             f"there are {', '.join(sorted(known))}")  # fmt: skip
+    return {n: p.default for n, p in known.items()} | dict(settings)
+
+
+def planned(folder: Path, data_root: str | None = None) -> Plan:
+    """The plan of the run in `folder`.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its `settings.json` is damaged.
+    """
+    file = folder / "settings.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"`run` must be a run folder, got {str(folder)!r} without "
+                                "a settings.json")  # fmt: skip
+    try:
+        plan = Plan(**json.loads(file.read_text(encoding="utf-8")))
+        settings = dict(plan.settings)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`{file}` is not that of a run: {error}") from None
+    for name in ASIDE if data_root is not None else ():
+        settings[name] = data_root
+    return replace(plan, settings=settings)
+
+
+def tickets(folder: Path, seeds: str = "all", rounds: str = "all") -> dict[int, list[int]]:
+    """The recorded rounds of a run that are chosen, seed by seed.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the run has none, or not one that is named.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`run` must be a folder, got {str(folder)!r}")
+    found = sorted(int(p.stem.removeprefix("seed")) for p in folder.glob("seed*.jsonl"))
+    chosen = among("seeds", seeds, found)
+    known = {s: [r["round"] for r in record.read_file(_lines(folder, s))] for s in chosen}
+    if not any(known.values()):
+        raise ValueError(f"`run` must have tickets, got none in {str(folder)!r}")
+    return {seed: among("rounds", rounds, there) for seed, there in known.items()}
+
+
+def among(name: str, told: str, known: Sequence[int]) -> list[int]:
+    """The numbers in `told`, all of `known` where it is "all".
+
+    Raises:
+        ValueError: it holds anything else, or one that is not known.
+    """
+    if told == "all":
+        return list(known)
+    try:
+        numbers = sorted({int(number) for number in told.split(",")})
+    except ValueError:
+        raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {told!r}") from None
+    for number in numbers:
+        if number not in known:
+            there = ", ".join(map(str, known)) or "none"
+            raise ValueError(f"`{name}` must be of the run's, {there}, got {number}")
+    return numbers
+
+
+def _lines(folder: Path, seed: int) -> Path:
+    return folder / f"seed{seed}.jsonl"
+
+
+def _drain(study: Study, target: Path, environment: Mapping[str, Any],
+           seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
+    torch.set_num_threads(study.plan.threads)
+    task: Task = build("tasks", study.plan.task, study.plan.settings).to(study.plan.device)
+    for seed in seeds:
+        with held(target, seed):
+            done = {line["round"]: line for line in record.mend(_lines(target, seed))}
+            own = {line["round"]: line for line in record.read_file(_lines(study.run, seed))}
+            for r in study.todo[seed]:
+                if r not in done:
+                    found = taken(study, task, seed, r)
+                    about = {"measure": study.measure, "measure_settings": dict(study.settings),
+                             "measure_environment": environment}  # fmt: skip
+                    done[r] = {**found, **own[r], **about}
+                    record.append(_lines(target, seed), done[r])
+                watch(Step(seed, r, None, done[r]))
+
+
+def taken(study: Study, task: Task, seed: int, round: int) -> dict[str, Any]:
+    """The fields that the measure gives of one ticket, and what it cost."""
+    plan = study.plan
+    model, _ = standing(plan, study.run, seed, task, 0)
+    ticket = load(ticket_file(study.run, seed, round)).to(plan.device)
+    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    measure = find("analysis", study.measure)
+    with measured(pass_macs, plan.device) as cost:
+        gain = measure(rewind(model, ticket.init), task, ticket,
+                       **study.settings, **besides(measure, plan, seed))  # fmt: skip
+    fields = gain if isinstance(gain, Mapping) else vars(gain)
+    return {**fields, **cost.named("measure")}
+
+
+def besides(measure: Callable[..., Any], plan: Plan, seed: int) -> dict[str, Any]:
+    """What a measure is given without being asked for: its `seed`, and the run's `recipe`."""
+    parameters = inspect.signature(measure).parameters
+    recipe = {n: plan.settings[n] for n in RETRAIN if n in plan.settings}
+    how = recipe if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else {}
+    return how | ({"seed": seed} if "seed" in parameters else {})

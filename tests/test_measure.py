@@ -1,0 +1,163 @@
+"""Measures over a run: records beside its own, what is there stays, errors in one line."""
+
+import json
+import shutil
+
+import pytest
+
+from graphlth import cli, measure, record
+from graphlth.experiment import run
+from graphlth.measure import analyze
+from graphlth.registry import find, names
+from graphlth.task import SPLITS
+from graphlth.ticket import load
+
+QUICK = {"hidden": 4, "epochs": 4, "rounds": 2, "rewind_to": 1, "lr": 0.05}
+SETTINGS = {"instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return run("imp", "karate", "gcn", QUICK, seeds=2, out=tmp_path_factory.mktemp("runs"))
+
+
+def rows(folder):
+    """What is recorded, but for what differs from one time to the next."""
+    return [
+        {n: v for n, v in r.items() if not n.startswith(record.MEASURED)}
+        for r in record.read(folder)
+    ]
+
+
+@pytest.mark.parametrize("name", names("analysis"))
+def test_a_measure_stands_beside_the_record_of_its_ticket(folder, tmp_path, name):
+    found = record.read(analyze(name, str(folder), SETTINGS[name], out=str(tmp_path)))
+    own = record.read(folder)
+    assert len(found) == len(own) == 6
+    for line, known in zip(found, own, strict=True):
+        assert {n: line[n] for n in known} == known
+        assert line["measure"] == name and line["seconds_measure"] > 0
+        assert SETTINGS[name].items() <= line["measure_settings"].items()
+        assert line["measure_environment"]["torch"]
+        added = line.keys() - known.keys()
+        assert len([n for n in added if not n.endswith("measure") and "measure_" not in n]) >= 4
+
+
+def test_instability_is_that_of_the_recipe_of_the_run(folder, tmp_path):
+    target = analyze("instability", str(folder), SETTINGS["instability"], out=str(tmp_path))
+    (line,) = [r for r in record.read(target) if (r["seed"], r["round"]) == (1, 2)]
+    assert line["epochs_measure"] == 2 * (4 - 1)  # two copies, from θ_1 to the end of 4 epochs
+    task = find("tasks", "karate")()
+    model = find("models", "gcn")(task, hidden=4)
+    direct = find("analysis", "instability")(
+        model, task, load(folder / "seed1-round2.safetensors"), points=3, pairs=1, seed=1,
+        epochs=4, lr=0.05,
+    )  # fmt: skip
+    assert vars(direct).items() <= line.items()
+
+
+def test_what_exists_is_not_measured_again_and_a_torn_line_is_mended(folder, tmp_path, monkeypatch):
+    how = {"settings": SETTINGS["instability"], "out": str(tmp_path)}
+    target = analyze("instability", str(folder), **how)
+    whole = rows(target)
+    lines = target / "seed0.jsonl"
+    lines.write_bytes(lines.read_bytes()[:-10])
+    taken, seen = measure.taken, []
+    monkeypatch.setattr(measure, "taken", lambda *a: seen.append(a[2:]) or taken(*a))
+    steps = []
+    assert analyze("instability", str(folder), **how, watch=steps.append) == target
+    assert seen == [(0, 2)]
+    assert rows(target) == whole
+    assert [(step.seed, step.round) for step in steps] == [(s, r) for s in (0, 1) for r in range(3)]
+
+
+def test_some_seeds_and_rounds_then_the_others(folder, tmp_path):
+    how = {"settings": SETTINGS["instability"], "out": str(tmp_path / "a")}
+    target = analyze("instability", str(folder), **how, seeds="1", rounds="0,2")
+    assert [(r["seed"], r["round"]) for r in record.read(target)] == [(1, 0), (1, 2)]
+    assert analyze("instability", str(folder), **how) == target
+    assert rows(target) == rows(
+        analyze("instability", str(folder), **how | {"out": str(tmp_path / "b")}, jobs=2)
+    )
+
+
+def test_runs_and_measures_are_told_apart(folder, tmp_path):
+    for points in (3, 4):
+        analyze("instability", str(folder), {"points": points, "pairs": 1}, out=str(tmp_path))
+    found = record.summary(record.read(folder, tmp_path))
+    assert [row.n for row in found] == [2] * 9  # three rounds of the run and of either measure
+    assert len({row.settings for row in found}) == 3
+    assert len({row.label for row in found}) == 3
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_takes_the_settings_of_the_measure(folder, tmp_path, capsys):
+    argv = ["analyze", "instability", str(folder), "--out", str(tmp_path), "--pairs=1",
+            "--points", "3", "--rounds", "0", "--split", SPLITS[0]]  # fmt: skip
+    assert cli.main(argv) == 0
+    told = capsys.readouterr()
+    target = told.out.strip()
+    assert {json.dumps(r["measure_settings"], sort_keys=True) for r in record.read(target)} == {
+        '{"pairs": 1, "points": 3, "split": "train"}'
+    }
+    assert "seed 1 round 0" in told.err and "instability" in told.err
+
+
+def spoilt(folder, name, text):
+    (folder / name).write_text(text)
+    return folder
+
+
+def altered(folder, **settings):
+    about = json.loads((folder / "settings.json").read_text())
+    return spoilt(folder, "settings.json", json.dumps(about | {
+        "settings": about["settings"] | settings.pop("settings", {}), **settings}))  # fmt: skip
+
+
+BAD = [  # what is done to a copy of the run, the arguments, the one line
+    (None, "nope", "`measure` must be one of instability, latency, got 'nope'"),
+    (shutil.rmtree, "instability", "`run` must be a folder, got"),
+    (lambda f: (f / "settings.json").unlink(), "instability", "without a settings.json"),
+    (lambda f: spoilt(f, "settings.json", "{"), "instability", "settings.json` is not that of a"),
+    (lambda f: spoilt(f, "settings.json", "[]"), "instability", "settings.json` is not that of a"),
+    (lambda f: [p.unlink() for p in f.glob("*.jsonl")], "instability", "`run` must have tickets"),
+    (lambda f: (f / "seed0-round0.safetensors").unlink(), "instability", "no ticket at"),
+    (lambda f: spoilt(f, "seed0-round0.safetensors", "x"), "instability", "is not a whole graph"),
+    (lambda f: altered(f, task="digits"), "instability", "`ticket` does not fit `model`"),
+    (lambda f: altered(f, settings={"edges": "directed"}), "instability",
+     "`ticket` is of another graph: fingerprint"),
+    (lambda f: altered(f, settings={"dropout": 0.0}), "instability", "`model` must train under"),
+    (None, "instability --rounds 3", "`rounds` must be of the run's, 0, 1, 2, got 3"),
+    (None, "instability --seeds 2", "`seeds` must be of the run's, 0, 1, got 2"),
+    (None, "instability --rounds first", "`rounds` must be all, or numbers as in 0,2, got 'first'"),
+    (None, "instability --points 1", "`points` must be at least 2, got 1"),
+    (None, "instability --jobs 0", "`jobs` must be at least 1, got 0"),
+    (None, "instability --epochs 3", "`epochs` is no setting here"),
+    (None, "instability --out settings.json", "cannot write `out`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "arguments", "told"), BAD)
+def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, spoil, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "settings.json").write_text("a file")
+    if spoil:
+        spoil(copy)
+    name, *others = arguments.split()
+    assert cli.main(["analyze", name, "run", "--out", "out", "--pairs", "1", *others]
+                    if name != "nope" else ["analyze", name, "run"]) == 2  # fmt: skip
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("graphlth: error: ") and told in line
+
+
+def test_a_measure_must_be_named(capsys):
+    assert cli.main(["analyze"]) == 2
+    assert "`measure` must be given: one of instability, latency" in capsys.readouterr().err
+
+
+def test_a_setting_that_the_measure_lacks_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"^`repeats` is no setting of instability; there are pai"):
+        analyze("instability", str(folder), {"repeats": 1}, out=str(tmp_path))
