@@ -258,7 +258,7 @@ BAD = [  # command                                   what its one line says
     (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
     (f"{POPUP} --lr-scores 0", r"`lr_scores` must be in \(0, inf\), got 0"),
     (f"{POPUP} --constant perhaps", "`constant` must be of type bool, got 'perhaps'"),
-    (f"{DIGITS} --model gcn", "`model` must be one of images, as 'digits_images' has no graph, g"),
+    (f"{DIGITS} --model gcn", "`model` must be one that takes no graph, as 'digits_images' has n"),
     ("run imp --task karate --model lenet_5 --out out", "`task` must have images"),
     (f"{IMP} --iterations 7", "`iterations` must be a multiple of `evaluate_every` = 20, got 7"),
     (f"{IMP} --iterations 40 --rewind-to 5", "`rewind_to` must be a multiple of .* = 20, got 5"),
