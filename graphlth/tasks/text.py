@@ -118,7 +118,7 @@ class Text:
 def stretches(count: int, train: int, val: int, test: int) -> dict[str, Tensor]:
     """The windows of each split: those to train on are the first, those that test the last."""
     val, test = val or -(-count // 10), test or -(-count // 10)
-    for name, size, most in (("val", val, count - 1 - test), ("test", test, count - 2)):
+    for name, size, most in (("test", test, count - 2), ("val", val, count - 1 - test)):
         if not 1 <= size <= most:
             raise ValueError(f"`{name}_size` must be in [0, {most}], got {size}")
     rest = count - val - test
