@@ -3,8 +3,8 @@
     python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
 
 Runs that exist under --out are continued, not run again; `compare` in the file names those that
-the report shows, where it is not all of them. A table [analyze] names a `measure`, its settings and,
-where not all are taken, the `rounds`: it is taken of every run. The report goes to
+the report shows, where it is not all of them. A table [analyze] names a `measure`, its settings
+and, where not all are taken, the `rounds`: it is taken of every run. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
 """
 

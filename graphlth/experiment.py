@@ -276,9 +276,9 @@ def run(
 
 
 def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
-    """Refuse a model of graphs on images, iterations of half an epoch and others' tickets."""
+    """Refuse a model of graphs on what is none, iterations of half an epoch and others' tickets."""
     if task.edges is None and takes_graph(model):
-        raise ValueError(f"`model` must be one of images, as {chosen.task!r} has no graph, "
+        raise ValueError(f"`model` must be one that takes no graph, as {chosen.task!r} has none, "
                          f"got {chosen.model!r}")  # fmt: skip
     if chosen.settings.get("iterations"):
         for name in ("iterations", "rewind_to"):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphlth.task import SPLITS, Batch
+from graphlth.task import SPLITS, Batch, shuffled, stream
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
@@ -92,25 +92,17 @@ class ImageTask:
         if split != "train":
             yield from self.whole(split)
             return
-        order: tuple[Tensor, ...] = ()  # of one pass
-        for iteration in range(index * self.evaluate_every, (index + 1) * self.evaluate_every):
-            number, place = divmod(iteration, self.passing)
-            if not order or place == 0:
-                order = self._pass(seed, number)
-            x = self.x.index_select(0, order[place])
+        span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
+        for iteration, rows in shuffled(self.rows["train"], self.batch_size, seed, span):
+            x = self.x.index_select(0, rows)
             if self.augment == "crop-flip":
-                x = crop_flip(x, _random(seed, "augment", iteration))
-            yield self._batch(order[place], x)
+                x = crop_flip(x, stream(seed, "augment", iteration))
+            yield self._batch(rows, x)
 
     def whole(self, split: str) -> Iterator[Batch]:
         """The images of `split`, of "train" too, as they lie and without augmentation."""
         for rows in self.rows[split].split(EVALUATED):
             yield self._batch(rows, self.x.index_select(0, rows))
-
-    def _pass(self, seed: int, number: int) -> tuple[Tensor, ...]:
-        rows = self.rows["train"]
-        order = torch.randperm(rows.numel(), generator=_random(seed, "order", number))
-        return rows[order.to(rows.device)].split(self.batch_size)
 
     def _batch(self, rows: Tensor, x: Tensor) -> Batch:
         x = x.to(self.mean.dtype).sub_(self.mean).div_(self.std)  # [rows, C, H, W]
@@ -175,12 +167,6 @@ def crop_flip(x: Tensor, random: torch.Generator) -> Tensor:
     at = line[:, :, None] * (w + 2 * PAD) + column[:, None, :]  # [B, H, W] in the padded image
     at = at.view(b, 1, h * w).to(x.device).expand(b, c, h * w)
     return F.pad(x, [PAD] * 4).view(b, c, -1).gather(2, at).view(b, c, h, w)
-
-
-def _random(*parts: Any) -> torch.Generator:
-    """A stream of random numbers of its own for every seed, purpose and number."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
 def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Multiply–accumulates of one forward pass: of a whole graph, or of one image."""
+"""Multiply–accumulates of one forward pass: of a whole graph, or of one input elsewhere."""
 
 from typing import Any
 
@@ -12,12 +12,13 @@ from graphlth.task import Task
 def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
     """Multiply–accumulates per layer under `masks`; None where they cannot be told.
 
-    On images those of `image_macs`. On a graph as UGS counts them (arXiv:2102.06790), for a model
+    Without a graph those of `input_macs`, of an input of the task's `shape` (and `dtype`, if it has
+    one: text has int64). On a graph as UGS counts them (arXiv:2102.06790), for a model
     with a method `macs`: features count as dense, surviving weights and directed edges as what is
     left of them, and self-loops that the model adds always.
     """
     if (shape := getattr(task, "shape", None)) is not None:
-        return image_macs(model, tuple(shape), masks)
+        return input_macs(model, tuple(shape), masks, getattr(task, "dtype", None))
     count: Any = getattr(model, "macs", None)
     if count is None:
         return None
@@ -31,11 +32,14 @@ def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
 
 
 @torch.no_grad()
-def image_macs(model: nn.Module, shape: tuple[int, ...], masks: Masks) -> dict[str, int]:
-    """Multiply–accumulates of one image of `shape`, for each weight of a convolution or linear map.
+def input_macs(
+    model: nn.Module, shape: tuple[int, ...], masks: Masks, dtype: torch.dtype | None = None
+) -> dict[str, int]:
+    """Multiply–accumulates of one input of `shape`, for each weight of a convolution or linear map.
 
     A surviving weight counts once for each position of the output that it is used at, those at the
-    border too, where it meets padding. Found by one pass of an empty image through any model.
+    border too, where it meets padding. Found by one pass of zeros through any model. Looking up an
+    embedding costs none, and the products of two activations, as in attention, are left out.
     """
     kept, names = _kept(model, masks), {p: n for n, p in model.named_parameters()}
     counted: dict[str, int] = {}
@@ -49,7 +53,7 @@ def image_macs(model: nn.Module, shape: tuple[int, ...], masks: Masks) -> dict[s
     hooks = [layer.register_forward_hook(count) for layer in layers]
     like, training = next(model.parameters()), model.training
     try:
-        model.eval()(like.new_zeros(1, *shape))
+        model.eval()(like.new_zeros(1, *shape, dtype=dtype))
     finally:
         for hook in hooks:
             hook.remove()

@@ -199,7 +199,7 @@ def _drain(study: Study, target: Path, environment: Mapping[str, Any],
 def taken(study: Study, task: Task, seed: int, round: int) -> dict[str, Any]:
     """The fields that the measure gives of one ticket, and what it cost."""
     plan = study.plan
-    model, _ = standing(plan, study.run, seed, task, 0)
+    model, _ = standing(plan, study.run, seed, task, [])
     ticket = load(ticket_file(study.run, seed, round)).to(plan.device)
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     measure = find("analysis", study.measure)

@@ -28,6 +28,7 @@ METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
 PACKAGES = (
     "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
+    "gymnasium",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""What a task gives the trainer. Graphs and images differ here and nowhere above."""
+"""What a task gives the trainer. Graphs, images, text and games differ here and nowhere above."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Protocol
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "val", "test")
+
+Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Batch:
     target: Tensor  # [rows]
     rows: Tensor | EllipsisType = ...  # rows of the output that are scored
     entries: Tensor | None = None  # [E] the mask entry that each edge reads; None without a graph
+    weights: Tensor | None = None  # [rows] what each adds to the loss; None: 1 / rows each
 
 
 class Task(Protocol):
@@ -53,3 +57,39 @@ class Task(Protocol):
     def to(self, device: torch.device | str) -> "Task":
         """The same task on `device`."""
         ...
+
+
+class Game(Task, Protocol):
+    """A task that the network plays: what it does gives the batches, what it wins is its accuracy.
+
+    Before `played_by` is called, every choice is as likely as any other.
+    """
+
+    def played_by(self, policy: Policy) -> "Game":
+        """The same game, whose batches `policy` plays, as it then is, when they are asked for."""
+        ...
+
+    def mean_return(self, split: str) -> float:
+        """What the highest logits win in the episodes of `split`, in [0, 1]: 1 is the most."""
+        ...
+
+
+def stream(*parts: Any) -> torch.Generator:
+    """A stream of random numbers of its own for every seed, purpose and number."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+
+
+def shuffled(rows: Tensor, size: int, seed: int, span: range) -> Iterator[tuple[int, Tensor]]:
+    """Every iteration of `span` with its rows: of one permutation of `rows` after another.
+
+    Each permutation is drawn from `seed` and its number, and cut into batches of `size`, the last
+    of which is short.
+    """
+    order: tuple[Tensor, ...] = ()
+    for iteration in span:
+        number, place = divmod(iteration, -(-rows.numel() // size))
+        if not order or place == 0:
+            drawn = torch.randperm(rows.numel(), generator=stream(seed, "order", number))
+            order = rows[drawn.to(rows.device)].split(size)
+        yield iteration, order[place]

@@ -17,7 +17,7 @@ from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at, spread
 from graphlth.optimizers import Recipe
-from graphlth.task import Batch, Task
+from graphlth.task import Batch, Policy, Task
 from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
 
 PARTS = ("weights", "soft")
@@ -55,6 +55,29 @@ def call(
         inputs = (*inputs, at(edges, batch.entries))  # [E]
     output: Tensor = functional_call(model, dict(weights), inputs, how)
     return output
+
+
+def played(task: Task, policy: Policy) -> Task:
+    """`task`, played by `policy` if it is a `Game`."""
+    game: Callable[[Policy], Task] | None = getattr(task, "played_by", None)
+    return task if game is None else game(policy)
+
+
+@torch.no_grad()
+def act(model: nn.Module, x: Tensor, weights: Masks) -> Tensor:
+    """The logits of observations `x`: the policy that `model` is with `weights`, θ ⊙ m_θ."""
+    logits: Tensor = functional_call(model, dict(weights), (x,))
+    return logits
+
+
+def fitted(output: Tensor, batch: Batch) -> Tensor:
+    """The loss: the mean cross-entropy of the rows, or Σ weight × cross-entropy if they have any.
+
+    With advantages for weights that is REINFORCE (Williams, Machine Learning 1992).
+    """
+    if batch.weights is None:
+        return F.cross_entropy(output, batch.target)
+    return batch.weights @ F.cross_entropy(output, batch.target, reduction="none")
 
 
 def scored(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None) -> Tensor:
@@ -121,11 +144,16 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
 def accuracies(
     model: nn.Module, task: Task, weights: Masks, edges: Tensor | None, splits: tuple[str, ...]
 ) -> list[tuple[float, float]]:
-    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and mean losses.
+    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and the mean losses.
 
-    A loss is NaN but on the images that validate.
+    A loss is NaN but on the rows that validate where there is no graph. The accuracy of a game is
+    its mean return, and it has no loss.
     """
     model.eval()
+    task = played(task, lambda x: act(model, x, weights))
+    mean_return: Callable[[str], float] | None = getattr(task, "mean_return", None)
+    if mean_return is not None:
+        return [(mean_return(split), math.nan) for split in splits]
     inputs, output, reached = None, torch.empty(0), []
     for split in splits:
         hits, losses = [], []
@@ -190,15 +218,16 @@ def train(
     weights, edges = weigh(theta, m, through)
     stand = versions(theta, m)
     span = task.evaluate_every
+    data = played(task, lambda x: act(model.eval(), x, weights))  # of the step that it is asked in
     for index in range(first, epochs if until is None else until):
         if stand != versions(theta, m):  # another training has had its turn
             for part in every:
                 part.fetch()
             weights, edges = weigh(theta, m, through)
         passes = 0
-        for iteration, batch in enumerate(task.batches("train", seed, index), index * span):
+        for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
-            loss = F.cross_entropy(scored(model, batch, weights, edges), batch.target)
+            loss = fitted(scored(model, batch, weights, edges), batch)
             optimizer.zero_grad()
             whole = loss
             if penalty is not None:
@@ -210,7 +239,7 @@ def train(
                 for part in m.values() if "soft" in learn and through is None else ():
                     part.leaf.clamp_(min=0)
             weights, edges = weigh(theta, m, through)  # for the evaluation and the next step
-            passes += 1 if batch.entries is not None else len(batch.target)
+            passes += 1 if batch.entries is not None else len(batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
@@ -410,4 +439,6 @@ def predict(model: nn.Module, task: Task, ticket: Ticket, split: str = "test") -
     if EDGES in ticket.masks:
         task = task.without(ticket.masks[EDGES])
     masks = only(ticket.masks, "weights")
+    weights = masked(dict(model.named_parameters()), masks)
+    task = played(task, lambda x: act(model, x, weights))
     return torch.cat([forward(model, b, masks)[b.rows] for b in task.batches(split)])

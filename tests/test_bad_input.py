@@ -26,6 +26,7 @@ from graphlth.train import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = "--epochs 2 --rounds 1 --hidden 4"
+TEXT, POLE = "run imp --task text --out out", "run imp --task cartpole --out out"
 KARATE = f"run ugs --task karate --model gcn --out out {QUICK}"
 JOINT = "run joint_early_bird --task karate --model gcn --out out"
 
@@ -161,6 +162,7 @@ def snapshot(place):
 CORA = "run ugs --task cora --model gcn --out out"
 MNIST = "run imp --task mnist --model gcn --out out"
 CIFAR = "run imp --task cifar10 --model gcn --out out"
+TEXT, POLE = "run imp --task text --out out", "run imp --task cartpole --out out"
 DIGITS = "run imp --task digits-images --model gcn --out out"
 IMP = "run imp --task digits_images --model mlp --out out"
 CONTROL = f"run control --task karate --model gcn --out out {QUICK}"
@@ -258,8 +260,20 @@ BAD = [  # command                                   what its one line says
     (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
     (f"{POPUP} --lr-scores 0", r"`lr_scores` must be in \(0, inf\), got 0"),
     (f"{POPUP} --constant perhaps", "`constant` must be of type bool, got 'perhaps'"),
-    (f"{DIGITS} --model gcn", "`model` must be one of images, as 'digits_images' has no graph, g"),
+    (f"{DIGITS} --model gcn", "`model` must be one that takes no graph, as 'digits_images' has n"),
     ("run imp --task karate --model lenet_5 --out out", "`task` must have images"),
+    (f"{TEXT} --model gcn", "`model` must be one that takes no graph, as 'text' has none, got 'gc"),
+    (f"{TEXT} --model lenet_5", r"`task` must have images: .* got \(64,\)"),
+    (f"{TEXT} --model mlp", "`task` must have images or vectors of numbers, got 'text'"),
+    (f"{TEXT} --model transformer --hidden 6", "`hidden` must be a multiple of `heads` = 4, got 6"),
+    (f"{TEXT} --model transformer --path gone", "`path` must be a file, got 'gone'"),
+    (f"{TEXT} --model transformer --path whole.npz", "`path` must be UTF-8, got 'whole.npz'"),
+    (f"{TEXT} --model transformer --path config.json", "`text` must have 195 characters or more"),
+    (f"{POLE} --model transformer", "`task` must have text: tokens of int64, got 'cartpole'"),
+    (f"{POLE} --model gcn", "`model` must be one that takes no graph, as 'cartpole' has none, "),
+    (f"{POLE} --model conv_2", r"`task` must have images: .* got \(4,\)"),
+    (f"{POLE} --model mlp --discount 2", r"`discount` must be in \(0, 1\], got 2"),
+    (f"{DIGITS} --model transformer", "`task` must have text: tokens of int64, got 'dig"),
     (f"{IMP} --iterations 7", "`iterations` must be a multiple of `evaluate_every` = 20, got 7"),
     (f"{IMP} --iterations 40 --rewind-to 5", "`rewind_to` must be a multiple of .* = 20, got 5"),
     (f"{IMP} --iterations 40 --rewind-to 40", "`rewind_to` must be below `iterations` = 40, got"),

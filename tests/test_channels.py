@@ -10,7 +10,7 @@ from toys import Pictures, build, toy
 
 from graphlth import channels as C
 from graphlth import masks as M
-from graphlth.macs import image_macs
+from graphlth.macs import input_macs
 from graphlth.models._vgg import vgg
 from graphlth.ticket import Ticket, load, snapshot
 from graphlth.train import fit, train
@@ -316,8 +316,8 @@ def test_parameters_and_multiplications_fall_by_what_is_gone(name):
     model = shaken(build(name, task))
     masks = C.channel_masks(model, C.filter_norms(model), 0.5, "layer")
     small = agree(model, masks, task.shape)
-    whole, left = (image_macs(m, task.shape, {}) for m in (model, small))
-    assert left == image_macs(model, task.shape, masks)
+    whole, left = (input_macs(m, task.shape, {}) for m in (model, small))
+    assert left == input_macs(model, task.shape, masks)
     kept = sum(int(m.sum()) for m in masks.values())
     unmasked = [p.numel() for n, p in model.named_parameters() if n not in masks]
     assert size(small) == kept + sum(unmasked) < size(model)

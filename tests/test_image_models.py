@@ -9,7 +9,7 @@ from torch import nn
 from toys import IMAGE_MODELS, Pictures, build, toy
 
 from graphlth import masks as M
-from graphlth.macs import image_macs, macs
+from graphlth.macs import input_macs, macs
 from graphlth.registry import find
 from graphlth.ticket import dense, fit_together, snapshot
 from graphlth.train import forward, train
@@ -217,9 +217,9 @@ def test_multiplications_of_any_model_are_counted_where_it_computes():
     before = snapshot(model)
     conv, twice = 5 * 4 * (6 * 2 * 9), 2 * 5 * 2 * (6 * 6 * 3)
     expected = {"conv.weight": conv, "twice.weight": twice, "last.weight": 180}
-    assert image_macs(model, (4, 9, 7), {}) == expected
+    assert input_macs(model, (4, 9, 7), {}) == expected
     masks = {"conv.weight": torch.zeros(6, 2, 3, 3), "last.weight": torch.eye(3, 60)}
-    assert image_macs(model, (4, 9, 7), masks) == expected | {"conv.weight": 0, "last.weight": 3}
+    assert input_macs(model, (4, 9, 7), masks) == expected | {"conv.weight": 0, "last.weight": 3}
     assert model.training and not any(m._forward_hooks for m in model.modules())
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 

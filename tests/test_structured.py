@@ -23,7 +23,7 @@ from graphlth.algorithms._channels import (
 )
 from graphlth.analysis.latency import latency
 from graphlth.channels import levels, surviving
-from graphlth.macs import image_macs
+from graphlth.macs import input_macs
 from graphlth.models._vgg import vgg
 from graphlth.registry import find
 from graphlth.task import Batch
@@ -191,7 +191,7 @@ def test_a_compacted_ticket_is_the_masked_network_with_less(name):
     kept = sum(int(m.sum()) for m in ticket.masks.values())
     unmasked = [p.numel() for n, p in model.named_parameters() if n not in ticket.masks]
     assert sum(p.numel() for p in small.parameters()) == kept + sum(unmasked) < size(model)
-    assert image_macs(small, task.shape, {}) == image_macs(model, task.shape, ticket.masks)
+    assert input_macs(small, task.shape, {}) == input_macs(model, task.shape, ticket.masks)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -207,8 +207,8 @@ def test_scattered_zeros_stay_where_channels_live_and_are_counted(name):
     gain = latency(model, task, ticket, batch=3, repeats=1)
     assert gain.images == 3 and gain.difference < 1e-5
     assert gain.weight_sparsity > 0.3 and 0.6 < gain.compact_bytes / gain.dense_bytes < 1
-    assert gain.dense_macs == sum(image_macs(model, task.shape, {}).values())
-    assert gain.compact_macs == sum(image_macs(small, task.shape, {}).values()) < gain.dense_macs
+    assert gain.dense_macs == sum(input_macs(model, task.shape, {}).values())
+    assert gain.compact_macs == sum(input_macs(small, task.shape, {}).values()) < gain.dense_macs
 
 
 def whole(task):

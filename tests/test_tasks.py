@@ -38,7 +38,8 @@ def test_every_setting_is_explained(name):
     task = find("tasks", name)
     settings = inspect.signature(task).parameters
     assert all(p.kind is p.KEYWORD_ONLY for p in settings.values())
-    assert ("edges" in settings) != ("augment" in settings)  # a graph or images
+    kinds = {"edges", "augment", "context", "discount"}  # graphs, images, text, games
+    assert len(kinds & set(settings)) == 1
     for setting in settings:
         assert f"\n        {setting}: " in inspect.cleandoc(task.__doc__).replace(
             "\n    ", "\n        "

@@ -1,6 +1,7 @@
 """A small task with every oddity: isolated nodes, raw loops, one-way edges, empty feature rows."""
 
 import inspect
+import re
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -61,17 +62,21 @@ class Pictures:
         return "noise"
 
 
-def _of_graphs(name):
+def _of(name):
+    """What the model `name` is of; each refuses every other task in one line."""
     try:
         find("models", name)(toy())
     except ValueError as error:
-        assert str(error).startswith("`task` must have images"), error
-        return False
-    return True
+        kind = re.match("`task` must have (images|text)", str(error))
+        assert kind, error
+        return kind[1]
+    return "graphs"
 
 
-GRAPH_MODELS = [name for name in names("models") if _of_graphs(name)]
-IMAGE_MODELS = [name for name in names("models") if name not in GRAPH_MODELS]
+MODELS = {name: _of(name) for name in names("models")}
+GRAPH_MODELS = [name for name, kind in MODELS.items() if kind == "graphs"]
+IMAGE_MODELS = [name for name, kind in MODELS.items() if kind == "images"]
+TEXT_MODELS = [name for name, kind in MODELS.items() if kind == "text"]
 
 
 def build(name, task, seed=0, **settings):

@@ -53,6 +53,14 @@ def image_shape(task: Task, least: int = 1) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+def check_numbers(task: Task) -> None:
+    """Refuse a task whose inputs are neither images nor vectors of numbers."""
+    if getattr(task, "dtype", None) is not None:
+        raise ValueError(f"`task` must have images or vectors of numbers, got {task.name!r}")
+    if len(getattr(task, "shape", ())) != 1:
+        image_shape(task)
+
+
 def perceptron(num_features: int, widths: Iterable[int], num_classes: int) -> list[nn.Module]:
     """Fully connected layers of `widths` with ReLU between them; the last gives the logits."""
     layers: list[nn.Module] = []

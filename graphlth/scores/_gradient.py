@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import EDGES, Masks
 from graphlth.task import Task
-from graphlth.train import check_contract, forward
+from graphlth.train import act, check_contract, fitted, forward, played
 
 
 def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -36,9 +35,10 @@ def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -
     """
     check_contract(net, task, weighted=False)
     task = task.without(masks[EDGES]) if EDGES in masks else task
+    task = played(task, lambda x: act(net, x, {}))
     for batch in task.batches("train"):
         logits = forward(net, batch, {})[batch.rows]
-        yield F.cross_entropy(logits / temperature, batch.target)
+        yield fitted(logits / temperature, batch)
 
 
 def gradient(value: Tensor, theta: Masks, *, twice: bool = False) -> dict[str, Tensor]:

@@ -71,14 +71,13 @@ def download(folder: Path, digests: Mapping[str, str]) -> list[Path]:
     return paths
 
 
-def library(name: str) -> Any:
-    """The module `name` of the extra `vision`; ValueError where it is not installed."""
+def library(name: str, extra: str = "vision", purpose: str = "read these images") -> Any:
+    """The module `name` of an extra; ValueError where it is not installed."""
     try:
         return import_module(name)
     except ImportError:
         raise ValueError(
-            f"`{name}` is needed to read these images and is not installed: "
-            "pip install 'graphlth[vision]'"
+            f"`{name}` is needed to {purpose} and is not installed: pip install 'graphlth[{extra}]'"
         ) from None
 
 

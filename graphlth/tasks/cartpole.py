@@ -1,0 +1,192 @@
+"""CartPole (Barto, Sutton & Anderson, IEEE Trans. SMC 1983), as Gymnasium has it: CartPole-v1."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphlth.task import SPLITS, Batch, Policy, stream
+from graphlth.tasks._files import library
+
+GAME, LONGEST = "CartPole-v1", 500  # steps of an episode, each worth 1
+
+Choice = Callable[[Tensor], Tensor]  # actions [B] of observations [B, 4]
+Episodes = tuple[Tensor, Tensor, Tensor]  # observations [T, B, 4], actions and who stands [T, B]
+
+
+class CartPole:
+    """Balancing a pole on a cart, to be played (see `graphlth.task.Game`); there is no graph.
+
+    An iteration of training plays `batch_size` episodes to their ends, choosing by the
+    probabilities of the policy as it is. Every step of them is a row, whose weight is its advantage
+    over the number of rows: its discounted return from there on, less the mean of all rows and over
+    their standard deviation. So the loss is that of REINFORCE.
+
+    An evaluation plays `val_size` or `test_size` episodes, choosing the highest logits, from starts
+    that `data_seed` draws: always the same ones, which neither the other split nor training has.
+
+    Args:
+        batch_size: episodes in a training batch.
+        evaluate_every: iterations in a span.
+        val_size: episodes that validate.
+        test_size: episodes that test.
+        discount: γ, what a later step counts against the one before it, in (0, 1].
+        data_seed: draws the starts of the episodes that validate and test.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    name, edges, num_edges = "cartpole", None, 0
+    shape, num_features, num_classes = (4,), 4, 2
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 16,
+        evaluate_every: int = 5,
+        val_size: int = 20,
+        test_size: int = 50,
+        discount: float = 0.99,
+        data_seed: int = 0,
+    ):
+        sizes = {"batch_size": batch_size, "evaluate_every": evaluate_every}
+        for key, value in (sizes | {"val_size": val_size, "test_size": test_size}).items():
+            if value < 1:
+                raise ValueError(f"`{key}` must be at least 1, got {value}")
+        if not 0 < discount <= 1:
+            raise ValueError(f"`discount` must be in (0, 1], got {discount}")
+        self.batch_size, self.evaluate_every = batch_size, evaluate_every
+        self.discount, self.data_seed = discount, data_seed
+        self.sizes = {"val": val_size, "test": test_size}
+        self.device = torch.device("cpu")
+        self.policy: Policy = lambda x: x.new_zeros(len(x), self.num_classes)
+
+    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
+        """The `index`-th span of training as `seed` draws it, or what is done in a whole split."""
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
+        if split != "train":
+            x, action, stands = self._evaluation(split)
+            yield Batch((x[stands],), action[stands])
+            return
+        for iteration in range(index * self.evaluate_every, (index + 1) * self.evaluate_every):
+            draw = stream(seed, "play", iteration)
+            x, action, stands = play(self._drawing(draw), self.batch_size, draw, self.device)
+            gain = advantages(stands, self.discount)
+            yield Batch((x[stands],), action[stands], weights=gain / len(gain))
+
+    def _drawing(self, draw: torch.Generator) -> Choice:
+        def choice(x: Tensor) -> Tensor:
+            noise = torch.empty(len(x), self.num_classes).exponential_(generator=draw)
+            return (self.policy(x) - noise.to(x).log()).argmax(-1)  # Gumbel: as softmax has it
+
+        return choice
+
+    def _evaluation(self, split: str) -> Episodes:
+        start = stream(self.data_seed, split)
+        return play(lambda x: self.policy(x).argmax(-1), self.sizes[split], start, self.device)
+
+    def played_by(self, policy: Policy) -> CartPole:
+        """The same game, whose batches `policy` plays, as it then is, when they are asked for."""
+        game = copy.copy(self)
+        game.policy = policy
+        return game
+
+    def mean_return(self, split: str) -> float:
+        """The mean number of steps before the pole falls over `LONGEST`, at which an episode ends.
+
+        In [0, 1]; this is what records call accuracy: "val" of `val_size` episodes, "test" of the
+        `test_size` others.
+        """
+        stands = self._evaluation(split)[2]
+        return stands.sum().item() / (LONGEST * stands.size(1))
+
+    def without(self, mask: Tensor) -> CartPole:
+        """The task itself: there is no graph."""
+        return self
+
+    def to(self, device: torch.device | str) -> CartPole:
+        """The same task with its observations on `device`; the cart itself stays on the CPU."""
+        game = copy.copy(self)
+        game.device = torch.device(device)
+        return game
+
+    def fingerprint(self) -> str:
+        """Which game this is: 16 hex digits over its name and the length of an episode."""
+        return hashlib.sha256(f"{GAME} {LONGEST}".encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"CartPole(batch_size={self.batch_size}, discount={self.discount})"
+
+
+def play(
+    choose: Choice, count: int, draw: torch.Generator, device: torch.device | str = "cpu"
+) -> Episodes:
+    """`count` episodes from starts drawn with `draw`, until the last one ends.
+
+    Who stands at a step has not fallen before it; what is said of the others means nothing.
+    """
+    game = carts(count)
+    x, _ = game.reset(seed=int(torch.randint(2**31, (), generator=draw)))
+    stands, steps = torch.ones(count, dtype=torch.bool), []
+    while stands.any():
+        seen = torch.from_numpy(x).to(device, torch.get_default_dtype())
+        action = choose(seen)
+        steps.append((seen, action, stands.to(device)))
+        x, _, fallen, over, _ = game.step(action.cpu().numpy())
+        stands = stands & ~torch.from_numpy(fallen | over)
+    observed, actions, standing = zip(*steps, strict=True)
+    return torch.stack(observed), torch.stack(actions), torch.stack(standing)
+
+
+def advantages(stands: Tensor, discount: float) -> Tensor:
+    """The normalised returns of the steps [T, B] at which somebody `stands`, row by row.
+
+    Every step is worth 1, so n steps return Σ γⁱ, i < n.
+    """
+    left = stands.flip(0).cumsum(0).flip(0)[stands]  # n, the step itself with it
+    worth = torch.cat([left.new_zeros(1), discount ** torch.arange(LONGEST).to(left.device)])
+    returns = worth.to(torch.get_default_dtype()).cumsum(0)[left]
+    spread = returns.std(correction=0)
+    return (returns - returns.mean()) / torch.where(spread > 0, spread, 1)
+
+
+def carts(count: int) -> Any:
+    """`count` games at once; one that has ended starts anew."""
+    make = library("gymnasium", "control", "play CartPole").make_vec
+    return make(GAME, count, "vector_entry_point", max_episode_steps=LONGEST)
+
+
+def cartpole(
+    *,
+    batch_size: int = 16,
+    evaluate_every: int = 5,
+    val_size: int = 20,
+    test_size: int = 50,
+    discount: float = 0.99,
+    data_seed: int = 0,
+) -> CartPole:
+    """A pole to balance on a cart; accuracies are mean returns over 500, the most there is.
+
+    Trained by REINFORCE. "val" and "test" are episodes from starts of their own, in which the
+    network chooses its highest logit. An epoch is a span of `evaluate_every` iterations.
+
+    Args:
+        batch_size: episodes in a training batch.
+        evaluate_every: iterations of training between two evaluations.
+        val_size: episodes that validate.
+        test_size: episodes that test.
+        discount: what a later step counts against the one before it, in (0, 1].
+        data_seed: draws the starts of the episodes that validate and test.
+    """
+    carts(1)  # what is not installed is told at once
+    return CartPole(
+        batch_size=batch_size, evaluate_every=evaluate_every, val_size=val_size,
+        test_size=test_size, discount=discount, data_seed=data_seed,
+    )  # fmt: skip

@@ -1,0 +1,175 @@
+"""Text, character by character: the reference of the Python language, or a file of your own."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc_data import topics
+
+import torch
+from torch import Tensor
+
+from graphlth.task import SPLITS, Batch, shuffled
+
+EVALUATED = 64  # windows in a batch of an evaluation
+
+
+class Text:
+    """Prediction of the next character; there is no graph.
+
+    The text is cut into windows of `context` + 1 characters, one after the other: in each the first
+    `context` are the inputs and the last `context` their targets. The windows of a split are one
+    stretch of the text: of training, then of validation, then of testing; what is in no split lies
+    between training and validation. The classes are the characters of the training windows, sorted,
+    and a last one for any other.
+
+    Training sees one permutation of its windows after another, each drawn from the seed and its
+    number, `batch_size` windows in an iteration; a short batch ends each.
+
+    Args:
+        text: all of it.
+        context: characters of a window before its last.
+        batch_size: windows in a training batch.
+        evaluate_every: iterations in a span.
+        train_size: windows to train on; 0 for all that neither validate nor test.
+        val_size: windows that validate; 0 for a tenth of all.
+        test_size: windows that test; 0 for a tenth of all.
+        name: what records call the data.
+
+    Raises:
+        ValueError: a setting is out of its range, or the text is too short.
+    """
+
+    edges, num_edges, dtype = None, 0, torch.int64
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        context: int = 64,
+        batch_size: int = 16,
+        evaluate_every: int = 50,
+        train_size: int = 0,
+        val_size: int = 0,
+        test_size: int = 0,
+        name: str = "text",
+    ):
+        told = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
+        for key, value in told.items():
+            if value < 1:
+                raise ValueError(f"`{key}` must be at least 1, got {value}")
+        count = len(text) // (context + 1)
+        if count < 3:
+            raise ValueError(f"`text` must have {3 * (context + 1)} characters or more with "
+                             f"`context` = {context}, got {len(text)}")  # fmt: skip
+        self.name, self.shape, self.context = name, (context,), context
+        self.batch_size, self.evaluate_every = batch_size, evaluate_every
+        self.rows = stretches(count, train_size, val_size, test_size)
+        codes = torch.tensor([ord(c) for c in text[: count * (context + 1)]])
+        codes = codes.view(count, context + 1)
+        known = codes[self.rows["train"]].unique()  # sorted
+        self.alphabet = "".join(map(chr, known.tolist()))
+        self.num_features = self.num_classes = len(known) + 1
+        place = torch.searchsorted(known, codes).clamp(max=len(known) - 1)
+        self.windows = torch.where(known[place] == codes, place, len(known))
+
+    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
+        """The `index`-th span of the training windows in the order of `seed`, or a whole split."""
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
+        rows = self.rows[split]
+        if split != "train":
+            yield from map(self._batch, rows.split(EVALUATED))
+            return
+        span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
+        for _, some in shuffled(rows, self.batch_size, seed, span):
+            yield self._batch(some)
+
+    def _batch(self, rows: Tensor) -> Batch:
+        windows = self.windows[rows]  # [B, T + 1]
+        return Batch((windows[:, :-1],), windows[:, 1:].flatten())
+
+    def without(self, mask: Tensor) -> Text:
+        """The task itself: there is no graph."""
+        return self
+
+    def to(self, device: torch.device | str) -> Text:
+        """The same task on `device`."""
+        task = copy.copy(self)
+        task.windows = self.windows.to(device)
+        task.rows = {split: rows.to(device) for split, rows in self.rows.items()}
+        return task
+
+    def fingerprint(self) -> str:
+        """Which text this is: 16 hex digits over its windows and its alphabet."""
+        digest = hashlib.sha256(f"{list(self.windows.shape)} {self.alphabet}".encode())
+        digest.update(self.windows.cpu().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return (
+            f"Text({self.name!r}, windows={len(self.windows)}, context={self.context}, "
+            f"classes={self.num_classes})"
+        )
+
+
+def stretches(count: int, train: int, val: int, test: int) -> dict[str, Tensor]:
+    """The windows of each split: those to train on are the first, those that test the last."""
+    val, test = val or -(-count // 10), test or -(-count // 10)
+    for name, size, most in (("test", test, count - 2), ("val", val, count - 1 - test)):
+        if not 1 <= size <= most:
+            raise ValueError(f"`{name}_size` must be in [0, {most}], got {size}")
+    rest = count - val - test
+    if not 0 <= train <= rest:
+        raise ValueError(f"`train_size` must be in [0, {rest}], got {train}")
+    rows = torch.arange(count)
+    return {"train": rows[: train or rest], "val": rows[rest : rest + val], "test": rows[-test:]}
+
+
+def text(
+    *,
+    path: str = "",
+    context: int = 64,
+    batch_size: int = 16,
+    evaluate_every: int = 50,
+    train_size: int = 0,
+    val_size: int = 0,
+    test_size: int = 0,
+) -> Text:
+    """The next character of a text; an epoch is a span of `evaluate_every` iterations.
+
+    Without a `path` the text is what Python says of its own language (`pydoc_data.topics`), which
+    is another in every version of Python: a ticket of one is refused in the next.
+
+    Args:
+        path: a UTF-8 file of your own.
+        context: characters that a window has before its last; none before it are seen.
+        batch_size: windows in a training batch.
+        evaluate_every: iterations of training between two evaluations.
+        train_size: windows to train on, the first; 0 for all that neither validate nor test.
+        val_size: windows that validate; 0 for a tenth of all.
+        test_size: windows that test, the last; 0 for a tenth of all.
+    """
+    whole = read(Path(path)) if path else "".join(topics.topics[n] for n in sorted(topics.topics))
+    return Text(
+        whole, context=context, batch_size=batch_size, evaluate_every=evaluate_every,
+        train_size=train_size, val_size=val_size, test_size=test_size,
+        name=Path(path).stem if path else "text",
+    )  # fmt: skip
+
+
+def read(path: Path) -> str:
+    """What the UTF-8 file `path` says.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` must be a file, got {str(path)!r}")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`path` must be UTF-8, got {str(path)!r}: {error}") from None
