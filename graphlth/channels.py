@@ -136,6 +136,20 @@ def channel_masks(
 ) -> dict[str, Tensor]:
     """The masks that remove the `fraction` of all scored channels that score lowest.
 
+    Those of `kept_channels`, spread over the parameters; the arguments are its own.
+    """
+    return spread(model, kept_channels(model, scores, fraction, scope, masks))
+
+
+def kept_channels(
+    model: nn.Module,
+    scores: Masks,
+    fraction: float,
+    scope: str = "global",
+    masks: Masks | None = None,
+) -> dict[str, Tensor]:
+    """The mask [C] of each scored layer without the `fraction` of channels that score lowest.
+
     Exactly `round(fraction · channels)` go, ranked over all layers together (You et al., ICLR 2020,
     on |γ|) or within each (Li et al., on L1 norms). Of each layer the best channel goes last.
 
@@ -144,8 +158,8 @@ def channel_masks(
         scores: of the channels of some layers, as `norm_scales` and `filter_norms` give them.
         fraction: what part of the channels goes, in [0, 1).
         scope: "global" or "layer".
-        masks: whole channels that are gone already, as this function gives them; they neither count
-            nor return.
+        masks: whole channels that are gone already, as `channel_masks` gives them; they neither
+            count nor return.
 
     Raises:
         ValueError: `scores` is empty or not of hidden channels, `fraction` is outside [0, 1) or
@@ -163,7 +177,7 @@ def channel_masks(
     if empty := [n for n, k in kept.items() if not k.any()]:
         raise ValueError(f"`fraction` must leave every layer a channel, got {fraction}, "
                          f"which leaves {empty[0]!r} none")  # fmt: skip
-    return spread(model, kept)
+    return kept
 
 
 def surviving(model: nn.Module, masks: Masks) -> dict[str, Tensor]:

@@ -36,8 +36,9 @@ from graphlth import record
 from graphlth import seeds as batched
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
+from graphlth.algorithms._quantised import BITS
 from graphlth.algorithms.imp import REWINDS
-from graphlth.algorithms.transfer import CARRIED, carried
+from graphlth.algorithms.transfer import CARRIED
 from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
@@ -162,10 +163,10 @@ RANGES: dict[str, tuple[float, bool, float | None]] = {
 }  # fmt: skip
 
 
-CHOICES: dict[str, Collection[str]] = {
+CHOICES: dict[str, Collection[Any]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
     "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
-    "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS,
+    "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS, "bits": BITS,
     "carry": CARRIED,
 }  # fmt: skip
 
@@ -179,7 +180,7 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
             raise ValueError(f"`{name}` must be in {left}{low}, {high or 'inf'}), got {value}")
     for name, choices in CHOICES.items():
         if values.get(name, min(choices)) not in choices:
-            known = ", ".join(choices)
+            known = ", ".join(map(str, choices))
             raise ValueError(f"`{name}` must be one of {known}, got {values[name]!r}")
     Recipe(**{n: values[n] for n in RECIPE if n in values})
     whole = "iterations" if values.get("iterations") else "epochs"
@@ -189,9 +190,6 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
     if values.get("rewind") == "finetune" and values["rewind_to"]:
         raise ValueError("`rewind_to` must be 0 with `rewind` 'finetune', "
                          f"got {values['rewind_to']}")  # fmt: skip
-    if values.get("draws", 0) > values["epochs"]:
-        raise ValueError(f"`draws` must be at most `epochs` = {values['epochs']}, "
-                         f"got {values['draws']}")  # fmt: skip
     planned(values)  # what it cannot read is told now
     if threads < 1:
         raise ValueError(f"`threads` must be at least 1, got {threads}")
@@ -276,19 +274,20 @@ def run(
 
 
 def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
-    """Refuse a model of graphs on what is none, iterations of half an epoch and others' tickets."""
+    """Refuse a model of graphs on what is none, iterations of half an epoch, and more.
+
+    What an algorithm cannot take it says before its dense ticket, for which it trains nothing here.
+    """
     if task.edges is None and takes_graph(model):
         raise ValueError(f"`model` must be one that takes no graph, as {chosen.task!r} has none, "
                          f"got {chosen.model!r}")  # fmt: skip
     if chosen.settings.get("iterations"):
         for name in ("iterations", "rewind_to"):
             spans(task, chosen.settings.get(name, 0), name)
-    if "tickets" in chosen.settings:
-        whole = load(ticket_file(Path(chosen.settings["tickets"]), 0, 0))
-        if carry := chosen.settings.get("carry"):
-            carried(whole, model.state_dict(), task, carry, 0)
-        else:
-            fit_together(whole, model, task.num_edges, task.fingerprint())
+    epochs = spans(task, chosen.settings.get("iterations", 0)) or chosen.settings["epochs"]
+    if (draws := chosen.settings.get("draws", 1)) > epochs:
+        raise ValueError(f"`draws` must be at most `epochs` = {epochs}, got {draws}")
+    next(build("algorithms", chosen.algorithm, {**chosen.settings, "rewind_to": 0}, model, task))
 
 
 @dataclass

@@ -168,6 +168,7 @@ IMP = "run imp --task digits_images --model mlp --out out"
 CONTROL = f"run control --task karate --model gcn --out out {QUICK}"
 FOLDER = "run imp --task image-folder --model gcn --out out"
 CHANNELS = "run channels --task digits-images --model conv_2 --out out"
+EARLY = "run early_bird --task digits-images --model resnet_20 --out out"
 POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
@@ -258,6 +259,17 @@ BAD = [  # command                                   what its one line says
     (f"{CHANNELS} --l1-norms=-1", r"`l1_norms` must be in \[0, inf\), got -1"),
     (f"{CHANNELS} --channel-score luck", "`channel_score` must be one of norm_scale, .*'luck'"),
     (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
+    (CHANNELS, "`model` must be of images, with hidden channels that have a norm, .*'norm_scale'"),
+    ("run channels --task karate --model gcn --out out", "`model` must be of images, .* got GCN"),
+    ("run early-bird --task karate --model gcn --out out", "`model` must be of images, .* got GCN"),
+    ("run geb --task digits-images --model resnet_20 --out out", "`task` must have edges to remove"),
+    ("run sgcn --task digits-images --model mlp --out out --drop-weights 0.5",
+     "`task` must have edges to remove, got 'digits_images' without any"),
+    ("run random_graph --task digits_images --model mlp --out out", "`task` must have edges to rem"),
+    (f"{EARLY} --bits 9", "`bits` must be one of 2, 3, 4, 5, 6, 7, 8, 32, got 9"),
+    (f"{EARLY} --iterations 40 --draws 3", "`draws` must be at most `epochs` = 2, got 3"),
+    (f"{EARLY} --iterations 50", "`iterations` must be a multiple of `evaluate_every` = 20, got 5"),
+    (f"{EARLY} --optimizer lion", "`optimizer` must be one of adam, sgd, got 'lion'"),
     (f"{POPUP} --lr-scores 0", r"`lr_scores` must be in \(0, inf\), got 0"),
     (f"{POPUP} --constant perhaps", "`constant` must be of type bool, got 'perhaps'"),
     (f"{DIGITS} --model gcn", "`model` must be one that takes no graph, as 'digits_images' has n"),

@@ -556,6 +556,29 @@ def test_a_trajectory_is_the_mean_of_the_seeds_that_still_search():
     assert line(axis, "_threshold")[1] == pytest.approx([0.1, 0.1])
 
 
+def of_channels(*when):
+    """An early-bird search of channels: its first distance is that from epoch 1 to epoch 2."""
+    records = early_bird(algorithm="early_bird", when=when)
+    for record in records:
+        if record["round"]:
+            del record["mask_distances"][-1]
+    return records
+
+
+def test_a_trajectory_of_channels_begins_at_the_second_epoch():
+    (axis,) = distances.draw(of_channels(2, 4, 3)).axes
+    assert line(axis, "early bird")[0].tolist() == [2, 3, 4]
+    ends, last = line(axis, "_drawn by early bird")
+    assert ends.tolist() == [2, 4, 3]
+    assert last == pytest.approx([2, 0.501, 1.002])
+
+
+def test_a_search_of_one_epoch_has_no_distance(tmp_path):
+    (axis,) = distances.draw(of_channels(1, 1, 1)).axes
+    assert [one.get_label() for one in axis.lines] == ["_threshold"]
+    distances.distances(of_channels(1, 1, 1), out=str(tmp_path / "a.png"))
+
+
 def test_a_distance_of_zero_stays_on_the_axis():
     records = early_bird()
     records[-1]["mask_distances"][-1] = 0.0
@@ -682,8 +705,12 @@ def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
 NEEDS = {  # figure: what it says when no run fits
     barrier: "what `graphlth analyze instability` has recorded, got imp, ugs",
     instability: "what `graphlth analyze instability` has recorded, got imp, ugs",
-    drawing: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
-    distances: "early-bird runs that drew a ticket (geb or joint_early_bird), got imp, ugs",
+    drawing: (
+        "early-bird runs that drew a ticket (early_bird, geb or joint_early_bird), got imp, ugs"
+    ),
+    distances: (
+        "early-bird runs that drew a ticket (early_bird, geb or joint_early_bird), got imp, ugs"
+    ),
     learning_rate: "runs that have a learning rate (`lr`), got imp, ugs",
     learning_speed: "early stops, as runs of images do (`stop_iteration`), got imp, ugs",
     criteria: "tickets of joint_early_bird, run with `--draws 1`, got imp, ugs",

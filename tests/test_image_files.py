@@ -356,6 +356,11 @@ def test_cifar10_is_whole(tmp_path, batches):
     task = find("tasks", "cifar10")(data_root=str(tmp_path), train_size=500)
     assert [len(task.rows[part]) for part in ("train", "val", "test")] == [500, 5_000, 10_000]
     assert task.shape == (3, 32, 32) and torch.equal(task.x[:, 0, 0, 0], task.y.byte())
+    few = find("tasks", "cifar10")(data_root=str(tmp_path), train_size=500, test_size=70)
+    assert torch.equal(few.rows["test"], task.rows["test"][:70])
+    assert torch.equal(few.rows["train"], task.rows["train"])
+    with pytest.raises(ValueError, match=r"`test_size` must be in \[0, 10000\], got 10001"):
+        find("tasks", "cifar10")(data_root=str(tmp_path), test_size=10_001)
     like_mnist = find("tasks", "cifar10")(data_root=str(tmp_path), train_size=500, grey=True)
     assert (like_mnist.shape, like_mnist.x.dtype) == ((1, 28, 28), torch.uint8)
     luma = task.x[:9, :, 2:30, 2:30].double() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)

@@ -305,6 +305,14 @@ def test_deep_networks_train_160_passes_by_sgd(model):
     assert (s["warmup"], s["scope"], s["drop_weights"]) == (10_000, "global", 0.2)
 
 
+def test_early_bird_tickets_are_drawn_as_published_by_default():
+    s = plan("early_bird", "cifar10", "preresnet_101").settings
+    assert (s["optimizer"], s["lr"], s["momentum"], s["weight_decay"]) == ("sgd", 0.1, 0.9, 1e-4)
+    assert (s["epochs"], s["milestones"], s["warmup"]) == (160, "0.5,0.75", 0)
+    assert (s["batch_size"], s["evaluate_every"]) == (256, -(-45_000 // 256))
+    assert (s["window"], s["epsilon"], s["l1_norms"], s["bits"]) == (5, 0.1, 1e-4, 32)
+
+
 def test_epochs_that_are_given_replace_published_iterations():
     assert plan("imp", "mnist", "lenet_300_100", {"epochs": 3}).settings["iterations"] == 0
     given = {"epochs": 3, "iterations": 200}

@@ -107,6 +107,15 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
         assert inits[1] == bits(snapshot(trained))
 
 
+def test_a_round_trains_by_the_recipe_for_as_many_iterations_as_asked_for():
+    recipe = {"optimizer": "sgd", "momentum": 0.5, "milestones": "0.5", "warmup": 3, "lr": 0.05}
+    ticket = run(rounds=1, epochs=99, iterations=8, **recipe)[1]
+    trained, slimming = network(), norm_penalty(levels(network()), 1e-4)
+    for _ in train(trained, Pictures(), {}, epochs=4, seed=1, penalty=slimming, **recipe):
+        pass
+    assert bits(ticket.init) == bits(snapshot(trained))
+
+
 @scores
 @starts
 @pytest.mark.parametrize("after", [0, 1, 2])

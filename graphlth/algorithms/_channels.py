@@ -1,9 +1,10 @@
-"""Scores of hidden channels [C], by layer; the lowest go first.
+"""Scores of hidden channels [C], by layer, of which the lowest go; what prunes by them.
 
-The network `net` has its masks multiplied in.
+The network `net` that is scored has its masks multiplied in.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.channels import Level, filter_norms, levels, norm_scales, surviving
-from graphlth.masks import Masks
+from graphlth.channels import (
+    Level,
+    filter_norms,
+    kept_channels,
+    levels,
+    norm_scales,
+    surviving,
+)
+from graphlth.masks import Masks, masked, ones
 from graphlth.task import Task
+from graphlth.ticket import rewind, snapshot
 
 OUTPUTS, POSITIONS = 8, 4096  # of a layer's outputs, and of the positions of each, what is sampled
 
@@ -117,3 +126,39 @@ Score = Callable[[nn.Module, Task, Masks, int], dict[str, Tensor]]
 CHANNEL_SCORES: dict[str, Score] = {
     score.__name__: score for score in (norm_scale, filter_norm, thinet, random)
 }
+
+
+def hidden(model: nn.Module, task: Task, channel_score: str) -> list[Level]:
+    """The hidden channels of `model`, some of which `channel_score` can rank.
+
+    Raises:
+        ValueError: there are none, or there is no such score.
+    """
+    if channel_score not in CHANNEL_SCORES:
+        known = ", ".join(CHANNEL_SCORES)
+        raise ValueError(f"`channel_score` must be one of {known}, got {channel_score!r}")
+    found = levels(model) if hasattr(task, "shape") else []
+    if not any(v.norms or channel_score != "norm_scale" for v in found):
+        norms = " that have a norm" * bool(found)
+        raise ValueError(f"`model` must be of images, with hidden channels{norms}, "
+                         f"for {channel_score!r}, got {type(model).__name__}")  # fmt: skip
+    return found
+
+
+def keeping(
+    model: nn.Module, task: Task, channel_score: str, scope: str
+) -> Callable[[float, Masks, int], dict[str, Tensor]]:
+    """What tells which channels [C] are kept, by layer, of `model` as it is when asked.
+
+    It is given the fraction of the surviving channels that goes, the masks of those that survive
+    (none: all do), and a seed.
+    """
+    score = CHANNEL_SCORES[channel_score]
+
+    def keep(fraction: float, masks: Masks, seed: int) -> dict[str, Tensor]:
+        net = deepcopy(model).eval()
+        rewind(net, masked(snapshot(model), masks))
+        scores = score(net, task, masks or ones(net), seed)
+        return kept_channels(model, scores, fraction, scope, masks or None)
+
+    return keep

@@ -21,15 +21,17 @@ def drawn(
     epochs: int,
     count: int,
     last: Ticket | None = None,
+    spread: Callable[[Masks], Masks] = lambda masks: masks,
 ) -> list[Ticket]:
     """The first draw that has settled, else the last; with `count` above 1 as many, evenly spaced.
 
     `training` pauses after each of `epochs` epochs; `draw` and `start` are asked then. All of it is
     done at once: who is given a ticket may train the model. A search that is done again to continue
-    after its ticket `last` is not counted again.
+    after its ticket `last` is not counted again. Draws are compared as they are; a ticket's masks
+    are what `spread` makes of its draw.
     """
     with uncounted(last is not None and last.round > 0):
-        tickets = [*_drawn(training, draw, start, queue, epochs, count)]
+        tickets = [*_drawn(training, draw, start, queue, epochs, count, spread)]
     return tickets[last.round if last else 0 :]
 
 
@@ -40,6 +42,7 @@ def _drawn(
     queue: Queue,
     epochs: int,
     count: int,
+    spread: Callable[[Masks], Masks],
 ) -> Iterator[Ticket]:
     earlier: list[Masks] = []
     for epoch, _ in enumerate(training, 1):
@@ -54,7 +57,7 @@ def _drawn(
                 "distances_to_earlier": [distance(masks, other) for other in earlier],
             }
             earlier.append(masks)
-            yield Ticket(start(), masks, len(earlier), search=told)
+            yield Ticket(start(), spread(masks), len(earlier), search=told)
             if count == 1:
                 return
 

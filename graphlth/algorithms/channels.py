@@ -7,17 +7,16 @@ arXiv:1810.05270): the weights that were trained, those before, or others.
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._channels import CHANNEL_SCORES, norm_penalty
+from graphlth.algorithms._channels import hidden, keeping, norm_penalty
 from graphlth.algorithms._draw import starting
-from graphlth.channels import channel_masks, levels
-from graphlth.masks import Masks, masked, ones
+from graphlth.channels import spread
+from graphlth.masks import Masks
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.train import train
+from graphlth.train import spans, train
 
 
 def channels(
@@ -26,6 +25,7 @@ def channels(
     *,
     rounds: int = 1,
     epochs: int = 100,
+    iterations: int = 0,
     drop_channels: float = 0.3,
     channel_score: str = "norm_scale",
     l1_norms: float = 1e-4,
@@ -33,6 +33,10 @@ def channels(
     start: str = "inherit",
     lr: float = 0.01,
     weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
     seed: int = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -45,14 +49,19 @@ def channels(
         task: the images.
         rounds: how often to prune.
         epochs: epochs of training per round, and of retraining.
+        iterations: iterations of both, in place of epochs; 0: epochs count.
         drop_channels: fraction of the surviving channels that a round removes, in [0, 1).
         channel_score: norm_scale (|γ|), filter_norm (L1), thinet, or random.
         l1_norms: what |γ| of every hidden channel adds to the loss before a round prunes.
         scope: rank channels over all layers ("global") or within each ("layer").
         start: a ticket's weights: the trained ones ("inherit"), those of the dense ticket
             ("rewind"), or new ones ("reinit").
-        lr: Adam's learning rate.
-        weight_decay: Adam's L2 decay.
+        lr: the learning rate.
+        weight_decay: L2 decay.
+        optimizer: adam or sgd.
+        momentum: of SGD.
+        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of training in which the rate rises linearly.
         seed: seeds dropout, batch order, new weights and a score that draws.
         last: continue after this ticket.
 
@@ -60,31 +69,21 @@ def channels(
         ValueError: the model has no hidden channels that `channel_score` scores, a round would
             leave a layer none, or a name is unknown.
     """
-    if channel_score not in CHANNEL_SCORES:
-        known = ", ".join(CHANNEL_SCORES)
-        raise ValueError(f"`channel_score` must be one of {known}, got {channel_score!r}")
-    score = CHANNEL_SCORES[channel_score]
-    found = levels(model) if hasattr(task, "shape") else []
-    if not any(v.norms or channel_score != "norm_scale" for v in found):
-        norms = " that have a norm" * bool(found)
-        raise ValueError(f"`model` must be of images, with hidden channels{norms}, "
-                         f"for {channel_score!r}, got {type(model).__name__}")  # fmt: skip
-    slimming = norm_penalty(found, l1_norms)
+    slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
+    keep = keeping(model, task, channel_score, scope)
 
-    def drop(fraction: float, masks: Masks | None, seed: int) -> dict[str, Tensor]:
-        net = deepcopy(model).eval()
-        rewind(net, masked(snapshot(model), masks or {}))
-        scores = score(net, task, masks or ones(net), seed)
-        return channel_masks(model, scores, fraction, scope, masks)
+    def drop(fraction: float, masks: Masks, seed: int) -> dict[str, Tensor]:
+        return spread(model, keep(fraction, masks, seed))
 
-    ticket = last or Ticket(snapshot(model), drop(0.0, None, seed), 0)
+    ticket = last or Ticket(snapshot(model), drop(0.0, {}, seed), 0)
     begin = starting(rewind(model, ticket.init), start, seed)
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, rounds + 1):
         for _ in train(
-            rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
-            weight_decay=weight_decay, seed=seed + r, penalty=slimming, scoring=False,
+            rewind(model, ticket.init), task, ticket.masks, epochs=spans(task, iterations) or epochs,
+            lr=lr, weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
+            milestones=milestones, warmup=warmup, seed=seed + r, penalty=slimming, scoring=False,
         ):  # fmt: skip
             pass
         ticket = Ticket(begin(), drop(drop_channels, ticket.masks, seed + r), r)

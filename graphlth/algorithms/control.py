@@ -7,7 +7,7 @@ from torch import nn
 from graphlth.algorithms._earlier import earlier
 from graphlth.controls import CONTROLS
 from graphlth.task import Task
-from graphlth.ticket import Ticket
+from graphlth.ticket import Ticket, fit_together
 
 
 def control(
@@ -53,11 +53,13 @@ def control(
         last: continue after this ticket.
 
     Raises:
-        ValueError: there is no such control, or `only` names no rounds.
+        ValueError: there is no such control, a ticket is one of other data or of another model, or
+            `only` names no rounds.
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
     """
     if control not in CONTROLS:
         raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
     for ticket in earlier(tickets, seed, rounds, only, last):
+        fit_together(ticket, model, task.num_edges, task.fingerprint())
         ticket = ticket.to(next(model.parameters()).device)
         yield CONTROLS[control](ticket, model, task, seed) if ticket.round else ticket

@@ -6,11 +6,12 @@ from torch import nn
 
 from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
+from graphlth.algorithms._graph import dense_graph
 from graphlth.drawing import Queue
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_lowest
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
 
 
@@ -59,8 +60,11 @@ def geb(
         mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
         seed: seeds dropout and the noise.
         last: continue after this ticket.
+
+    Raises:
+        ValueError: the task has no edges, or `start` is unknown.
     """
-    whole, begin = dense(model, task.num_edges, weights=False), starting(model, start, seed)
+    whole, begin = dense_graph(model, task), starting(model, start, seed)
     if last is None:
         yield whole
     elif last.round >= draws:

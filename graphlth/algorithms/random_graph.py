@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from graphlth.algorithms._graph import dense_graph
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.scores.random import random
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
 
 
@@ -43,8 +44,11 @@ def random_graph(
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds dropout and the choice of edges.
         last: continue after this ticket.
+
+    Raises:
+        ValueError: the task has no edges.
     """
-    whole = last or dense(model, task.num_edges, weights=drop_weights > 0)
+    whole = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
         yield whole
     elif last.round:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from torch import nn
 
 from graphlth.algorithms._admm import Admm, whole_graph
+from graphlth.algorithms._graph import dense_graph
 from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
 
 
@@ -52,8 +53,11 @@ def sgcn(
         mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
         seed: seeds dropout and the noise.
         last: continue after this ticket.
+
+    Raises:
+        ValueError: the task has no edges.
     """
-    whole = last or dense(model, task.num_edges, weights=drop_weights > 0)
+    whole = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
         yield whole
     elif last.round:

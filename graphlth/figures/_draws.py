@@ -16,7 +16,9 @@ def searches(records: Iterable[Record], *aside: str) -> list[Row]:
     records = list(records)
     found = [r for r in records if "draws" in r["settings"]]
     if not any("drawn_epoch" in record for record in found):
-        raise unfit("early-bird runs that drew a ticket (geb or joint_early_bird)", records)
+        raise unfit(
+            "early-bird runs that drew a ticket (early_bird, geb or joint_early_bird)", records
+        )
     rows = [replace(row, label=without(row.label, ("draws", *aside))) for row in summary(found)]
     drew = {run_of(row) for row in rows if row.round}
     return [row for row in rows if run_of(row) in drew]

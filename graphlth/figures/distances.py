@@ -1,6 +1,7 @@
 """How far the masks drawn at different epochs of an early-bird search lie from one another.
 
-Source: You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794.
+Sources: You et al., Drawing Early-Bird Tickets, ICLR 2020 (openreview BJxsrgStvr); You et al.,
+Early-Bird GCNs, AAAI 2022, arXiv:2103.00794.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,7 @@ from graphlth.record import Record
 COLOUR_MAP = "cividis"  # even in lightness, and the same to colour-blind readers
 LEAST = 1e-3  # of a distance on the logarithmic axis: below it lies 0
 THRESHOLD: Sign = (
-    Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "threshold η of the criterion"
+    Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "threshold of the criterion"
 )  # fmt: skip
 DRAWN: Sign = Line2D([], [], color="0.35", marker="o", markersize=7, linestyle=""), "a seed draws"
 WHOLE: Sign = Line2D([], [], color="0.35", linestyle=":", linewidth=1.2), "search of several draws"
@@ -49,7 +50,8 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
     """Draw the distances between drawn masks into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.record.read` gives, of `geb` or `joint_early_bird`.
+        records: what `graphlth.record.read` gives, of `early_bird`, `geb` or
+            `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.
 
@@ -64,9 +66,9 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
 def draw(records: Iterable[Record], *, title: str | None = None) -> Figure:
     """The figure: a row of panels per task, model and edge universe.
 
-    Left, for each run of several draws, the mean over seeds of the fraction of mask entries in
-    which two draws differ. Right, for every run, the distance from one draw to the next as its
-    criterion sees it, relative to the first: the mean over the seeds that still search.
+    Left, for each run of several draws, the mean over seeds of the fraction of the mask in which
+    two draws differ. Right, for every run, the distance from one draw to the next as its criterion
+    sees it (of graphs relative to the first): the mean over the seeds that still search.
     """
     rows = searches(records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
@@ -118,7 +120,7 @@ def _matrix(figure: Figure, axis: Axes, series: Series, looks: Mapping[Key, Look
         side.set_ticks(places, labels=[str(when[i]) for i in places])
     axis.spines[:].set_visible(False)
     axis.set(xlabel="epoch of one draw", ylabel="epoch of the other")
-    bar = figure.colorbar(image, ax=axis, shrink=0.85, label="mask entries that differ (%)")
+    bar = figure.colorbar(image, ax=axis, shrink=0.85, label="part of the mask that differs (%)")
     bar.outline.set_visible(False)
     axis.set_title(_named(series, looks), loc="left")
 
@@ -134,6 +136,12 @@ def walks(series: Series) -> list[list[float]]:
     return [record["mask_distances"] for record in tickets(series)[-1].records]
 
 
+def begin(series: Series) -> int:
+    """The epoch of a run's first distance: 2, or 1 if it is that from the dense masks."""
+    row = tickets(series)[-1]
+    return epochs(row)[0] - len(row.records[0]["mask_distances"]) + 1
+
+
 def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]) -> None:
     for series in block:
         _trajectory(axis, series, looks[key_of(series[0])])
@@ -141,7 +149,7 @@ def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]
     for threshold in thresholds:
         axis.axhline(threshold, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_threshold")
     told = [d for series in block for seed in walks(series) for d in seed]
-    if min(told) > 0:
+    if min(told, default=0) > 0:
         axis.set_yscale("log")
     else:
         axis.set_yscale("symlog", linthresh=LEAST, linscale=0.3)
@@ -151,18 +159,18 @@ def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xscale("log")
     log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set(
-        xlabel="epoch of the search (log scale)", ylabel="relative distance to the draw before"
-    )
+    axis.set(xlabel="epoch of the search (log scale)", ylabel="distance to the draw before")
     axis.set_title(heading(block, lines=2), loc="left")
     ruled(axis)
 
 
 def _trajectory(axis: Axes, series: Series, look: Look) -> None:
     """A run: the mean and range of the seeds that still search, and the last step of each."""
-    seeds, colour = walks(series), look["color"]
-    steps = range(1, max(map(len, seeds)) + 1)
-    still = [[seed[t - 1] for seed in seeds if len(seed) >= t] for t in steps]
+    seeds, colour, first = walks(series), look["color"], begin(series)
+    if not all(seeds):  # drawn at the first epoch: there was none before
+        return
+    steps = range(first, first + max(map(len, seeds)))
+    still = [[seed[t - first] for seed in seeds if len(seed) > t - first] for t in steps]
     broken = {"linestyle": ":", "linewidth": 1.2} if many(series) else {"linewidth": 1.6}
     mean = [float(np.mean(now)) for now in still]
     axis.plot(steps, mean, color=colour, label=look["label"], zorder=2, **broken)
@@ -170,7 +178,7 @@ def _trajectory(axis: Axes, series: Series, look: Look) -> None:
     axis.fill_between(steps, [*map(min, still)], [*map(max, still)], **band)
     if not many(series):
         axis.plot(
-            [len(seed) for seed in seeds], [seed[-1] for seed in seeds], look["marker"],
+            epochs(tickets(series)[-1]), [seed[-1] for seed in seeds], look["marker"],
             color=colour, label=f"_drawn by {look['label']}", markersize=7, zorder=3,
             markeredgecolor="white", markeredgewidth=0.8,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Accuracy against the epoch at which early-bird tickets are drawn.
 
-Source: You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794.
+Sources: You et al., Drawing Early-Bird Tickets, ICLR 2020 (openreview BJxsrgStvr); You et al.,
+Early-Bird GCNs, AAAI 2022, arXiv:2103.00794.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +46,8 @@ def drawing(
     """Draw accuracy against drawing epoch into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.record.read` gives, of `geb` or `joint_early_bird`.
+        records: what `graphlth.record.read` gives, of `early_bird`, `geb` or
+            `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.

@@ -33,6 +33,7 @@ def cifar10(
     evaluate_every: int = 100,
     train_size: int = 0,
     val_size: int = 5000,
+    test_size: int = 0,
     augment: str = "crop-flip",
     grey: bool = False,
     data_seed: int = 0,
@@ -46,6 +47,7 @@ def cifar10(
         evaluate_every: iterations of training between two evaluations.
         train_size: images to train on; 0 for all of the 50,000 that do not validate.
         val_size: images of the 50,000 that validate.
+        test_size: images that test, the first of the file; 0 for all of the 10,000.
         augment: none, or crop-flip: move by up to 4 pixels and mirror.
         grey: the central 28 × 28 pixels, without their colour: for the tickets of MNIST.
         data_seed: draws which images validate, and which train if not all do.
@@ -60,7 +62,12 @@ def cifar10(
             )
     x = np.concatenate([*(images for images, _ in train), test[0]])
     x = greyed(x) if grey else x
-    splits = held_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
+    if not 0 <= test_size <= TEST:
+        raise ValueError(f"`test_size` must be in [0, {TEST}], got {test_size}")
+    splits = held_out(
+        TRAIN, test_size or TEST,
+        val_size=val_size, train_size=train_size, data_seed=data_seed,
+    )  # fmt: skip
     return ImageTask(
         torch.from_numpy(x), torch.from_numpy(np.concatenate(y)), splits,
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name="cifar10",

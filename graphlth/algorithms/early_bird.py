@@ -1,0 +1,103 @@
+"""Early-bird tickets of whole channels (You et al., ICLR 2020, openreview BJxsrgStvr)."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+
+from torch import Tensor, nn
+
+from graphlth.algorithms._channels import hidden, keeping, norm_penalty
+from graphlth.algorithms._draw import drawn, starting
+from graphlth.algorithms._quantised import quantised
+from graphlth.channels import spread
+from graphlth.drawing import Queue
+from graphlth.task import Task
+from graphlth.ticket import Ticket, rewind, snapshot
+from graphlth.train import spans, train
+
+
+def early_bird(
+    model: nn.Module,
+    task: Task,
+    *,
+    draws: int = 1,
+    epochs: int = 100,
+    iterations: int = 0,
+    drop_channels: float = 0.5,
+    channel_score: str = "norm_scale",
+    window: int = 5,
+    epsilon: float = 0.1,
+    l1_norms: float = 1e-4,
+    scope: str = "global",
+    start: str = "inherit",
+    bits: int = 32,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    milestones: str = "none",
+    warmup: int = 0,
+    seed: int = 0,
+    last: Ticket | None = None,
+) -> Iterator[Ticket]:
+    """Yield the dense ticket, then the one drawn when its channels have settled (Algorithm 1).
+
+    The search is the beginning of a training on `L + λ Σ |γ|`, at the rates of the whole of it. The
+    distance from one draw to the next is the fraction of the channels in which they differ.
+
+    Args:
+        model: a network of images with hidden channels; its weights are θ₀, also when `last` is
+            given.
+        task: the images.
+        draws: 1 draws one ticket, once the mask has settled or at the last epoch; more draw as
+            many at evenly spaced epochs, settled or not.
+        epochs: epochs of the search at most, and of retraining.
+        iterations: iterations of both, in place of epochs; 0: epochs count.
+        drop_channels: p, fraction of the channels that a draw removes, in [0, 1).
+        channel_score: norm_scale (|γ|, as published), filter_norm (L1), thinet, or random, which
+            is drawn anew every epoch.
+        window: l, how many distances between one draw and the next must be small.
+        epsilon: ε, what they must lie below.
+        l1_norms: λ, what |γ| of every hidden channel adds to the loss of the search.
+        scope: rank channels over all layers ("global") or within each ("layer").
+        start: a ticket's weights: those of the search ("inherit"), θ₀ ("rewind"), or new ones
+            ("reinit").
+        bits: of weights and activations in the search, 2 to 8; 32 for all, as in retraining. It
+            is simulated, and a multiply–accumulate of few bits is recorded as one of all.
+        lr: the learning rate.
+        weight_decay: L2 decay.
+        optimizer: adam or sgd.
+        momentum: of SGD.
+        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
+        warmup: iterations at the start of training in which the rate rises linearly.
+        seed: seeds dropout, batch order, new weights and a score that draws.
+        last: continue after this ticket.
+
+    Raises:
+        ValueError: the model has no hidden channels that `channel_score` scores, a draw would leave
+            a layer none, `bits` is not among those above, or a name is unknown.
+    """
+    slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
+    keep, begin = keeping(model, task, channel_score, scope), starting(model, start, seed)
+    whole = Ticket(snapshot(model), spread(model, keep(0.0, {}, seed)), 0)
+    net = quantised(model, bits)
+    if last is None:
+        yield whole
+    elif last.round >= draws:
+        return
+    epochs = spans(task, iterations) or epochs
+    rewind(model, whole.init)  # and with it `net`
+    training = train(
+        net, task, whole.masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
+        optimizer=optimizer, momentum=momentum, milestones=milestones, warmup=warmup,
+        seed=seed, penalty=slimming, scoring=False,
+    )  # fmt: skip
+    seeds = count(seed + 1)
+
+    def draw() -> dict[str, Tensor]:
+        return keep(drop_channels, {}, next(seeds))
+
+    yield from drawn(
+        training, draw, begin, Queue(window, epsilon, ("weights",)), epochs=epochs, count=draws,
+        last=last, spread=partial(spread, model),
+    )  # fmt: skip
