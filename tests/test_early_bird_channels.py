@@ -5,7 +5,6 @@ import torch
 from test_structured import bits, digits, left, network
 from toys import Pictures, build, call
 
-from graphlth import masks as M
 from graphlth.algorithms import early_bird as module
 from graphlth.algorithms._channels import CHANNEL_SCORES, norm_penalty
 from graphlth.algorithms._quantised import BITS, quantised

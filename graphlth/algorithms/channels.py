@@ -69,6 +69,7 @@ def channels(
         ValueError: the model has no hidden channels that `channel_score` scores, a round would
             leave a layer none, or a name is unknown.
     """
+    epochs = spans(task, iterations) or epochs
     slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
     keep = keeping(model, task, channel_score, scope)
 
@@ -81,8 +82,8 @@ def channels(
         yield ticket
     for r in range(ticket.round + 1, rounds + 1):
         for _ in train(
-            rewind(model, ticket.init), task, ticket.masks, epochs=spans(task, iterations) or epochs,
-            lr=lr, weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
+            rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
+            weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
             milestones=milestones, warmup=warmup, seed=seed + r, penalty=slimming, scoring=False,
         ):  # fmt: skip
             pass
