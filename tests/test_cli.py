@@ -162,11 +162,13 @@ def test_every_setting_is_a_flag(capsys, kind, name):
 
 def test_every_command_has_help(capsys):
     assert "algorithms: at_init, " in help_of(capsys, "run")
-    assert "figures: cost, criteria" in help_of(capsys, "plot")
+    assert "figures: barrier, cost" in help_of(capsys, "plot")
     assert "--metric" in help_of(capsys, "plot", "sparsity")
     assert "ticket files" in help_of(capsys, "show")
     assert "--layout" in help_of(capsys, "export")
     assert "--repeats" in help_of(capsys, "bench")
+    assert "analysis: instability, latency" in help_of(capsys, "analyze")
+    assert {"--points", "--jobs"} <= set(help_of(capsys, "analyze", "instability").split())
     assert ", ".join(KINDS) in help_of(capsys, "list")
     for argv in ([], ["-h"], ["--help"]):
         assert cli.main(argv) == 0

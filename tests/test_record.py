@@ -104,10 +104,18 @@ def test_every_required_field_is_missed_by_name(tmp_path, field):
 
 
 def test_what_earlier_versions_did_not_record_may_be_absent(tmp_path):
-    costs = {n: 0.5 if "fraction" in rule else 3 for n, rule in R.OPTIONAL.items()}
+    fit = {"text": "a", "an object": {"a": 1}, "a fraction in [0, 1]": 0.5,
+           "fractions in [0, 1]": [0.0, 0.5]}  # fmt: skip
+    costs = {n: fit.get(rule, 3) for n, rule in R.OPTIONAL.items()}
     path = written(tmp_path / "seed0.jsonl", entry(), entry(0, 1, **costs))
     old, new = R.read_file(path)
     assert not old.keys() & costs.keys() and new.items() >= costs.items()
+
+
+@pytest.mark.parametrize("wrong", [0.5, "a", [0.5, 1.1], [-0.1], [True], [None]])
+def test_a_curve_of_errors_is_a_list_of_fractions(tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"^`barrier_error` must be fractions in \[0, 1\], got"):
+        R.append(tmp_path / "seed0.jsonl", entry(barrier_error=wrong))
 
 
 def test_no_graph_and_uncounted_macs_are_null(tmp_path):
