@@ -54,7 +54,7 @@ def _drawn(
                 "distances_to_earlier": [distance(masks, other) for other in earlier],
             }
             earlier.append(masks)
-            yield Ticket(start(), masks, len(earlier), search=told)
+            yield Ticket(start(), dict(masks), len(earlier), search=told)
             if count == 1:
                 return
 
