@@ -9,7 +9,7 @@ from torch import Tensor
 from graphlth.drawing import Draw
 from graphlth.kernels._redraw import Array, redraw, unpacked
 from graphlth.kernels._select import without_lowest
-from graphlth.masks import Masks, count, only
+from graphlth.masks import Masks, only
 
 SCOPES = ("global", "layer")
 COMPILED = (torch.float32, torch.float64)  # on the CPU
@@ -35,7 +35,8 @@ def drop_lowest(
     values = [scores[n].detach() for n in masks]
     alive = [m.to(v.dtype) for m, v in zip(masks.values(), values, strict=True)]
     left, nan = _without_lowest(alive, values, fraction)
-    _no(nan)
+    if nan:
+        raise _wrong(nan)
     return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), left, strict=True)}
 
 
@@ -49,9 +50,8 @@ def _check(masks: Masks, scores: Masks, fraction: float, scope: str) -> None:
             raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
 
 
-def _no(nan: int) -> None:
-    if nan:
-        raise ValueError(f"`scores` must be numbers, got {nan} NaN")
+def _wrong(nan: int) -> ValueError:
+    return ValueError(f"`scores` must be numbers, got {nan} NaN")
 
 
 def _without_lowest(
@@ -104,8 +104,6 @@ def redrawing(
         )
     wholes = {part: own for part in parts if (own := only(masks, part))}
     order = [n for own in wholes.values() for n in own]
-    shapes = [masks[n].numel() for n in order]
-    sizes = [(part, count(own)) for part, own in wholes.items()]
     once = redraw([
         [(_flat(values, names), _flat(masks, names), parts[part])
          for names in ([[n] for n in own] if scope == "layer" else [[*own]])]
@@ -113,14 +111,14 @@ def redrawing(
     ])  # fmt: skip
 
     def made(left: Array) -> Masks:
-        bits = dict(zip(order, unpacked(left, shapes), strict=True))
-        return {n: torch.from_numpy(bits[n]).view_as(m).to(m.dtype) for n, m in masks.items()}
+        bits = map(torch.from_numpy, unpacked(left, [masks[n].numel() for n in order]))
+        return {n: b.view_as(masks[n]).to(masks[n].dtype) for n, b in zip(order, bits, strict=True)}
 
     def draw() -> Masks:
-        nan, differing, left = once()
-        _no(nan)
-        moved = {part: n / size for (part, size), n in zip(sizes, differing, strict=True)}
-        return Draw(moved, partial(made, left))
+        nan, moved, left = once()
+        if nan:
+            raise _wrong(nan)
+        return Draw(dict(zip(wholes, moved, strict=True)), partial(made, left))
 
     return draw
 

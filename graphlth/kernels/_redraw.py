@@ -28,12 +28,12 @@ FIRST = 1 << 13  # of all numbers, the part on either side of the first threshol
 Ranking = tuple[Sequence[Array], Sequence[Array], float]
 
 
-def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[int], Array]]:
+def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[float], Array]]:
     """What draws, of arrays as they then are, who is left without those of lowest magnitude.
 
     Of each ranking `round(fraction · survivors)` entries go, of equal magnitudes the earlier. A
-    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then; in
-    how many entries of each part it differs from the draw before; and who is left (see `unpacked`).
+    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then; the
+    fraction of each part that differs from the draw before; and who is left (see `unpacked`).
 
     Args:
         parts: the rankings of each: its arrays [n], of one type, float32 or float64; arrays of
@@ -49,19 +49,16 @@ def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[i
     part = [p for p, each in enumerate(parts) for _ in each]
     zeros, known = np.zeros_like(ends), np.full_like(ends, infinity)
     state = np.stack([ends, go, part, zeros, known, zeros], 1)  # the last three are the band
-    most = max(sum(a.size for a in group) for group, _, _ in rankings)
-    inside, places, differing = (
-        np.empty(most, dtype),
-        np.empty(most, int),
-        np.zeros(len(parts), int),
-    )
-    draw_ = partial(_draw, arrays, infinity, alive, state, inside, inside.view(whole), places,
-                    differing)  # fmt: skip
+    inside = np.empty(max(sum(a.size for a in group) for group, _, _ in rankings), dtype)
+    sizes = np.array([sum(a.size for group, _, _ in each for a in group) for each in parts])
+    moved, places = np.empty(len(parts)), np.empty(inside.size, np.int64)
+    once = partial(_draw, arrays, infinity, alive, state, inside, inside.view(whole), places,
+                   sizes, moved)  # fmt: skip
 
-    def draw() -> tuple[int, list[int], Array]:
+    def draw() -> tuple[int, list[float], Array]:
         nonlocal left
         before, left = left, np.empty(alive.size, np.uint64)
-        return draw_(before, left), differing.tolist(), left
+        return once(before, left), moved.tolist(), left
 
     return draw
 
@@ -84,9 +81,9 @@ def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(arrays, infinity, alive, state, inside, bits, places, differing, before, left):  # type: ignore[no-untyped-def]
-    """How many entries of a ranking are NaN; else write `left`, `differing` and the next bands."""
-    differing[:] = at = first = 0
+def _draw(arrays, infinity, alive, state, inside, bits, places, sizes, moved, before, left):  # type: ignore[no-untyped-def]
+    """How many entries of a ranking are NaN; else write `left`, `moved` and the next bands."""
+    moved[:] = at = first = 0
     for r in range(len(state)):
         start = at
         end, go, part, guess, width, last = state[r]
@@ -104,9 +101,11 @@ def _draw(arrays, infinity, alive, state, inside, bits, places, differing, befor
             width = min(width, infinity // WIDER) * WIDER
         threshold = _threshold(bits, count, go - below, low, high)
         _keep(bits, places, count, threshold, go - below, left)
-        differing[part] += _differing(before, left, start, at)
+        moved[part] += _differing(before, left, start, at)
         state[r, 3:] = _band(threshold, guess, width, last, infinity)
         first = end
+    for p in range(sizes.size):
+        moved[p] /= sizes[p]
     return 0
 
 
@@ -115,8 +114,8 @@ def _band(threshold, guess, width, last, infinity):  # type: ignore[no-untyped-d
     """The next guess, the width on either side of it, and the threshold."""
     if width == infinity:  # nothing was known
         return threshold, infinity // FIRST, threshold
-    moved, error = threshold - last, min(abs(threshold - guess), infinity // SURER)
-    guess = max(0, threshold + min(moved, infinity - threshold))
+    error = min(abs(threshold - guess), infinity // SURER)
+    guess = max(0, threshold + min(threshold - last, infinity - threshold))
     return guess, max(SURER * error, width - width // 4), threshold
 
 
