@@ -27,7 +27,7 @@ from bench import (
 from torch import nn
 
 from graphlth.channels import channel_masks, norm_scales, shrink
-from graphlth.macs import image_macs
+from graphlth.operations import image_macs
 from graphlth.registry import find
 from graphlth.task import Batch
 from graphlth.train import forward

@@ -2,7 +2,8 @@
 
 Agreement first: at every draw of a search the masks are those of a stable sort. Then whole searches
 that never settle, without that comparison. Drawing is all that a search does for it, in its place
-between two epochs: scores, thresholds, new masks, their distance and the queue.
+between two epochs: thresholds, who is left, the distance to the last draw and the queue. Masks are
+made as tensors only of a draw that becomes a ticket.
 
     python benchmarks/speed_detector.py --data_root DIR [--out FILE.md]
 """
@@ -11,7 +12,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
+from graphlth.drawing import distances
 from graphlth.experiment import accepted, build, plan
 from graphlth.masks import Masks, count, only
-from graphlth.prune import drop_jointly
+from graphlth.prune import redrawing
 
 SEARCH = "graphlth.algorithms.joint_early_bird"
 TARGET = 0.01  # of an epoch, at most
@@ -71,17 +72,24 @@ class Clock:
         return draw / (epoch + draw)
 
 
-def sorting(drop: Callable[..., Masks], *about: Any) -> Masks:
-    """`drop_jointly`, compared with a stable sort."""
-    found = drop(*about)
-    masks, scores, weights, edges, _ = about
-    for part, fraction in (("weights", weights), ("edges", edges)):
-        whole, left = only(masks, part), only(found, part)
-        order = flat({n: scores[n].detach() for n in whole}).argsort(stable=True)
-        expected = torch.ones(order.numel())
-        expected[order[: round(fraction * order.numel())]] = 0
-        assert torch.equal(flat(left), expected), f"{part}: not what a stable sort removes"
-    return found
+def sorting(masks: Masks, values: Masks, weights: float, edges: float, _: str) -> Any:
+    """`redrawing`, every draw of which is compared with a stable sort, and its distance too."""
+    draw, last = redrawing(masks, values, weights, edges), masks
+
+    def compared() -> Masks:
+        nonlocal last
+        found = draw()
+        for part, fraction in (("weights", weights), ("edges", edges)):
+            whole, left = only(masks, part), only(found, part)
+            order = flat({n: values[n].detach().abs() for n in whole}).argsort(stable=True)
+            expected = torch.ones(order.numel())
+            expected[order[: round(fraction * order.numel())]] = 0
+            assert torch.equal(flat(left), expected), f"{part}: not what a stable sort removes"
+        assert found.moved == distances(last, found), "not the distance to the last draw"
+        last = found
+        return found
+
+    return compared
 
 
 def flat(tensors: Masks) -> Tensor:
@@ -118,7 +126,7 @@ def main() -> None:
     rows, verdicts = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
-        with patch(f"{SEARCH}.drop_jointly", partial(sorting, drop_jointly)):
+        with patch(f"{SEARCH}.redrawing", sorting):
             search(task, change, args)
         found = [search(task, change, args) for _ in range(args.repeats)]
         clocks = [clock for clock, _ in found]

@@ -18,7 +18,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "imp": "algorithms.imp",
     "joint_early_bird": "algorithms.joint_early_bird",
     "load": "ticket",
-    "macs": "macs",
+    "macs": "operations",
     "names": "registry",
     "one_shot": "algorithms.one_shot",
     "predict": "train",

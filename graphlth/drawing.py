@@ -4,12 +4,37 @@ Sources: You et al., Drawing Early-Bird Tickets, ICLR 2020 (openreview BJxsrgStv
 You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794, Algorithms 1 and 2.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
 
 from graphlth.masks import Masks, distance, only
 
 CRITERIA = {"edges": ("edges",), "weights": ("weights",), "both": ("edges", "weights")}
+
+
+@dataclass(frozen=True, eq=False)
+class Draw(Mapping[str, Tensor]):
+    """Masks that tell how far they are from those drawn before; they are made when first read."""
+
+    moved: Mapping[str, float]  # by part, in [0, 1]
+    make: Callable[[], Masks]
+
+    @cached_property
+    def masks(self) -> Masks:
+        """What `make` made."""
+        return self.make()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
 
 
 class Queue:
@@ -30,21 +55,26 @@ class Queue:
         parts: Sequence[str] = ("edges", "weights"),
         dense: Masks | None = None,
     ):
-        self.epsilon, self.parts, self.last = epsilon, parts, dense
+        self.window, self.epsilon, self.parts, self.last = window, epsilon, parts, dense
         self.units: dict[str, float] | None = {} if dense else None  # by part: what counts as 1
-        self.recent: deque[float] = deque(maxlen=window)
         self.path: list[float] = []  # every distance so far
 
     def settled(self, drawn: Masks) -> bool:
         """Take in the next draw; whether the last `window` distances all lie below η."""
         if self.last is not None:
-            self.path.append(sum(self._distance(part, self.last, drawn) for part in self.parts))
-            self.recent.append(self.path[-1])
-        self.last = drawn
-        return len(self.recent) == self.recent.maxlen and max(self.recent) < self.epsilon
+            moved = drawn.moved if isinstance(drawn, Draw) else distances(self.last, drawn)
+            self.path.append(self._sum(moved))
+        self.last, recent = drawn, self.path[-self.window :]
+        return len(recent) == self.window and max(recent) < self.epsilon
 
-    def _distance(self, part: str, a: Masks, b: Masks) -> float:
-        if not (a := only(a, part)):
-            return 0.0
-        d = distance(a, b)
-        return d / self.units.setdefault(part, d) if self.units is not None and d else d
+    def _sum(self, moved: Mapping[str, float]) -> float:
+        whole = 0.0
+        for part in self.parts:
+            if d := moved.get(part):
+                whole += d if self.units is None else d / self.units.setdefault(part, d)
+        return whole
+
+
+def distances(a: Masks, b: Masks) -> dict[str, float]:
+    """The distance of each part that has masks."""
+    return {part: distance(own, b) for part in CRITERIA["both"] if (own := only(a, part))}

@@ -42,9 +42,9 @@ from graphlth.algorithms.transfer import CARRIED
 from graphlth.controls import CONTROLS
 from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
-from graphlth.macs import macs, pass_macs
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
+from graphlth.operations import macs, pass_macs
 from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt

@@ -28,7 +28,7 @@ from graphlth.experiment import (
     in_processes,
     standing,
 )
-from graphlth.macs import pass_macs
+from graphlth.operations import pass_macs
 from graphlth.registry import find, spelt
 from graphlth.task import Task
 from graphlth.ticket import fit_together, load, rewind, ticket_file

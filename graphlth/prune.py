@@ -1,10 +1,13 @@
 """The only place where an entry is removed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from graphlth.drawing import Draw
+from graphlth.kernels._redraw import Array, redraw, unpacked
 from graphlth.kernels._select import without_lowest
 from graphlth.masks import Masks, only
 
@@ -24,23 +27,31 @@ def drop_lowest(
     Raises:
         ValueError: `fraction` is outside [0, 1), `scope` is unknown, a score is NaN or missing.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"`fraction` must be in [0, 1), got {fraction}")
-    if scope not in SCOPES:
-        raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}, got {scope!r}")
+    _check(masks, scores, fraction, scope)
     if scope == "layer":
         return {n: drop_lowest({n: m}, scores, fraction)[n] for n, m in masks.items()}
-    for n, m in masks.items():
-        if n not in scores or scores[n].shape != m.shape:
-            raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
     if not masks:
         return {}
     values = [scores[n].detach() for n in masks]
     alive = [m.to(v.dtype) for m, v in zip(masks.values(), values, strict=True)]
     left, nan = _without_lowest(alive, values, fraction)
     if nan:
-        raise ValueError(f"`scores` must be numbers, got {nan} NaN")
+        raise _wrong(nan)
     return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), left, strict=True)}
+
+
+def _check(masks: Masks, scores: Masks, fraction: float, scope: str) -> None:
+    if not 0 <= fraction < 1:
+        raise ValueError(f"`fraction` must be in [0, 1), got {fraction}")
+    if scope not in SCOPES:
+        raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}, got {scope!r}")
+    for n, m in masks.items():
+        if n not in scores or scores[n].shape != m.shape:
+            raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
+
+
+def _wrong(nan: int) -> ValueError:
+    return ValueError(f"`scores` must be numbers, got {nan} NaN")
 
 
 def _without_lowest(
@@ -69,3 +80,48 @@ def drop_jointly(
         **(drop_lowest(w, scores, weights, scope) if (w := only(masks, "weights")) else {}),
         **(drop_lowest(e, scores, edges) if (e := only(masks, "edges")) else {}),
     }
+
+
+def redrawing(
+    masks: Masks, values: Masks, weights: float = 0.0, edges: float = 0.0, scope: str = "global"
+) -> Callable[[], Masks]:
+    """What draws, as often as it is called, `masks` without the lowest magnitudes of `values`.
+
+    A draw is `drop_jointly` with the scores |v| of `values` as they are when it is called; they
+    must be changed in place. On the CPU it is compiled, and a `Draw`.
+
+    Raises:
+        ValueError: as `drop_lowest`; NaN is told by the draw that meets it.
+    """
+    parts = {"weights": weights, "edges": edges}
+    for part, fraction in parts.items():
+        _check(only(masks, part), values, fraction, scope)
+    values = {n: values[n].detach() for n in masks}
+    kinds = {(v.device.type, v.dtype, v.is_contiguous()) for v in values.values()}
+    if kinds not in [{("cpu", dtype, True)} for dtype in COMPILED]:
+        return lambda: drop_jointly(
+            masks, {n: v.abs() for n, v in values.items()}, weights, edges, scope
+        )
+    wholes = {part: own for part in parts if (own := only(masks, part))}
+    order = [n for own in wholes.values() for n in own]
+    once = redraw([
+        [(_flat(values, names), _flat(masks, names), parts[part])
+         for names in ([[n] for n in own] if scope == "layer" else [[*own]])]
+        for part, own in wholes.items()
+    ])  # fmt: skip
+
+    def made(left: Array) -> Masks:
+        bits = map(torch.from_numpy, unpacked(left, [masks[n].numel() for n in order]))
+        return {n: b.view_as(masks[n]).to(masks[n].dtype) for n, b in zip(order, bits, strict=True)}
+
+    def draw() -> Masks:
+        nan, moved, left = once()
+        if nan:
+            raise _wrong(nan)
+        return Draw(dict(zip(wholes, moved, strict=True)), partial(made, left))
+
+    return draw
+
+
+def _flat(tensors: Masks, names: Sequence[str]) -> list[Array]:
+    return [tensors[n].numpy().reshape(-1) for n in names]

@@ -12,7 +12,7 @@ from toys import build, call
 
 from graphlth import masks as M
 from graphlth.experiment import run
-from graphlth.macs import macs
+from graphlth.operations import macs
 from graphlth.registry import find
 from graphlth.scores.snip import snip
 from graphlth.task import Batch

@@ -10,8 +10,8 @@ from toys import Pictures, build, toy
 
 from graphlth import channels as C
 from graphlth import masks as M
-from graphlth.macs import input_macs
 from graphlth.models._vgg import vgg
+from graphlth.operations import input_macs
 from graphlth.ticket import Ticket, load, snapshot
 from graphlth.train import fit, train
 

@@ -11,8 +11,8 @@ from toys import build, call, toy
 
 from graphlth import cost
 from graphlth.cost import Cost, measured, uncounted
-from graphlth.macs import pass_macs
 from graphlth.masks import ones
+from graphlth.operations import pass_macs
 from graphlth.task import Batch
 from graphlth.train import train
 

@@ -11,7 +11,7 @@ from graphlth.algorithms._quantised import BITS, quantised
 from graphlth.channels import channel_masks, levels, norm_scales, surviving
 from graphlth.cost import measured
 from graphlth.drawing import Queue
-from graphlth.macs import image_macs, pass_macs
+from graphlth.operations import image_macs, pass_macs
 from graphlth.ticket import load, reinitialised, snapshot
 from graphlth.train import train
 

@@ -9,7 +9,7 @@ from torch import nn
 from toys import IMAGE_MODELS, Pictures, build, toy
 
 from graphlth import masks as M
-from graphlth.macs import input_macs, macs
+from graphlth.operations import input_macs, macs
 from graphlth.registry import find
 from graphlth.ticket import dense, fit_together, snapshot
 from graphlth.train import forward, train

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["cost", "masks", "optimizers", "task", "registry", "vmap"],
-    ["drawing", "graph", "macs"],
+    ["drawing", "graph", "operations"],
     ["kernels"],
     ["dropout", "message"],
     ["compact"],

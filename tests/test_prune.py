@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlth.prune import drop_jointly, drop_lowest
+from graphlth.drawing import Draw, distances
+from graphlth.prune import drop_jointly, drop_lowest, redrawing
 
 many = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -167,6 +168,66 @@ def test_a_removed_entry_may_score_nan_and_a_transposed_one_is_no_other(dtype):
         drop_lowest({"w": torch.ones(2, 3)}, {"w": rank}, 0.0)
 
 
+@pytest.mark.parametrize("dtype", TYPES[:3], ids=str)  # float16 is not compiled
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@many
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(3, 5), (8, 8), (40, 30), (64, 11)]),  # words of 64 bits, whole and not
+    st.sampled_from([0.0, 0.05, 0.5, 0.999]),
+    st.sampled_from([1.0, 0.5, 0.01, 0.0]),
+    st.sampled_from([1, 3, 1000]),
+)
+def test_draw_after_draw_the_lowest_magnitudes_go(
+    scope, dtype, seed, shape, fraction, share, scale
+):
+    """As values stand still, drift and leap past what a draw expects; each tells how far it is."""
+    draw = torch.Generator().manual_seed(seed)
+    masks = {n: (torch.rand(shape, generator=draw) < share).float() for n in "ab"}
+    masks = {"edges": torch.ones(70, dtype=torch.float64), **masks, "c": torch.ones(7)}
+    drift = {n: torch.randn(m.shape, generator=draw) for n, m in masks.items()}
+    values = {n: torch.zeros(m.shape, dtype=dtype) for n, m in masks.items()}
+    again, drawn = redrawing(masks, values, fraction, 0.3, scope), []
+    for step in (0.0, 0.0, 0.01, 0.01, 5.0, -2.0, 0.01):
+        for n, v in values.items():
+            drift[n] += step * (1 + 0.1 * torch.randn(v.shape, generator=draw))
+            v.copy_((scale * drift[n]).round())  # with few values, many tie
+        values["c"][:4] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf])
+        rank = {n: v.abs() for n, v in values.items()}
+        expected = {part: {n: m for n, m in masks.items() if (n == "edges") == (part == "edges")}
+                    for part in ("weights", "edges")}  # fmt: skip
+        drawn.append((again(), by_sorting(expected["weights"], rank, fraction, scope)
+                      | by_sorting(expected["edges"], rank, 0.3, scope)))  # fmt: skip
+    last = masks
+    for found, left in drawn:  # each is read after all
+        assert list(found) == list(left)
+        for n, m in masks.items():
+            assert torch.equal(found[n], left[n]) and found[n].dtype == m.dtype
+        if dtype != torch.float16:
+            assert isinstance(found, Draw) and found.moved == distances(last, left)
+        last = left
+
+
+def test_a_draw_with_nan_is_refused_as_any_other():
+    masks = {"a": torch.tensor([1.0, 1, 0]), "b": torch.ones(2), "edges": torch.ones(3)}
+    values = {n: torch.ones_like(m) for n, m in masks.items()}
+    draw = redrawing(masks, values, 0.0, 0.5, "layer")
+    values["a"][2] = torch.nan  # gone before
+    assert draw()["edges"].tolist() == [0, 0, 1]
+    values["b"][:] = values["edges"][0] = torch.nan
+    with pytest.raises(ValueError, match="`scores` must be numbers, got 2 NaN"):
+        draw()
+
+
+def test_what_is_not_contiguous_or_has_no_masks_is_drawn_too():
+    value = torch.tensor([[3.0, 1], [2, 4]]).t()
+    draw = redrawing({"w": torch.ones(2, 2)}, {"w": value}, 0.5)
+    assert draw()["w"].tolist() == [[1, 0], [0, 1]]
+    value[0, 0] = 0
+    assert draw()["w"].tolist() == [[0, 1], [0, 1]]
+    assert redrawing({}, {}, 0.5, 0.5)() == {}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("values", [2, 1000])
@@ -216,3 +277,9 @@ def test_a_wrong_argument_is_named_in_one_line(masks, scores, fraction, scope, m
     with pytest.raises(ValueError, match=message) as caught:
         drop_lowest(masks, scores, fraction, scope)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("masks", "scores", "fraction", "scope", "message"), BAD[:-1])
+def test_what_draws_names_a_wrong_argument_before_it_draws(masks, scores, fraction, scope, message):
+    with pytest.raises(ValueError, match=message):
+        redrawing(masks, scores, fraction, scope=scope)

@@ -23,8 +23,8 @@ from graphlth.algorithms._channels import (
 )
 from graphlth.analysis.latency import latency
 from graphlth.channels import levels, surviving
-from graphlth.macs import input_macs
 from graphlth.models._vgg import vgg
+from graphlth.operations import input_macs
 from graphlth.registry import find
 from graphlth.task import Batch
 from graphlth.ticket import dense, load, snapshot

@@ -8,7 +8,7 @@ from toys import TEXT_MODELS, build, call
 
 from graphlth import masks as M
 from graphlth.experiment import run
-from graphlth.macs import macs
+from graphlth.operations import macs
 from graphlth.registry import find
 from graphlth.tasks.text import Text
 from graphlth.train import accuracies, evaluate, forward, train

@@ -21,7 +21,7 @@ def drawn(
     epochs: int,
     count: int,
     last: Ticket | None = None,
-    spread: Callable[[Masks], Masks] = lambda masks: masks,
+    spread: Callable[[Masks], Masks] = dict,
 ) -> list[Ticket]:
     """The first draw that has settled, else the last; with `count` above 1 as many, evenly spaced.
 

@@ -8,8 +8,8 @@ from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._graph import dense_graph
 from graphlth.drawing import Queue
-from graphlth.masks import EDGES, Masks
-from graphlth.prune import drop_lowest
+from graphlth.masks import EDGES
+from graphlth.prune import redrawing
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
@@ -84,8 +84,6 @@ def geb(
         ):  # fmt: skip
             yield admm.step(a)
 
-    def draw() -> Masks:
-        return drop_lowest(whole.masks, {EDGES: a}, drop_edges)
-
+    draw = redrawing(whole.masks, {EDGES: a}, edges=drop_edges)  # A ≥ 0
     queue = Queue(window, epsilon, ("edges",), whole.masks)
     yield from drawn(training(), draw, begin, queue, epochs=epochs, count=draws, last=last)

@@ -7,9 +7,8 @@ from torch import nn
 from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.drawing import CRITERIA, Queue
-from graphlth.masks import EDGES, Masks
-from graphlth.prune import drop_jointly
-from graphlth.scores.magnitude import magnitude
+from graphlth.masks import EDGES, prunable
+from graphlth.prune import redrawing
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
@@ -83,10 +82,8 @@ def joint_early_bird(
         soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
     )  # fmt: skip
 
-    def draw() -> Masks:
-        scores = magnitude(model, task, masks) | {EDGES: a}
-        return drop_jointly(masks, scores, drop_weights, drop_edges, scope)
-
+    values = prunable(model) | {EDGES: a}  # A ≥ 0
+    draw = redrawing(masks, values, drop_weights, drop_edges, scope)
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)
     turns = (admm.step(a) for _ in zip(weights, graph, strict=True))
     yield from drawn(turns, draw, begin, queue, epochs=epochs, count=draws, last=last)

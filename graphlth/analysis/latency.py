@@ -11,8 +11,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from graphlth.compact import Bound, Compact, encoded
-from graphlth.macs import pass_macs
 from graphlth.masks import only, sparsity
+from graphlth.operations import pass_macs
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.train import forward

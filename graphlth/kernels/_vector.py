@@ -146,6 +146,49 @@ def relu(typing: Any, x: Any) -> Any:
     return x(x), emit
 
 
+@intrinsic
+def outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
+    """A bit for each lane of 64 with |x| < low, and one for each with |x| > high; of NaN both.
+
+    The bounds are given as the whole numbers of their bits.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, *bounds = arguments
+        width = signature.args[0].dtype.bitwidth
+        shape = ir.FunctionType(x.type, [x.type])
+        x = builder.call(_function(builder, shape, f"llvm.fabs.{_suffix(x.type)}"), [x])
+        found = []
+        for relation, bound in zip("<>", bounds, strict=True):
+            bound = builder.trunc(bound, ir.IntType(width)) if width < 64 else bound
+            bound = _splat(builder, builder.bitcast(bound, x.type.element), x.type)
+            is_outside = builder.fcmp_unordered(relation, x, bound)
+            found.append(builder.bitcast(is_outside, ir.IntType(x.type.count)))
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.uint64, 2)(x, types.int64, types.int64), emit
+
+
+@intrinsic
+def population(typing: Any, bits: Any) -> Any:
+    """How many of 64 bits are 1."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(*arguments)
+
+    return types.int64(types.uint64), emit
+
+
+@intrinsic
+def lowest(typing: Any, bits: Any) -> Any:
+    """The place of the first of 64 bits, not all 0, that is 1."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(*arguments, ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), emit
+
+
 def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
     """Where the vector that starts at `arguments[1]` of the array `arguments[0]` lies."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data

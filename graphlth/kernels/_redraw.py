@@ -1,0 +1,184 @@
+"""Compiled selection on the CPU, draw after draw, from arrays that change little in between.
+
+Vectors tell of 64 entries at a time which lie below a narrow band and which above; the threshold
+that is sought lies among the few in the band. A threshold that moves keeps its direction, so the
+band is laid where the last two point to, and is widened where the threshold is not in it. Where it
+lies changes the time, never the result.
+
+Magnitudes are compared as the whole numbers of their bits, which have the same order.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from graphlth.kernels._vector import load, load_some, lowest, outside, population
+
+Array = np.ndarray[Any, Any]
+
+WORD = 64  # entries whose bits are one number
+WIDER = 16  # times the width, where the threshold was missed
+SURER = 3  # times the error of the last guess is the width; it falls by a quarter at most
+FIRST = 1 << 13  # of all numbers, the part on either side of the first threshold
+
+
+Ranking = tuple[Sequence[Array], Sequence[Array], float]
+
+
+def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[float], Array]]:
+    """What draws, of arrays as they then are, who is left without those of lowest magnitude.
+
+    Of each ranking `round(fraction · survivors)` entries go, of equal magnitudes the earlier. A
+    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then; the
+    fraction of each part that differs from the draw before; and who is left (see `unpacked`).
+
+    Args:
+        parts: the rankings of each: its arrays [n], of one type, float32 or float64; arrays of
+            these sizes that are 0 where an entry has gone before; and the fraction, in [0, 1).
+    """
+    rankings = [each for part in parts for each in part]
+    arrays = tuple(a for group, _, _ in rankings for a in group)
+    dtype, whole = arrays[0].dtype, f"i{arrays[0].itemsize}"
+    infinity = int(np.array(np.inf, dtype).view(whole))
+    left = alive = np.concatenate([packed(m) for _, group, _ in rankings for m in group])
+    ends = np.cumsum([len(group) for group, _, _ in rankings])
+    go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
+    part = [p for p, each in enumerate(parts) for _ in each]
+    zeros, known = np.zeros_like(ends), np.full_like(ends, infinity)
+    state = np.stack([ends, go, part, zeros, known, zeros], 1)  # the last three are the band
+    inside = np.empty(max(sum(a.size for a in group) for group, _, _ in rankings), dtype)
+    sizes = np.array([sum(a.size for group, _, _ in each for a in group) for each in parts])
+    moved, places = np.empty(len(parts)), np.empty(inside.size, np.int64)
+    once = partial(_draw, arrays, infinity, alive, state, inside, inside.view(whole), places,
+                   sizes, moved)  # fmt: skip
+
+    def draw() -> tuple[int, list[float], Array]:
+        nonlocal left
+        before, left = left, np.empty(alive.size, np.uint64)
+        return once(before, left), moved.tolist(), left
+
+    return draw
+
+
+def packed(alive: Array) -> Array:
+    """A bit for each entry of `alive` [n] that is not 0, in words."""
+    words = np.zeros(-(-alive.size // WORD), "<u8")
+    bits = np.packbits(alive != 0, bitorder="little")
+    words.view(np.uint8)[: bits.size] = bits
+    return words
+
+
+def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
+    """The bits that `words` hold of arrays of these sizes, one after the other, as 0 and 1."""
+    ends = np.cumsum([-(-size // WORD) for size in sizes])
+    return [
+        np.unpackbits(part.view(np.uint8), count=size, bitorder="little")
+        for part, size in zip(np.split(words, ends[:-1]), sizes, strict=True)
+    ]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _draw(arrays, infinity, alive, state, inside, bits, places, sizes, moved, before, left):  # type: ignore[no-untyped-def]
+    """How many entries of a ranking are NaN; else write `left`, `moved` and the next bands."""
+    moved[:] = at = first = 0
+    for r in range(len(state)):
+        start = at
+        end, go, part, guess, width, last = state[r]
+        while True:
+            low, high = guess - min(width, guess), guess + min(width, infinity - guess)
+            at, below, count, nan = start, 0, 0, 0
+            for a in range(first, end):
+                at, below, count, nan = _sift(
+                    arrays[a], low, high, alive, left, at, inside, places, below, count, nan
+                )
+            if nan:
+                return nan
+            if below <= go <= below + count:
+                break
+            width = min(width, infinity // WIDER) * WIDER
+        threshold = _threshold(bits, count, go - below, low, high)
+        _keep(bits, places, count, threshold, go - below, left)
+        moved[part] += _differing(before, left, start, at)
+        state[r, 3:] = _band(threshold, guess, width, last, infinity)
+        first = end
+    for p in range(sizes.size):
+        moved[p] /= sizes[p]
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _band(threshold, guess, width, last, infinity):  # type: ignore[no-untyped-def]
+    """The next guess, the width on either side of it, and the threshold."""
+    if width == infinity:  # nothing was known
+        return threshold, infinity // FIRST, threshold
+    error = min(abs(threshold - guess), infinity // SURER)
+    guess = max(0, threshold + min(threshold - last, infinity - threshold))
+    return guess, max(SURER * error, width - width // 4), threshold
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sift(array, low, high, alive, left, at, inside, places, below, count, nan):  # type: ignore[no-untyped-def]
+    """Write into `left`, from word `at` on, which entries are above `high`.
+
+    Those from `low` to `high` are put into `inside`, and where their bits are into `places`.
+    """
+    for offset in range(0, array.size, WORD):
+        if offset + WORD <= array.size:
+            less, more = outside(load(array, offset, WORD, WORD), low, high)
+        else:
+            less, more = outside(load_some(array, offset, array.size - offset, WORD), low, high)
+        lives = alive[at]
+        nan += population(less & more & lives)
+        below += population(less & lives)
+        left[at] = more & lives
+        band = lives & ~(less | more)
+        while band:
+            place = lowest(band)
+            inside[count] = abs(array[offset + place])
+            places[count] = WORD * at + place
+            count += 1
+            band &= band - np.uint64(1)
+        at += 1
+    return at, below, count, nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _threshold(bits, count, rank, low, high):  # type: ignore[no-untyped-def]
+    """The least number from `low` to `high` that at least `rank` of `bits` do not exceed."""
+    while low < high:
+        middle = low + (high - low) // 2
+        if _at_most(bits, count, middle) < rank:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _at_most(bits, count, most):  # type: ignore[no-untyped-def]
+    most, found = bits.dtype.type(most), np.int32(0)
+    for i in range(count):  # in vectors
+        found = np.int32(found + np.int32(bits[i] <= most))
+    return np.int64(found)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _keep(bits, places, count, threshold, go, left):  # type: ignore[no-untyped-def]
+    """Write into `left` which entries of the band stay when `go` of them go."""
+    ties = go - _at_most(bits, count, threshold - 1)
+    for i in range(count):
+        tie = (bits[i] == threshold) & (ties > 0)
+        ties -= tie
+        stays = (bits[i] >= threshold) & (not tie)
+        left[places[i] // WORD] |= np.uint64(stays) << np.uint64(places[i] % WORD)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _differing(a, b, start, end):  # type: ignore[no-untyped-def]
+    found = 0
+    for at in range(start, end):
+        found += population(a[at] ^ b[at])
+    return found
