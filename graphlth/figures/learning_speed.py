@@ -1,6 +1,6 @@
 """How fast and how well tickets learn: early stopping against the weights that remain.
 
-Source: Frankle & Carbin, ICLR 2019, arXiv:1803.03635, figures 1, 3 and 4.
+Source: Frankle & Carbin, ICLR 2019, arXiv:1803.03635, figures 1 and 4.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
