@@ -162,7 +162,7 @@ def picked(only: str, rounds: int) -> list[int]:
     if only == "all":
         return known
     parts = str(only).split(",")
-    found = [int(part) for part in parts if part.strip().isdecimal()]
+    found = [int(part) for part in parts if part.isdecimal()]
     if len(found) < len(parts) or found != sorted({*found} & {*known}):
         raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
                          f"got {only!r}")  # fmt: skip

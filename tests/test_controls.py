@@ -183,7 +183,7 @@ def test_some_rounds_alone_are_those_of_the_whole_run_also_when_continued(name, 
         assert digits(folder) == cut
 
 
-@pytest.mark.parametrize("only", ["", "0,1", "3,1", "1,1", "1,9", "1,x", "some", "1,,2"])
+@pytest.mark.parametrize("only", ["", "0,1", "3,1", "1,1", "1,9", "1,x", "some", "1,,2", "1, 2"])
 def test_rounds_that_there_are_not_are_refused(only, earlier):
     with pytest.raises(ValueError, match=r"^`only` must be all, or rising rounds from 1 to 3"):
         experiment.plan("imp", "karate", "gcn", QUICK | {"only": only})

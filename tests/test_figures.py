@@ -451,9 +451,15 @@ def test_early_stops_are_means_over_seeds_against_the_weights_that_remain():
         rows = summary(r for r in records if r["algorithm"] == mine)
         assert line(reached, label)[1] == pytest.approx([100 * row.test - 2 for row in rows])
     assert stop.get_xscale() == "log" and stop.get_xlim()[0] > stop.get_xlim()[1]
-    half = interval([1000.0, 1100.0, 1200.0])
     edge = stop.collections[1].get_paths()[0].vertices[:, 1]
-    assert (edge.min(), edge.max()) == pytest.approx((1100 - 400 - half, 1100 + half))
+    assert (edge.min(), edge.max()) == pytest.approx((1000 - 400, 1200))  # seeds
+
+
+def test_early_stops_are_bars_where_no_weights_are_removed():
+    _, stop = learning_speed.draw(images("imp", drop_weights=0)).axes
+    ((bars,),) = (one.lines[2] for one in stop.containers)
+    ends = [(low[1], high[1]) for low, high in bars.get_segments()]
+    assert ends == [(1000 - 50 * r, 1200 - 50 * r) for r in range(9)]
 
 
 def test_each_learning_rate_has_a_panel_in_which_runs_keep_their_colours():

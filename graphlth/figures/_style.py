@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.record import Record, Row, interval, replacing, run_of
+from graphlth.record import Record, Row, replacing, run_of
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
@@ -189,31 +189,31 @@ def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     return mean, 100 * np.array([np.nan if h is None else h for h in half])
 
 
-def of_field(series: Series, field: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and half-widths of a field of the records; a half-width is NaN with one seed."""
-    found = [[record[field] for record in row.records] for row in series]
-    half = [interval(values) for values in found]
-    return np.array([*map(fmean, found)]), np.array([np.nan if h is None else h for h in half])
-
-
 def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
     """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
     if series:
-        band(axis, x, *values(series, metric), look)
+        mean, half = values(series, metric)
+        band(axis, x, mean, mean - half, mean + half, look)
 
 
 def band(
-    axis: Axes, x: Sequence[float | None], mean: np.ndarray, half: np.ndarray, look: Look
+    axis: Axes,
+    x: Sequence[float | None],
+    mean: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    look: Look,
 ) -> None:
-    """`curve` of means and half-widths made beforehand."""
+    """Some means, joined, and the band from `low` to `high`, NaN where there is none."""
     white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
     steps = np.diff(np.array(x, dtype=float))
-    if np.isfinite(half).any() and not ((steps > 0).all() or (steps < 0).all()):
-        axis.errorbar(x, mean, half, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
-    elif np.isfinite(half).any():
+    if np.isfinite(low).any() and not ((steps > 0).all() or (steps < 0).all()):
+        sides = [mean - low, high - mean]
+        axis.errorbar(x, mean, sides, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
+    elif np.isfinite(low).any():
         shade = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
-        axis.fill_between(x, mean - half, mean + half, **shade)  # type: ignore[arg-type]
+        axis.fill_between(x, low, high, **shade)  # type: ignore[arg-type]
 
 
 def point(

@@ -1,6 +1,6 @@
 """Tickets and their controls by learning rate: accuracy against the weights that remain.
 
-Source: Liu et al., Rethinking the Value of Network Pruning, ICLR 2019, arXiv:1810.05270, figure 7.
+Source: Liu et al., Rethinking the Value of Network Pruning, ICLR 2019, arXiv:1810.05270.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,13 +1,16 @@
 """How fast and how well tickets learn: early stopping against the weights that remain.
 
-Source: Frankle & Carbin, ICLR 2019, arXiv:1803.03635, figures 1, 3 and 4.
+Source: Frankle & Carbin, ICLR 2019, arXiv:1803.03635, figures 1 and 4.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
 from graphlth.figures._remaining import labelled, left, remaining
@@ -15,11 +18,11 @@ from graphlth.figures._style import (
     BROKEN,
     DENSE,
     DENSE_SIGN,
-    INTERVAL_SIGN,
     STYLE,
     Key,
     Look,
     Series,
+    Sign,
     accuracy,
     band,
     blocks_of,
@@ -29,7 +32,6 @@ from graphlth.figures._style import (
     heading,
     key_of,
     looks_of,
-    of_field,
     picture,
     save,
     unfit,
@@ -37,6 +39,7 @@ from graphlth.figures._style import (
 from graphlth.record import Record, summary
 
 STOP, REACHED = "stop_iteration", "test_at_stop"  # fields of a record
+SEEDS: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "from the lowest seed to the highest"
 
 
 def learning_speed(
@@ -64,7 +67,8 @@ def draw(
     """The figure: a row of two panels per task and model, a line per run.
 
     Training would stop early at the lowest validation loss: on the left the test accuracy there,
-    on the right the iteration; means over seeds with their 95 % intervals.
+    on the right the iteration. Lines are means over seeds, bands go from the lowest seed to the
+    highest, as in the paper.
     """
     check_floor(floor)
     records = list(records)
@@ -85,7 +89,7 @@ def draw(
             stop.set_ylabel("iteration of early stop")
             stop.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         signs = [DENSE_SIGN] if any(dense(block, REACHED) for block in blocks) else []
-        signs += [INTERVAL_SIGN] if any(row.n > 1 for row in rows) else []
+        signs += [SEEDS] if any(row.n > 1 for row in rows) else []
         finish(figure, looks.values(), signs, title)
     return figure
 
@@ -94,8 +98,9 @@ def _panel(
     axis: Axes, block: Sequence[Series], field: str, scale: float, looks: Mapping[Key, Look]
 ) -> None:
     for series in block:
-        mean, half = (scale * numbers for numbers in of_field(series, field))
-        band(axis, remaining(series), mean, half, looks[key_of(series[0])])
+        seeds = [[scale * record[field] for record in row.records] for row in series]
+        mean, low, high = (np.array([*map(of, seeds)]) for of in (fmean, min, max))
+        band(axis, remaining(series), mean, low, high, looks[key_of(series[0])])
     for level in dense(block, field):
         axis.axhline(scale * level, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
     left(axis)
@@ -103,5 +108,6 @@ def _panel(
 
 def dense(block: Sequence[Series], field: str) -> set[float]:
     """The mean of the dense network, if it is the same in all runs."""
-    found = {of_field(series[:1], field)[0][0] for series in block if series[0].round == 0}
+    known = [series[0].records for series in block if series[0].round == 0]
+    found = {fmean(record[field] for record in records) for records in known}
     return found if len(found) == 1 else set()
