@@ -27,7 +27,7 @@ from bench import (
 from torch import nn
 
 from graphlth.channels import channel_masks, norm_scales, shrink
-from graphlth.operations import image_macs
+from graphlth.operations import input_macs
 from graphlth.registry import find
 from graphlth.task import Batch
 from graphlth.train import forward
@@ -59,7 +59,7 @@ class Case:
         )
         self.weights, self.macs = (
             [sum(p.numel() for p in m.parameters()) for m in (model, small)],
-            [sum(image_macs(m, TASK.shape, {}).values()) for m in (model, small)],
+            [sum(input_macs(m, TASK.shape, {}).values()) for m in (model, small)],
         )
         self.seconds: Seconds = clock(
             {

@@ -11,7 +11,7 @@ from graphlth.algorithms._quantised import BITS, quantised
 from graphlth.channels import channel_masks, levels, norm_scales, surviving
 from graphlth.cost import measured
 from graphlth.drawing import Queue
-from graphlth.operations import image_macs, pass_macs
+from graphlth.operations import input_macs, pass_macs
 from graphlth.ticket import load, reinitialised, snapshot
 from graphlth.train import train
 
@@ -100,7 +100,7 @@ def test_a_search_is_the_head_of_a_whole_training():
     assert ticket.search["drawn_epoch"] == cost.epochs == 2
     assert bits(ticket.init) == bits(snapshot(searched(2, of=6, milestones="0.3,0.5")))
     assert bits(ticket.init) != bits(snapshot(searched(2, of=2, milestones="0.3,0.5")))
-    one = sum(image_macs(network(), Pictures().shape, {}).values())
+    one = sum(input_macs(network(), Pictures().shape, {}).values())
     assert cost.macs == 3 * 2 * 12 * one  # two epochs of 12 images
 
 
