@@ -172,7 +172,7 @@ EARLY = "run early_bird --task digits-images --model resnet_20 --out out"
 POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
-    ("fly", "`command` must be one of run, plot, show, export, bench, list, got 'fly'"),
+    ("fly", "`command` must be one of run, analyze, plot, show, export, bench, list, got 'fly'"),
     ("run", "`algorithm` must be given: one of .*, imp, .*, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of cartpole, cifar10, citeseer"),
     ("run ugs --task karate", "`model` must be given: one of conv_2, .*, vgg_19"),
@@ -319,8 +319,8 @@ BAD = [  # command                                   what its one line says
      "`rounds` must be of type int"),
     ("run ugs --task karate --model gcn --out out --config range.toml",
      r"`drop_edges` must be in \[0, 1\), got 1.5"),
-    ("plot", "`figure` must be given: one of cost, criteria, "),
-    ("plot pie run --out a.png", "`figure` must be one of cost, .*, got 'pie'"),
+    ("plot", "`figure` must be given: one of barrier, cost, "),
+    ("plot pie run --out a.png", "`figure` must be one of barrier, .*, got 'pie'"),
     ("plot sparsity --out a.png", "`folders` must be given"),
     ("plot sparsity run", "`out` must be given"),
     ("plot sparsity gone --out a.png", "no folder `gone`"),

@@ -62,7 +62,8 @@ WHOLE = idx(SMALL)
 
 
 @pytest.mark.parametrize("content", [
-    bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, *range(24)]), gzip.compress(WHOLE, mtime=0),
+    bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, *range(24)]),
+    gzip.compress(WHOLE, mtime=0),
 ])  # fmt: skip
 def test_an_idx_file_is_read_packed_or_not(tmp_path, content):
     (tmp_path / "file").write_bytes(content)

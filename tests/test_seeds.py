@@ -374,7 +374,7 @@ def test_processes_share_out_the_batches(tmp_path, monkeypatch):
 
     how = {"seeds": 3, "batch": 2}
     one = run("ugs", "sbm", "gcn", QUICK, out=tmp_path / "one", **how)
-    monkeypatch.setattr(experiment, "_in_processes", in_processes)
+    monkeypatch.setattr(experiment, "in_processes", in_processes)
     two = run("ugs", "sbm", "gcn", QUICK, out=tmp_path / "two", jobs=2, **how)
     assert seen == [(2, [2]), (2, [0, 1])]
     assert told(one) == told(two) and len(told(one)) == 3
