@@ -5,8 +5,7 @@ You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794, Algorithms 1 and 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -15,17 +14,27 @@ from graphlth.masks import Masks, distance, only
 CRITERIA = {"edges": ("edges",), "weights": ("weights",), "both": ("edges", "weights")}
 
 
-@dataclass(frozen=True, eq=False)
 class Draw(Mapping[str, Tensor]):
-    """Masks that tell how far they are from those drawn before; they are made when first read."""
+    """Masks that tell how far they are from those drawn before; they are made when first read.
 
-    moved: Mapping[str, float]  # by part, in [0, 1]
-    make: Callable[[], Masks]
+    Args:
+        moved: the distance of each part, in [0, 1].
+        make: makes the masks of what is `left`.
+        left: what `make` is given.
+    """
 
-    @cached_property
+    __slots__ = ("_left", "_made", "_make", "moved")
+
+    def __init__(self, moved: Mapping[str, float], make: Callable[[Any], Masks], left: Any):
+        self.moved, self._make, self._left = moved, make, left
+        self._made: Masks | None = None
+
+    @property
     def masks(self) -> Masks:
         """What `make` made."""
-        return self.make()
+        if self._made is None:
+            self._made = self._make(self._left)
+        return self._made
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]

@@ -1,7 +1,6 @@
 """The only place where an entry is removed."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -118,7 +117,7 @@ def redrawing(
         nan, moved, left = once()
         if nan:
             raise _wrong(nan)
-        return Draw(dict(zip(wholes, moved, strict=True)), partial(made, left))
+        return Draw(dict(zip(wholes, moved)), made, left)  # noqa: B905  # an argument costs time
 
     return draw
 

@@ -9,13 +9,12 @@ Magnitudes are compared as the whole numbers of their bits, which have the same 
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from graphlth.kernels._vector import load, load_some, lowest, outside, population
+from graphlth.kernels._vector import load, load_some, lowest, outside, population, whole
 
 Array = np.ndarray[Any, Any]
 
@@ -41,24 +40,24 @@ def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[f
     """
     rankings = [each for part in parts for each in part]
     arrays = tuple(a for group, _, _ in rankings for a in group)
-    dtype, whole = arrays[0].dtype, f"i{arrays[0].itemsize}"
-    infinity = int(np.array(np.inf, dtype).view(whole))
-    left = alive = np.concatenate([packed(m) for _, group, _ in rankings for m in group])
+    infinity = int(np.array(np.inf, arrays[0].dtype).view(f"i{arrays[0].itemsize}"))
+    alive = np.concatenate([packed(m) for _, group, _ in rankings for m in group]).view(np.int64)
     ends = np.cumsum([len(group) for group, _, _ in rankings])
     go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
     part = [p for p, each in enumerate(parts) for _ in each]
     zeros, known = np.zeros_like(ends), np.full_like(ends, infinity)
     state = np.stack([ends, go, part, zeros, known, zeros], 1)  # the last three are the band
-    inside = np.empty(max(sum(a.size for a in group) for group, _, _ in rankings), dtype)
-    sizes = np.array([sum(a.size for group, _, _ in each for a in group) for each in parts])
-    moved, places = np.empty(len(parts)), np.empty(inside.size, np.int64)
-    once = partial(_draw, arrays, infinity, alive, state, inside, inside.view(whole), places,
-                   sizes, moved)  # fmt: skip
+    sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
+    most = max(sum(a.size for a in group) for group, _, _ in rankings)
+    shape = np.array([len(state), len(sizes), alive.size, most])
+    room = np.zeros(2 * most, np.int64)  # for who is in the band, and where
+    # All in one array: to hand over an array costs more than to compare a thousand entries.
+    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, room])
+    moved = memory[len(shape) : len(shape) + len(sizes)].view(np.float64)
 
     def draw() -> tuple[int, list[float], Array]:
-        nonlocal left
-        before, left = left, np.empty(alive.size, np.uint64)
-        return once(before, left), moved.tolist(), left
+        left = np.empty(alive.size, np.uint64)
+        return _draw(arrays, infinity, memory, left), moved.tolist(), left
 
     return draw
 
@@ -81,10 +80,16 @@ def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(arrays, infinity, alive, state, inside, bits, places, sizes, moved, before, left):  # type: ignore[no-untyped-def]
-    """How many entries of a ranking are NaN; else write `left`, `moved` and the next bands."""
+def _draw(arrays, infinity, memory, left):  # type: ignore[no-untyped-def]
+    """How many entries of a ranking are NaN; else write `left`, what moved and the next bands."""
+    rankings, parts, words, most = memory[0], memory[1], memory[2], memory[3]
+    moved, rest = memory[4 : 4 + parts].view(np.float64), memory[4 + parts :]
+    sizes, rest = rest[:parts], rest[parts:]
+    state, rest = rest[: 6 * rankings].reshape(rankings, 6), rest[6 * rankings :]
+    alive, before = rest[:words].view(np.uint64), rest[words : 2 * words].view(np.uint64)
+    bits, places = rest[2 * words : 2 * words + most], rest[2 * words + most :]
     moved[:] = at = first = 0
-    for r in range(len(state)):
+    for r in range(rankings):
         start = at
         end, go, part, guess, width, last = state[r]
         while True:
@@ -92,7 +97,7 @@ def _draw(arrays, infinity, alive, state, inside, bits, places, sizes, moved, be
             at, below, count, nan = start, 0, 0, 0
             for a in range(first, end):
                 at, below, count, nan = _sift(
-                    arrays[a], low, high, alive, left, at, inside, places, below, count, nan
+                    arrays[a], low, high, alive, left, at, bits, places, below, count, nan
                 )
             if nan:
                 return nan
@@ -104,7 +109,8 @@ def _draw(arrays, infinity, alive, state, inside, bits, places, sizes, moved, be
         moved[part] += _differing(before, left, start, at)
         state[r, 3:] = _band(threshold, guess, width, last, infinity)
         first = end
-    for p in range(sizes.size):
+    before[:] = left
+    for p in range(parts):
         moved[p] /= sizes[p]
     return 0
 
@@ -120,10 +126,10 @@ def _band(threshold, guess, width, last, infinity):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sift(array, low, high, alive, left, at, inside, places, below, count, nan):  # type: ignore[no-untyped-def]
+def _sift(array, low, high, alive, left, at, bits, places, below, count, nan):  # type: ignore[no-untyped-def]
     """Write into `left`, from word `at` on, which entries are above `high`.
 
-    Those from `low` to `high` are put into `inside`, and where their bits are into `places`.
+    Those from `low` to `high` are put into `bits`, and where they lie among all into `places`.
     """
     for offset in range(0, array.size, WORD):
         if offset + WORD <= array.size:
@@ -137,7 +143,7 @@ def _sift(array, low, high, alive, left, at, inside, places, below, count, nan):
         band = lives & ~(less | more)
         while band:
             place = lowest(band)
-            inside[count] = abs(array[offset + place])
+            bits[count] = whole(array[offset + place])
             places[count] = WORD * at + place
             count += 1
             band &= band - np.uint64(1)
@@ -159,10 +165,10 @@ def _threshold(bits, count, rank, low, high):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _at_most(bits, count, most):  # type: ignore[no-untyped-def]
-    most, found = bits.dtype.type(most), np.int32(0)
+    found = 0
     for i in range(count):  # in vectors
-        found = np.int32(found + np.int32(bits[i] <= most))
-    return np.int64(found)
+        found += bits[i] <= most
+    return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -170,6 +170,20 @@ def outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
+def whole(typing: Any, x: Any) -> Any:
+    """The bits of |x|, of a single number, as a whole one."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x,) = arguments
+        shape = ir.FunctionType(x.type, [x.type])
+        x = builder.call(_function(builder, shape, f"llvm.fabs.f{signature.args[0].bitwidth}"), [x])
+        x = builder.bitcast(x, ir.IntType(signature.args[0].bitwidth))
+        return builder.zext(x, ir.IntType(64)) if signature.args[0].bitwidth < 64 else x
+
+    return types.int64(x), emit
+
+
+@intrinsic
 def population(typing: Any, bits: Any) -> Any:
     """How many of 64 bits are 1."""
 
