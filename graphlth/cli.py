@@ -189,7 +189,7 @@ def export(argv: list[str]) -> None:
               f"units, {network.graph.num_edges:,} edges")  # fmt: skip
     else:
         weights = [p for p in network.parameters() if p.dim() > 1]
-        print(f"{given['out']}: {size:,} bytes, a program for batches of images")
+        print(f"{given['out']}: {size:,} bytes, a program for batches of any size")
         print(f"  {sum(p.numel() for p in weights):,} weights, "
               f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
     print(f"  val {best.val:.1%}, test {best.test:.1%}, retrained to epoch {best.index + 1}")
@@ -237,7 +237,7 @@ def bench(argv: list[str]) -> None:
         print("milliseconds: median (least – most) of a full-graph inference, "
               "features laid out before")  # fmt: skip
     if any(row.images is not None for row in rows):
-        print(f"milliseconds: median (least – most) of {given['batch']} images at once; bytes and "
+        print(f"milliseconds: median (least – most) of {given['batch']} inputs at once; bytes and "
               "MACs: zeros among the weights of living channels count")  # fmt: skip
 
 

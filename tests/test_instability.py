@@ -13,6 +13,7 @@ from graphlth.analysis import instability as file
 from graphlth.analysis.instability import barrier, between, instability, noise, renormalise, trained
 from graphlth.images import ImageTask
 from graphlth.masks import ones
+from graphlth.registry import find
 from graphlth.ticket import BEHIND, Ticket, dense, snapshot
 from graphlth.train import train
 
@@ -195,3 +196,26 @@ def test_the_whole_of_a_split_are_its_images_once_as_they_lie():
     task = numbered(evaluate_every=2, augment="crop-flip")
     assert shown(task, task.whole("train")) == [[*range(13)]]
     assert shown(task, task.whole("test")) == [[*range(17, 23)]]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_error_of_a_text_is_that_of_all_its_windows(split):
+    task = find("tasks", "text")(context=8, train_size=90, val_size=20, test_size=20)
+    model = build("transformer", task, layers=1)
+    windows = task.windows[task.rows[split]]
+    logits = model(windows[:, :-1]).view(len(windows), 8, -1)
+    wrong = (logits.argmax(-1) != windows[:, 1:]).float().mean().item()
+    assert file.error(model, task, {}, split) == pytest.approx(wrong, abs=1e-6)
+
+
+def test_the_error_of_a_game_is_what_is_not_won():
+    pytest.importorskip("gymnasium")
+    task = find("tasks", "cartpole")()
+    model = build("mlp", task)
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    falls = task.played_by(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2))
+    assert file.error(model, task, {}, "test") == pytest.approx(1 - falls.mean_return("test"))
+    assert 0.95 < file.error(model, task, {}, "val") < 1  # pushed left for ever, it falls at once
+    with pytest.raises(ValueError, match=r"^`split` must be val or test of a game, got 'train'"):
+        file.error(model, task, {}, "train")

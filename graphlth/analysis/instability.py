@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from graphlth.masks import EDGES, Masks, only
 from graphlth.task import SPLITS, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
-from graphlth.train import forward, resume, spans
+from graphlth.train import evaluate, forward, resume, spans
 
 State = dict[str, Tensor]
 
@@ -161,8 +161,10 @@ def renormalise(model: nn.Module, task: Task, masks: Masks) -> None:
 
 @torch.no_grad()
 def error(model: nn.Module, task: Task, masks: Masks, split: str) -> float:
-    """The fraction of the rows of `split` that `model` gets wrong."""
-    model.eval()
+    """The fraction of the rows of `split` that `model` gets wrong; of a game, that it loses."""
+    if split != "train":
+        return 1 - evaluate(model, task, masks, (split,))[0]
+    model.eval()  # a span of training batches is not all of them
     wrong = [
         forward(model, batch, masks)[batch.rows].argmax(-1) != batch.target
         for batch in task.whole(split)

@@ -72,14 +72,20 @@ class CartPole:
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
         if split != "train":
-            x, action, stands = self._evaluation(split)
-            yield Batch((x[stands],), action[stands])
+            yield from self.whole(split)
             return
         for iteration in range(index * self.evaluate_every, (index + 1) * self.evaluate_every):
             draw = stream(seed, "play", iteration)
             x, action, stands = play(self._drawing(draw), self.batch_size, draw, self.device)
             gain = advantages(stands, self.discount)
             yield Batch((x[stands],), action[stands], weights=gain / len(gain))
+
+    def whole(self, split: str) -> Iterator[Batch]:
+        """What is done in the episodes of `split`; there are no others to train on than drawn."""
+        if split == "train":
+            raise ValueError("`split` must be val or test of a game, got 'train'")
+        x, action, stands = self._evaluation(split)
+        yield Batch((x[stands],), action[stands])
 
     def _drawing(self, draw: torch.Generator) -> Choice:
         def choice(x: Tensor) -> Tensor:

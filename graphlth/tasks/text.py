@@ -79,13 +79,16 @@ class Text:
         """The `index`-th span of the training windows in the order of `seed`, or a whole split."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-        rows = self.rows[split]
         if split != "train":
-            yield from map(self._batch, rows.split(EVALUATED))
+            yield from self.whole(split)
             return
         span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
-        for _, some in shuffled(rows, self.batch_size, seed, span):
-            yield self._batch(some)
+        for _, rows in shuffled(self.rows["train"], self.batch_size, seed, span):
+            yield self._batch(rows)
+
+    def whole(self, split: str) -> Iterator[Batch]:
+        """The windows of `split`, of "train" too, as they lie."""
+        yield from map(self._batch, self.rows[split].split(EVALUATED))
 
     def _batch(self, rows: Tensor) -> Batch:
         windows = self.windows[rows]  # [B, T + 1]
