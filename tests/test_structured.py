@@ -254,7 +254,7 @@ def found(tmp_path, monkeypatch, capsys):
 def test_export_of_images_is_a_program_with_the_accuracy_that_it_says(found, capsys):
     assert cli.main(["export", str(found), "--out=small.pt2"]) == 0
     first, weights, reached = capsys.readouterr().out.splitlines()
-    about = f"{Path('small.pt2').stat().st_size:,} bytes, a program for batches of images"
+    about = f"{Path('small.pt2').stat().st_size:,} bytes, a program for batches of any size"
     assert first == f"small.pt2: {about}"
     small, task = torch.export.load("small.pt2").module(), find("tasks", "digits_images")()
     (batch,) = task.batches("test")
@@ -295,7 +295,7 @@ def test_bench_of_images_tells_bytes_and_multiplications(found, capsys):
         whole, small = (int(cell.replace(",", "")) for cell in cells[4:6])
         assert cells[6] == f"{whole / small:.1f}×" and float(cells[-1]) < 1e-5
         assert cells[9] == f"{records[0]['macs'] / line['macs']:.1f}×"
-    assert rows[0][4] == rows[1][4] and "of 2 images at once" in output
+    assert rows[0][4] == rows[1][4] and "of 2 inputs at once" in output
 
 
 # --- the L1 norm of scales -----------------------------------------------------------------------
