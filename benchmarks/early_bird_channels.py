@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from early_bird import Runs, column, gap, mean
-from reproduce import all_of, lined, opened, origin, target
+from reproduce import folders_of, lined, opened, origin, records_of, target
 
 from graphlth.figures.distances import distances
 from graphlth.record import Record, paired_gap
@@ -60,7 +60,7 @@ def verdicts(runs: Runs, bench: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
-    runs = all_of(bench, args)
+    runs = records_of(folders_of(bench, args), bench["seeds"])
     to, told = target(args.file, runs), bench["settings"]
     picture = to.with_name(f"{to.name}_distances.png")
     distances([r for rs in runs.values() for r in rs if "draws" in r["settings"]], out=str(picture))

@@ -105,6 +105,45 @@ def test_a_benchmark_file_is_run_and_reported(tmp_path, monkeypatch, kind, publi
         assert (path.parent / f"{path.stem}_{name}.png").exists()
 
 
+CHANNELS = """
+title = "In small"
+seeds = 2
+early = 0.9
+behind = 0.5
+notes = ""
+[settings]
+task = "digits_images"
+model = "preresnet_20"
+train_size = 40
+test_size = 40
+evaluate_every = 1
+epochs = 3
+[runs.early]
+algorithm = "early_bird"
+window = 1
+epsilon = 2.0
+[runs."one shot"]
+algorithm = "channels"
+"""
+
+
+def test_early_bird_tickets_of_channels_are_reported_beside_one_shot(tmp_path, monkeypatch):
+    import early_bird_channels
+    import reproduce
+
+    (tmp_path / "reports").mkdir()
+    file = tmp_path / "small.toml"
+    file.write_text(CHANNELS)
+    monkeypatch.setattr(reproduce, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["a.py", str(file), f"--out={tmp_path / 'runs'}"])
+    early_bird_channels.main()
+    (path,) = (tmp_path / "reports").glob("small_*.md")
+    text = path.read_text()
+    assert "| early | 67 / 67 |" in text and "| one shot | 100 / 100 |" in text
+    assert "drawn before 90% of training: the latest at 67%: met" in text
+    assert (path.parent / f"{path.stem}_distances.png").exists()
+
+
 def test_every_speed_benchmark_is_run_here():
     scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")}
     assert scripts - {"speed_gpu"} == set(REPORTS)
