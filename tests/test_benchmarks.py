@@ -118,6 +118,7 @@ train_size = 40
 test_size = 40
 evaluate_every = 1
 epochs = 3
+drop_channels = 0.5
 [runs.early]
 algorithm = "early_bird"
 window = 1
