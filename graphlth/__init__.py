@@ -11,6 +11,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "analyze": "measure",
     "at_init": "algorithms.at_init",
     "dense": "ticket",
+    "early_bird": "algorithms.early_bird",
     "evaluate": "train",
     "find": "registry",
     "fit": "train",
@@ -28,6 +29,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "run": "experiment",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",
+    "transfer": "algorithms.transfer",
     "ugs": "algorithms.ugs",
 }
 __all__ = sorted(_HOME)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import graphlth
+
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["cost", "masks", "optimizers", "task", "registry", "vmap"],
@@ -122,3 +124,8 @@ TORCH_FREE = ["graphlth", "graphlth.record", "graphlth.registry"] + [
 def test_a_figure_redraws_without_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Importing the module would put it in the place of what the name stands for."""
+    assert not {*graphlth.__all__} & {path.stem for path in ROOT.iterdir()}
