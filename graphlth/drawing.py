@@ -19,21 +19,21 @@ class Draw(Mapping[str, Tensor]):
 
     Args:
         moved: the distance of each part, in [0, 1].
-        make: makes the masks of what is `left`.
-        left: what `make` is given.
+        make: makes the masks.
+        number: which draw it is: what `make` is given.
     """
 
-    __slots__ = ("_left", "_made", "_make", "moved")
+    __slots__ = ("_made", "_make", "_number", "moved")
 
-    def __init__(self, moved: Mapping[str, float], make: Callable[[Any], Masks], left: Any):
-        self.moved, self._make, self._left = moved, make, left
+    def __init__(self, moved: Mapping[str, float], make: Callable[[Any], Masks], number: Any):
+        self.moved, self._make, self._number = moved, make, number
         self._made: Masks | None = None
 
     @property
     def masks(self) -> Masks:
         """What `make` made."""
         if self._made is None:
-            self._made = self._make(self._left)
+            self._made = self._make(self._number)
         return self._made
 
     def __getitem__(self, name: str) -> Tensor:
@@ -73,7 +73,10 @@ class Queue:
         if self.last is not None:
             moved = drawn.moved if isinstance(drawn, Draw) else distances(self.last, drawn)
             self.path.append(self._sum(moved))
-        self.last, recent = drawn, self.path[-self.window :]
+        self.last = drawn
+        if not self.path or self.path[-1] >= self.epsilon:  # as in most epochs
+            return False
+        recent = self.path[-self.window :]
         return len(recent) == self.window and max(recent) < self.epsilon
 
     def _sum(self, moved: Mapping[str, float]) -> float:

@@ -87,7 +87,7 @@ def redrawing(
     """What draws, as often as it is called, `masks` without the lowest magnitudes of `values`.
 
     A draw is `drop_jointly` with the scores |v| of `values` as they are when it is called; they
-    must be changed in place. On the CPU it is compiled, and a `Draw`.
+    must be changed in place. On the CPU it is compiled, and a `Draw`, to be read before the next.
 
     Raises:
         ValueError: as `drop_lowest`; NaN is told by the draw that meets it.
@@ -103,21 +103,25 @@ def redrawing(
         )
     wholes = {part: own for part in parts if (own := only(masks, part))}
     order = [n for own in wholes.values() for n in own]
-    once = redraw([
+    once, moved, left = redraw([
         [(_flat(values, names), _flat(masks, names), parts[part])
          for names in ([[n] for n in own] if scope == "layer" else [[*own]])]
         for part, own in wholes.items()
     ])  # fmt: skip
+    drawn = 0
 
-    def made(left: Array) -> Masks:
-        bits = map(torch.from_numpy, unpacked(left, [masks[n].numel() for n in order]))
+    def made(number: int) -> Masks:
+        if number != drawn:
+            raise RuntimeError(f"draw {number} must be read before the next, got to {drawn}")
+        bits = map(torch.from_numpy, unpacked(left(), [masks[n].numel() for n in order]))
         return {n: b.view_as(masks[n]).to(masks[n].dtype) for n, b in zip(order, bits, strict=True)}
 
     def draw() -> Masks:
-        nan, moved, left = once()
-        if nan:
+        nonlocal drawn
+        if nan := once():
             raise _wrong(nan)
-        return Draw(dict(zip(wholes, moved)), made, left)  # noqa: B905  # an argument costs time
+        drawn += 1
+        return Draw(dict(zip(wholes, moved.tolist())), made, drawn)  # noqa: B905  # checks cost
 
     return draw
 

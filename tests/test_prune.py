@@ -187,7 +187,7 @@ def test_draw_after_draw_the_lowest_magnitudes_go(
     masks = {"edges": torch.ones(70, dtype=torch.float64), **masks, "c": torch.ones(7)}
     drift = {n: torch.randn(m.shape, generator=draw) for n, m in masks.items()}
     values = {n: torch.zeros(m.shape, dtype=dtype) for n, m in masks.items()}
-    again, drawn = redrawing(masks, values, fraction, 0.3, scope), []
+    again, last = redrawing(masks, values, fraction, 0.3, scope), masks
     for step in (0.0, 0.0, 0.01, 0.01, 5.0, -2.0, 0.01):
         for n, v in values.items():
             drift[n] += step * (1 + 0.1 * torch.randn(v.shape, generator=draw))
@@ -196,16 +196,25 @@ def test_draw_after_draw_the_lowest_magnitudes_go(
         rank = {n: v.abs() for n, v in values.items()}
         expected = {part: {n: m for n, m in masks.items() if (n == "edges") == (part == "edges")}
                     for part in ("weights", "edges")}  # fmt: skip
-        drawn.append((again(), by_sorting(expected["weights"], rank, fraction, scope)
-                      | by_sorting(expected["edges"], rank, 0.3, scope)))  # fmt: skip
-    last = masks
-    for found, left in drawn:  # each is read after all
+        found, left = again(), (by_sorting(expected["weights"], rank, fraction, scope)
+                                | by_sorting(expected["edges"], rank, 0.3, scope))  # fmt: skip
         assert list(found) == list(left)
         for n, m in masks.items():
             assert torch.equal(found[n], left[n]) and found[n].dtype == m.dtype
         if dtype != torch.float16:
             assert isinstance(found, Draw) and found.moved == distances(last, left)
         last = left
+
+
+def test_a_draw_is_read_before_the_next_or_never():
+    value = torch.tensor([1.0, 2, 3, 4])
+    draw = redrawing({"w": torch.ones(4)}, {"w": value}, 0.5)
+    first, second = draw(), draw()
+    with pytest.raises(RuntimeError, match="draw 1 must be read before the next, got to 2"):
+        first["w"]
+    assert second["w"].tolist() == [0, 0, 1, 1]
+    value.neg_().add_(5)  # 4, 3, 2, 1
+    assert draw()["w"].tolist() == [1, 1, 0, 0] and second["w"].tolist() == [0, 0, 1, 1]
 
 
 def test_a_draw_with_nan_is_refused_as_any_other():

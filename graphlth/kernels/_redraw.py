@@ -9,16 +9,18 @@ Magnitudes are compared as the whole numbers of their bits, which have the same 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from graphlth.kernels._vector import load, load_some, lowest, outside, population, whole
+from graphlth.kernels._vector import load, load_some, lowest, outside, population, prefetch, whole
 
 Array = np.ndarray[Any, Any]
 
 WORD = 64  # entries whose bits are one number
+AHEAD = 1024  # entries ahead of those compared, that are fetched
 WIDER = 16  # times the width, where the threshold was missed
 SURER = 3  # times the error of the last guess is the width; it falls by a quarter at most
 FIRST = 1 << 13  # of all numbers, the part on either side of the first threshold
@@ -27,12 +29,15 @@ FIRST = 1 << 13  # of all numbers, the part on either side of the first threshol
 Ranking = tuple[Sequence[Array], Sequence[Array], float]
 
 
-def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[float], Array]]:
+def redraw(
+    parts: Sequence[Sequence[Ranking]],
+) -> tuple[Callable[[], int], Array, Callable[[], Array]]:
     """What draws, of arrays as they then are, who is left without those of lowest magnitude.
 
     Of each ranking `round(fraction · survivors)` entries go, of equal magnitudes the earlier. A
-    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then; the
-    fraction of each part that differs from the draw before; and who is left (see `unpacked`).
+    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then.
+    With it come an array that holds, after every draw, what fraction of each part differs from the
+    draw before; and what copies who is left (see `unpacked`).
 
     Args:
         parts: the rankings of each: its arrays [n], of one type, float32 or float64; arrays of
@@ -49,17 +54,18 @@ def redraw(parts: Sequence[Sequence[Ranking]]) -> Callable[[], tuple[int, list[f
     state = np.stack([ends, go, part, zeros, known, zeros], 1)  # the last three are the band
     sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
     most = max(sum(a.size for a in group) for group, _, _ in rankings)
-    shape = np.array([len(state), len(sizes), alive.size, most])
+    shape = np.array([len(state), len(sizes), alive.size, most, 0])
     room = np.zeros(2 * most, np.int64)  # for who is in the band, and where
     # All in one array: to hand over an array costs more than to compare a thousand entries.
-    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, room])
+    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, alive, room])
     moved = memory[len(shape) : len(shape) + len(sizes)].view(np.float64)
+    both = memory[-len(room) - 2 * alive.size :][: 2 * alive.size].reshape(2, -1)
 
-    def draw() -> tuple[int, list[float], Array]:
-        left = np.empty(alive.size, np.uint64)
-        return _draw(arrays, infinity, memory, left), moved.tolist(), left
+    def left() -> Array:
+        words: Array = both[memory[4]].view(np.uint64).copy()
+        return words
 
-    return draw
+    return partial(_draw, arrays, infinity, memory), moved, left
 
 
 def packed(alive: Array) -> Array:
@@ -80,14 +86,20 @@ def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(arrays, infinity, memory, left):  # type: ignore[no-untyped-def]
-    """How many entries of a ranking are NaN; else write `left`, what moved and the next bands."""
-    rankings, parts, words, most = memory[0], memory[1], memory[2], memory[3]
-    moved, rest = memory[4 : 4 + parts].view(np.float64), memory[4 + parts :]
+def _draw(arrays, infinity, memory):  # type: ignore[no-untyped-def]
+    """How many entries of a ranking are NaN; else write who is left, what moved, the next bands.
+
+    Of two places for who is left, `memory[4]` tells the last one that was written.
+    """
+    rankings, parts, words, most, last_one = memory[:5]
+    moved, rest = memory[5 : 5 + parts].view(np.float64), memory[5 + parts :]
     sizes, rest = rest[:parts], rest[parts:]
     state, rest = rest[: 6 * rankings].reshape(rankings, 6), rest[6 * rankings :]
-    alive, before = rest[:words].view(np.uint64), rest[words : 2 * words].view(np.uint64)
-    bits, places = rest[2 * words : 2 * words + most], rest[2 * words + most :]
+    alive, both = rest[:words].view(np.uint64), rest[words : 3 * words].view(np.uint64)
+    before, left = both[:words], both[words:]
+    if last_one:
+        before, left = left, before
+    bits, places = rest[3 * words : 3 * words + most], rest[3 * words + most :]
     moved[:] = at = first = 0
     for r in range(rankings):
         start = at
@@ -109,9 +121,9 @@ def _draw(arrays, infinity, memory, left):  # type: ignore[no-untyped-def]
         moved[part] += _differing(before, left, start, at)
         state[r, 3:] = _band(threshold, guess, width, last, infinity)
         first = end
-    before[:] = left
     for p in range(parts):
         moved[p] /= sizes[p]
+    memory[4] = 1 - last_one
     return 0
 
 
@@ -132,6 +144,7 @@ def _sift(array, low, high, alive, left, at, bits, places, below, count, nan):  
     Those from `low` to `high` are put into `bits`, and where they lie among all into `places`.
     """
     for offset in range(0, array.size, WORD):
+        prefetch(array, offset + AHEAD, WORD)
         if offset + WORD <= array.size:
             less, more = outside(load(array, offset, WORD, WORD), low, high)
         else:

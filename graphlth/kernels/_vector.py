@@ -12,6 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+LINE = 64  # bytes that a processor reads at once
 SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
 
 
@@ -144,6 +145,25 @@ def relu(typing: Any, x: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
 
     return x(x), emit
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typing: Any, array: Any, offset: Any, count: Any) -> Any:
+    """Begin to read `count` entries from `offset` on, which may lie beyond the end."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number = ir.IntType(32)
+        size = array.dtype.bitwidth // 8
+        for first in range(0, count.literal_value, LINE // size):
+            at = builder.add(arguments[1], ir.Constant(arguments[1].type, first))
+            kind = context.get_value_type(array.dtype)
+            pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
+            shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+            hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]  # to read, soon again, data
+            builder.call(_function(builder, shape, "llvm.prefetch.p0"), [pointer, *hints])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, count), emit
 
 
 @intrinsic
