@@ -19,6 +19,7 @@ from typing import Any
 
 import graphlth as glt
 from graphlth import record
+from graphlth.experiment import accepted
 from graphlth.record import Record
 from graphlth.registry import find
 
@@ -40,8 +41,10 @@ def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[
 
 def folder(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> Path:
     """The folder of a run, which is brought to its end."""
-    told = dict(settings) | ({"data_root": args.data_root} if args.data_root else {})
+    told = dict(settings)
     names = [told.pop(n) for n in ("algorithm", "task", "model")]
+    if args.data_root and "data_root" in accepted("tasks", names[1]):
+        told["data_root"] = args.data_root
     return glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
 
 
