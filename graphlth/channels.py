@@ -168,7 +168,7 @@ def kept_channels(
     if not scores:
         raise ValueError("`scores` must hold a layer, got none: are there such hidden channels?")
     left = {n: torch.ones_like(s) for n, s in scores.items()}
-    if masks is not None:
+    if masks:
         alive = surviving(model, masks)
         left = {n: alive[n].to(s) for n, s in scores.items()}
     best = {n: s.masked_fill(left[n] == 0, -torch.inf).argmax() for n, s in scores.items()}

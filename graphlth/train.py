@@ -438,7 +438,6 @@ def predict(model: nn.Module, task: Task, ticket: Ticket, split: str = "test") -
     model.eval()
     if EDGES in ticket.masks:
         task = task.without(ticket.masks[EDGES])
-    masks = only(ticket.masks, "weights")
-    weights = masked(dict(model.named_parameters()), masks)
+    weights = masked(dict(model.named_parameters()), only(ticket.masks, "weights"))
     task = played(task, lambda x: act(model, x, weights))
-    return torch.cat([forward(model, b, masks)[b.rows] for b in task.batches(split)])
+    return torch.cat([call(model, b, weights, None)[b.rows] for b in task.batches(split)])

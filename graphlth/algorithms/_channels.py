@@ -159,6 +159,6 @@ def keeping(
         net = deepcopy(model).eval()
         rewind(net, masked(snapshot(model), masks))
         scores = score(net, task, masks or ones(net), seed)
-        return kept_channels(model, scores, fraction, scope, masks or None)
+        return kept_channels(model, scores, fraction, scope, masks)
 
     return keep
