@@ -59,13 +59,20 @@ class GraphTask:
         self.rows = _rows(data, self.num_nodes, split)
         self.num_classes = _classes(self.y, self.rows)
         self._inputs = (self.x, self.graph)
+        self._batches: dict[str, Batch] = {}
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-        rows = self.rows[split]
-        yield Batch(self._inputs, self.y[rows], rows, self.entries)
+        if split not in self._batches:
+            rows = self.rows[split]
+            nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
+            among = nodes, torch.searchsorted(nodes, rows)  # training need not start from X
+            self._batches[split] = Batch(
+                self._inputs, self.y[rows], rows, self.entries, among=among
+            )
+        yield self._batches[split]
 
     def whole(self, split: str) -> Iterator[Batch]:
         """What `batches` gives: the whole graph."""
@@ -106,7 +113,7 @@ class GraphTask:
     def _with(self, **changes: Any) -> GraphTask:
         task = copy.copy(self)
         vars(task).update(changes)
-        task._inputs = (task.x, task.graph)
+        task._inputs, task._batches = (task.x, task.graph), {}
         return task
 
     def __repr__(self) -> str:

@@ -98,6 +98,11 @@ class Graph:
             self._blocks[key] = rows, _blocks(self, depth, rows)  # `rows` stays: so does its id
         return self._blocks[key][1]
 
+    def learning(self, depth: int) -> Block | None:
+        """The first of the `blocks` for `depth` layers whose graph goes `ahead`: in training."""
+        firsts = (blocks[0] for key, (_, blocks) in self._blocks.items() if key[1] == depth)
+        return next((block for block in firsts if block.graph._ahead is not None), None)
+
     def constant(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, which depends on nothing but this graph and `key`: made once."""
         if key not in self._constants:
@@ -134,6 +139,7 @@ class Block:
     edges: Tensor | None = None  # [E'] which edges of the whole graph
     nodes: Tensor | None = None  # [R] where these nodes lie among those of the layer before
     _features: dict[int, tuple[Features, Features]] = field(default_factory=dict, repr=False)
+    _places: dict[int, tuple[Block, Tensor | None]] = field(default_factory=dict, repr=False)
 
     def of_edges(self, values: Tensor) -> Tensor:
         """What `values` [E, ...] of the whole graph are on these edges."""
@@ -150,10 +156,28 @@ class Block:
         if id(x) not in self._features:
             read = torch.zeros(x.shape[0], dtype=torch.bool, device=self.graph.device)
             read[self.graph.edge_index[0]] = read[self.nodes] = True
+            read = read if x.read is None else read & x.read
             keep = read[x.graph.edge_index[1]]
-            part = Features(x.graph.subgraph(keep), x.values[keep], x._known)
+            part = Features(x.graph.subgraph(keep), x.values[keep], read, x._known)
             self._features[id(x)] = x, part  # `x` stays: so does its id
         return self._features[id(x)][1]
+
+    def places(self, part: Block) -> Tensor | None:
+        """[R] where each of these nodes lies among those of `part`, or −1; None if some of its
+        nodes are none of these. Both are the first of their blocks.
+        """
+        if id(part) not in self._places:
+            self._places[id(part)] = part, _places(self, part)  # `part` stays: so does its id
+        return self._places[id(part)][1]
+
+
+def _places(block: Block, part: Block) -> Tensor | None:
+    if part.nodes is None:
+        return None
+    place = torch.full((block.graph.num_sources,), -1, device=part.nodes.device)
+    place[part.nodes] = torch.arange(part.nodes.numel(), device=part.nodes.device)
+    place = block.of_nodes(place)
+    return place if int((place >= 0).sum()) == part.nodes.numel() else None
 
 
 def _blocks(graph: Graph, depth: int, rows: Tensor) -> list[Block]:
@@ -240,6 +264,7 @@ class Features:
 
     graph: Graph  # F sources, N targets
     values: Tensor  # [nnz]
+    read: Tensor | None = field(default=None, compare=False)  # [N] whose these are; None: all's
     _known: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -261,15 +286,23 @@ class Features:
         """Keep `out`, the product with `w`, until it is recalled: an evaluation is followed by a
         training step with the same weights.
         """
-        for key, (last, version, _) in [*self._known.items()]:
+        for key, (last, version, *_) in [*self._known.items()]:
             if (kept := last()) is None or kept._version != version:
                 del self._known[key]
-        self._known[id(w)] = ref(w), w._version, out
+        self._known[id(w)] = ref(w), w._version, self.read, out
 
     def recall(self, w: Tensor) -> Tensor | None:
-        """The product with `w`, if it is the one remembered and `w` has not changed since."""
-        last, version, out = self._known.pop(id(w), (None, 0, None))
-        return out if last is not None and last() is w and version == w._version else None
+        """The product with `w`, if it is the one remembered and `w` has not changed since.
+
+        What was remembered may have the rows of other nodes, too, but all of these.
+        """
+        last, version, read, out = self._known.pop(id(w), (None, 0, None, None))
+        same = last is not None and last() is w and version == w._version
+        return out if same and self._within(read) else None
+
+    def _within(self, read: Tensor | None) -> bool:
+        """Whether these are features of no other nodes than `read`."""
+        return read is None or (self.read is not None and not bool((self.read & ~read).any()))
 
     def to(self, device: torch.device | str) -> Features:
         """The same features on `device`."""
@@ -306,9 +339,27 @@ def _ahead(graph: Graph, weight: Tensor, x: Features) -> Features | None:
 class Places:
     """Where the entries of a tensor lie that may differ from 0."""
 
-    index: Tensor  # [entries] in the tensor, flattened
+    index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
+    _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
+
+    def within(self, whole: Tensor) -> Tensor:
+        """[entries] where they lie in the memory of `whole`, which may have gaps between rows."""
+        if whole.is_contiguous():
+            return self.index
+        stride = whole.stride(0)
+        if stride not in self._strides:
+            row = self.index // self.shape[1]
+            self._strides[stride] = self.index + row * (stride - self.shape[1])
+        return self._strides[stride]
+
+    @cached_property
+    def arrays(self) -> tuple[Any, Any]:
+        """Of a matrix, as NumPy arrays: where in `index` each row begins, and the columns."""
+        starts = torch.arange(self.shape[0] + 1) * self.shape[1]
+        columns = (self.index % self.shape[1]).int()
+        return torch.searchsorted(self.index, starts).numpy(), columns.numpy()
 
     def read(self, x: Features) -> Features:
         """`x` without the features of which a matrix with these entries makes nothing."""
@@ -317,9 +368,10 @@ class Places:
             rows[self.index // self.shape[1]] = True
             edges = rows[x.graph.edge_index[0]].nonzero().squeeze(1)
             whole = edges.numel() == x.graph.num_edges
-            part = x if whole else Features(x.graph.subgraph(edges), x.values[edges], x._known)
+            left = Features(x.graph.subgraph(edges), x.values[edges], x.read, x._known)
+            part = x if whole else left
             self._parts[id(x.graph)] = x, edges, part  # `x` stays: so does its graph's id
         known, edges, part = self._parts[id(x.graph)]
         if part is known or x.values is known.values:
             return x if part is known else part
-        return Features(part.graph, x.values.index_select(0, edges), x._known)
+        return Features(part.graph, x.values.index_select(0, edges), x.read, x._known)

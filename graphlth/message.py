@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from graphlth import vmap
-from graphlth.graph import Features, Graph, Places
+from graphlth.graph import Block, Features, Graph, Places
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
 EXACT = (torch.float32, torch.float64)
@@ -198,7 +198,28 @@ def spread(values: Tensor, places: Places, zeros: Tensor) -> Tensor:
 
     `product` does not read features whose every weight is such a 0, nor compute their gradients.
     """
-    return _Spread.apply(values, places, zeros)
+    out: Tensor = _Spread.apply(values, places, zeros)
+    if out.grad_fn is not None:
+        vars(out.grad_fn)["values"] = values  # for `propagate`, as are the places
+    return out
+
+
+def blank(like: Tensor) -> Tensor:
+    """Zeros for `spread`, shaped like `like`; their rows may lie apart."""
+    zeros = getattr(_kernel("auto", like), "blank", torch.zeros_like)
+    out: Tensor = zeros(like.detach())
+    return out
+
+
+def put(values: Tensor, places: Places, out: Tensor) -> None:
+    """Write `values` to `places` of `out`, in place."""
+    kernel, index = _kernel("auto", out), places.within(out)
+    size = 1 + sum((n - 1) * s for n, s in zip(out.shape, out.stride(), strict=True))
+    flat = out.detach().as_strided((size,), (1,))
+    if hasattr(kernel, "put"):
+        kernel.put(values, index, flat)
+    else:
+        flat.scatter_(0, index, values)
 
 
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:
@@ -243,11 +264,49 @@ def propagate(
             ahead = graph.ahead(weight, x)
     if ahead is None or not isinstance(x, Features):
         return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
-    with torch.no_grad():
-        known = x.recall(w)
-        h = weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
-        out = weighted_sum(graph, h, weight, backend=backend)
+    out = ahead.recall(w)
+    if out is None:
+        with torch.no_grad():
+            known = x.recall(w)
+            h = weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
+            out = weighted_sum(graph, h, weight, backend=backend)
+    kernel, places = _kernel(backend, w), _places(w)
+    if places is not None and hasattr(kernel, "sums_at"):
+        values = getattr(w.grad_fn, "values")  # noqa: B009 - mypy knows no fields of a node
+        return _KnownSumAt.apply(ahead.graph, values, ahead.values, out, places, kernel)
     return _KnownSum.apply(ahead.graph, w, ahead.values, out, backend)
+
+
+def convolve(
+    block: Block,
+    x: Tensor | Features,
+    w: Tensor,
+    weight: Tensor,
+    v: Tensor,
+    *,
+    following: tuple[Block, Tensor] | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """`relu(A(weight) (x @ w)) @ v` [R, C] for `w` [F, d], `weight` [E] and `v` [d, C].
+
+    `following` are the block of the next training step and the weights of its edges, the same
+    tensor in every step. What the `propagate` of that step asks for is then kept, and, where no
+    gradients are asked for, `x` is sparse and C is small, nothing else of N × d numbers is written.
+    """
+    kernel, own = _kernel(backend, w), block.of_features(x)
+    one = not torch.is_grad_enabled() and not vmap.inside() and v.size(1) < NARROW
+    if one and following and isinstance(own, Features) and hasattr(kernel, "convolve"):
+        part, fixed = following
+        places, read = block.places(part), part.of_features(x)
+        assert isinstance(read, Features)
+        ahead = part.graph.ahead(fixed, _read(read, w))
+        if ahead is not None and places is not None:
+            count = part.graph.num_nodes
+            out, kept = kernel.convolve(block.graph, _read(own, w), w, weight, v, places, count)
+            ahead.remember(w, kept)
+            return out
+    h = product(own, w, backend=backend)
+    return relu_product(block.graph, h, weight, v, backend=backend)
 
 
 def relu_product(
@@ -267,8 +326,14 @@ def relu_product(
 
 def _read(x: Features, w: Tensor) -> Features:
     """`x` without the features that `w` is known not to read."""
+    places = _places(w)
+    return x if places is None else places.read(x)
+
+
+def _places(w: Tensor) -> Places | None:
+    """Where `w` may differ from 0, if it comes from `spread`."""
     places = getattr(w.grad_fn, "places", None)
-    return places.read(x) if isinstance(places, Places) else x
+    return places if isinstance(places, Places) else None
 
 
 def _sum_of_each(
@@ -351,7 +416,7 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, places: Places, zeros: Tensor) -> Tensor:
         ctx.places = places  # which `product` looks for
-        zeros.view(-1).scatter_(0, places.index, values)
+        put(values, places, zeros)
         return zeros.view_as(zeros)
 
     @staticmethod
@@ -373,6 +438,23 @@ class _KnownSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_x = weighted_sum(ctx.graph.reversed, grad, ctx.weight, backend=ctx.backend)
         return None, grad_x, None, None, None
+
+
+class _KnownSumAt(torch.autograd.Function):
+    """The same of the `values` of `spread`: their gradient alone is computed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, graph: Graph, values: Tensor, weight: Tensor, known: Tensor, places: Places,
+        kernel: Any,
+    ) -> Tensor:  # fmt: skip
+        ctx.graph, ctx.weight, ctx.places, ctx.kernel = graph, weight, places, kernel
+        return known.view_as(known)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        to_values = ctx.kernel.sums_at(ctx.graph.by_source, grad, ctx.weight, ctx.places)
+        return None, to_values, None, None, None, None
 
 
 class _DenseProduct(torch.autograd.Function):

@@ -8,6 +8,7 @@ The graph is common, so a removed edge stays in it with weight 0; in `graphlth.t
 Sums go in another order, and once edges are removed dropout counts its places differently.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -296,7 +297,11 @@ def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[
             at = int(wrong[0])
             raise ValueError(f"the loss of seed {seed} is {float(curve[at, 0])} in epoch {at}: "
                              f"lower `lr`, got {lr}")  # fmt: skip
-        epochs = [Epoch(index, *values) for index, values in enumerate(curve.tolist())]
+        best = [-1.0, *curve[:, 1].cummax(0).values.tolist()]
+        epochs = [
+            Epoch(index, loss, val, test if val > best[index] else math.nan)
+            for index, (loss, val, test) in enumerate(curve.tolist())
+        ]
         trained.append(Trained(epochs, {n: t[s].clone() for n, t in kept.items()}))
     return trained
 

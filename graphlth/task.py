@@ -23,6 +23,7 @@ class Batch:
     rows: Tensor | EllipsisType = ...  # rows of the output that are scored
     entries: Tensor | None = None  # [E] the mask entry that each edge reads; None without a graph
     weights: Tensor | None = None  # [rows] what each adds to the loss; None: 1 / rows each
+    among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
 
 
 class Task(Protocol):

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from graphlth.cost import spending
 from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
-from graphlth.message import at, spread
+from graphlth.message import at, blank, put, spread
 from graphlth.optimizers import Recipe
 from graphlth.task import Batch, Policy, Task
 from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
@@ -30,7 +30,7 @@ class Epoch:
     index: int
     loss: float
     val: float  # accuracy, in [0, 1]
-    test: float  # accuracy, in [0, 1]
+    test: float  # accuracy, in [0, 1]; NaN where neither `val` nor `val_loss` is the best so far
     val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
 
 
@@ -135,37 +135,53 @@ def _signature(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
-    """The accuracy on each of `splits`, in [0, 1]; splits of one graph share one forward pass."""
+    """The accuracy on each of `splits`, in [0, 1]."""
     weights = masked(dict(model.named_parameters()), masks)
-    return [reached for reached, _ in accuracies(model, task, weights, masks.get(EDGES), splits)]
+    judge = Judge(model, task, weights, masks.get(EDGES))
+    return [judge(split)[0] for split in splits]
 
 
-@torch.no_grad()
-def accuracies(
-    model: nn.Module, task: Task, weights: Masks, edges: Tensor | None, splits: tuple[str, ...]
-) -> list[tuple[float, float]]:
-    """`evaluate` with θ ⊙ m_θ and m_g made beforehand; and the mean losses.
+class Judge:
+    """How good `model` is with `weights`, θ ⊙ m_θ, and `edges`, m_g: on one split after another.
 
-    A loss is NaN but on the rows that validate where there is no graph. The accuracy of a game is
-    its mean return, and it has no loss.
+    A model that takes `rows` computes no others; of another, splits of one graph share its output.
     """
-    model.eval()
-    task = played(task, lambda x: act(model, x, weights))
-    mean_return: Callable[[str], float] | None = getattr(task, "mean_return", None)
-    if mean_return is not None:
-        return [(mean_return(split), math.nan) for split in splits]
-    inputs, output, reached = None, torch.empty(0), []
-    for split in splits:
+
+    def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: Tensor | None):
+        self.model, self.weights, self.edges = model, weights, edges
+        self.task = played(task, lambda x: act(model, x, weights))
+        self.inputs: tuple[Any, ...] | None = None
+
+    @torch.no_grad()
+    def __call__(self, split: str) -> tuple[float, float]:
+        """The accuracy on `split`, in [0, 1], and the mean loss.
+
+        The loss is NaN but on the rows that validate where there is no graph. The accuracy of a
+        game is its mean return, and it has no loss.
+        """
+        self.model.eval()
+        mean_return: Callable[[str], float] | None = getattr(self.task, "mean_return", None)
+        if mean_return is not None:
+            return mean_return(split), math.nan
         hits, losses = [], []
-        for batch in task.batches(split):
-            if batch.inputs is not inputs:
-                inputs, output = batch.inputs, call(model, batch, weights, edges)
-            hits.append(output[batch.rows].argmax(-1) == batch.target)
+        for batch in self.task.batches(split):
+            output = self.output(batch)
+            hits.append(output.argmax(-1) == batch.target)
             if batch.entries is None and split == "val":
                 losses.append(F.cross_entropy(output, batch.target, reduction="none"))
         loss = torch.cat(losses).mean().item() if losses else math.nan
-        reached.append((torch.cat(hits).float().mean().item(), loss))
-    return reached
+        return torch.cat(hits).float().mean().item(), loss
+
+    def output(self, batch: Batch) -> Tensor:
+        """The output for the rows that the batch scores."""
+        if batch.among is not None and "rows" in _parameters(self.model):
+            nodes, places = batch.among
+            output = call(self.model, batch, self.weights, self.edges, rows=nodes)
+            return output.index_select(0, places)
+        if batch.inputs is not self.inputs:
+            self.inputs = batch.inputs
+            self.whole = call(self.model, batch, self.weights, self.edges)
+        return self.whole[batch.rows]
 
 
 def train(
@@ -181,7 +197,8 @@ def train(
     through: Callable[[Masks], Masks] | None = None,
     penalty: Callable[[Masks, Masks], Tensor | float] | None = None,
     learn: Collection[str] = PARTS,
-    scoring: bool = True,
+    scoring: Collection[str] = ("val", "test"),
+    sparing: bool = False,
     **recipe: Any,
 ) -> Iterator[Epoch]:
     """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
@@ -192,7 +209,10 @@ def train(
     a vector (see `Survivors`). The optimiser is fresh; `seed` drives dropout and batch order. What
     `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
     between epochs: two trainings can take turns. `penalty` says what the weights that the pass saw
-    and the soft masks add to the loss. Without `scoring` the accuracies are NaN.
+    and the soft masks add to the loss. The accuracy on the
+    validation split and that on the test split are NaN unless `scoring` names them; test data are
+    looked at in those epochs alone whose validation accuracy, or loss, is the best so far. A
+    `sparing` training leaves its weights in `model` after those epochs only.
 
     An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
     the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
@@ -217,7 +237,7 @@ def train(
     optimizer = how.of(leaves)
     weights, edges = weigh(theta, m, through)
     stand = versions(theta, m)
-    span = task.evaluate_every
+    span, best, lowest = task.evaluate_every, -1.0, math.inf
     data = played(task, lambda x: act(model.eval(), x, weights))  # of the step that it is asked in
     for index in range(first, epochs if until is None else until):
         if stand != versions(theta, m):  # another training has had its turn
@@ -244,10 +264,14 @@ def train(
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
         spend(passes)
-        splits = ("val", "test") if scoring else ()
-        reached = accuracies(model, task, weights, edges, splits) or [(math.nan, math.nan)] * 2
-        (val, val_loss), (test, _) = reached
-        for part in every:
+        judge, val, val_loss, test = Judge(model, task, weights, edges), *[math.nan] * 3
+        if "val" in scoring:
+            val, val_loss = judge("val")
+        better = val > best or val_loss < lowest
+        if "test" in scoring and better:
+            test, _ = judge("test")
+        best, lowest = max(best, val), min(lowest, val_loss)
+        for part in every if better or not sparing else ():
             part.settle()
         stand = versions(theta, m)
         yield Epoch(index, loss.item(), val, test, val_loss)
@@ -272,7 +296,7 @@ class Survivors:
         elif mask.count_nonzero() < self.FEW * mask.numel():
             self.places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
             self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_(learn)
-            self.zeros = torch.zeros_like(whole, requires_grad=False)
+            self.zeros = blank(whole)
 
     def spread(self, values: Tensor) -> Tensor:
         """`values`, shaped like the leaf, where they belong in the whole; 0 elsewhere."""
@@ -290,7 +314,7 @@ class Survivors:
     def settle(self) -> None:
         """Write the survivors back into the whole."""
         if self.places is not None and self.learn:
-            self.whole.view(-1).scatter_(0, self.places.index, self.leaf)
+            put(self.leaf, self.places, self.whole)
 
 
 def weigh(
@@ -340,7 +364,7 @@ def train_masks(
     best, found = -1.0, soft
     for epoch in train(
         model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-        soft=soft, penalty=sparsity,
+        soft=soft, penalty=sparsity, scoring=("val",),
     ):  # fmt: skip
         if epoch.val > best:
             best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}
@@ -382,7 +406,8 @@ def retrain(
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
     epochs = spans(task, iterations) or epochs
-    for epoch in resume(model, task, ticket, epochs=epochs, first=first, seed=seed, **recipe):
+    how = {"epochs": epochs, "first": first, "seed": seed, "sparing": True, **recipe}
+    for epoch in resume(model, task, ticket, **how):
         if epoch.val > best.val:
             best, state = epoch, snapshot(model)
         yield epoch

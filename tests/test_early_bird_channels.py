@@ -29,7 +29,7 @@ def searched(epochs, of=6, net=None, **about):
     slimming = norm_penalty(levels(model), 1e-4)
     how = {"lr": 0.05, "optimizer": "sgd", "weight_decay": 5e-4} | about
     for _ in train(net(model) if net else model, Pictures(), {}, epochs=of, until=epochs,
-                   penalty=slimming, scoring=False, **how):  # fmt: skip
+                   penalty=slimming, scoring=(), **how):  # fmt: skip
         pass
     return model
 

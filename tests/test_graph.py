@@ -213,6 +213,27 @@ def test_a_product_is_recalled_once_and_for_the_same_weights_only():
     assert x.recall(w.clone()) is None
 
 
+def test_a_product_is_recalled_for_the_nodes_that_it_has():
+    x, w, out = sparse_features(torch.eye(4)), torch.ones(4, 3), torch.zeros(4, 3)
+    graph = Graph(torch.tensor([[0, 1], [1, 2]]), 4)
+    large, small = (graph.blocks(1, rows)[0].of_features(x)
+                    for rows in (torch.tensor([1, 2]), torch.tensor([1])))  # fmt: skip
+    for kept, asked, found in ((large, small, True), (x, small, True), (small, large, False),
+                               (large, x, False)):  # fmt: skip
+        kept.remember(w, out)
+        assert (asked.recall(w) is out) == found
+
+
+def test_nodes_of_one_block_are_found_among_those_of_another():
+    graph = Graph(torch.tensor([[0, 1, 2], [1, 2, 3]]), 5)
+    large, *_ = graph.blocks(2, torch.tensor([2, 3]))  # and 1, which the second layer reads
+    small, *_ = graph.blocks(2, torch.tensor([2]))
+    assert large.places(small).tolist() == [0, 1, -1]
+    assert small.places(large) is None
+    whole, *_ = graph.blocks(2)
+    assert whole.places(small).tolist() == [-1, 0, 1, -1, -1]
+
+
 def test_a_constant_is_made_once():
     graph, made = Graph(torch.tensor([[0], [0]]), 1), []
     for _ in range(2):

@@ -11,6 +11,8 @@ from toys import Largest
 from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.message import (
     attention,
+    blank,
+    convolve,
     degree,
     edge_softmax,
     product,
@@ -375,6 +377,74 @@ def test_a_layer_of_features_is_two_products(known, graph, short, constant, back
         assert graph.ahead(weight, features) is ahead
         if short:
             close(ahead.to_dense(), matrix_of(graph, weight) @ x)
+
+
+RING = torch.arange(40)
+RING = Graph(torch.stack([torch.cat([RING, RING]), torch.cat([RING, (RING + 1) % 40])]), 40)
+
+
+def layer_of(width, share, dtype=torch.float64):
+    """Features, two matrices and edge weights; of the first matrix a share is spread."""
+    x = sparse_features(doubles(40, 30, density=0.2).to(dtype))
+    v, weight = doubles(width, 5, seed=4).to(dtype), doubles(80, seed=5).to(dtype)
+    drawn = torch.rand(30 * width, generator=torch.Generator().manual_seed(6)) < share
+    places = Places(drawn.nonzero().squeeze(1), torch.Size([30, width]))
+    values = doubles(places.index.numel(), seed=7).to(dtype).requires_grad_()
+    return x, v, weight, values, places
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("width", [8, 96, 130, 256])
+def test_an_evaluation_keeps_what_the_next_step_asks_for(width, threads, backend, monkeypatch):
+    """Of sparse matrices, in place; and the step is that without an evaluation, bit for bit."""
+    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
+    torch.set_num_threads(threads)
+    try:
+        x, v, weight, values, places = layer_of(width, share=0.3)
+        first, _ = RING.blocks(2, torch.arange(6))  # of the step
+        whole, _ = RING.blocks(2, torch.arange(20))  # of the evaluation
+        fixed = first.of_edges(weight)
+
+        def step(w):
+            own = first.of_features(x)
+            return propagate(first.graph, own, w, fixed, fixed=True, backend=backend)
+
+        def spread_anew():
+            return spread(values, places, blank(torch.empty(30, width, dtype=torch.float64)))
+
+        expected = step(spread_anew())
+        to_values = pull(expected, [values])[0]
+        w = spread_anew()
+        with torch.no_grad():
+            out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed),
+                           backend=backend)  # fmt: skip
+            hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+            close(out, hidden.relu() @ v)
+        kept = step(w)
+        assert torch.equal(kept, expected)
+        close(pull(kept, [values])[0], to_values)
+        plain = torch.zeros(30 * width, dtype=torch.float64).index_put((places.index,), values)
+        dense = matrix_of(first.graph, fixed) @ (x.to_dense() @ plain.view(30, width))
+        close(kept, dense)
+        close(to_values, pull(dense, [values])[0])
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_an_evaluation_of_other_nodes_keeps_nothing_for_a_step():
+    """Neither A x W nor x W of nodes that it has not computed."""
+    x, v, weight, values, places = layer_of(8, share=0.3)
+    first, _ = RING.blocks(2, torch.arange(6))
+    other, _ = RING.blocks(2, torch.arange(20, 26))
+    w = spread(values, places, torch.zeros(30, 8, dtype=torch.float64))
+    fixed = first.of_edges(weight)
+    with torch.no_grad():
+        convolve(other, x, w, other.of_edges(weight), v, following=(first, fixed))
+        product(other.of_features(x), w)
+    out = propagate(first.graph, first.of_features(x), w, fixed, fixed=True)
+    close(out, matrix_of(first.graph, fixed) @ (x.to_dense() @ w))
+    close(product(first.of_features(x), w), first.of_features(x).to_dense() @ w)
 
 
 def test_what_was_kept_of_other_weights_or_features_is_not_used():

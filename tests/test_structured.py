@@ -310,7 +310,7 @@ def test_l1_adds_its_rate_to_the_gradient_of_every_surviving_scale(share):
         model.layers[1].weight.copy_(torch.tensor([1.0, -1, 1, -1, 1, -1]))
     before = model.layers[1].weight.detach().clone()
     for _ in train(model, Pictures(batch=1), {name: mask}, epochs=1, lr=1e-3, weight_decay=0,
-                   penalty=norm_penalty(levels(model), 1e6), scoring=False):  # fmt: skip
+                   penalty=norm_penalty(levels(model), 1e6), scoring=()):  # fmt: skip
         pass
     moved = model.layers[1].weight.detach() - before
     torch.testing.assert_close(moved, -2e-3 * before.sign() * mask, atol=2e-6, rtol=0)  # 2 batches

@@ -140,7 +140,7 @@ def test_training_follows_that_gradient():
     scores = {"1.weight": s}
     for _ in train(model, task, M.ones(model), epochs=1, lr=0.01, weight_decay=0, soft=scores,
                    through=lambda s: {n: highest(t.abs(), 2) for n, t in s.items()},
-                   learn=("soft",), scoring=False):  # fmt: skip
+                   learn=("soft",), scoring=()):  # fmt: skip
         pass
     gradient = by_hand(theta, mask, batch.inputs[0].flatten(1), batch.target) * before.sign()
     torch.testing.assert_close(s.detach() - before, -0.01 * gradient.sign(), atol=1e-5, rtol=0)

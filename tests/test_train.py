@@ -17,6 +17,7 @@ from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, snapshot
 from graphlth.train import (
     Epoch,
+    Judge,
     Survivors,
     call,
     evaluate,
@@ -199,7 +200,7 @@ def test_300_mask_epochs_that_drive_masks_to_0_stay_finite(name):
         model, task, M.ones(model, task.num_edges), epochs=300, soft=soft, penalty=penalty
     ):
         lowest = min(lowest, *(float(m.detach().min()) for m in soft.values()))
-        assert torch.tensor([epoch.loss, epoch.val, epoch.test]).isfinite().all()
+        assert torch.tensor([epoch.loss, epoch.val]).isfinite().all()
     assert lowest == 0  # they reached 0 and were held there
     assert int((soft[M.EDGES] == 0).sum()) > task.num_edges / 2
     for t in [*model.parameters(), *soft.values(), *(m.grad for m in soft.values())]:
@@ -312,9 +313,9 @@ def test_accuracy_is_that_of_the_rows_of_each_split():
     assert 0 < sum(expected) < 2
 
 
-def test_splits_of_one_graph_share_one_forward_pass(monkeypatch):
+def test_splits_share_the_forward_pass_of_a_model_that_computes_all_rows(monkeypatch):
     task, calls = toy(), []
-    model = build("gcn", task)
+    model = user(pyg.GCNConv, task)
     monkeypatch.setattr("graphlth.train.call", lambda *about: calls.append(0) or call(*about))
     evaluate(model, task, {}, ("train", "val", "test"))
     assert len(calls) == 1
@@ -353,6 +354,41 @@ def test_a_best_epoch_that_fit_reports_is_what_the_model_predicts():
     for split, accuracy in (("val", best.val), ("test", best.test)):
         guess = predict(model, task, ticket, split).argmax(-1)
         assert (guess == task.y[task.rows[split]]).float().mean().item() == accuracy
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])  # of the weights removed: as a matrix, as a vector
+@models
+def test_what_fit_reports_is_what_its_weights_reach(name, share):
+    task = toy()
+    model = build(name, task)
+    masks = M.only(some_masks(model, task, share), "weights")
+    best = fit(model, task, Ticket(snapshot(model), masks, 1), epochs=15, lr=0.05)
+    assert evaluate(model, task, masks, ("val", "test")) == [best.val, best.test]
+
+
+@models
+def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_training(name):
+    """And finds the accuracies of the whole graph."""
+    task = toy()
+    model = build(name, task).eval()
+    output = call(model, next(task.batches("val")), dict(model.named_parameters()), None)
+    for split in ("train", "val", "test"):
+        (batch,) = task.batches(split)
+        nodes, places = batch.among
+        assert set(nodes.tolist()) == {*task.rows[split].tolist(), *task.rows["train"].tolist()}
+        assert torch.equal(nodes[places], batch.rows)
+        expected = (output[batch.rows].argmax(-1) == batch.target).float().mean().item()
+        assert evaluate(model, task, {}, (split,)) == [expected]
+
+
+def test_test_data_are_looked_at_where_validation_is_the_best_so_far(monkeypatch):
+    task, judged = toy(), []
+    real = Judge.__call__
+    monkeypatch.setattr(Judge, "__call__", lambda self, s: judged.append(s) or real(self, s))
+    epochs = run(train(build("gcn", task, dropout=0.5), task, {}, epochs=30, seed=1, lr=0.1))
+    best = [e.val > max([o.val for o in epochs[:i]], default=-1) for i, e in enumerate(epochs)]
+    assert [not math.isnan(e.test) for e in epochs] == best
+    assert judged.count("test") == sum(best) < judged.count("val") == 30
 
 
 def test_retraining_starts_from_the_ticket_whatever_the_model_was():
@@ -546,9 +582,9 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
 def by_turns(task, model, a, masks, penalty, epochs=4):
     """The losses of a step on the weights and one on the graph, an epoch each."""
     weights = train(model, task, masks, epochs=epochs, seed=1, soft={M.EDGES: a},
-                    learn=("weights",), scoring=False)  # fmt: skip
+                    learn=("weights",), scoring=())  # fmt: skip
     graph = train(model, task, masks, epochs=epochs, lr=0.1, weight_decay=0, seed=2,
-                  soft={M.EDGES: a}, learn=("soft",), scoring=False, penalty=penalty)  # fmt: skip
+                  soft={M.EDGES: a}, learn=("soft",), scoring=(), penalty=penalty)  # fmt: skip
     return [(w.loss, g.loss) for w, g in zip(weights, graph, strict=True)]
 
 
@@ -644,9 +680,10 @@ def test_turns_with_few_survivors_are_turns_with_many(monkeypatch):
 
 def test_without_scoring_accuracies_are_nan_and_weights_the_same():
     task, ends = toy(), []
-    for scoring in (True, False):
+    for scoring in (("val", "test"), ()):
         model = build("gcn", task, dropout=0.5)
         epochs = run(train(model, task, {}, epochs=3, seed=1, scoring=scoring))
         ends.append(([e.loss for e in epochs], bits(snapshot(model))))
-        assert all(math.isnan(x) is not scoring for e in epochs for x in (e.val, e.test))
+        assert all(math.isnan(e.val) is not bool(scoring) for e in epochs)
+        assert math.isnan(epochs[0].test) is not bool(scoring)
     assert ends[0] == ends[1]

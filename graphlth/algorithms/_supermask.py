@@ -42,7 +42,7 @@ def searched(
     scores = {n: (s * masks[n]).requires_grad_() for n, s in noisy(none, spread, seed).items()}
     for _ in train(
         rewind(model, init), task, masks, epochs=epochs, lr=lr, weight_decay=0, seed=seed,
-        soft=scores, through=through, learn=("soft",), scoring=False,
+        soft=scores, through=through, learn=("soft",), scoring=(),
     ):  # fmt: skip
         pass
     return {n: s.detach() for n, s in scores.items()}

@@ -84,7 +84,7 @@ def channels(
         for _ in train(
             rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
             weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
-            milestones=milestones, warmup=warmup, seed=seed + r, penalty=slimming, scoring=False,
+            milestones=milestones, warmup=warmup, seed=seed + r, penalty=slimming, scoring=(),
         ):  # fmt: skip
             pass
         ticket = Ticket(begin(), drop(drop_channels, ticket.masks, seed + r), r)

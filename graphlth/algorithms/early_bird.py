@@ -90,7 +90,7 @@ def early_bird(
     training = train(
         net, task, whole.masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
         optimizer=optimizer, momentum=momentum, milestones=milestones, warmup=warmup,
-        seed=seed, penalty=slimming, scoring=False,
+        seed=seed, penalty=slimming, scoring=(),
     )  # fmt: skip
     seeds = count(seed + 1)
 

@@ -75,12 +75,12 @@ def geb(
     def training() -> Iterator[None]:
         for _ in train(
             rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
-            seed=seed, scoring=False,
+            seed=seed, scoring=(),
         ):  # fmt: skip
             pass
         for _ in train(
             model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
-            soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+            soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
         ):  # fmt: skip
             yield admm.step(a)
 

@@ -85,7 +85,7 @@ def imp(
     how: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
         "momentum": momentum, "milestones": milestones, "warmup": warmup, "seed": seed,
-        "scoring": False,
+        "scoring": (),
     }  # fmt: skip
 
     def scores(ticket: Ticket) -> Masks:

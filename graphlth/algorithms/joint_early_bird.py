@@ -75,11 +75,11 @@ def joint_early_bird(
     admm = Admm(a, drop_edges, rho, admm_steps)
     weights = train(
         rewind(model, whole.init), task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
-        seed=seed, soft={EDGES: a}, learn=("weights",), scoring=False,
+        seed=seed, soft={EDGES: a}, learn=("weights",), scoring=(),
     )  # fmt: skip
     graph = train(
         model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
-        soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+        soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
     )  # fmt: skip
 
     values = prunable(model) | {EDGES: a}  # A ≥ 0

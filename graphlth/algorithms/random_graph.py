@@ -55,7 +55,7 @@ def random_graph(
         return
     for _ in train(
         rewind(model, whole.init), task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
-        weight_decay=weight_decay, seed=seed, scoring=False,
+        weight_decay=weight_decay, seed=seed, scoring=(),
     ):  # fmt: skip
         pass
     scores = random(model, task, whole.masks, seed=seed) | magnitude(model, task, whole.masks)

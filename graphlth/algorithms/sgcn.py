@@ -64,14 +64,14 @@ def sgcn(
         return
     for _ in train(
         rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
-        seed=seed, scoring=False,
+        seed=seed, scoring=(),
     ):  # fmt: skip
         pass
     a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
     for _ in train(
         model, task, only(whole.masks, "edges"), epochs=epochs, lr=lr_edges, weight_decay=0,
-        seed=seed + 1, soft={EDGES: a}, learn=("soft",), scoring=False, penalty=admm.penalty,
+        seed=seed + 1, soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
     ):  # fmt: skip
         admm.step(a)
     scores = magnitude(model, task, whole.masks) | {EDGES: a + admm.u}

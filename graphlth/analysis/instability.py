@@ -119,7 +119,7 @@ def trained(
     **recipe: Any,
 ) -> State:
     """The state of `model` at the end of the schedule, from the ticket's weights on."""
-    how = {"epochs": spans(task, iterations) or epochs, "scoring": False, "seed": seed, **recipe}
+    how = {"epochs": spans(task, iterations) or epochs, "scoring": (), "seed": seed, **recipe}
     for _ in resume(model, task, ticket, **how):
         pass
     return snapshot(model)

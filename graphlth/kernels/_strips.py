@@ -20,7 +20,7 @@ from torch import Tensor
 
 from graphlth.graph import Graph
 from graphlth.kernels._threads import SHARED, pool
-from graphlth.kernels._vector import add, axpy, dots, entry, load, relu, store, zeros
+from graphlth.kernels._vector import LINE, add, axpy, dots, entry, load, relu, store, zeros
 
 WIDTHS = (128, 64, 32, 16)  # channels of a strip
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
@@ -39,15 +39,27 @@ def count(width: int) -> int:
 
 
 def strips(w: Tensor) -> Tensor:
-    """`w` [R, C] as [strips, R, lanes], padded with zeros."""
+    """`w` [R, C] as [strips, R, lanes], padded with zeros; may be a view."""
     r, c = w.shape
-    wide = torch.nn.functional.pad(w, (0, count(c) * lanes(c) - c))
-    return wide.view(r, count(c), lanes(c)).transpose(0, 1).contiguous()
+    missing = count(c) * lanes(c) - c
+    wide = torch.nn.functional.pad(w, (0, missing)) if missing else w
+    return wide.reshape(r, count(c), lanes(c)).transpose(0, 1)
+
+
+def roomy(like: Tensor) -> Tensor:
+    """Zeros shaped like `like` [R, C], whose strips can be read where they lie.
+
+    Rows are whole strips and a cache line: those of a strip then do not share cache sets.
+    """
+    r, c = like.shape
+    stride = count(c) * lanes(c) + LINE // like.element_size()
+    return torch.zeros(r, stride, dtype=like.dtype, device=like.device)[:, :c]
 
 
 def strips_after(w: Tensor) -> Array:
     """A narrow next matrix `w` [R, C], as `convolve` takes it: [strips, C up to 8s, lanes]."""
-    return strips(torch.nn.functional.pad(w.t(), (0, 0, 0, -w.size(1) % 8))).numpy()
+    rows = torch.nn.functional.pad(w.t(), (0, 0, 0, -w.size(1) % 8))
+    return strips(rows).contiguous().numpy()
 
 
 class Edges(NamedTuple):
@@ -73,6 +85,7 @@ class Product(NamedTuple):
     step: int  # from the offsets of one strip to those of the next
     weights: Array
     starts: Array  # [strips] where each strip begins in `weights`
+    stride: int  # from one row of a strip to the next
 
 
 def product_of(x: list[Edges], strips: list[Array]) -> Product:
@@ -88,7 +101,25 @@ def product_of(x: list[Edges], strips: list[Array]) -> Product:
     step = x[0].offsets.size if len(x) > 1 else 0
     flat = [torch.from_numpy(w).flatten() for w in strips]
     weights = torch.cat([torch.from_numpy(joined.values[:0]), *flat])  # from a cache line on
-    return Product(joined, step, weights.numpy(), starts)
+    return Product(joined, step, weights.numpy(), starts, strips[0].shape[1] if strips else 0)
+
+
+def product_with(x: Edges, w: Tensor) -> Product:
+    """`x` and the strips of `w` [F, d]: where they lie if it is `roomy`, else copied."""
+    number, width = count(w.size(1)), lanes(w.size(1))
+    if w.stride(0) > number * width and w.stride(1) == 1:
+        whole = w.as_strided((w.size(0) * w.stride(0),), (1,))
+        return Product(x, 0, whole.numpy(), np.arange(number) * width, w.stride(0))
+    flat = scratch("weights", w, w.size(0) * number * width)
+    flat.view(number, -1, width).copy_(strips(w))
+    return Product(x, 0, flat.numpy(), np.arange(number) * w.size(0) * width, width)
+
+
+class Kept(NamedTuple):
+    """Some rows of a result."""
+
+    place: Array  # [N] which row of `array` each row goes to, or −1
+    array: Array  # [rows, strips · lanes]
 
 
 class Matrix(NamedTuple):
@@ -110,8 +141,11 @@ def convolve(
     following: Array | None = None,
     positive: bool = True,
     turn: int = 0,
+    keep: Kept | None = None,
 ) -> Tensor:
     """`relu(A (x W) + x V)` [N, strips · lanes] of `d` channels; in memory that is used again.
+
+    Without a V, A may have more columns than rows.
 
     Args:
         a: the edges.
@@ -123,35 +157,39 @@ def convolve(
             the product with its transpose, [N, NARROW].
         positive: whether to apply ReLU.
         turn: the result lies elsewhere than that of another turn, which may be `h`.
+        keep: rows that are to be written before ReLU, too.
     """
-    n, width, number = a.offsets.size - 1, lanes(d), count(d)
+    n, width, number, sources = a.offsets.size - 1, lanes(d), count(d), 0
     features = isinstance(h, Product)
     if isinstance(h, Product):
-        made = scratch("strip", like, n * width * (1 + own)).numpy()
-        x, matrix = (*h.x, h.step, h.weights, h.starts), Matrix(made, width, 0, n * width)
+        sources = (h.step or h.x.offsets.size) - 1
+        made = scratch("strip", like, sources * width * (1 + own)).numpy()
+        x, matrix = (*h.x, *h[1:]), Matrix(made, width, 0, sources * width)
     else:
-        x, matrix = (*a, 0, h.array, a.offsets), h  # not read
+        x, matrix = (*a, 0, h.array, a.offsets, 0), h  # not read
     narrow = following is not None
     columns = NARROW if narrow else number * width
     out = scratch(f"sums {turn}" if narrow else "hidden", like, (n + 1) * columns)
     if narrow:
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
-    weights, groups = matrix.array, 0
+    weights, groups, keeps = matrix.array, 0, keep is not None
+    keep = keep or Kept(a.columns, weights)  # not read
     if following is not None:
         weights, groups = following.reshape(-1), following.shape[1] // 8
     loop = partial(
-        _loop(width, features, own, positive, narrow), *a, *x, number, *matrix,
-        weights, groups, out.numpy(), columns,
+        _loop(width, features, own, positive, narrow, keeps), *a, *x, number, *matrix,
+        weights, groups, *keep, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or a.columns.size * d < SHARED:
-        loop(0, number, 0, n, True, True)
+        loop(0, number, 0, sources, 0, n)
         return out.view(n, columns)
-    cuts = [n * i // threads for i in range(threads + 1)]
+    cuts, made_at = ([m * i // threads for i in range(threads + 1)] for m in (n, sources))
     for s in range(number):
-        for make, use in ((True, False), (False, True)):
-            parts = (partial(loop, s, s + 1, a, b, make, use) for a, b in pairwise(cuts))
+        makes = [partial(loop, s, s + 1, i, j, 0, 0) for i, j in pairwise(made_at)]
+        uses = [partial(loop, s, s + 1, 0, 0, i, j) for i, j in pairwise(cuts)]
+        for parts in (makes, uses):
             list(pool(threads).map(lambda part: part(), parts))
     return out.view(n, columns)
 
@@ -170,33 +208,46 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 
 @cache
 def _loop(
-    width: int, features: bool, own: bool, positive: bool, narrow: bool
+    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool
 ) -> Callable[..., None]:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, number,
-        h, stride, step, own_at, following, groups, out, out_stride,
-        strip, end, first, last, make, use,
+        offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, across, number,
+        h, stride, step, own_at, following, groups, place, kept, out, out_stride,
+        strip, end, make_first, make_last, first, last,
     ):  # fmt: skip
         for s in range(strip, end):
-            if features and make:
+            if features:
                 for m in range(2 if own else 1):
                     at, base = (s + m * number) * x_step, entry(starts, s + m * number)
-                    for r in range(first, last):
-                        z = zeros(h, width)
-                        for e in range(entry(x_offsets, at + r), entry(x_offsets, at + r + 1)):
-                            row = load(w, base + entry(x_columns, e) * width, width, width)
-                            z = axpy(entry(x_values, e), row, z)
-                        store(h, m * own_at + r * stride, width, z)
-            if not use:
-                continue
+                    for r in range(make_first, make_last):
+                        even = odd = zeros(h, width)
+                        a, b = entry(x_offsets, at + r), entry(x_offsets, at + r + 1)
+                        for e in range(a, b - 1, 2):
+                            row = load(w, base + entry(x_columns, e) * across, width, width)
+                            even = axpy(entry(x_values, e), row, even)
+                            row = load(w, base + entry(x_columns, e + 1) * across, width, width)
+                            odd = axpy(entry(x_values, e + 1), row, odd)
+                        if (b - a) % 2:
+                            row = load(w, base + entry(x_columns, b - 1) * across, width, width)
+                            even = axpy(entry(x_values, b - 1), row, even)
+                        store(h, m * own_at + r * stride, width, add(even, odd))
             for r in range(first, last):
-                z = zeros(h, width)
+                even = odd = zeros(h, width)  # as `numba.weighted_sum` adds up
                 if own:
-                    z = load(h, own_at + s * step + r * stride, width, width)
-                for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    even = load(h, own_at + s * step + r * stride, width, width)
+                a, b = entry(offsets, r), entry(offsets, r + 1)
+                for e in range(a, b - 1, 2):
                     row = load(h, s * step + entry(columns, e) * stride, width, width)
-                    z = axpy(entry(values, e), row, z)
+                    even = axpy(entry(values, e), row, even)
+                    row = load(h, s * step + entry(columns, e + 1) * stride, width, width)
+                    odd = axpy(entry(values, e + 1), row, odd)
+                if (b - a) % 2:
+                    row = load(h, s * step + entry(columns, b - 1) * stride, width, width)
+                    even = axpy(entry(values, b - 1), row, even)
+                z = add(even, odd)
+                if keeps and place[r] >= 0:
+                    store(kept, (place[r] * number + s) * width, width, z)
                 if positive:
                     z = relu(z)
                 if narrow:

@@ -14,7 +14,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from graphlth.graph import Graph, Rows
+from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _narrow
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
@@ -95,6 +95,54 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
     loop = partial(_narrow.relu_product(lanes, some), *rows.arrays, _values(rows, x, weight))
     _share(rows, d, partial(loop, _flat(x), d, _flat(columns), out.size(1), _flat(out)))
     return out[:, : w.size(1)].contiguous()
+
+
+def convolve(
+    graph: Graph, x: Features, w: Tensor, weight: Tensor, v: Tensor, places: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """`relu(A(weight) (x @ w)) @ v` for `v` of few columns, and some rows of `A(weight) (x @ w)`.
+
+    `places` [N] says which of `count` each row becomes, −1 none. A strip of channels is made and
+    used up while it lies in the cache; no gradients.
+    """
+    from graphlth.kernels import _strips as loops  # loads slowly
+
+    w, d = w.detach(), w.size(1)
+    h = loops.product_with(loops.edges(x.graph, x.values), w)
+    kept = w.new_empty(count, loops.count(d) * loops.lanes(d))
+    out = loops.convolve(
+        loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
+        keep=loops.Kept(places.numpy(), _flat(kept)),
+    )  # fmt: skip
+    return out[:, : v.size(1)].clone(), kept[:, :d].contiguous()
+
+
+def blank(like: Tensor) -> Tensor:
+    """`message.blank` for float32 or float64 on the CPU."""
+    from graphlth.kernels import _strips as loops  # loads slowly
+
+    return loops.roomy(like) if like.dim() == 2 else torch.zeros_like(like)
+
+
+def put(values: Tensor, index: Tensor, out: Tensor) -> None:
+    """`out[index] = values` for float32 or float64 on the CPU."""
+    _put(_flat(values), index.numpy(), out.detach().numpy())
+    torch.autograd.graph.increment_version(out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put(values, index, out):  # type: ignore[no-untyped-def]
+    for i in range(index.size):
+        out[index[i]] = values[i]
+
+
+def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
+    """The entries [entries] of `sums` at `places`, without the others."""
+    d, out = x.size(1), x.new_empty(places.index.numel())
+    lanes, some = _lanes(d, x)
+    loop = partial(_sum_at(lanes, some), *rows.arrays, _values(rows, x, weight), _flat(x), d)
+    _share(rows, d, partial(loop, *places.arrays, out.numpy()))
+    return out
 
 
 def narrow_product(x: Tensor, w: Tensor) -> Tensor:
@@ -449,6 +497,29 @@ def _sum(lanes: int, some: bool) -> Loop:
                     even,
                 )
             put(out, r * d + channel, left, add(even, odd))
+
+    return loop
+
+
+@cache
+def _sum_at(lanes: int, some: bool) -> Loop:
+    take, put = (load_some, store_some) if some else (load, store)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
+        whole = np.empty(d, x.dtype)
+        for r in range(first, last):
+            a, b = entry(starts, r), entry(starts, r + 1)
+            if a == b:
+                continue
+            for channel in range(0, d, lanes):
+                left, sum_ = d - channel, zeros(x, lanes)
+                for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    other = take(x, entry(columns, e) * d + channel, left, lanes)
+                    sum_ = axpy(entry(w, e), other, sum_)
+                put(whole, channel, left, sum_)
+            for i in range(a, b):
+                out[i] = whole[entry(channels, i)]
 
     return loop
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from graphlth.compact import Layer, Parts, between, live, ordered
 from graphlth.dropout import edge_dropout, relu_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import product, propagate, relu_product, weighted_sum
+from graphlth.message import convolve, product, propagate, relu_product, weighted_sum
 from graphlth.models._norm import normalised
 from graphlth.task import Task
 
@@ -74,28 +74,38 @@ class GCN(nn.Module):
         blocks = graph.blocks(len(self.weights), rows)
         fixed = weight is None
         norms = [self.on(block, norm, fixed=fixed) for block in blocks]
-        x = blocks[0].of_features(x)
         if self.training:
             return self.learn(x, blocks, norms, fixed=fixed)
-        return self.infer(x, blocks, norms)
+        part = graph.learning(len(blocks)) if fixed else None
+        following = None if part is None else (part, self.on(part, norm, fixed=True))
+        return self.infer(x, blocks, norms, following)
 
     def learn(
         self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor], *, fixed: bool
     ) -> Tensor:
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
         how: Any = {"fixed": fixed, "backend": self.backend}
+        x = blocks[0].of_features(x)
         h = propagate(blocks[0].graph, x, self.weights[0], norms[0], **how)
         for layer in range(1, len(blocks)):
             h, w = relu_dropout(h, self.dropout), self.weights[layer]
             h = propagate(blocks[layer].graph, h, w, norms[layer], **how)
         return h
 
-    def infer(self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor]) -> Tensor:
-        """The same without dropout: `X W`, and with every next W what `relu_product` does."""
-        h = product(x, self.weights[0], backend=self.backend)
-        for layer in range(1, len(blocks)):
+    def infer(
+        self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor],
+        following: tuple[Block, Tensor] | None,
+    ) -> Tensor:  # fmt: skip
+        """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
+        how: Any = {"backend": self.backend}
+        if len(blocks) == 1:
+            h = product(blocks[0].of_features(x), self.weights[0], **how)
+        else:
+            two = self.weights[0], norms[0], self.weights[1]
+            h = convolve(blocks[0], x, *two, following=following, **how)
+        for layer in range(2, len(blocks)):
             graph, norm, w = blocks[layer - 1].graph, norms[layer - 1], self.weights[layer]
-            h = relu_product(graph, h, norm, w, backend=self.backend)
+            h = relu_product(graph, h, norm, w, **how)
         return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
 
     def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
