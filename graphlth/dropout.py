@@ -20,6 +20,7 @@ from torch import Tensor
 
 from graphlth import vmap
 from graphlth.graph import Graph
+from graphlth.kernels._memory import fresh
 
 STEPS = 1 << 16
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
@@ -165,7 +166,7 @@ def _drop(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
         parts = zip(x.unbind(key.dim), key.values.tolist(), strict=True)
         return torch.stack([_drop(part, keep, k, positive) for part, k in parts], key.dim)
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        out = fresh(x, *x.shape)
         flat = x.detach().contiguous().view(-1).numpy()
         _drop_array(flat, *_words(key), keep, flat.dtype.type(STEPS / keep), positive,
                     out.view(-1).numpy())  # fmt: skip

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from toys import Largest
 
 from graphlth.graph import Features, Graph, Places, sparse_features
+from graphlth.kernels._memory import LINE, fresh
 from graphlth.message import (
     attention,
     blank,
@@ -616,3 +617,12 @@ def test_a_backend_says_what_it_needs(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match="`backend` 'triton' needs a CUDA device, got cpu"):
         weighted_sum(graph, torch.ones(1, 1), backend="triton")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1 << 10, 1 << 10), (0, 7), (1 << 21,)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])
+def test_fresh_memory_starts_at_a_cache_line_and_is_a_matrix_like_any_other(kind, shape):
+    made = fresh(torch.empty(0, dtype=kind), *shape)
+    assert (made.shape, made.dtype, made.is_contiguous()) == (shape, kind, True)
+    assert made.data_ptr() % LINE == 0 or not made.numel()
+    assert made.fill_(2).sum() == 2 * made.numel() or kind is torch.float16

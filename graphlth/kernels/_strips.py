@@ -19,8 +19,9 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph
+from graphlth.kernels._memory import LINE
 from graphlth.kernels._threads import SHARED, pool
-from graphlth.kernels._vector import LINE, add, axpy, dots, entry, load, relu, store, zeros
+from graphlth.kernels._vector import add, axpy, dots, entry, load, relu, store, zeros
 
 WIDTHS = (128, 64, 32, 16)  # channels of a strip
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass

@@ -12,7 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-LINE = 64  # bytes that a processor reads at once
+from graphlth.kernels._memory import LINE
+
 SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
 
 

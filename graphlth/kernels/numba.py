@@ -16,6 +16,7 @@ from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _narrow
+from graphlth.kernels._memory import fresh
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -68,7 +69,7 @@ class _Sum(torch.autograd.Function):
 
 def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
     """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
-    out = x.new_empty(rows.offsets.numel() - 1, x.size(1))
+    out = fresh(x, rows.offsets.numel() - 1, x.size(1))
     values, flat = _values(rows, x, weight), out.view(-1).numpy()
     for strip in _strips(rows, x):
         loop = _sum(strip.lanes, strip.some)
@@ -78,7 +79,7 @@ def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
 
 def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tuple[Tensor, Tensor]:
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
-    out, dots = x.new_empty(y.shape), x.new_empty(rows.count)
+    out, dots = fresh(x, *y.shape), x.new_empty(rows.count)
     values, flat, own = _values(rows, x, weight), out.view(-1).numpy(), _flat(y)
     for strip in _strips(rows, x):
         loop = _sum_and_dots(strip.lanes, strip.some)
@@ -169,7 +170,7 @@ class _NarrowProduct(torch.autograd.Function):
         (n, d), c = x.shape, w.size(1)
         lanes, some = _narrow_lanes(d, x)
         columns = _narrow.columns(w, lanes)
-        to_x, to_w = x.new_empty(n, d), x.new_zeros(c, d)
+        to_x, to_w = fresh(x, n, d), x.new_zeros(c, d)
         loop = partial(_narrow.gradients(lanes, some), _flat(x), d, _flat(columns))
         loop = partial(loop, columns.size(1), _flat(grad), n, c, to_x.view(-1).numpy())
         _split(d, lanes, x.numel(), partial(loop, to_w.view(-1).numpy()))
@@ -203,7 +204,7 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
         for channel in range(0, d, lanes):
             yield Strip(lanes, some, (flat, d, channel, d, channel))
         return
-    near = x.new_empty(n, lanes)  # rows far apart share cache sets and pages: move them together
+    near = fresh(x, n, lanes)  # rows far apart share cache sets and pages: move them together
     for channel in range(0, d, lanes):
         near.copy_(x[:, channel : channel + lanes])
         yield Strip(lanes, some, (_flat(near), lanes, 0, d, channel))
@@ -277,7 +278,7 @@ class _Attention(torch.autograd.Function):
 
 def head_sums(rows: Rows, x: Tensor, alpha: Tensor) -> Tensor:
     """`sums` for `x` [N, heads, d] with a weight per head, `alpha` [E, heads] by position."""
-    out = x.new_empty(rows.offsets.numel() - 1, *x.shape[1:])
+    out = fresh(x, rows.offsets.numel() - 1, *x.shape[1:])
     loop = partial(_head_sum(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
     _share(rows, x[0].numel() if len(x) else 0, partial(loop, *x.shape[1:], _flat(out)))
     return out
@@ -285,7 +286,7 @@ def head_sums(rows: Rows, x: Tensor, alpha: Tensor) -> Tensor:
 
 def head_sums_and_dots(rows: Rows, x: Tensor, alpha: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """`head_sums`, and `⟨x_e, y_r⟩` [E, heads] by position."""
-    out, dots = x.new_empty(y.shape), torch.empty_like(alpha)
+    out, dots = fresh(x, *y.shape), torch.empty_like(alpha)
     loop = partial(_head_sum_and_dots(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
     work = x[0].numel() if len(x) else 0
     _share(rows, work, partial(loop, *x.shape[1:], _flat(out), _flat(y), _flat(dots)))

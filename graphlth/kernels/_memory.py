@@ -1,0 +1,24 @@
+"""Memory for large results on the CPU."""
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
+LINE = 64  # bytes that a processor reads at once
+
+
+def fresh(like: Tensor, *shape: int) -> Tensor:
+    """A tensor of the type of `like`, not cleared; a large one in huge pages, if there are any.
+
+    The first touch of every page of fresh memory costs as much as to fill it, and memory of more
+    than 32 MB is fresh every time.
+    """
+    size, item = prod(shape), like.element_size()
+    if size * item < LARGE or like.dtype not in (torch.float32, torch.float64):
+        return like.new_empty(shape)
+    whole = np.empty(size + LINE // item, f"f{item}")
+    start = -whole.ctypes.data % LINE // item
+    return torch.from_numpy(whole[start : start + size]).view(shape)
