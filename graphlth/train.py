@@ -209,10 +209,9 @@ def train(
     a vector (see `Survivors`). The optimiser is fresh; `seed` drives dropout and batch order. What
     `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
     between epochs: two trainings can take turns. `penalty` says what the weights that the pass saw
-    and the soft masks add to the loss. The accuracy on the
-    validation split and that on the test split are NaN unless `scoring` names them; test data are
-    looked at in those epochs alone whose validation accuracy, or loss, is the best so far. A
-    `sparing` training leaves its weights in `model` after those epochs only.
+    and the soft masks add to the loss. Accuracies of splits that `scoring` does not name are NaN;
+    test data are looked at in those epochs alone whose validation accuracy, or loss, is the best so
+    far. A `sparing` training leaves its weights in `model` after those epochs only.
 
     An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
     the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
@@ -293,7 +292,7 @@ class Survivors:
         self.places: Places | None = None
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
-        elif mask.count_nonzero() < self.FEW * mask.numel():
+        elif mask.count_nonzero() < self.FEW * mask.numel() and whole.is_contiguous():
             self.places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
             self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_(learn)
             self.zeros = blank(whole)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from runpy import run_path
 
@@ -143,6 +144,68 @@ def test_early_bird_tickets_of_channels_are_reported_beside_one_shot(tmp_path, m
     assert "| early | 67 / 67 |" in text and "| one shot | 100 / 100 |" in text
     assert "drawn before 90% of training: the latest at 67%: met" in text
     assert (path.parent / f"{path.stem}_distances.png").exists()
+
+
+GRAPHS = """
+title = "In small"
+seeds = 2
+notes = ""
+[settings]
+task = "karate"
+model = "gcn"
+hidden = 4
+[grid]
+drop_edges = [0.2, 0.4]
+drop_weights = [0.5, 0.9]
+[ugs]
+l1_edges = 1e-2
+[published]
+dense = 0.8
+ticket = 0.8
+drawn = [1, 2]
+drawn_graph = [3, 4]
+"""
+
+
+def test_early_bird_tickets_of_graphs_are_reported_with_what_they_cost(tmp_path, monkeypatch):
+    import early_bird
+    import reproduce
+
+    plans, kept = early_bird.plans, []
+    few = {"epochs": 12, "draws": 3, "window": 1, "pretrain": 3}
+
+    def short(bench):
+        return {name: {n: few.get(n, v) for n, v in told.items() if n != "normalize"}
+                for name, told in plans(bench).items()}  # fmt: skip
+
+    (tmp_path / "reports").mkdir()
+    file = tmp_path / "small.toml"
+    file.write_text(GRAPHS)
+    monkeypatch.setattr(reproduce, "HERE", tmp_path)
+    monkeypatch.setattr(early_bird, "plans", short)
+    monkeypatch.setattr(early_bird, "run", lambda *a: kept.append(reproduce.run(*a)) or kept[-1])
+    monkeypatch.setattr(sys, "argv", ["a.py", str(file), f"--out={tmp_path / 'runs'}"])
+    early_bird.main()
+    (path,) = (tmp_path / "reports").glob("small_*.md")
+    text, runs = path.read_text(), dict(zip(short(tomllib.loads(GRAPHS)), kept, strict=True))
+    for name in early_bird.FIGURES:
+        assert (path.parent / f"{path.stem}_{name}.png").exists()
+
+    def macs(name, last, retrain):  # all rounds of search, and a last retraining
+        own = [r for r in runs[name] if r["round"] <= last]
+        ends = [r["macs_retrain"] for r in own if r["round"] == last]
+        return sum(r["macs_search"] for r in own) + retrain * sum(ends)
+
+    for rounds in (4, 5):  # of UGS
+        name = f"ugs 20/50 in {rounds}"
+        assert runs[name][-1]["edge_sparsity"] == pytest.approx(0.2, abs=0.02)
+        for retrain, what in enumerate(("search", "in all")):
+            times = macs(name, rounds, retrain) / macs("joint 20/50", 1, retrain)
+            assert f"against {name}, round {rounds}: {what} |" in text
+            claim = (
+                f"- UGS pays at least 10 times the MACs (joint 20/50 in {rounds} rounds, {what})"
+            )
+            assert f"{claim}: {times:.1f}" in text
 
 
 def test_every_speed_benchmark_is_run_here():

@@ -546,6 +546,13 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
         torch.testing.assert_close(soft[n] * mask, vector_soft[n] * mask)
 
 
+def test_survivors_of_a_tensor_with_gaps_are_trained_as_the_whole():
+    mask = torch.zeros(6, 4)
+    mask[1, 2] = 1
+    assert Survivors(torch.ones(6, 4), mask).places is not None
+    assert Survivors(torch.ones(4, 6).t(), mask).places is None
+
+
 @pytest.mark.parametrize("share", [0.4, 0.97])  # of the weights and edges removed
 @models
 def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
