@@ -59,20 +59,20 @@ class GraphTask:
         self.rows = _rows(data, self.num_nodes, split)
         self.num_classes = _classes(self.y, self.rows)
         self._inputs = (self.x, self.graph)
-        self._batches: dict[str, Batch] = {}
+        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-        if split not in self._batches:
-            rows = self.rows[split]
+        known, y, rows = self._batches.get(split), self.y, self.rows[split]
+        stand = y._version, rows._version
+        if known is None or known[0] is not y or known[1].rows is not rows or known[2] != stand:
             nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
             among = nodes, torch.searchsorted(nodes, rows)  # training need not start from X
-            self._batches[split] = Batch(
-                self._inputs, self.y[rows], rows, self.entries, among=among
-            )
-        yield self._batches[split]
+            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among)
+            known = self._batches[split] = y, batch, stand
+        yield known[1]
 
     def whole(self, split: str) -> Iterator[Batch]:
         """What `batches` gives: the whole graph."""

@@ -75,6 +75,19 @@ def test_the_order_of_the_edges_changes_nothing():
     assert torch.equal(a.entries, b.entries) and a.fingerprint() == b.fingerprint()
 
 
+def test_a_batch_has_the_labels_and_rows_that_the_task_has_then():
+    task = GraphTask(small())
+    assert next(task.batches("val")) is next(task.batches("val"))
+    before = next(task.batches("val")).target.clone()
+    task.y[task.rows["val"]] = 1 - before.clamp(max=1)
+    changed = next(task.batches("val")).target
+    assert not torch.equal(changed, before)
+    task.y = 1 - task.y.clamp(max=1)
+    assert not torch.equal(next(task.batches("val")).target, changed)
+    task.rows["val"] = task.rows["test"]
+    assert torch.equal(next(task.batches("val")).rows, task.rows["test"])
+
+
 def test_every_split_is_one_batch_of_the_whole_graph():
     task = GraphTask(small())
     batches = {split: list(task.batches(split, seed=3)) for split in ("train", "val", "test")}
