@@ -342,6 +342,7 @@ class Places:
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
     _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _strips: dict[int, Any] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
 
     def within(self, whole: Tensor) -> Tensor:
@@ -354,12 +355,18 @@ class Places:
             self._strides[stride] = self.index + row * (stride - self.shape[1])
         return self._strides[stride]
 
-    @cached_property
-    def arrays(self) -> tuple[Any, Any]:
-        """Of a matrix, as NumPy arrays: where in `index` each row begins, and the columns."""
-        starts = torch.arange(self.shape[0] + 1) * self.shape[1]
-        columns = (self.index % self.shape[1]).int()
-        return torch.searchsorted(self.index, starts).numpy(), columns.numpy()
+    def by_strips(self, width: int) -> tuple[Any, Any, Any]:
+        """Of a matrix, as NumPy arrays, one strip of `width` columns after the other: where the
+        entries of each row begin, their columns in the strip, and which they are in `index`.
+        """
+        if width not in self._strips:
+            rows, columns = self.shape
+            row, column = self.index // columns, self.index % columns
+            key, order = (column // width * rows + row).sort(stable=True)
+            starts = torch.searchsorted(key, torch.arange(-(-columns // width) * rows + 1))
+            inside = (column % width)[order]
+            self._strips[width] = tuple(t.int().numpy() for t in (starts, inside, order))
+        return self._strips[width]
 
     def read(self, x: Features) -> Features:
         """`x` without the features of which a matrix with these entries makes nothing."""

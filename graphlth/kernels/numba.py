@@ -142,7 +142,7 @@ def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Ten
     d, out = x.size(1), x.new_empty(places.index.numel())
     lanes, some = _lanes(d, x)
     loop = partial(_sum_at(lanes, some), *rows.arrays, _values(rows, x, weight), _flat(x), d)
-    _share(rows, d, partial(loop, *places.arrays, out.numpy()))
+    _share(rows, d, partial(loop, *places.by_strips(lanes), out.numpy()))
     return out
 
 
@@ -504,23 +504,24 @@ def _sum(lanes: int, some: bool) -> Loop:
 
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
+    take = load_some if some else load
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
-        whole = np.empty(d, x.dtype)
-        for r in range(first, last):
-            a, b = entry(starts, r), entry(starts, r + 1)
-            if a == b:
-                continue
-            for channel in range(0, d, lanes):
-                left, sum_ = d - channel, zeros(x, lanes)
+    def loop(offsets, columns, w, x, d, starts, channels, which, out, first, last):  # type: ignore[no-untyped-def]
+        strip, rows = np.empty(lanes, x.dtype), offsets.size - 1
+        for channel in range(0, d, lanes):
+            left, at = d - channel, channel // lanes * rows
+            for r in range(first, last):
+                a, b = entry(starts, at + r), entry(starts, at + r + 1)
+                if a == b:
+                    continue
+                sum_ = zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
                     other = take(x, entry(columns, e) * d + channel, left, lanes)
                     sum_ = axpy(entry(w, e), other, sum_)
-                put(whole, channel, left, sum_)
-            for i in range(a, b):
-                out[i] = whole[entry(channels, i)]
+                store(strip, 0, lanes, sum_)
+                for i in range(a, b):
+                    out[entry(which, i)] = strip[entry(channels, i)]
 
     return loop
 
