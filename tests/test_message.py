@@ -433,6 +433,21 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, threads, backend
         torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize("width", [96, 130])
+def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
+    """Whose other columns are none of its padding."""
+    x, v, weight, *_ = layer_of(width, share=0.3)
+    first, _ = RING.blocks(2, torch.arange(6))
+    whole, _ = RING.blocks(2, torch.arange(20))
+    w = torch.full((30, 400), torch.nan, dtype=torch.float64)[:, 7 : 7 + width]
+    w.copy_(doubles(30, width, seed=8)).requires_grad_()
+    fixed = first.of_edges(weight)
+    with torch.no_grad():
+        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed))
+        hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+        close(out, hidden.relu() @ v)
+
+
 def test_an_evaluation_of_other_nodes_keeps_nothing_for_a_step():
     """Neither A x W nor x W of nodes that it has not computed."""
     x, v, weight, values, places = layer_of(8, share=0.3)

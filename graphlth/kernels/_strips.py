@@ -52,9 +52,12 @@ def roomy(like: Tensor) -> Tensor:
 
     Rows are whole strips and a cache line: those of a strip then do not share cache sets.
     """
-    r, c = like.shape
-    stride = count(c) * lanes(c) + LINE // like.element_size()
-    return torch.zeros(r, stride, dtype=like.dtype, device=like.device)[:, :c]
+    shape = like.size(0), _stride(like)
+    return torch.zeros(shape, dtype=like.dtype, device=like.device)[:, : like.size(1)]
+
+
+def _stride(w: Tensor) -> int:
+    return count(w.size(1)) * lanes(w.size(1)) + LINE // w.element_size()
 
 
 def strips_after(w: Tensor) -> Array:
@@ -107,9 +110,10 @@ def product_of(x: list[Edges], strips: list[Array]) -> Product:
 
 def product_with(x: Edges, w: Tensor) -> Product:
     """`x` and the strips of `w` [F, d]: where they lie if it is `roomy`, else copied."""
-    number, width = count(w.size(1)), lanes(w.size(1))
-    if w.stride(0) > number * width and w.stride(1) == 1:
-        whole = w.as_strided((w.size(0) * w.stride(0),), (1,))
+    number, width, size = count(w.size(1)), lanes(w.size(1)), w.size(0) * _stride(w)
+    room = w.untyped_storage().nbytes() == size * w.element_size() and not w.storage_offset()
+    if room and w.stride() == (_stride(w), 1):
+        whole = w.as_strided((size,), (1,))
         return Product(x, 0, whole.numpy(), np.arange(number) * width, w.stride(0))
     flat = scratch("weights", w, w.size(0) * number * width)
     flat.view(number, -1, width).copy_(strips(w))
