@@ -272,7 +272,7 @@ def propagate(
             out = weighted_sum(graph, h, weight, backend=backend)
     kernel, places = _kernel(backend, w), _places(w)
     if places is not None and hasattr(kernel, "sums_at"):
-        values = getattr(w.grad_fn, "values")  # noqa: B009 - mypy knows no fields of a node
+        values = vars(w.grad_fn)["values"]
         return _KnownSumAt.apply(ahead.graph, values, ahead.values, out, places, kernel)
     return _KnownSum.apply(ahead.graph, w, ahead.values, out, backend)
 
