@@ -55,15 +55,16 @@ def redraw(
     sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
     most = max(sum(a.size for a in group) for group, _, _ in rankings)
     shape = np.array([len(state), len(sizes), alive.size, most, 0])
-    room = np.zeros(2 * most, np.int64)  # for who is in the band, and where
+    words = np.zeros(2 * alive.size, np.int64)  # for those with entries in the band, and where
+    room = np.zeros(2 * most, np.int64)  # for these entries, and where
     # All in one array: to hand over an array costs more than to compare a thousand entries.
-    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, alive, room])
+    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, alive, words, room])
     moved = memory[len(shape) : len(shape) + len(sizes)].view(np.float64)
-    both = memory[-len(room) - 2 * alive.size :][: 2 * alive.size].reshape(2, -1)
+    both = memory[-len(room) - len(words) - 2 * alive.size :][: 2 * alive.size].reshape(2, -1)
 
     def left() -> Array:
-        words: Array = both[memory[4]].view(np.uint64).copy()
-        return words
+        bits: Array = both[memory[4]].view(np.uint64).copy()
+        return bits
 
     return partial(_draw, arrays, infinity, memory), moved, left
 
@@ -99,7 +100,8 @@ def _draw(arrays, infinity, memory):  # type: ignore[no-untyped-def]
     before, left = both[:words], both[words:]
     if last_one:
         before, left = left, before
-    bits, places = rest[3 * words : 3 * words + most], rest[3 * words + most :]
+    bands, offsets = rest[3 * words : 4 * words].view(np.uint64), rest[4 * words : 5 * words]
+    bits, places = rest[5 * words : 5 * words + most], rest[5 * words + most :]
     moved[:] = at = first = 0
     for r in range(rankings):
         start = at
@@ -109,8 +111,9 @@ def _draw(arrays, infinity, memory):  # type: ignore[no-untyped-def]
             at, below, count, nan = start, 0, 0, 0
             for a in range(first, end):
                 at, below, count, nan = _sift(
-                    arrays[a], low, high, alive, left, at, bits, places, below, count, nan
-                )
+                    arrays[a], low, high, alive, left, at, bands, offsets, bits, places,
+                    below, count, nan,
+                )  # fmt: skip
             if nan:
                 return nan
             if below <= go <= below + count:
@@ -138,11 +141,15 @@ def _band(threshold, guess, width, last, infinity):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sift(array, low, high, alive, left, at, bits, places, below, count, nan):  # type: ignore[no-untyped-def]
+def _sift(  # type: ignore[no-untyped-def]
+    array, low, high, alive, left, at, bands, offsets, bits, places, below, count, nan
+):
     """Write into `left`, from word `at` on, which entries are above `high`.
 
-    Those from `low` to `high` are put into `bits`, and where they lie among all into `places`.
+    Those from `low` to `high` are put into `bits`, and where they lie among all into `places`,
+    once all words are compared: which of them have any cannot be foretold.
     """
+    first, some = WORD * at, 0
     for offset in range(0, array.size, WORD):
         prefetch(array, offset + AHEAD, WORD)
         if offset + WORD <= array.size:
@@ -153,14 +160,18 @@ def _sift(array, low, high, alive, left, at, bits, places, below, count, nan):  
         nan += population(less & more & lives)
         below += population(less & lives)
         left[at] = more & lives
-        band = lives & ~(less | more)
-        while band:
-            place = lowest(band)
-            bits[count] = whole(array[offset + place])
-            places[count] = WORD * at + place
+        bands[some], offsets[some] = lives & ~(less | more), offset
+        some += bands[some] != 0
+        at += 1
+    for word in range(some):
+        band, offset = bands[word], offsets[word]
+        while True:
+            place = offset + lowest(band)
+            bits[count], places[count] = whole(array[place]), first + place
             count += 1
             band &= band - np.uint64(1)
-        at += 1
+            if band == 0:
+                break
     return at, below, count, nan
 
 
