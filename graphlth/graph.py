@@ -32,6 +32,7 @@ class Graph:
         self._blocks: dict[tuple[int, int], tuple[Tensor, list[Block]]] = {}
         self._constants: dict[Hashable, Tensor] = {}
         self._ahead: tuple[Tensor, Features, Features | None] | None = None
+        self.learning: dict[int, Block] = {}  # by depth, the first block of the last training step
 
     @staticmethod
     def of(graph: Graph | Tensor, num_nodes: int) -> Graph:
@@ -97,11 +98,6 @@ class Graph:
         if key not in self._blocks:
             self._blocks[key] = rows, _blocks(self, depth, rows)  # `rows` stays: so does its id
         return self._blocks[key][1]
-
-    def learning(self, depth: int) -> Block | None:
-        """The first of the `blocks` for `depth` layers whose graph goes `ahead`: in training."""
-        firsts = (blocks[0] for key, (_, blocks) in self._blocks.items() if key[1] == depth)
-        return next((block for block in firsts if block.graph._ahead is not None), None)
 
     def constant(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """`make()`, which depends on nothing but this graph and `key`: made once."""
@@ -276,6 +272,13 @@ class Features:
         """The matrix [N, F] with its zeros."""
         column, row = self.graph.edge_index
         return self.values.new_zeros(self.shape).index_put((row, column), self.values)
+
+    @cached_property
+    def places(self) -> Tensor | None:
+        """[N] the number of each node whose these are, −1 for the others; None: all's."""
+        if self.read is None:
+            return None
+        return torch.arange(self.read.numel(), device=self.read.device).where(self.read, -1)
 
     @cached_property
     def dense(self) -> Tensor:

@@ -284,14 +284,15 @@ def convolve(
     weight: Tensor,
     v: Tensor,
     *,
-    following: tuple[Block, Tensor] | None = None,
+    following: tuple[Block, Tensor | None] | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """`relu(A(weight) (x @ w)) @ v` [R, C] for `w` [F, d], `weight` [E] and `v` [d, C].
 
-    `following` are the block of the next training step and the weights of its edges, the same
-    tensor in every step. What the `propagate` of that step asks for is then kept, and, where no
-    gradients are asked for, `x` is sparse and C is small, nothing else of N × d numbers is written.
+    `following` are the block of the next training step and the weights of its edges, if they are
+    the same tensor in every step. What the `propagate` of that step asks for is then kept, and,
+    where no gradients are asked for, `x` is sparse and C is small, no other N × d numbers are
+    written.
     """
     kernel, own = _kernel(backend, w), block.of_features(x)
     one = not torch.is_grad_enabled() and not vmap.inside() and v.size(1) < NARROW
@@ -299,11 +300,13 @@ def convolve(
         part, fixed = following
         places, read = block.places(part), part.of_features(x)
         assert isinstance(read, Features)
-        ahead = part.graph.ahead(fixed, _read(read, w))
-        if ahead is not None and places is not None:
-            count = part.graph.num_nodes
-            out, kept = kernel.convolve(block.graph, _read(own, w), w, weight, v, places, count)
-            ahead.remember(w, kept)
+        ahead = None if fixed is None else part.graph.ahead(fixed, _read(read, w))
+        asked, early = (read, True) if ahead is None else (ahead, False)
+        kept_at = read.places if early else places
+        if places is not None and kept_at is not None:
+            how = block.graph, _read(own, w), w, weight, v, kept_at, asked.shape[0]
+            out, kept = kernel.convolve(*how, early=early)
+            asked.remember(w, kept)
             return out
     h = product(own, w, backend=backend)
     return relu_product(block.graph, h, weight, v, backend=backend)

@@ -433,6 +433,40 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, threads, backend
         torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("width", [8, 96, 130, 256])
+def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(
+    width, threads, backend, monkeypatch
+):
+    """The gradients of W and of the edge weights are those without an evaluation, bit for bit."""
+    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
+    torch.set_num_threads(threads)
+    try:
+        x, v, weight, *_ = layer_of(width, share=0.3)
+        first, _ = RING.blocks(2, torch.arange(6))
+        whole, _ = RING.blocks(2, torch.arange(20))
+        w = doubles(30, width, seed=8).requires_grad_()
+        soft = first.of_edges(weight).requires_grad_()
+
+        def step():
+            out = propagate(first.graph, first.of_features(x), w, soft, backend=backend)
+            return out, *pull(out, [w, soft])
+
+        expected = step()
+        with torch.no_grad():
+            out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None),
+                           backend=backend)  # fmt: skip
+            hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+            close(out, hidden.relu() @ v)
+        assert x._known, "nothing was kept"
+        for one, other in zip(step(), expected, strict=True):
+            assert torch.equal(one, other)
+        assert not x._known, "what was kept was not used"
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("width", [96, 130])
 def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
     """Whose other columns are none of its padding."""

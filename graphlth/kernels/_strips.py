@@ -121,10 +121,11 @@ def product_with(x: Edges, w: Tensor) -> Product:
 
 
 class Kept(NamedTuple):
-    """Some rows of a result."""
+    """Some rows of a result, or of x W."""
 
     place: Array  # [N] which row of `array` each row goes to, or −1
     array: Array  # [rows, strips · lanes]
+    early: bool = False  # rows of x W
 
 
 class Matrix(NamedTuple):
@@ -162,7 +163,7 @@ def convolve(
             the product with its transpose, [N, NARROW].
         positive: whether to apply ReLU.
         turn: the result lies elsewhere than that of another turn, which may be `h`.
-        keep: rows that are to be written before ReLU, too.
+        keep: rows that are to be written too, of the result before ReLU.
     """
     n, width, number, sources = a.offsets.size - 1, lanes(d), count(d), 0
     features = isinstance(h, Product)
@@ -179,12 +180,12 @@ def convolve(
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
     weights, groups, keeps = matrix.array, 0, keep is not None
-    keep = keep or Kept(a.columns, weights)  # not read
+    place, kept, early = keep or Kept(a.columns, weights)  # not read
     if following is not None:
         weights, groups = following.reshape(-1), following.shape[1] // 8
     loop = partial(
-        _loop(width, features, own, positive, narrow, keeps), *a, *x, number, *matrix,
-        weights, groups, *keep, out.numpy(), columns,
+        _loop(width, features, own, positive, narrow, keeps and not early, keeps and early),
+        *a, *x, number, *matrix, weights, groups, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or a.columns.size * d < SHARED:
@@ -213,7 +214,7 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 
 @cache
 def _loop(
-    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool
+    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool
 ) -> Callable[..., None]:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
@@ -236,7 +237,10 @@ def _loop(
                         if (b - a) % 2:
                             row = load(w, base + entry(x_columns, b - 1) * across, width, width)
                             even = axpy(entry(x_values, b - 1), row, even)
-                        store(h, m * own_at + r * stride, width, add(even, odd))
+                        z = add(even, odd)
+                        if early and place[r] >= 0:
+                            store(kept, (place[r] * number + s) * width, width, z)
+                        store(h, m * own_at + r * stride, width, z)
             for r in range(first, last):
                 even = odd = zeros(h, width)  # as `numba.weighted_sum` adds up
                 if own:

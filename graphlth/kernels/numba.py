@@ -99,11 +99,13 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
 
 
 def convolve(
-    graph: Graph, x: Features, w: Tensor, weight: Tensor, v: Tensor, places: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
+    graph: Graph, x: Features, w: Tensor, weight: Tensor, v: Tensor, places: Tensor, count: int,
+    *, early: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`relu(A(weight) (x @ w)) @ v` for `v` of few columns, and some rows of `A(weight) (x @ w)`.
 
-    `places` [N] says which of `count` each row becomes, −1 none. A strip of channels is made and
+    `early` asks for rows of `x @ w` instead. `places` [N] says which of `count` each row becomes,
+    −1 none; what no row becomes is not written. A strip of channels is made and
     used up while it lies in the cache; no gradients.
     """
     from graphlth.kernels import _strips as loops  # loads slowly
@@ -113,7 +115,7 @@ def convolve(
     kept = w.new_empty(count, loops.count(d) * loops.lanes(d))
     out = loops.convolve(
         loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
-        keep=loops.Kept(places.numpy(), _flat(kept)),
+        keep=loops.Kept(places.numpy(), _flat(kept), early),
     )  # fmt: skip
     return out[:, : v.size(1)].clone(), kept[:, :d].contiguous()
 

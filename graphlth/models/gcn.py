@@ -75,9 +75,11 @@ class GCN(nn.Module):
         fixed = weight is None
         norms = [self.on(block, norm, fixed=fixed) for block in blocks]
         if self.training:
+            graph.learning[len(blocks)] = blocks[0]
             return self.learn(x, blocks, norms, fixed=fixed)
-        part = graph.learning(len(blocks)) if fixed else None
-        following = None if part is None else (part, self.on(part, norm, fixed=True))
+        part, following = graph.learning.get(len(blocks)), None
+        if part is not None:
+            following = part, self.on(part, norm, fixed=True) if fixed else None
         return self.infer(x, blocks, norms, following)
 
     def learn(
@@ -94,7 +96,7 @@ class GCN(nn.Module):
 
     def infer(
         self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor],
-        following: tuple[Block, Tensor] | None,
+        following: tuple[Block, Tensor | None] | None,
     ) -> Tensor:  # fmt: skip
         """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
         how: Any = {"backend": self.backend}
