@@ -619,9 +619,12 @@ WIDE = [1, 7, 16, 40, 128, 200, 256]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_any_width_is_summed_on_any_number_of_threads(threads, dtype, monkeypatch):
+@pytest.mark.parametrize("large", [False, True])
+def test_any_width_is_summed_on_any_number_of_threads(large, threads, dtype, monkeypatch):
     monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)  # share out even small sums,
-    monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # and lay out even small strips
+    if large:
+        monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # lay out even small strips,
+        monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)  # and fetch even near rows ahead
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(30, (2, 600), generator=draw), 33)
     torch.set_num_threads(threads)

@@ -150,7 +150,10 @@ def relu(typing: Any, x: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def prefetch(typing: Any, array: Any, offset: Any, count: Any) -> Any:
-    """Begin to read `count` entries from `offset` on, which may lie beyond the end."""
+    """Begin to read `count` entries from `offset` on, which may lie beyond the end.
+
+    They go to the second cache, which waits for more lines at a time than the first.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = ir.IntType(32)
@@ -160,7 +163,7 @@ def prefetch(typing: Any, array: Any, offset: Any, count: Any) -> Any:
             kind = context.get_value_type(array.dtype)
             pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
             shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-            hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]  # to read, soon again, data
+            hints = [ir.Constant(number, hint) for hint in (0, 2, 1)]  # to read, not nearest, data
             builder.call(_function(builder, shape, "llvm.prefetch.p0"), [pointer, *hints])
         return context.get_dummy_value()
 

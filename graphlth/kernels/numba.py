@@ -31,6 +31,7 @@ from graphlth.kernels._vector import (
     load_some,
     maximum,
     multiply,
+    prefetch,
     spread,
     store,
     store_some,
@@ -40,6 +41,8 @@ from graphlth.kernels._vector import (
 
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
+CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
+EDGES_AHEAD, NUMBERS_AHEAD = 32, 256  # by how much: rows, and numbers of a permutation
 
 Array = np.ndarray[Any, Any]
 Loop = Callable[..., None]
@@ -72,7 +75,7 @@ def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
     out = fresh(x, rows.offsets.numel() - 1, x.size(1))
     values, flat = _values(rows, x, weight), out.view(-1).numpy()
     for strip in _strips(rows, x):
-        loop = _sum(strip.lanes, strip.some)
+        loop = _sum(strip.lanes, strip.some, strip.far)
         _share(rows, x.size(1), partial(loop, *rows.arrays, values, *strip.place, flat))
     return out
 
@@ -82,10 +85,10 @@ def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tu
     out, dots = fresh(x, *y.shape), x.new_empty(rows.count)
     values, flat, own = _values(rows, x, weight), out.view(-1).numpy(), _flat(y)
     for strip in _strips(rows, x):
-        loop = _sum_and_dots(strip.lanes, strip.some)
+        loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
         whole = partial(loop, *rows.arrays, values, *strip.place, flat, own, dots.numpy())
         _share(rows, x.size(1), whole)
-    return out, rows.restore(dots)
+    return out, restored(rows, dots)
 
 
 def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
@@ -194,6 +197,7 @@ class Strip(NamedTuple):
 
     lanes: int
     some: bool  # whether there are fewer than `lanes`
+    far: bool  # whether all its rows are more than the second cache holds
     place: tuple[Array, int, int, int, int]  # where: array, stride, start; channels, the first
 
 
@@ -201,15 +205,16 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d], strip by strip."""
     n, d = x.shape
     lanes, some = _lanes(d, x)
+    far = n * min(lanes, d) * x.element_size() >= CACHE
     if d <= lanes or some or n * d < FAR or rows.count < REUSED * n:
         flat = _flat(x)
         for channel in range(0, d, lanes):
-            yield Strip(lanes, some, (flat, d, channel, d, channel))
+            yield Strip(lanes, some, far, (flat, d, channel, d, channel))
         return
     near = fresh(x, n, lanes)  # rows far apart share cache sets and pages: move them together
     for channel in range(0, d, lanes):
         near.copy_(x[:, channel : channel + lanes])
-        yield Strip(lanes, some, (_flat(near), lanes, 0, d, channel))
+        yield Strip(lanes, some, far, (_flat(near), lanes, 0, d, channel))
 
 
 def _lanes(d: int, x: Tensor) -> tuple[int, bool]:
@@ -260,7 +265,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         graph, (x, sent, received, weight, keep, share, alpha, out) = ctx.graph, ctx.saved_tensors
         rows, target, heads = graph.by_source, graph.by_target, x.size(1)
-        share, alpha = (rows.arrange(target.restore(values)) for values in (share, alpha))
+        share, alpha = (arranged(rows, restored(target, v)) for v in (share, alpha))
         to_x, to_alpha = head_sums_and_dots(rows, grad, alpha, x)
         mean = (grad * out).sum(-1)  # [N, heads] Σ_e α_e ∂α_e, without the edges
         to_sent, to_received = x.new_empty(sent.shape), x.new_empty(received.shape)
@@ -271,10 +276,10 @@ class _Attention(torch.autograd.Function):
             ctx.slope, _flat(to_alpha),
         )  # fmt: skip
         _share(rows, heads, partial(part, _flat(to_sent), _flat(to_weight)))
-        to_logit = target.arrange(rows.restore(to_alpha))
+        to_logit = arranged(target, restored(rows, to_alpha))
         part = partial(_totals(heads), *target.arrays, _flat(to_logit))
         _share(target, heads, partial(part, _flat(to_received)))
-        back = None if weight is None else rows.restore(to_weight)
+        back = None if weight is None else restored(rows, to_weight)
         return None, to_x, to_sent, to_received, back, None, None
 
 
@@ -295,22 +300,24 @@ def head_sums_and_dots(rows: Rows, x: Tensor, alpha: Tensor, y: Tensor) -> tuple
     return out, dots
 
 
-def _layout(x: Tensor) -> tuple[int, int, bool]:
-    """Lanes; how many heads one vector holds, 0 where it holds one or less; are lanes left over."""
+def _layout(x: Tensor) -> tuple[int, int, bool, bool]:
+    """Lanes; how many heads one vector holds, 0 where it holds one or less; are lanes left over;
+    is `x` more than the second cache holds.
+    """
     _, heads, d = x.shape
     lanes, some = _lanes(d, x)
-    both = heads * d
+    both, far = heads * d, x.numel() * x.element_size() >= CACHE
     if both & (both - 1) == 0 and d <= both // 2 and both * x.element_size() <= REGISTERS:
-        return both, heads, False
-    return lanes, 0, some
+        return both, heads, False, far
+    return lanes, 0, some, far
 
 
 def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
-    return _flat(x.new_empty(0) if keep is None else rows.arrange(keep.to(x.dtype)))
+    return _flat(x.new_empty(0) if keep is None else arranged(rows, keep.to(x.dtype)))
 
 
 @cache
-def _head_sum(lanes: int, together: int, some: bool) -> Loop:
+def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
     channels = lanes // max(together, 1)
 
@@ -319,6 +326,9 @@ def _head_sum(lanes: int, together: int, some: bool) -> Loop:
         for r in range(first, last):
             sum_ = zeros(x, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                if far:
+                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
+                    prefetch(x, column * lanes, lanes)
                 a = spread(load(alpha, e * together, together, together), channels)
                 sum_ = add(multiply(a, load(x, entry(columns, e) * lanes, lanes, lanes)), sum_)
             store(out, r * lanes, lanes, sum_)
@@ -330,6 +340,9 @@ def _head_sum(lanes: int, together: int, some: bool) -> Loop:
                 for channel in range(0, d, lanes):
                     left, sum_ = d - channel, zeros(x, lanes)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                        if far:
+                            column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
+                            prefetch(x, (column * heads + h) * d + channel, lanes)
                         start = (entry(columns, e) * heads + h) * d + channel
                         sum_ = axpy(entry(alpha, e * heads + h), take(x, start, left, lanes), sum_)
                     put(out, (r * heads + h) * d + channel, left, sum_)
@@ -338,7 +351,7 @@ def _head_sum(lanes: int, together: int, some: bool) -> Loop:
 
 
 @cache
-def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
+def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
     channels = lanes // max(together, 1)
 
@@ -347,6 +360,9 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
         for r in range(first, last):
             sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                if far:
+                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
+                    prefetch(x, column * lanes, lanes)
                 a = spread(load(alpha, e * together, together, together), channels)
                 other = load(x, entry(columns, e) * lanes, lanes, lanes)
                 sum_ = add(multiply(a, other), sum_)
@@ -361,6 +377,9 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool) -> Loop:
                     left, sum_ = d - channel, zeros(x, lanes)
                     own = take(y, (r * heads + h) * d + channel, left, lanes)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                        if far:
+                            column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
+                            prefetch(x, (column * heads + h) * d + channel, lanes)
                         at = e * heads + h
                         other = take(x, (entry(columns, e) * heads + h) * d + channel, left, lanes)
                         sum_ = axpy(entry(alpha, at), other, sum_)
@@ -469,13 +488,47 @@ def _totals(heads: int) -> Loop:
 
 
 def _values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:
-    ones = weight is None
-    values = x.new_ones(rows.count) if ones else rows.arrange(weight).to(x.dtype)  # type: ignore[arg-type]
-    return _flat(values)
+    if weight is None:
+        return _flat(x.new_ones(rows.count))
+    weight = weight.to(x.dtype)
+    return _flat(arranged(rows, weight))
+
+
+def arranged(rows: Rows, values: Tensor) -> Tensor:
+    """`rows.arrange(values)` of numbers without gradients."""
+    return values if rows.order is None else _permuted(values, rows.order)
+
+
+def restored(rows: Rows, values: Tensor) -> Tensor:
+    """`rows.restore(values)` of numbers without gradients."""
+    return values if rows.position is None else _permuted(values, rows.position)
+
+
+def _permuted(values: Tensor, index: Tensor) -> Tensor:
+    """`values[index]` for `values` [n, ...] and all its places in another order."""
+    if values.numel() * values.element_size() < CACHE:
+        return values.index_select(0, index)
+    out, width = fresh(values, *values.shape), values[0].numel()
+    loop = partial(_permutation(width), _flat(values), index.numpy(), out.view(-1).numpy())
+    _split(index.numel(), 1, values.numel(), loop)
+    return out
 
 
 @cache
-def _sum(lanes: int, some: bool) -> Loop:
+def _permutation(width: int) -> Callable[..., None]:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def loop(values, index, out, first, last):  # type: ignore[no-untyped-def]
+        for i in range(first, last):
+            prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width)
+            start = entry(index, i) * width
+            for j in range(width):
+                out[i * width + j] = values[start + j]
+
+    return loop
+
+
+@cache
+def _sum(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -485,6 +538,10 @@ def _sum(lanes: int, some: bool) -> Loop:
             even = odd = zeros(x, lanes)  # two sums, so that one need not wait for the other
             a, b = entry(offsets, r), entry(offsets, r + 1)
             for e in range(a, b - 1, 2):
+                if far:
+                    for next_ in range(e + EDGES_AHEAD, e + EDGES_AHEAD + 2):
+                        column = entry(columns, min(next_, columns.size - 1))
+                        prefetch(x, column * stride + start, lanes)
                 even = axpy(
                     entry(w, e), take(x, entry(columns, e) * stride + start, left, lanes), even
                 )
@@ -529,7 +586,7 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 
 
 @cache
-def _sum_and_dots(lanes: int, some: bool) -> Loop:
+def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -541,6 +598,9 @@ def _sum_and_dots(lanes: int, some: bool) -> Loop:
             total = zeros(x, lanes)
             own = take(y, r * d + channel, left, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                if far:
+                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
+                    prefetch(x, column * stride + start, lanes)
                 other = take(x, entry(columns, e) * stride + start, left, lanes)
                 total = axpy(entry(w, e), other, total)
                 dots[e] = dot(other, own) + (dots[e] if channel else 0)
