@@ -151,7 +151,7 @@ def _sift(  # type: ignore[no-untyped-def]
     """
     first, some = WORD * at, 0
     for offset in range(0, array.size, WORD):
-        prefetch(array, offset + AHEAD, WORD)
+        prefetch(array, offset + AHEAD, WORD, 1)
         if offset + WORD <= array.size:
             less, more = outside(load(array, offset, WORD, WORD), low, high)
         else:

@@ -149,10 +149,10 @@ def relu(typing: Any, x: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def prefetch(typing: Any, array: Any, offset: Any, count: Any) -> Any:
+def prefetch(typing: Any, array: Any, offset: Any, count: Any, cache: Any) -> Any:
     """Begin to read `count` entries from `offset` on, which may lie beyond the end.
 
-    They go to the second cache, which waits for more lines at a time than the first.
+    They go to the first or the second `cache`, which waits for more lines at a time.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -163,11 +163,11 @@ def prefetch(typing: Any, array: Any, offset: Any, count: Any) -> Any:
             kind = context.get_value_type(array.dtype)
             pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
             shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-            hints = [ir.Constant(number, hint) for hint in (0, 2, 1)]  # to read, not nearest, data
+            hints = [ir.Constant(number, hint) for hint in (0, 4 - cache.literal_value, 1)]  # to read
             builder.call(_function(builder, shape, "llvm.prefetch.p0"), [pointer, *hints])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, count), emit
+    return types.void(array, types.int64, count, cache), emit
 
 
 @intrinsic

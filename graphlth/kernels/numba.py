@@ -42,7 +42,8 @@ from graphlth.kernels._vector import (
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
-EDGES_AHEAD, NUMBERS_AHEAD = 32, 256  # by how much: rows, and numbers of a permutation
+AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
+NUMBERS_AHEAD = 256  # of a permutation
 
 Array = np.ndarray[Any, Any]
 Loop = Callable[..., None]
@@ -319,7 +320,7 @@ def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
 @cache
 def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    channels = lanes // max(together, 1)
+    channels, fetch = lanes // max(together, 1), _fetch(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
@@ -327,8 +328,7 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
             sum_ = zeros(x, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
-                    prefetch(x, column * lanes, lanes)
+                    fetch(x, columns, e, lanes, 0)
                 a = spread(load(alpha, e * together, together, together), channels)
                 sum_ = add(multiply(a, load(x, entry(columns, e) * lanes, lanes, lanes)), sum_)
             store(out, r * lanes, lanes, sum_)
@@ -341,8 +341,7 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
                     left, sum_ = d - channel, zeros(x, lanes)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
                         if far:
-                            column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
-                            prefetch(x, (column * heads + h) * d + channel, lanes)
+                            fetch(x, columns, e, heads * d, h * d + channel)
                         start = (entry(columns, e) * heads + h) * d + channel
                         sum_ = axpy(entry(alpha, e * heads + h), take(x, start, left, lanes), sum_)
                     put(out, (r * heads + h) * d + channel, left, sum_)
@@ -353,7 +352,7 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
 @cache
 def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    channels = lanes // max(together, 1)
+    channels, fetch = lanes // max(together, 1), _fetch(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
@@ -361,8 +360,7 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop
             sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
-                    prefetch(x, column * lanes, lanes)
+                    fetch(x, columns, e, lanes, 0)
                 a = spread(load(alpha, e * together, together, together), channels)
                 other = load(x, entry(columns, e) * lanes, lanes, lanes)
                 sum_ = add(multiply(a, other), sum_)
@@ -378,8 +376,7 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop
                     own = take(y, (r * heads + h) * d + channel, left, lanes)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
                         if far:
-                            column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
-                            prefetch(x, (column * heads + h) * d + channel, lanes)
+                            fetch(x, columns, e, heads * d, h * d + channel)
                         at = e * heads + h
                         other = take(x, (entry(columns, e) * heads + h) * d + channel, left, lanes)
                         sum_ = axpy(entry(alpha, at), other, sum_)
@@ -519,7 +516,7 @@ def _permutation(width: int) -> Callable[..., None]:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(values, index, out, first, last):  # type: ignore[no-untyped-def]
         for i in range(first, last):
-            prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width)
+            prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width, 2)
             start = entry(index, i) * width
             for j in range(width):
                 out[i * width + j] = values[start + j]
@@ -528,8 +525,22 @@ def _permutation(width: int) -> Callable[..., None]:
 
 
 @cache
+def _fetch(lanes: int) -> Callable[..., None]:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def fetch(x, columns, e, stride, start):  # type: ignore[no-untyped-def]
+        """Begin to read `lanes` numbers of the rows that edges after `e` start from."""
+        column = entry(columns, min(e + AHEAD, columns.size - 1))
+        prefetch(x, column * stride + start, lanes, 2)
+        column = entry(columns, min(e + SOON, columns.size - 1))
+        prefetch(x, column * stride + start, lanes, 1)
+
+    return fetch
+
+
+@cache
 def _sum(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
+    fetch = _fetch(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, stride, start, d, channel, out, first, last):  # type: ignore[no-untyped-def]
@@ -539,9 +550,8 @@ def _sum(lanes: int, some: bool, far: bool) -> Loop:
             a, b = entry(offsets, r), entry(offsets, r + 1)
             for e in range(a, b - 1, 2):
                 if far:
-                    for next_ in range(e + EDGES_AHEAD, e + EDGES_AHEAD + 2):
-                        column = entry(columns, min(next_, columns.size - 1))
-                        prefetch(x, column * stride + start, lanes)
+                    fetch(x, columns, e, stride, start)
+                    fetch(x, columns, e + 1, stride, start)
                 even = axpy(
                     entry(w, e), take(x, entry(columns, e) * stride + start, left, lanes), even
                 )
@@ -588,6 +598,7 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 @cache
 def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
+    fetch = _fetch(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
@@ -599,8 +610,7 @@ def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
             own = take(y, r * d + channel, left, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    column = entry(columns, min(e + EDGES_AHEAD, columns.size - 1))
-                    prefetch(x, column * stride + start, lanes)
+                    fetch(x, columns, e, stride, start)
                 other = take(x, entry(columns, e) * stride + start, left, lanes)
                 total = axpy(entry(w, e), other, total)
                 dots[e] = dot(other, own) + (dots[e] if channel else 0)
