@@ -400,6 +400,7 @@ def layer_of(width, share, dtype=torch.float64):
 def test_an_evaluation_keeps_what_the_next_step_asks_for(width, threads, backend, monkeypatch):
     """Of sparse matrices, in place; and the step is that without an evaluation, bit for bit."""
     monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
+    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)  # fetch even near rows ahead
     torch.set_num_threads(threads)
     try:
         x, v, weight, values, places = layer_of(width, share=0.3)
@@ -441,6 +442,7 @@ def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(
 ):
     """The gradients of W and of the edge weights are those without an evaluation, bit for bit."""
     monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
+    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)  # fetch even near rows ahead
     torch.set_num_threads(threads)
     try:
         x, v, weight, *_ = layer_of(width, share=0.3)

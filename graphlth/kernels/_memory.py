@@ -8,6 +8,7 @@ from torch import Tensor
 
 LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
 LINE = 64  # bytes that a processor reads at once
+CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 
 
 def fresh(like: Tensor, *shape: int) -> Tensor:

@@ -15,6 +15,7 @@ from graphlth.kernels._vector import (
     axpy,
     dots,
     entry,
+    fetching,
     load,
     load_some,
     relu,
@@ -53,8 +54,8 @@ def product(lanes: int, some: bool) -> Loop:
 
 
 @cache
-def relu_product(lanes: int, some: bool) -> Loop:
-    take = load_some if some else load
+def relu_product(lanes: int, some: bool, far: bool) -> Loop:
+    take, fetch = load_some if some else load, fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
@@ -64,6 +65,8 @@ def relu_product(lanes: int, some: bool) -> Loop:
             for r in range(first, last):
                 z = zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    if far:
+                        fetch(x, columns, e, d, channel)
                     start = entry(columns, e) * d + channel
                     z = axpy(entry(values, e), take(x, start, left, lanes), z)
                 z = relu(z)

@@ -19,9 +19,19 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph
-from graphlth.kernels._memory import LINE
+from graphlth.kernels._memory import CACHE, LINE
 from graphlth.kernels._threads import SHARED, pool
-from graphlth.kernels._vector import add, axpy, dots, entry, load, relu, store, zeros
+from graphlth.kernels._vector import (
+    add,
+    axpy,
+    dots,
+    entry,
+    fetching,
+    load,
+    relu,
+    store,
+    zeros,
+)
 
 WIDTHS = (128, 64, 32, 16)  # channels of a strip
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
@@ -179,12 +189,13 @@ def convolve(
     if narrow:
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
+    far = matrix.array.nbytes >= CACHE
     weights, groups, keeps = matrix.array, 0, keep is not None
     place, kept, early = keep or Kept(a.columns, weights)  # not read
     if following is not None:
         weights, groups = following.reshape(-1), following.shape[1] // 8
     loop = partial(
-        _loop(width, features, own, positive, narrow, keeps and not early, keeps and early),
+        _loop(width, features, own, positive, narrow, keeps and not early, keeps and early, far),
         *a, *x, number, *matrix, weights, groups, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
@@ -214,8 +225,11 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 
 @cache
 def _loop(
-    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool
-) -> Callable[..., None]:
+    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool,
+    far: bool,
+) -> Callable[..., None]:  # fmt: skip
+    fetch = fetching(width)
+
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, across, number,
@@ -247,6 +261,9 @@ def _loop(
                     even = load(h, own_at + s * step + r * stride, width, width)
                 a, b = entry(offsets, r), entry(offsets, r + 1)
                 for e in range(a, b - 1, 2):
+                    if far:
+                        fetch(h, columns, e, stride, s * step)
+                        fetch(h, columns, e + 1, stride, s * step)
                     row = load(h, s * step + entry(columns, e) * stride, width, width)
                     even = axpy(entry(values, e), row, even)
                     row = load(h, s * step + entry(columns, e + 1) * stride, width, width)

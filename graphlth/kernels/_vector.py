@@ -5,15 +5,18 @@ entries from the start of a contiguous array. `load_some` and `store_some` touch
 lanes only, and the others read as 0; `load` and `store` stand in for them where all are there.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from graphlth.kernels._memory import LINE
 
+AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
 SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
 
 
@@ -149,10 +152,10 @@ def relu(typing: Any, x: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def prefetch(typing: Any, array: Any, offset: Any, count: Any, cache: Any) -> Any:
+def prefetch(typing: Any, array: Any, offset: Any, count: Any, level: Any) -> Any:
     """Begin to read `count` entries from `offset` on, which may lie beyond the end.
 
-    They go to the first or the second `cache`, which waits for more lines at a time.
+    They go to the cache of the `level` 1 or 2; the second waits for more lines at a time.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -163,11 +166,13 @@ def prefetch(typing: Any, array: Any, offset: Any, count: Any, cache: Any) -> An
             kind = context.get_value_type(array.dtype)
             pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
             shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-            hints = [ir.Constant(number, hint) for hint in (0, 4 - cache.literal_value, 1)]  # to read
+            hints = [
+                ir.Constant(number, hint) for hint in (0, 4 - level.literal_value, 1)
+            ]  # to read
             builder.call(_function(builder, shape, "llvm.prefetch.p0"), [pointer, *hints])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, count, cache), emit
+    return types.void(array, types.int64, count, level), emit
 
 
 @intrinsic
@@ -410,3 +415,18 @@ def fold(typing: Any, x: Any, times: Any) -> Any:
         return x
 
     return kind(x, times), emit
+
+
+@cache
+def fetching(lanes: int) -> Callable[..., None]:
+    """What begins to read the rows that the edges after one start from; see `fetch`."""
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def fetch(x, columns, e, stride, start):  # type: ignore[no-untyped-def]
+        """Of row i of `x`, which begins at `stride · i`, `lanes` numbers from `start` on."""
+        column = entry(columns, min(e + AHEAD, columns.size - 1))
+        prefetch(x, column * stride + start, lanes, 2)
+        column = entry(columns, min(e + SOON, columns.size - 1))
+        prefetch(x, column * stride + start, lanes, 1)
+
+    return fetch

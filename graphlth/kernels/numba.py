@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _narrow
-from graphlth.kernels._memory import fresh
+from graphlth.kernels._memory import CACHE, fresh
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -24,6 +24,7 @@ from graphlth.kernels._vector import (
     choose,
     dot,
     entry,
+    fetching,
     fold,
     full,
     inverse,
@@ -41,8 +42,6 @@ from graphlth.kernels._vector import (
 
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
-CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
-AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
 NUMBERS_AHEAD = 256  # of a permutation
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +96,8 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
     rows, d = graph.by_target, x.size(1)
     lanes, some = _narrow_lanes(d, x)
     columns, out = _narrow.columns(w, lanes), _padded(graph.num_nodes, w)
-    loop = partial(_narrow.relu_product(lanes, some), *rows.arrays, _values(rows, x, weight))
+    far = graph.num_sources * lanes * x.element_size() >= CACHE
+    loop = partial(_narrow.relu_product(lanes, some, far), *rows.arrays, _values(rows, x, weight))
     _share(rows, d, partial(loop, _flat(x), d, _flat(columns), out.size(1), _flat(out)))
     return out[:, : w.size(1)].contiguous()
 
@@ -320,7 +320,7 @@ def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
 @cache
 def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    channels, fetch = lanes // max(together, 1), _fetch(lanes)
+    channels, fetch = lanes // max(together, 1), fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
@@ -352,7 +352,7 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
 @cache
 def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    channels, fetch = lanes // max(together, 1), _fetch(lanes)
+    channels, fetch = lanes // max(together, 1), fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
@@ -525,22 +525,9 @@ def _permutation(width: int) -> Callable[..., None]:
 
 
 @cache
-def _fetch(lanes: int) -> Callable[..., None]:
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def fetch(x, columns, e, stride, start):  # type: ignore[no-untyped-def]
-        """Begin to read `lanes` numbers of the rows that edges after `e` start from."""
-        column = entry(columns, min(e + AHEAD, columns.size - 1))
-        prefetch(x, column * stride + start, lanes, 2)
-        column = entry(columns, min(e + SOON, columns.size - 1))
-        prefetch(x, column * stride + start, lanes, 1)
-
-    return fetch
-
-
-@cache
 def _sum(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    fetch = _fetch(lanes)
+    fetch = fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, stride, start, d, channel, out, first, last):  # type: ignore[no-untyped-def]
@@ -598,7 +585,7 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 @cache
 def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
     take, put = (load_some, store_some) if some else (load, store)
-    fetch = _fetch(lanes)
+    fetch = fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
