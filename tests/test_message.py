@@ -1,5 +1,7 @@
 """The kernel against dense matrices: values, gradients, absent edges, memory, errors."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -680,3 +682,30 @@ def test_fresh_memory_starts_at_a_cache_line_and_is_a_matrix_like_any_other(kind
     assert (made.shape, made.dtype, made.is_contiguous()) == (shape, kind, True)
     assert made.data_ptr() % LINE == 0 or not made.numel()
     assert made.fill_(2).sum() == 2 * made.numel() or kind is torch.float16
+
+
+COMPILED = """
+import torch
+from graphlth.graph import Graph
+from graphlth.message import attention, product, relu_product, weighted_sum
+graph = Graph(torch.tensor([[0, 1, 2], [1, 2, 0]]), 3)
+x, scores, weight = torch.ones(3, 2, 9), torch.ones(3, 2), torch.ones(3)
+x = x.requires_grad_()
+attention(graph, x, scores, scores, weight).sum().backward()
+x = torch.ones(3, 9, requires_grad=True)
+weighted_sum(graph, x, weight.requires_grad_()).sum().backward()
+product(x, torch.ones(9, 3, requires_grad=True)).sum().backward()
+with torch.no_grad():
+    relu_product(graph, x, weight, torch.ones(9, 3))
+"""
+
+
+def test_another_process_finds_what_was_compiled(tmp_path):
+    """Numba tells compiled functions apart by what they hold; a function in them differs."""
+    kept = []
+    for _ in range(2):
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", COMPILED], env=env, check=True)
+        kept.append(set(tmp_path.rglob("*.nbc")))
+    assert len(kept[0]) > 10
+    assert kept[0] == kept[1]

@@ -15,7 +15,7 @@ from graphlth.kernels._vector import (
     axpy,
     dots,
     entry,
-    fetching,
+    fetch,
     load,
     load_some,
     relu,
@@ -38,14 +38,13 @@ def columns(w: Tensor, lanes: int) -> Tensor:
 
 @cache
 def product(lanes: int, some: bool) -> Loop:
-    take = load_some if some else load
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `x W` to `out` [R, c], c a multiple of 8."""
         for r in range(first, last):
             for channel in range(0, d, lanes):
-                z = take(x, r * d + channel, d - channel, lanes)
+                z = load_some(x, r * d + channel, d - channel, lanes, some)
                 for k in range(0, c, GROUP):
                     part = dots(z, w, channel * c + k * lanes)
                     store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
@@ -55,7 +54,6 @@ def product(lanes: int, some: bool) -> Loop:
 
 @cache
 def relu_product(lanes: int, some: bool, far: bool) -> Loop:
-    take, fetch = load_some if some else load, fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
@@ -66,9 +64,9 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
                 z = zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
                     if far:
-                        fetch(x, columns, e, d, channel)
+                        fetch(x, columns, e, d, channel, lanes)
                     start = entry(columns, e) * d + channel
-                    z = axpy(entry(values, e), take(x, start, left, lanes), z)
+                    z = axpy(entry(values, e), load_some(x, start, left, lanes, some), z)
                 z = relu(z)
                 for k in range(0, c, GROUP):
                     part = dots(z, w, channel * c + k * lanes)
@@ -79,7 +77,6 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
 
 @cache
 def gradients(lanes: int, some: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(x, d, w, c, grad, rows, own, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
@@ -87,11 +84,12 @@ def gradients(lanes: int, some: bool) -> Loop:
         for channel in range(first, last, lanes):
             left = d - channel
             for r in range(rows):
-                z, back = take(x, r * d + channel, left, lanes), zeros(x, lanes)
+                z, back = load_some(x, r * d + channel, left, lanes, some), zeros(x, lanes)
                 for k in range(own):
                     g, at = entry(grad, r * own + k), k * d + channel
                     back = axpy(g, load(w, channel * c + k * lanes, lanes, lanes), back)
-                    put(to_w, at, left, axpy(g, z, take(to_w, at, left, lanes)))
-                put(to_x, r * d + channel, left, back)
+                    sum_ = axpy(g, z, load_some(to_w, at, left, lanes, some))
+                    store_some(to_w, at, left, sum_, some)
+                store_some(to_x, r * d + channel, left, back, some)
 
     return loop

@@ -155,7 +155,8 @@ def _sift(  # type: ignore[no-untyped-def]
         if offset + WORD <= array.size:
             less, more = outside(load(array, offset, WORD, WORD), low, high)
         else:
-            less, more = outside(load_some(array, offset, array.size - offset, WORD), low, high)
+            rest = array.size - offset
+            less, more = outside(load_some(array, offset, rest, WORD, True), low, high)
         lives = alive[at]
         nan += population(less & more & lives)
         below += population(less & lives)

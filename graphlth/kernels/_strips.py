@@ -26,7 +26,7 @@ from graphlth.kernels._vector import (
     axpy,
     dots,
     entry,
-    fetching,
+    fetch,
     load,
     relu,
     store,
@@ -228,8 +228,6 @@ def _loop(
     width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool,
     far: bool,
 ) -> Callable[..., None]:  # fmt: skip
-    fetch = fetching(width)
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, across, number,
@@ -262,8 +260,8 @@ def _loop(
                 a, b = entry(offsets, r), entry(offsets, r + 1)
                 for e in range(a, b - 1, 2):
                     if far:
-                        fetch(h, columns, e, stride, s * step)
-                        fetch(h, columns, e + 1, stride, s * step)
+                        fetch(h, columns, e, stride, s * step, width)
+                        fetch(h, columns, e + 1, stride, s * step, width)
                     row = load(h, s * step + entry(columns, e) * stride, width, width)
                     even = axpy(entry(values, e), row, even)
                     row = load(h, s * step + entry(columns, e + 1) * stride, width, width)

@@ -2,15 +2,15 @@
 
 A vector has a fixed number of lanes, which LLVM maps onto what the processor has. Offsets count
 entries from the start of a contiguous array. `load_some` and `store_some` touch the first `count`
-lanes only, and the others read as 0; `load` and `store` stand in for them where all are there.
+lanes only, and the others read as 0; they are `load` and `store` where not `some`, but all, are
+there. Which it is they are told as a number: a compiled function that holds one of two functions
+is not found in numba's cache by another process.
 """
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import literally, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
@@ -48,59 +48,62 @@ def zeros(typing: Any, like: Any, lanes: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def load(typing: Any, array: Any, offset: Any, count: Any, lanes: Any) -> Any:
     """The `lanes` entries from `offset` on, whatever `count` is."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = context.get_value_type(signature.return_type)
-        value = builder.load(_pointer(context, builder, signature, arguments, kind))
-        value.align = array.dtype.bitwidth // 8
-        return value
-
-    return Vector(array.dtype, lanes.literal_value)(array, types.int64, types.int64, lanes), emit
+    return Vector(array.dtype, lanes.literal_value)(array, types.int64, types.int64, lanes), _load
 
 
 @intrinsic(prefer_literal=True)
-def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any) -> Any:
-    """The first `count` entries from `offset` on, then zeros."""
+def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any, some: Any) -> Any:
+    """The first `count` of `lanes` entries from `offset` on, then zeros."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.get_value_type(signature.return_type)
         pointer = _pointer(context, builder, signature, arguments, kind)
-        some = _first(builder, arguments[2], kind.count)
+        first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        shape = ir.FunctionType(kind, [pointer.type, align.type, some.type, kind])
+        shape = ir.FunctionType(kind, [pointer.type, align.type, first.type, kind])
         call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
-        return builder.call(call, [pointer, align, some, _constant(kind, 0.0)])
+        return builder.call(call, [pointer, align, first, _constant(kind, 0.0)])
 
-    return Vector(array.dtype, lanes.literal_value)(array, types.int64, types.int64, lanes), emit
+    kind = Vector(array.dtype, lanes.literal_value)
+    signature = kind(array, types.int64, types.int64, lanes, some)
+    return signature, emit if some.literal_value else _load
+
+
+def _load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kind = context.get_value_type(signature.return_type)
+    value = builder.load(_pointer(context, builder, signature, arguments, kind))
+    value.align = signature.args[0].dtype.bitwidth // 8
+    return value
 
 
 @intrinsic
 def store(typing: Any, array: Any, offset: Any, count: Any, vector: Any) -> Any:
     """Write `vector` from `offset` on, whatever `count` is."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature, arguments, arguments[3].type)
-        builder.store(arguments[3], pointer).align = array.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64, vector), emit
+    return types.void(array, types.int64, types.int64, vector), _store
 
 
-@intrinsic
-def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any) -> Any:
+@intrinsic(prefer_literal=True)
+def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any, some: Any) -> Any:
     """Write the first `count` lanes of `vector` from `offset` on."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = arguments[3].type
         pointer = _pointer(context, builder, signature, arguments, kind)
-        some = _first(builder, arguments[2], kind.count)
+        first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, some.type])
+        shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, first.type])
         call = _function(builder, shape, f"llvm.masked.store.{_suffix(kind)}.p0")
-        builder.call(call, [arguments[3], pointer, align, some])
+        builder.call(call, [arguments[3], pointer, align, first])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, types.int64, vector), emit
+    signature = types.void(array, types.int64, types.int64, vector, some)
+    return signature, emit if some.literal_value else _store
+
+
+def _store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    pointer = _pointer(context, builder, signature, arguments, arguments[3].type)
+    builder.store(arguments[3], pointer).align = signature.args[0].dtype.bitwidth // 8
+    return context.get_dummy_value()
 
 
 @intrinsic
@@ -417,16 +420,13 @@ def fold(typing: Any, x: Any, times: Any) -> Any:
     return kind(x, times), emit
 
 
-@cache
-def fetching(lanes: int) -> Callable[..., None]:
-    """What begins to read the rows that the edges after one start from; see `fetch`."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def fetch(x, columns, e, stride, start, lanes):  # type: ignore[no-untyped-def]
+    """Begin to read `lanes` numbers of the rows that edges after `e` start from.
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def fetch(x, columns, e, stride, start):  # type: ignore[no-untyped-def]
-        """Of row i of `x`, which begins at `stride · i`, `lanes` numbers from `start` on."""
-        column = entry(columns, min(e + AHEAD, columns.size - 1))
-        prefetch(x, column * stride + start, lanes, 2)
-        column = entry(columns, min(e + SOON, columns.size - 1))
-        prefetch(x, column * stride + start, lanes, 1)
-
-    return fetch
+    Row i of `x` begins at `stride · i`; of it they lie from `start` on.
+    """
+    column = entry(columns, min(e + AHEAD, columns.size - 1))
+    prefetch(x, column * stride + start, literally(lanes), 2)
+    column = entry(columns, min(e + SOON, columns.size - 1))
+    prefetch(x, column * stride + start, literally(lanes), 1)

@@ -24,7 +24,7 @@ from graphlth.kernels._vector import (
     choose,
     dot,
     entry,
-    fetching,
+    fetch,
     fold,
     full,
     inverse,
@@ -319,8 +319,7 @@ def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
 
 @cache
 def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
-    channels, fetch = lanes // max(together, 1), fetching(lanes)
+    channels = lanes // max(together, 1)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
@@ -328,7 +327,7 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
             sum_ = zeros(x, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    fetch(x, columns, e, lanes, 0)
+                    fetch(x, columns, e, lanes, 0, lanes)
                 a = spread(load(alpha, e * together, together, together), channels)
                 sum_ = add(multiply(a, load(x, entry(columns, e) * lanes, lanes, lanes)), sum_)
             store(out, r * lanes, lanes, sum_)
@@ -341,18 +340,18 @@ def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
                     left, sum_ = d - channel, zeros(x, lanes)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
                         if far:
-                            fetch(x, columns, e, heads * d, h * d + channel)
+                            fetch(x, columns, e, heads * d, h * d + channel, lanes)
                         start = (entry(columns, e) * heads + h) * d + channel
-                        sum_ = axpy(entry(alpha, e * heads + h), take(x, start, left, lanes), sum_)
-                    put(out, (r * heads + h) * d + channel, left, sum_)
+                        other = load_some(x, start, left, lanes, some)
+                        sum_ = axpy(entry(alpha, e * heads + h), other, sum_)
+                    store_some(out, (r * heads + h) * d + channel, left, sum_, some)
 
     return all_heads if together else each_head
 
 
 @cache
 def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
-    channels, fetch = lanes // max(together, 1), fetching(lanes)
+    channels = lanes // max(together, 1)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
@@ -360,7 +359,7 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop
             sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    fetch(x, columns, e, lanes, 0)
+                    fetch(x, columns, e, lanes, 0, lanes)
                 a = spread(load(alpha, e * together, together, together), channels)
                 other = load(x, entry(columns, e) * lanes, lanes, lanes)
                 sum_ = add(multiply(a, other), sum_)
@@ -373,53 +372,54 @@ def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop
             for h in range(heads):
                 for channel in range(0, d, lanes):
                     left, sum_ = d - channel, zeros(x, lanes)
-                    own = take(y, (r * heads + h) * d + channel, left, lanes)
+                    own = load_some(y, (r * heads + h) * d + channel, left, lanes, some)
                     for e in range(entry(offsets, r), entry(offsets, r + 1)):
                         if far:
-                            fetch(x, columns, e, heads * d, h * d + channel)
-                        at = e * heads + h
-                        other = take(x, (entry(columns, e) * heads + h) * d + channel, left, lanes)
+                            fetch(x, columns, e, heads * d, h * d + channel, lanes)
+                        at, start = e * heads + h, (entry(columns, e) * heads + h) * d + channel
+                        other = load_some(x, start, left, lanes, some)
                         sum_ = axpy(entry(alpha, at), other, sum_)
                         dots[at] = dot(other, own) + (dots[at] if channel else 0)
-                    put(out, (r * heads + h) * d + channel, left, sum_)
+                    store_some(out, (r * heads + h) * d + channel, left, sum_, some)
 
     return all_heads if together else each_head
 
 
-def _per_head(heads: int) -> tuple[int, Loop, Loop]:
-    """Lanes for one number a head, and how to load and store them."""
+def _per_head(heads: int) -> tuple[int, bool]:
+    """Lanes for one number a head, and whether some are left over."""
     lanes = max(4, 1 << (heads - 1).bit_length())
-    return lanes, *((load_some, store_some) if lanes != heads else (load, store))
+    return lanes, lanes != heads
 
 
 @cache
 def _scores(heads: int) -> Loop:
-    lanes, take, put = _per_head(heads)
+    lanes, some = _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, sent, received, slope, out, first, last):  # type: ignore[no-untyped-def]
         """`l_e − max_e' l_e'` over the edges of each row that have a weight."""
         for r in range(first, last):
             a, b, present = entry(offsets, r), entry(offsets, r + 1), False
-            own, top = take(received, r * heads, heads, lanes), full(sent, -np.inf, lanes)
+            own = load_some(received, r * heads, heads, lanes, some)
+            top = full(sent, -np.inf, lanes)
             for e in range(a, b):
-                score = add(take(sent, entry(columns, e) * heads, heads, lanes), own)
+                score = add(load_some(sent, entry(columns, e) * heads, heads, lanes, some), own)
                 score = maximum(score, axpy(slope, score, zeros(sent, lanes)))
-                put(out, e * heads, heads, score)
+                store_some(out, e * heads, heads, score, some)
                 if entry(w, e) > 0:
                     top, present = maximum(top, score), True
             if not present:
                 top = zeros(sent, lanes)
             for e in range(a, b):
-                score = take(out, e * heads, heads, lanes)
-                put(out, e * heads, heads, axpy(-1.0, top, score))
+                score = load_some(out, e * heads, heads, lanes, some)
+                store_some(out, e * heads, heads, axpy(-1.0, top, score), some)
 
     return loop
 
 
 @cache
 def _shares(heads: int, dropped: bool) -> Loop:
-    lanes, take, put = _per_head(heads)
+    lanes, some = _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, keep, share, alpha, first, last):  # type: ignore[no-untyped-def]
@@ -427,22 +427,22 @@ def _shares(heads: int, dropped: bool) -> Loop:
         for r in range(first, last):
             sum_, one = zeros(share, lanes), full(share, 1.0, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                sum_ = axpy(entry(w, e), take(share, e * heads, heads, lanes), sum_)
+                sum_ = axpy(entry(w, e), load_some(share, e * heads, heads, lanes, some), sum_)
             part = inverse(choose(sum_, sum_, one))
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                own = multiply(part, take(share, e * heads, heads, lanes))
-                put(share, e * heads, heads, own)
+                own = multiply(part, load_some(share, e * heads, heads, lanes, some))
+                store_some(share, e * heads, heads, own, some)
                 own = axpy(entry(w, e), own, zeros(share, lanes))
                 if dropped:
-                    own = multiply(own, take(keep, e * heads, heads, lanes))
-                put(alpha, e * heads, heads, own)
+                    own = multiply(own, load_some(keep, e * heads, heads, lanes, some))
+                store_some(alpha, e * heads, heads, own, some)
 
     return loop
 
 
 @cache
 def _slopes(heads: int, dropped: bool) -> Loop:
-    lanes, take, put = _per_head(heads)
+    lanes, some = _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
@@ -451,35 +451,36 @@ def _slopes(heads: int, dropped: bool) -> Loop:
     ):  # fmt: skip
         """From `∂α_e` to `∂l_e` in place, their sums over each row, and `∂w_e`."""
         for r in range(first, last):
-            sum_, own = zeros(share, lanes), take(sent, r * heads, heads, lanes)
+            sum_, own = zeros(share, lanes), load_some(sent, r * heads, heads, lanes, some)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                i, rise = entry(columns, e) * heads, take(slopes, e * heads, heads, lanes)
+                i = entry(columns, e) * heads
+                rise = load_some(slopes, e * heads, heads, lanes, some)
                 if dropped:
-                    rise = multiply(rise, take(keep, e * heads, heads, lanes))
-                rise = axpy(-1.0, take(mean, i, heads, lanes), rise)
-                rise = multiply(rise, take(share, e * heads, heads, lanes))
+                    rise = multiply(rise, load_some(keep, e * heads, heads, lanes, some))
+                rise = axpy(-1.0, load_some(mean, i, heads, lanes, some), rise)
+                rise = multiply(rise, load_some(share, e * heads, heads, lanes, some))
                 to_weight[e] = total(rise)
                 rise = axpy(entry(w, e), rise, zeros(share, lanes))
-                score = add(take(received, i, heads, lanes), own)
+                score = add(load_some(received, i, heads, lanes, some), own)
                 rise = choose(score, rise, axpy(slope, rise, zeros(share, lanes)))
-                put(slopes, e * heads, heads, rise)
+                store_some(slopes, e * heads, heads, rise, some)
                 sum_ = add(sum_, rise)
-            put(to_sent, r * heads, heads, sum_)
+            store_some(to_sent, r * heads, heads, sum_, some)
 
     return loop
 
 
 @cache
 def _totals(heads: int) -> Loop:
-    lanes, take, put = _per_head(heads)
+    lanes, some = _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, values, out, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
             sum_ = zeros(values, lanes)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                sum_ = add(sum_, take(values, e * heads, heads, lanes))
-            put(out, r * heads, heads, sum_)
+                sum_ = add(sum_, load_some(values, e * heads, heads, lanes, some))
+            store_some(out, r * heads, heads, sum_, some)
 
     return loop
 
@@ -526,8 +527,6 @@ def _permutation(width: int) -> Callable[..., None]:
 
 @cache
 def _sum(lanes: int, some: bool, far: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
-    fetch = fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, stride, start, d, channel, out, first, last):  # type: ignore[no-untyped-def]
@@ -537,30 +536,22 @@ def _sum(lanes: int, some: bool, far: bool) -> Loop:
             a, b = entry(offsets, r), entry(offsets, r + 1)
             for e in range(a, b - 1, 2):
                 if far:
-                    fetch(x, columns, e, stride, start)
-                    fetch(x, columns, e + 1, stride, start)
-                even = axpy(
-                    entry(w, e), take(x, entry(columns, e) * stride + start, left, lanes), even
-                )
-                odd = axpy(
-                    entry(w, e + 1),
-                    take(x, entry(columns, e + 1) * stride + start, left, lanes),
-                    odd,
-                )
+                    fetch(x, columns, e, stride, start, lanes)
+                    fetch(x, columns, e + 1, stride, start, lanes)
+                row = load_some(x, entry(columns, e) * stride + start, left, lanes, some)
+                even = axpy(entry(w, e), row, even)
+                row = load_some(x, entry(columns, e + 1) * stride + start, left, lanes, some)
+                odd = axpy(entry(w, e + 1), row, odd)
             if (b - a) % 2:
-                even = axpy(
-                    entry(w, b - 1),
-                    take(x, entry(columns, b - 1) * stride + start, left, lanes),
-                    even,
-                )
-            put(out, r * d + channel, left, add(even, odd))
+                row = load_some(x, entry(columns, b - 1) * stride + start, left, lanes, some)
+                even = axpy(entry(w, b - 1), row, even)
+            store_some(out, r * d + channel, left, add(even, odd), some)
 
     return loop
 
 
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
-    take = load_some if some else load
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, d, starts, channels, which, out, first, last):  # type: ignore[no-untyped-def]
@@ -573,7 +564,7 @@ def _sum_at(lanes: int, some: bool) -> Loop:
                     continue
                 sum_ = zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    other = take(x, entry(columns, e) * d + channel, left, lanes)
+                    other = load_some(x, entry(columns, e) * d + channel, left, lanes, some)
                     sum_ = axpy(entry(w, e), other, sum_)
                 store(strip, 0, lanes, sum_)
                 for i in range(a, b):
@@ -584,8 +575,6 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 
 @cache
 def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
-    take, put = (load_some, store_some) if some else (load, store)
-    fetch = fetching(lanes)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
@@ -594,14 +583,14 @@ def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
         left = d - channel
         for r in range(first, last):
             total = zeros(x, lanes)
-            own = take(y, r * d + channel, left, lanes)
+            own = load_some(y, r * d + channel, left, lanes, some)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
                 if far:
-                    fetch(x, columns, e, stride, start)
-                other = take(x, entry(columns, e) * stride + start, left, lanes)
+                    fetch(x, columns, e, stride, start, lanes)
+                other = load_some(x, entry(columns, e) * stride + start, left, lanes, some)
                 total = axpy(entry(w, e), other, total)
                 dots[e] = dot(other, own) + (dots[e] if channel else 0)
-            put(out, r * d + channel, left, total)
+            store_some(out, r * d + channel, left, total, some)
 
     return loop
 
