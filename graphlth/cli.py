@@ -1,6 +1,8 @@
 """The command line: flags are the settings of the plug-ins, read from their signatures."""
 
 import ast
+import atexit
+import gc
 import inspect
 import json
 import os
@@ -59,6 +61,7 @@ FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt."""
+    atexit.register(gc.freeze)  # a last search for garbage in all of torch takes half a second
     command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
         with warnings.catch_warnings():

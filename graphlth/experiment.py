@@ -8,6 +8,8 @@ File names are made here, and those of tickets in `ticket_file`. A run folder is
         seed<k>-round<r>.safetensors the ticket of each record
 """
 
+import atexit
+import gc
 import inspect
 import json
 import math
@@ -333,6 +335,7 @@ def in_processes(
 
 def _obey(filters: list[Any], steps: "SimpleQueue[Step]") -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
+    atexit.register(gc.freeze)  # as in `cli.main`
     _tell.steps = steps  # type: ignore[attr-defined]  # a queue can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
