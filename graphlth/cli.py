@@ -1,8 +1,6 @@
 """The command line: flags are the settings of the plug-ins, read from their signatures."""
 
 import ast
-import atexit
-import gc
 import inspect
 import json
 import os
@@ -28,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from graphlth._exit import hasten
 from graphlth.registry import KINDS, find, names, one
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
@@ -61,7 +60,7 @@ FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt."""
-    atexit.register(gc.freeze)  # a last search for garbage in all of torch takes half a second
+    hasten()
     command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
         with warnings.catch_warnings():

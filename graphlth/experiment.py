@@ -8,8 +8,6 @@ File names are made here, and those of tickets in `ticket_file`. A run folder is
         seed<k>-round<r>.safetensors the ticket of each record
 """
 
-import atexit
-import gc
 import inspect
 import json
 import math
@@ -36,6 +34,7 @@ from torch import nn
 
 from graphlth import record
 from graphlth import seeds as batched
+from graphlth._exit import hasten
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms._quantised import BITS
@@ -335,7 +334,7 @@ def in_processes(
 
 def _obey(filters: list[Any], steps: "SimpleQueue[Step]") -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
-    atexit.register(gc.freeze)  # as in `cli.main`
+    hasten()
     _tell.steps = steps  # type: ignore[attr-defined]  # a queue can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
