@@ -10,4 +10,8 @@ def hasten() -> None:
 
     Triton counts what is not found as leaked, and says so.
     """
-    atexit.register(lambda: "triton" in sys.modules or gc.freeze())
+
+    @atexit.register
+    def keep() -> None:
+        if "triton" not in sys.modules:
+            gc.freeze()
