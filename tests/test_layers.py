@@ -11,7 +11,7 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["cost", "masks", "optimizers", "task", "registry", "vmap"],
+    ["_exit", "cost", "masks", "optimizers", "task", "registry", "vmap"],
     ["drawing", "graph", "operations"],
     ["kernels"],
     ["dropout", "message"],
