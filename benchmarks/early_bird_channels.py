@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from early_bird import Runs, column, gap, mean
-from reproduce import folders_of, lined, opened, origin, records_of, target
+from reproduce import folders_of, lined, opened, origin, percent, records_of, target
 
 from graphlth.figures.distances import distances
 from graphlth.record import Record, paired_gap
@@ -32,12 +32,13 @@ def spent(records: list[Record]) -> float:
 def table(runs: Runs) -> list[str]:
     """A line for every run."""
     rows = [
-        [name, " / ".join(f"{100 * part:.0f}" for part in drawn(records)),
+        [name, str(len(drawn(records))),
+         " / ".join(f"{100 * part:.0f}" for part in sorted({*drawn(records)})),
          mean(column(records, "test")), gap(records), f"{spent(records) / 1e12:.2f}",
          f"{fmean(column(records, 'macs')) / fmean(column(records, 'macs', 0)):.2f}"]
         for name, records in runs.items()
     ]  # fmt: skip
-    head = ["run", "drawn after, % of training, by seed", "test, %", "minus dense, points",
+    head = ["run", "seeds", "drawn after, % of training", "test, %", "minus dense, points",
             "training MACs, T", "MACs of inference / dense"]  # fmt: skip
     return lined(head, rows)
 
@@ -45,14 +46,14 @@ def table(runs: Runs) -> list[str]:
 def verdicts(runs: Runs, bench: Mapping[str, Any]) -> list[str]:
     """A line for every claim: met or missed, with the figure."""
     early, shot, *_ = runs.values()
-    latest, lost = max(drawn(early)), -paired_gap(early, shot, 1).mean
+    latest, lost = max(drawn(early)), paired_gap(shot, early, 1)
     ratio = spent(shot) / spent(early)
     settled = all(column(early, "settled"))
     claims = [
         (f"drawn before {bench['early']:.0%} of training: the latest at {latest:.0%}",
          settled and latest < bench["early"]),
-        (f"within {100 * bench['behind']:.1f} points of one shot: {100 * lost:.1f} below",
-         lost <= bench["behind"]),
+        (f"within {100 * bench['behind']:.1f} points of one shot: "
+         f"{percent(lost.mean, lost.interval)} below", lost.mean <= bench["behind"]),
         (f"fewer training MACs than one shot: {ratio:.2f} times fewer", ratio > 1),
     ]  # fmt: skip
     return [f"- {text}: {'met' if held else '**missed**'}" for text, held in claims]
@@ -60,14 +61,14 @@ def verdicts(runs: Runs, bench: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
-    runs = records_of(folders_of(bench, args), bench["seeds"])
+    runs = records_of(folders_of(bench, args), bench)
     to, told = target(args.file, runs), bench["settings"]
     picture = to.with_name(f"{to.name}_distances.png")
     distances([r for rs in runs.values() for r in rs if "draws" in r["settings"]], out=str(picture))
     text = [
         f"# {bench['title']}", "",
         f"`python benchmarks/early_bird_channels.py benchmarks/{args.file.name} --data_root DIR`: "
-        f"{bench['seeds']} seeds, {told['train_size']:,} training and {told['test_size']:,} test "
+        f"{told['train_size']:,} training and {told['test_size']:,} test "
         f"images, {told['epochs']} epochs, {told['drop_channels']:.0%} of the hidden channels "
         f"removed. {origin(runs)}", "",
         "Test accuracy at the epoch of best validation accuracy of the retraining: mean ± "

@@ -30,8 +30,16 @@ ROUNDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
 def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings of every run of a benchmark file, by its name there; "null" is None."""
     every = {name: {**bench["settings"], **own} for name, own in bench["runs"].items()}
+    for told in every.values():
+        told.pop("seeds", None)
     return {name: {n: None if v == "null" else v for n, v in told.items()}
             for name, told in every.items()}  # fmt: skip
+
+
+def seeds_of(bench: Mapping[str, Any], name: str) -> int:
+    """How many seeds a run has: its own number, else that of the file."""
+    found: int = bench["runs"][name].get("seeds", bench["seeds"])
+    return found
 
 
 def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[Record]:
@@ -54,13 +62,14 @@ def folders_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, 
     for name, told in plans(bench).items():
         if "tickets" in told:
             told["tickets"] = str(folders[told["tickets"]])
-        folders[name] = folder(told, args, bench["seeds"])
+        folders[name] = folder(told, args, seeds_of(bench, name))
     return folders
 
 
-def records_of(folders: Mapping[str, Path], seeds: int) -> dict[str, list[Record]]:
-    """The records in every folder, of the seeds below `seeds`."""
-    return {n: [r for r in record.read(f) if r["seed"] < seeds] for n, f in folders.items()}
+def records_of(folders: Mapping[str, Path], bench: Mapping[str, Any]) -> dict[str, list[Record]]:
+    """The records in every folder, of the seeds that the benchmark file asks for."""
+    return {n: [r for r in record.read(f) if r["seed"] < seeds_of(bench, n)]
+            for n, f in folders.items()}  # fmt: skip
 
 
 def analyses(
@@ -240,7 +249,7 @@ def origin(runs: Mapping[str, list[Record]]) -> str:
 def analysed(bench: Mapping[str, Any], folders: Mapping[str, Path], args: argparse.Namespace,
              out: Path) -> list[str]:  # fmt: skip
     """The part of the report on what [analyze] measures: instability, with its figures."""
-    found = records_of(analyses(bench, folders, args), bench["seeds"])
+    found = records_of(analyses(bench, folders, args), bench)
     text = [
         "## Instability", "",
         "k: iterations that the ticket's weights have had. Instability: by how much the error on "
@@ -256,7 +265,7 @@ def main() -> None:
     args, bench = opened(str(__doc__).splitlines()[0])
     folders = folders_of(bench, args)
     folders = {name: folders[name] for name in bench.get("compare", folders)}
-    runs = records_of(folders, bench["seeds"])
+    runs = records_of(folders, bench)
     out = target(args.file, runs)
     settings = next(iter(runs.values()))[0]["settings"]
     unit = "iterations" if settings.get("iterations") else "epochs"
