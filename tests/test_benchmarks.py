@@ -126,6 +126,10 @@ window = 1
 epsilon = 2.0
 [runs."one shot"]
 algorithm = "channels"
+[runs.random]
+seeds = 1
+algorithm = "channels"
+channel_score = "random"
 """
 
 
@@ -141,7 +145,8 @@ def test_early_bird_tickets_of_channels_are_reported_beside_one_shot(tmp_path, m
     early_bird_channels.main()
     (path,) = (tmp_path / "reports").glob("small_*.md")
     text = path.read_text()
-    assert "| early | 2 | 67 |" in text and "| one shot | 100 / 100 |" in text
+    assert "| early | 2 | 67 |" in text and "| one shot | 2 | 100 |" in text
+    assert "| random | 1 |" in text
     assert "drawn before 90% of training: the latest at 67%: met" in text
     assert (path.parent / f"{path.stem}_distances.png").exists()
 
