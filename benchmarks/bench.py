@@ -26,6 +26,7 @@ from graphlth.record import environment
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
 PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER"}
+WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement
 VERSIONS = ("torch", "torch-scatter", "torch-geometric", "numba", "triton")
 
 
@@ -114,20 +115,24 @@ def clock(
     """Seconds per call of each way, the ways by turns.
 
     Each of the `repeats` measurements takes as many calls as fit in `least` seconds, after one that
-    warms up; a call that takes longer is warmed up once. `wait` returns when what is begun is done.
+    warms up: caches, and memory that the last way has given back. A call that takes longer than
+    `WARM` seconds is warmed up once. `wait` returns when what is begun is done.
     """
-    calls = {}
+    calls: dict[str, int] = {}
+    warmed: set[str] = set()
     for name, way in ways.items():
         for _ in range(2):  # the first may compile
             once = _measure(way, 1, wait)
             if once > least:
                 break
         calls[name] = max(1, min(10_000, round(least / once)))
+        if once < WARM:
+            warmed.add(name)
     seconds: Seconds = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
             gc.collect()
-            if calls[name] > 1:
+            if name in warmed:
                 way()
             seconds[name].append(_measure(way, calls[name], wait) / calls[name])
     return seconds

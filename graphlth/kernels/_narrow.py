@@ -32,8 +32,10 @@ Loop = Callable[..., None]
 def columns(w: Tensor, lanes: int) -> Tensor:
     """`w` [d, C] as [strips, C up to 8s, lanes], padded with zeros."""
     d, c = w.shape
-    wide = torch.nn.functional.pad(w.t(), (0, -d % lanes, 0, -c % GROUP))
-    return wide.view(len(wide), -1, lanes).transpose(0, 1).contiguous()
+    w = torch.nn.functional.pad(w, (0, 0, 0, -d % lanes)) if d % lanes else w
+    out = w.new_zeros(len(w) // lanes, c + -c % GROUP, lanes)
+    out[:, :c] = w.unflatten(0, (-1, lanes)).transpose(1, 2)
+    return out
 
 
 @cache

@@ -19,6 +19,7 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph
+from graphlth.kernels import _narrow
 from graphlth.kernels._memory import CACHE, LINE
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
@@ -72,8 +73,8 @@ def _stride(w: Tensor) -> int:
 
 def strips_after(w: Tensor) -> Array:
     """A narrow next matrix `w` [R, C], as `convolve` takes it: [strips, C up to 8s, lanes]."""
-    rows = torch.nn.functional.pad(w.t(), (0, 0, 0, -w.size(1) % 8))
-    return strips(rows).contiguous().numpy()
+    found: Array = _narrow.columns(w, lanes(w.size(0))).numpy()
+    return found
 
 
 class Edges(NamedTuple):

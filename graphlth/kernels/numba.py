@@ -163,8 +163,8 @@ class _NarrowProduct(torch.autograd.Function):
         ctx.save_for_backward(x, w)
         (n, d), out = x.shape, _padded(len(x), w)
         lanes, some = _narrow_lanes(d, x)
-        columns = _flat(_narrow.columns(w, lanes))
-        loop = partial(_narrow.product(lanes, some), _flat(x), d, columns, out.size(1))
+        ctx.columns = _narrow.columns(w.detach(), lanes)
+        loop = partial(_narrow.product(lanes, some), _flat(x), d, _flat(ctx.columns), out.size(1))
         _split(n, 1, x.numel(), partial(loop, _flat(out)))
         return out[:, : w.size(1)].contiguous()
 
@@ -174,8 +174,7 @@ class _NarrowProduct(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, (grad.t() @ x).t().contiguous()
         (n, d), c = x.shape, w.size(1)
-        lanes, some = _narrow_lanes(d, x)
-        columns = _narrow.columns(w, lanes)
+        (lanes, some), columns = _narrow_lanes(d, x), ctx.columns
         to_x, to_w = fresh(x, n, d), x.new_zeros(c, d)
         loop = partial(_narrow.gradients(lanes, some), _flat(x), d, _flat(columns))
         loop = partial(loop, columns.size(1), _flat(grad), n, c, to_x.view(-1).numpy())
