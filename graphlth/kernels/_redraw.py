@@ -20,7 +20,7 @@ from graphlth.kernels._vector import load, load_some, lowest, outside, populatio
 Array = np.ndarray[Any, Any]
 
 WORD = 64  # entries whose bits are one number
-AHEAD = 4096  # entries ahead of those compared, that are fetched
+AHEAD = 1024  # entries ahead of those compared, that are fetched
 WIDER = 16  # times the width, where the threshold was missed
 SURER = 3  # times the error of the last guess is the width; it falls by a quarter at most
 FIRST = 1 << 13  # of all numbers, the part on either side of the first threshold
@@ -151,7 +151,7 @@ def _sift(  # type: ignore[no-untyped-def]
     """
     first, some = WORD * at, 0
     for offset in range(0, array.size, WORD):
-        prefetch(array, offset + AHEAD, WORD, 2)
+        prefetch(array, offset + AHEAD, WORD, 1)
         if offset + WORD <= array.size:
             less, more = outside(load(array, offset, WORD, WORD), low, high)
         else:
