@@ -3,12 +3,14 @@
 Agreement first: at every draw of a search the masks are those of a stable sort. Then whole searches
 that never settle, without that comparison. Drawing is all that a search does for it, in its place
 between two epochs: thresholds, who is left, the distance to the last draw and the queue. Masks are
-made as tensors only of a draw that becomes a ticket.
+made as tensors only of a draw that becomes a ticket. The process stays on one core (Linux): where
+the system moves it about, a draw takes a fifth more, as its data lie in the other core's cache.
 
     python benchmarks/speed_detector.py --data_root DIR [--out FILE.md]
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +125,8 @@ def main() -> None:
         args.repeats, args.epochs = 1, 5
         cases = [("cora" if args.data_root else "sbm", {"hidden": 16})]
     torch.set_num_threads(1)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     rows, verdicts = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
@@ -137,11 +141,13 @@ def main() -> None:
                      spread(shares, 100)])  # fmt: skip
         verdicts.append(verdict(f"{name}, share of drawing", statistics.median(shares),
                                 most=TARGET))  # fmt: skip
+    os.sched_setaffinity(0, cores)
     report(
         args.out, "What it costs to know when to draw a ticket", [hardware()],
         [f"Joint searches of {args.epochs} epochs, each a step on the weights and one on the "
          "graph. All masks of a search before agree with a stable sort. Medians over the epochs "
-         f"of a search; of {args.repeats} searches the median, range in brackets."],
+         f"of a search; of {args.repeats} searches the median, range in brackets. The process stays "
+         "on one core."],
         lined(["case", "entries", "training, ms per epoch", "drawing, µs per epoch",
                "share of drawing, %"], rows),
         verdicts,
