@@ -146,8 +146,8 @@ def main() -> None:
         args.out, "What it costs to know when to draw a ticket", [hardware()],
         [f"Joint searches of {args.epochs} epochs, each a step on the weights and one on the "
          "graph. All masks of a search before agree with a stable sort. Medians over the epochs "
-         f"of a search; of {args.repeats} searches the median, range in brackets. The process stays "
-         "on one core."],
+         f"of a search; of {args.repeats} searches the median, range in brackets. The process "
+         "stays on one core."],
         lined(["case", "entries", "training, ms per epoch", "drawing, µs per epoch",
                "share of drawing, %"], rows),
         verdicts,
