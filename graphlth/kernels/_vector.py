@@ -169,9 +169,8 @@ def prefetch(typing: Any, array: Any, offset: Any, count: Any, level: Any) -> An
             kind = context.get_value_type(array.dtype)
             pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
             shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-            hints = [
-                ir.Constant(number, hint) for hint in (0, 4 - level.literal_value, 1)
-            ]  # to read
+            how = 0, 4 - level.literal_value, 1  # to read, how near, data
+            hints = [ir.Constant(number, hint) for hint in how]
             builder.call(_function(builder, shape, "llvm.prefetch.p0"), [pointer, *hints])
         return context.get_dummy_value()
 
