@@ -60,7 +60,8 @@ FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt."""
-    hasten()
+    if argv is None:  # a process of graphlth's own
+        hasten()
     command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
     try:
         with warnings.catch_warnings():
