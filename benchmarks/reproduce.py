@@ -30,9 +30,7 @@ ROUNDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
 def plans(bench: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings of every run of a benchmark file, by its name there; "null" is None."""
     every = {name: {**bench["settings"], **own} for name, own in bench["runs"].items()}
-    for told in every.values():
-        told.pop("seeds", None)
-    return {name: {n: None if v == "null" else v for n, v in told.items()}
+    return {name: {n: None if v == "null" else v for n, v in told.items() if n != "seeds"}
             for name, told in every.items()}  # fmt: skip
 
 
@@ -79,9 +77,10 @@ def analyses(
     settings = dict(bench["analyze"])
     measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
     how = {"out": str(Path(args.out) / "measures"), "jobs": args.jobs, "rounds": rounds,
-           "seeds": ",".join(map(str, range(bench["seeds"]))), "data_root": args.data_root,
-           "watch": report_ticket}  # fmt: skip
-    return {n: glt.analyze(measure, str(f), settings, **how) for n, f in folders.items()}
+           "data_root": args.data_root, "watch": report_ticket}  # fmt: skip
+    seeds = {n: ",".join(map(str, range(seeds_of(bench, n)))) for n in folders}
+    return {n: glt.analyze(measure, str(f), settings, seeds=seeds[n], **how)
+            for n, f in folders.items()}  # fmt: skip
 
 
 def report_ticket(step: Any) -> None:
