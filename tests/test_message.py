@@ -396,79 +396,75 @@ def layer_of(width, share, dtype=torch.float64):
     return x, v, weight, values, places
 
 
+@pytest.fixture(params=[1, 2])
+def strips(request, monkeypatch):
+    """One thread, and two that share out even small strips; near rows are fetched ahead, too."""
+    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
+    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("width", [8, 96, 130, 256])
-def test_an_evaluation_keeps_what_the_next_step_asks_for(width, threads, backend, monkeypatch):
+@pytest.mark.usefixtures("strips")
+def test_an_evaluation_keeps_what_the_next_step_asks_for(width, backend):
     """Of sparse matrices, in place; and the step is that without an evaluation, bit for bit."""
-    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
-    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)  # fetch even near rows ahead
-    torch.set_num_threads(threads)
-    try:
-        x, v, weight, values, places = layer_of(width, share=0.3)
-        first, _ = RING.blocks(2, torch.arange(6))  # of the step
-        whole, _ = RING.blocks(2, torch.arange(20))  # of the evaluation
-        fixed = first.of_edges(weight)
+    x, v, weight, values, places = layer_of(width, share=0.3)
+    first, _ = RING.blocks(2, torch.arange(6))  # of the step
+    whole, _ = RING.blocks(2, torch.arange(20))  # of the evaluation
+    fixed = first.of_edges(weight)
 
-        def step(w):
-            own = first.of_features(x)
-            return propagate(first.graph, own, w, fixed, fixed=True, backend=backend)
+    def step(w):
+        own = first.of_features(x)
+        return propagate(first.graph, own, w, fixed, fixed=True, backend=backend)
 
-        def spread_anew():
-            return spread(values, places, blank(torch.empty(30, width, dtype=torch.float64)))
+    def spread_anew():
+        return spread(values, places, blank(torch.empty(30, width, dtype=torch.float64)))
 
-        expected = step(spread_anew())
-        to_values = pull(expected, [values])[0]
-        w = spread_anew()
-        with torch.no_grad():
-            out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed),
-                           backend=backend)  # fmt: skip
-            hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
-            close(out, hidden.relu() @ v)
-        kept = step(w)
-        assert torch.equal(kept, expected)
-        close(pull(kept, [values])[0], to_values)
-        plain = torch.zeros(30 * width, dtype=torch.float64).index_put((places.index,), values)
-        dense = matrix_of(first.graph, fixed) @ (x.to_dense() @ plain.view(30, width))
-        close(kept, dense)
-        close(to_values, pull(dense, [values])[0])
-    finally:
-        torch.set_num_threads(1)
+    expected = step(spread_anew())
+    to_values = pull(expected, [values])[0]
+    w = spread_anew()
+    with torch.no_grad():
+        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed),
+                       backend=backend)  # fmt: skip
+        hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+        close(out, hidden.relu() @ v)
+    kept = step(w)
+    assert torch.equal(kept, expected)
+    close(pull(kept, [values])[0], to_values)
+    plain = torch.zeros(30 * width, dtype=torch.float64).index_put((places.index,), values)
+    dense = matrix_of(first.graph, fixed) @ (x.to_dense() @ plain.view(30, width))
+    close(kept, dense)
+    close(to_values, pull(dense, [values])[0])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("width", [8, 96, 130, 256])
-def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(
-    width, threads, backend, monkeypatch
-):
+@pytest.mark.usefixtures("strips")
+def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(width, backend):
     """The gradients of W and of the edge weights are those without an evaluation, bit for bit."""
-    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
-    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)  # fetch even near rows ahead
-    torch.set_num_threads(threads)
-    try:
-        x, v, weight, *_ = layer_of(width, share=0.3)
-        first, _ = RING.blocks(2, torch.arange(6))
-        whole, _ = RING.blocks(2, torch.arange(20))
-        w = doubles(30, width, seed=8).requires_grad_()
-        soft = first.of_edges(weight).requires_grad_()
+    x, v, weight, *_ = layer_of(width, share=0.3)
+    first, _ = RING.blocks(2, torch.arange(6))
+    whole, _ = RING.blocks(2, torch.arange(20))
+    w = doubles(30, width, seed=8).requires_grad_()
+    soft = first.of_edges(weight).requires_grad_()
 
-        def step():
-            out = propagate(first.graph, first.of_features(x), w, soft, backend=backend)
-            return out, *pull(out, [w, soft])
+    def step():
+        out = propagate(first.graph, first.of_features(x), w, soft, backend=backend)
+        return out, *pull(out, [w, soft])
 
-        expected = step()
-        with torch.no_grad():
-            out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None),
-                           backend=backend)  # fmt: skip
-            hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
-            close(out, hidden.relu() @ v)
-        assert x._known, "nothing was kept"
-        for one, other in zip(step(), expected, strict=True):
-            assert torch.equal(one, other)
-        assert not x._known, "what was kept was not used"
-    finally:
-        torch.set_num_threads(1)
+    expected = step()
+    with torch.no_grad():
+        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None),
+                       backend=backend)  # fmt: skip
+        hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+        close(out, hidden.relu() @ v)
+    assert x._known, "nothing was kept"
+    for one, other in zip(step(), expected, strict=True):
+        assert torch.equal(one, other)
+    assert not x._known, "what was kept was not used"
 
 
 @pytest.mark.parametrize("width", [96, 130])
