@@ -40,7 +40,6 @@ def columns(w: Tensor, lanes: int) -> Tensor:
 
 @cache
 def product(lanes: int, some: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `x W` to `out` [R, c], c a multiple of 8."""
@@ -56,7 +55,6 @@ def product(lanes: int, some: bool) -> Loop:
 
 @cache
 def relu_product(lanes: int, some: bool, far: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `relu(A x) W` to `out` [R, c], c a multiple of 8."""
@@ -79,7 +77,6 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
 
 @cache
 def gradients(lanes: int, some: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(x, d, w, c, grad, rows, own, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
         """`grad Wᵀ` [R, d], and `gradᵀ x` [own, d] added to `to_w`, of the channels asked for."""

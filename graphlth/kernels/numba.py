@@ -487,8 +487,7 @@ def _totals(heads: int) -> Loop:
 def _values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:
     if weight is None:
         return _flat(x.new_ones(rows.count))
-    weight = weight.to(x.dtype)
-    return _flat(arranged(rows, weight))
+    return _flat(arranged(rows, weight.to(x.dtype)))
 
 
 def arranged(rows: Rows, values: Tensor) -> Tensor:
@@ -526,7 +525,6 @@ def _permutation(width: int) -> Callable[..., None]:
 
 @cache
 def _sum(lanes: int, some: bool, far: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, stride, start, d, channel, out, first, last):  # type: ignore[no-untyped-def]
         left = d - channel
@@ -551,7 +549,6 @@ def _sum(lanes: int, some: bool, far: bool) -> Loop:
 
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, w, x, d, starts, channels, which, out, first, last):  # type: ignore[no-untyped-def]
         strip, rows = np.empty(lanes, x.dtype), offsets.size - 1
@@ -574,7 +571,6 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 
 @cache
 def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
-
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, w, x, stride, start, d, channel, out, y, dots, first, last
