@@ -5,7 +5,6 @@ You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794, Algorithms 1 and 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -15,26 +14,27 @@ CRITERIA = {"edges": ("edges",), "weights": ("weights",), "both": ("edges", "wei
 
 
 class Draw(Mapping[str, Tensor]):
-    """Masks that tell how far they are from those drawn before; they are made when first read.
+    """Masks as they were drawn last, which tell how far they are from those drawn before.
+
+    They are made when first read, and there until the next draw.
 
     Args:
-        moved: the distance of each part, in [0, 1].
         make: makes the masks.
-        number: which draw it is: what `make` is given.
     """
 
-    __slots__ = ("_made", "_make", "_number", "moved")
+    __slots__ = ("_make", "made", "moved")
 
-    def __init__(self, moved: Mapping[str, float], make: Callable[[Any], Masks], number: Any):
-        self.moved, self._make, self._number = moved, make, number
-        self._made: Masks | None = None
+    def __init__(self, make: Callable[[], Masks]):
+        self._make = make
+        self.moved: dict[str, float] = {}  # the distance of each part, in [0, 1]
+        self.made: Masks | None = None  # None after every draw
 
     @property
     def masks(self) -> Masks:
         """What `make` made."""
-        if self._made is None:
-            self._made = self._make(self._number)
-        return self._made
+        if self.made is None:
+            self.made = self._make()
+        return self.made
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]

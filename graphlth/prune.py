@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphlth.drawing import Draw
-from graphlth.kernels._redraw import Array, redraw, unpacked
+from graphlth.kernels._redraw import Array, Redraw, unpacked
 from graphlth.kernels._select import without_lowest
 from graphlth.masks import Masks, only
 
@@ -87,7 +87,7 @@ def redrawing(
     """What draws, as often as it is called, `masks` without the lowest magnitudes of `values`.
 
     A draw is `drop_jointly` with the scores |v| of `values` as they are when it is called; they
-    must be changed in place. On the CPU it is compiled, and a `Draw`, to be read before the next.
+    must be changed in place. On the CPU it is compiled, and the same `Draw` every time.
 
     Raises:
         ValueError: as `drop_lowest`; NaN is told by the draw that meets it.
@@ -103,25 +103,24 @@ def redrawing(
         )
     wholes = {part: own for part in parts if (own := only(masks, part))}
     order = [n for own in wholes.values() for n in own]
-    once, moved, left = redraw([
+    again = Redraw([
         [(_flat(values, names), _flat(masks, names), parts[part])
          for names in ([[n] for n in own] if scope == "layer" else [[*own]])]
         for part, own in wholes.items()
     ])  # fmt: skip
-    drawn = 0
 
-    def made(number: int) -> Masks:
-        if number != drawn:
-            raise RuntimeError(f"draw {number} must be read before the next, got to {drawn}")
-        bits = map(torch.from_numpy, unpacked(left(), [masks[n].numel() for n in order]))
+    def made() -> Masks:
+        bits = map(torch.from_numpy, unpacked(again.left(), [masks[n].numel() for n in order]))
         return {n: b.view_as(masks[n]).to(masks[n].dtype) for n, b in zip(order, bits, strict=True)}
 
+    drawn, once, moved = Draw(made), again.draw, again.moved
+
     def draw() -> Masks:
-        nonlocal drawn
         if nan := once():
             raise _wrong(nan)
-        drawn += 1
-        return Draw(dict(zip(wholes, moved.tolist())), made, drawn)  # noqa: B905  # checks cost
+        drawn.moved.update(zip(wholes, moved.tolist()))  # noqa: B905  # checks cost
+        drawn.made = None
+        return drawn
 
     return draw
 

@@ -78,7 +78,9 @@ def test_without_the_dense_masks_a_distance_is_the_fraction_that_changes(
 @pytest.mark.parametrize("relative", [True, False])
 def test_draws_that_tell_their_distance_settle_as_masks_do(criterion, relative):
     dense, *masks = drawn([10, 1, 3, 0, 0], [0, 4, 1, 2, 0])
-    told = [Draw(distances(a, b), dict, b) for a, b in zip([dense, *masks], masks, strict=False)]
+    told = [Draw(dict) for _ in masks]
+    for draw, a, b in zip(told, [dense, *masks], masks, strict=False):
+        draw.moved |= distances(a, b)
     queues = [Queue(2, 0.3, CRITERIA[criterion], dense if relative else None) for _ in range(2)]
     answers = [
         [q.settled(each) for each in found] for q, found in zip(queues, (masks, told), strict=True)

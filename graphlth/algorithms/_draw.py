@@ -50,6 +50,7 @@ def _drawn(
         settled = queue.settled(masks)
         due = epoch * count // epochs > (epoch - 1) * count // epochs  # the last one always is
         if due or (settled and count == 1):
+            masks = dict(masks)  # a `Draw` is there until the next
             told = {
                 "drawn_epoch": epoch,
                 "settled": settled,

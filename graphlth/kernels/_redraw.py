@@ -2,71 +2,91 @@
 
 Vectors tell of 64 entries at a time which lie below a narrow band and which above; the threshold
 that is sought lies among the few in the band. A threshold that moves keeps its direction, so the
-band is laid where the last two point to, and is widened where the threshold is not in it. Where it
-lies changes the time, never the result.
+band is laid where the last two point to. Where the threshold is not in it, Newton's step lays the
+next: the band tells how many entries there are too many or too few, and how dense they lie. Where
+it lies changes the time, never the result.
 
 Magnitudes are compared as the whole numbers of their bits, which have the same order.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
-from graphlth.kernels._vector import load, load_some, lowest, outside, population, prefetch, whole
+from graphlth.kernels._vector import (
+    load,
+    load_some,
+    lowest,
+    outside,
+    pointer,
+    population,
+    prefetch,
+    whole,
+)
 
 Array = np.ndarray[Any, Any]
 
 WORD = 64  # entries whose bits are one number
 AHEAD = 1024  # entries ahead of those compared, that are fetched
-WIDER = 16  # times the width, where the threshold was missed
+WIDER, EMPTY = 2, 16  # times the width, where the threshold was missed; where no entry was met
 SURER = 3  # times the error of the last guess is the width; it falls by a quarter at most
-FIRST = 1 << 13  # of all numbers, the part on either side of the first threshold
-
+MOST = 1 / 64  # of all entries, which a band is to hold at most: as much as to compare them anew
+FIRST = 1 << 13  # of all numbers, the part on either side of the first guess
+LAST = 6  # where the memory of draws tells which of two places was written last
 
 Ranking = tuple[Sequence[Array], Sequence[Array], float]
 
 
-def redraw(
-    parts: Sequence[Sequence[Ranking]],
-) -> tuple[Callable[[], int], Array, Callable[[], Array]]:
-    """What draws, of arrays as they then are, who is left without those of lowest magnitude.
+class Redraw:
+    """Draws, of arrays as they then are, who is left without those of lowest magnitude.
 
-    Of each ranking `round(fraction · survivors)` entries go, of equal magnitudes the earlier. A
-    draw tells how many entries are NaN, in the first ranking that has any, and is in vain then.
-    With it come an array that holds, after every draw, what fraction of each part differs from the
-    draw before; and what copies who is left (see `unpacked`).
+    Of each ranking `round(fraction · survivors)` entries go, of equal magnitudes the earlier.
 
     Args:
         parts: the rankings of each: its arrays [n], of one type, float32 or float64; arrays of
             these sizes that are 0 where an entry has gone before; and the fraction, in [0, 1).
+
+    Attributes:
+        draw: draws, and tells how many entries are NaN, in the first ranking that has any; the
+            draw is in vain then. To be called only as long as this object is there.
+        moved: after every draw, what fraction of each part differs from the draw before.
     """
-    rankings = [each for part in parts for each in part]
-    arrays = tuple(a for group, _, _ in rankings for a in group)
-    infinity = int(np.array(np.inf, arrays[0].dtype).view(f"i{arrays[0].itemsize}"))
-    alive = np.concatenate([packed(m) for _, group, _ in rankings for m in group]).view(np.int64)
-    ends = np.cumsum([len(group) for group, _, _ in rankings])
-    go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
-    part = [p for p, each in enumerate(parts) for _ in each]
-    zeros, known = np.zeros_like(ends), np.full_like(ends, infinity)
-    state = np.stack([ends, go, part, zeros, known, zeros], 1)  # the last three are the band
-    sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
-    most = max(sum(a.size for a in group) for group, _, _ in rankings)
-    shape = np.array([len(state), len(sizes), alive.size, most, 0])
-    words = np.zeros(2 * alive.size, np.int64)  # for those with entries in the band, and where
-    room = np.zeros(2 * most, np.int64)  # for these entries, and where
-    # All in one array: to hand over an array costs more than to compare a thousand entries.
-    memory = np.concatenate([shape, sizes, sizes, state.ravel(), alive, alive, alive, words, room])
-    moved = memory[len(shape) : len(shape) + len(sizes)].view(np.float64)
-    both = memory[-len(room) - len(words) - 2 * alive.size :][: 2 * alive.size].reshape(2, -1)
 
-    def left() -> Array:
-        bits: Array = both[memory[4]].view(np.uint64).copy()
+    def __init__(self, parts: Sequence[Sequence[Ranking]]):
+        rankings = [each for part in parts for each in part]
+        self.arrays = [a for group, _, _ in rankings for a in group]
+        dtype = self.arrays[0].dtype
+        where = np.array([(a.ctypes.data, a.size) for a in self.arrays])
+        infinity = np.array(np.inf, dtype).view(f"i{dtype.itemsize}")
+        alive = [packed(m).view(np.int64) for _, group, _ in rankings for m in group]
+        ends = np.cumsum([len(group) for group, _, _ in rankings])
+        go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
+        part = [p for p, each in enumerate(parts) for _ in each]
+        some = [self.arrays[end - 1].flat[0] for end in ends]  # of each ranking a magnitude
+        guess = np.minimum(np.abs(some).view(infinity.dtype), infinity)
+        zeros, width = np.zeros_like(ends), np.full_like(ends, infinity // FIRST)
+        state = np.stack([ends, go, part, guess, width, zeros], 1)  # the last three are the band
+        sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
+        most = max(sum(a.size for a in group) for group, _, _ in rankings)
+        words = sum(a.size for a in alive)
+        # All in one array, the addresses of the others too: to hand over an array costs more than
+        # to compare a thousand entries. After `left` comes room for words and entries of the band.
+        shape = np.array([len(self.arrays), len(state), len(sizes), words, most, infinity, 0])
+        before = np.concatenate([shape, sizes, sizes, where.ravel(), state.ravel(), *alive])
+        left = len(before) + 2 * words  # with two places for who is left
+        self._memory = memory = np.zeros(left + 2 * words + 2 * most, np.int64)
+        memory[:left] = np.concatenate([before, *alive, *alive])
+        self._both = memory[len(before) : left].reshape(2, -1).view(np.uint64)
+        self.moved: Array = memory[len(shape) :][: len(sizes)].view(np.float64)
+        self.draw: Callable[[], int] = partial(_drawing(dtype.type), memory)
+
+    def left(self) -> Array:
+        """A copy of who is left (see `unpacked`)."""
+        bits: Array = self._both[self._memory[LAST]].copy()
         return bits
-
-    return partial(_draw, arrays, infinity, memory), moved, left
 
 
 def packed(alive: Array) -> Array:
@@ -86,15 +106,25 @@ def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
     ]
 
 
+@lru_cache
+def _drawing(kind: type) -> Callable[[Array], int]:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def draw(memory):  # type: ignore[no-untyped-def]
+        return _draw(memory, kind)
+
+    return draw
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(arrays, infinity, memory):  # type: ignore[no-untyped-def]
+def _draw(memory, kind):  # type: ignore[no-untyped-def]
     """How many entries of a ranking are NaN; else write who is left, what moved, the next bands.
 
-    Of two places for who is left, `memory[4]` tells the last one that was written.
+    Of two places for who is left, `memory[LAST]` tells which was written last.
     """
-    rankings, parts, words, most, last_one = memory[:5]
-    moved, rest = memory[5 : 5 + parts].view(np.float64), memory[5 + parts :]
+    arrays, rankings, parts, words, most, infinity, last_one = memory[:7]
+    moved, rest = memory[7 : 7 + parts].view(np.float64), memory[7 + parts :]
     sizes, rest = rest[:parts], rest[parts:]
+    where, rest = rest[: 2 * arrays].reshape(arrays, 2), rest[2 * arrays :]
     state, rest = rest[: 6 * rankings].reshape(rankings, 6), rest[6 * rankings :]
     alive, both = rest[:words].view(np.uint64), rest[words : 3 * words].view(np.uint64)
     before, left = both[:words], both[words:]
@@ -106,38 +136,52 @@ def _draw(arrays, infinity, memory):  # type: ignore[no-untyped-def]
     for r in range(rankings):
         start = at
         end, go, part, guess, width, last = state[r]
+        reach = infinity & -infinity  # numbers between a power of 2 and the next
         while True:
             low, high = guess - min(width, guess), guess + min(width, infinity - guess)
             at, below, count, nan = start, 0, 0, 0
             for a in range(first, end):
+                array = carray(pointer(where[a, 0]), where[a, 1], kind)
                 at, below, count, nan = _sift(
-                    arrays[a], low, high, alive, left, at, bands, offsets, bits, places,
+                    array, low, high, alive, left, at, bands, offsets, bits, places,
                     below, count, nan,
                 )  # fmt: skip
             if nan:
                 return nan
             if below <= go <= below + count:
                 break
-            width = min(width, infinity // WIDER) * WIDER
+            each = (high - low) / max(count, 1)  # numbers to an entry
+            if go < below:
+                guess = low - int(min(each * (below - go), reach, low))
+            else:
+                guess = high + int(min(each * (go - below - count), reach, infinity - high))
+            times = WIDER if count else EMPTY
+            width = infinity if width > infinity // times else times * width
+            reach = min(reach, infinity // 2) * 2
         threshold = _threshold(bits, count, go - below, low, high)
         _keep(bits, places, count, threshold, go - below, left)
         moved[part] += _differing(before, left, start, at)
-        state[r, 3:] = _band(threshold, guess, width, last, infinity)
+        share = count / (WORD * (at - start))
+        state[r, 3:] = _band(threshold, guess, width, last, infinity, share)
         first = end
     for p in range(parts):
         moved[p] /= sizes[p]
-    memory[4] = 1 - last_one
+    memory[LAST] = 1 - last_one
     return 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _band(threshold, guess, width, last, infinity):  # type: ignore[no-untyped-def]
-    """The next guess, the width on either side of it, and the threshold."""
-    if width == infinity:  # nothing was known
-        return threshold, infinity // FIRST, threshold
+def _band(threshold, guess, width, last, infinity, share):  # type: ignore[no-untyped-def]
+    """The next guess, the width on either side of it, and the threshold.
+
+    This band held a `share` of all entries.
+    """
     error = min(abs(threshold - guess), infinity // SURER)
-    guess = max(0, threshold + min(threshold - last, infinity - threshold))
-    return guess, max(SURER * error, width - width // 4), threshold
+    width = max(SURER * error, width - width // 4)
+    if share > MOST:
+        width = int(width * (MOST / share))
+    move = min(threshold - last, infinity - threshold) if last else 0  # after the first
+    return max(0, threshold + move), max(width, 1), threshold
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

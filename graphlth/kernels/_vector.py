@@ -234,6 +234,16 @@ def lowest(typing: Any, bits: Any) -> Any:
     return types.int64(types.uint64), emit
 
 
+@intrinsic
+def pointer(typing: Any, address: Any) -> Any:
+    """What lies at an address, for `numba.carray`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), emit
+
+
 def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
     """Where the vector that starts at `arguments[1]` of the array `arguments[0]` lies."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
