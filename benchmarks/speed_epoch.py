@@ -31,7 +31,7 @@ from torch import Tensor
 
 import graphlth as glt
 from graphlth.experiment import build, preset
-from graphlth.masks import EDGES, Masks
+from graphlth.masks import EDGES
 from graphlth.ticket import dense
 from graphlth.train import train
 
@@ -91,11 +91,8 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
     masks = dense(model, task.num_edges).masks
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
-    def penalty(_: Masks, soft: Masks) -> Tensor:
-        return L1 * sum(m.sum() for m in soft.values())  # ‖m‖₁, m ≥ 0
-
     how = {"epochs": epochs, "scoring": ("val",), **HOW}  # as UGS: test data are not looked at
-    for epoch in train(model, task, masks, soft=soft, penalty=penalty, **how):
+    for epoch in train(model, task, masks, soft=soft, rates=dict.fromkeys(soft, L1), **how):
         yield epoch.loss, soft[EDGES].detach()
 
 

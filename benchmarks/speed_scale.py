@@ -31,7 +31,6 @@ from bench import (
     verdict,
 )
 
-from graphlth.masks import Masks
 from graphlth.models.gcn import GCN
 from graphlth.task import Task
 from graphlth.ticket import dense
@@ -83,10 +82,7 @@ def epochs(task: Task, size: Size, count: int, backend: str = "auto"):
     masks = dense(model, task.num_edges).masks
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
-    def penalty(_: Masks, soft: Masks) -> torch.Tensor:
-        return L1 * sum(m.sum() for m in soft.values())  # ‖m‖₁, m ≥ 0
-
-    return train(model, task, masks, epochs=count, soft=soft, penalty=penalty)
+    return train(model, task, masks, epochs=count, soft=soft, rates=dict.fromkeys(soft, L1))
 
 
 def agree(size: Size) -> float:

@@ -205,7 +205,7 @@ def spread(values: Tensor, places: Places, zeros: Tensor) -> Tensor:
 
 
 def blank(like: Tensor) -> Tensor:
-    """Zeros for `spread`, shaped like `like`; their rows may lie apart."""
+    """Zeros for `spread`, or for a product, shaped like `like`; their rows may lie apart."""
     zeros = getattr(_kernel("auto", like), "blank", torch.zeros_like)
     out: Tensor = zeros(like.detach())
     return out

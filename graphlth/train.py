@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from graphlth.cost import spending
 from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at, blank, put, spread
-from graphlth.optimizers import Recipe
+from graphlth.optimizers import Product, Recipe
 from graphlth.task import Batch, Policy, Task
 from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
 
@@ -195,6 +196,7 @@ def train(
     seed: int = 0,
     soft: Masks | None = None,
     through: Callable[[Masks], Masks] | None = None,
+    rates: Mapping[str, float] | None = None,
     penalty: Callable[[Masks, Masks], Tensor | float] | None = None,
     learn: Collection[str] = PARTS,
     scoring: Collection[str] = ("val", "test"),
@@ -208,8 +210,9 @@ def train(
     scores of either sign, and each pass sees `through(soft) ⊙ masks`; of few survivors it is given
     a vector (see `Survivors`). The optimiser is fresh; `seed` drives dropout and batch order. What
     `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
-    between epochs: two trainings can take turns. `penalty` says what the weights that the pass saw
-    and the soft masks add to the loss. Accuracies of splits that `scoring` does not name are NaN;
+    between epochs: two trainings can take turns. `rates` are γ, what soft masks add to the loss for
+    an entry of 1; `penalty` says what else the weights that the pass saw and the soft masks add to
+    it. Accuracies of splits that `scoring` does not name are NaN;
     test data are looked at in those epochs alone whose validation accuracy, or loss, is the best so
     far. A `sparing` training leaves its weights in `model` after those epochs only.
 
@@ -220,7 +223,7 @@ def train(
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_contract`.
     """
-    how, soft = Recipe(**recipe), soft or {}
+    how, soft, rates = Recipe(**recipe), soft or {}, rates or {}
     check_contract(model, task, weighted=EDGES in soft)
     spend = spending(model, task, masks)
     if EDGES in masks:
@@ -233,8 +236,15 @@ def train(
     )
     every = [*theta.values(), *m.values()]
     leaves = [part.leaf for part in every if part.leaf.requires_grad]
-    optimizer = how.of(leaves)
-    weights, edges = weigh(theta, m, through)
+    together = through is None and {*PARTS} <= {*learn}
+    products = {
+        n: Product(theta[n].leaf, part.leaf, rates.get(n, 0.0))
+        for n, part in m.items()
+        if together and n in theta
+    }
+    apart = {n: part.leaf for n, part in m.items() if n not in products}
+    optimizer = how.of(leaves, [*products.values()])
+    weights, edges = weigh(theta, m, products, through)
     stand = versions(theta, m)
     span, best, lowest = task.evaluate_every, -1.0, math.inf
     data = played(task, lambda x: act(model.eval(), x, weights))  # of the step that it is asked in
@@ -242,22 +252,26 @@ def train(
         if stand != versions(theta, m):  # another training has had its turn
             for part in every:
                 part.fetch()
-            weights, edges = weigh(theta, m, through)
+            for product in products.values():
+                product.multiply()
+            weights, edges = weigh(theta, m, products, through)
         passes = 0
         for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
             loss = fitted(scored(model, batch, weights, edges), batch)
             optimizer.zero_grad()
-            whole = loss
+            whole = loss + sum(rates[n] * leaf.sum() for n, leaf in apart.items() if n in rates)
             if penalty is not None:
-                whole = loss + penalty(weights, {n: part.leaf for n, part in m.items()})
+                whole = whole + penalty(weights, {n: part.leaf for n, part in m.items()})
             whole.backward()
             optimizer.lr = how.rate(iteration, epochs * span)
             optimizer.step()
             with torch.no_grad():
-                for part in m.values() if "soft" in learn and through is None else ():
-                    part.leaf.clamp_(min=0)
-            weights, edges = weigh(theta, m, through)  # for the evaluation and the next step
+                for leaf in apart.values() if "soft" in learn and through is None else ():
+                    leaf.clamp_(min=0)
+            weights, edges = weigh(
+                theta, m, products, through
+            )  # for the evaluation and the next step
             passes += 1 if batch.entries is not None else len(batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
@@ -319,14 +333,18 @@ class Survivors:
 def weigh(
     theta: Mapping[str, Survivors],
     m: Mapping[str, Survivors],
+    products: Mapping[str, Product] = MappingProxyType({}),
     through: Callable[[Masks], Masks] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """θ ⊙ m_θ and m_g, the soft masks, or what `through` makes of them, times the hard."""
     soft: Masks = {n: part.leaf for n, part in m.items()}
     soft = through(soft) if through else soft
-    weights = {
-        n: part.spread(part.leaf * soft[n] if n in soft else part.leaf) for n, part in theta.items()
-    }
+    weights = {}
+    for n, part in theta.items():
+        if n in products:
+            weights[n] = part.spread(products[n].value)
+        else:
+            weights[n] = part.spread(part.leaf * soft[n] if n in soft else part.leaf)
     return weights, soft.get(EDGES)
 
 
@@ -356,14 +374,10 @@ def train_masks(
     """
     soft = {n: m.requires_grad_() for n, m in noisy(masks, noise, seed).items()}
     rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
-
-    def sparsity(_: Masks, soft: Masks) -> Tensor | float:  # γ₁‖m_g‖₁ + γ₂‖m_θ‖₁; m ≥ 0
-        return sum(rates[n] * m.sum() for n, m in soft.items())
-
     best, found = -1.0, soft
     for epoch in train(
         model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-        soft=soft, penalty=sparsity, scoring=("val",),
+        soft=soft, rates=rates, scoring=("val",),
     ):  # fmt: skip
         if epoch.val > best:
             best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}

@@ -11,11 +11,11 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
-    ["_exit", "cost", "masks", "optimizers", "task", "registry", "vmap"],
+    ["_exit", "cost", "masks", "task", "registry", "vmap"],
     ["drawing", "graph", "operations"],
     ["kernels"],
     ["dropout", "message"],
-    ["compact"],
+    ["compact", "optimizers"],
     ["prune"],
     ["channels"],
     ["ticket"],

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
-from graphlth.optimizers import SGD, Adam, Recipe
+from graphlth.optimizers import SGD, Adam, Product, Recipe
 
 TORCHS = [
     (Adam, torch.optim.Adam, {"weight_decay": 0.0}),
@@ -77,3 +78,62 @@ def test_training_does_not_load_torchs_compiler(optimizer):
         "sys.exit('torch._dynamo' in sys.modules or 'torch_geometric' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("shape", [(48, 32), (7, 5), (33, 70), (131,), (4, 3, 3, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [Adam, partial(SGD, momentum=0.9)])
+def test_a_product_moves_its_factors_as_autograd_would(kind, dtype, shape):
+    """In one pass or not; masks that would fall below 0 stay there."""
+    draw = torch.Generator().manual_seed(0)
+    starts = [torch.randn(shape, generator=draw, dtype=dtype) for _ in range(2)]
+    starts[1].abs_()
+    bias = torch.randn(3, generator=draw, dtype=dtype)
+    targets = torch.randn(6, *shape, generator=draw, dtype=dtype)
+    sides = [[s.clone().requires_grad_() for s in (*starts, bias)] for _ in range(2)]
+    (w, m, _), (v, u, _) = sides
+    product = Product(w, m, rate=0.05)
+    ours = kind(sides[0], lr=0.1, weight_decay=0.01, products=[product])
+    plain = kind(sides[1], lr=0.1, weight_decay=0.01)
+    near = 1e-13 if dtype == torch.float64 else 1e-6
+    for step, target in enumerate(targets):
+        for optimizer, b, seen, mask in (
+            (ours, sides[0][2], product.value, None), (plain, sides[1][2], v * u, u)
+        ):  # fmt: skip
+            optimizer.zero_grad()
+            loss = (seen - target).square().sum() + b.sum() * step
+            if step == 4:  # another penalty on the mask alone
+                loss = loss + (m if mask is None else u).square().sum()
+            (loss if mask is None else loss + 0.05 * u.sum()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            u.clamp_(min=0)
+        for ours_now, plain_now in zip(*sides, strict=True):
+            torch.testing.assert_close(ours_now, plain_now, rtol=near, atol=near)
+        assert torch.equal(product.value, w * m)
+    assert (m == 0).any() and not (m == 0).all()
+
+
+def test_a_product_without_a_gradient_moves_its_mask_alone():
+    w, m = torch.ones(20).requires_grad_(), torch.ones(20).requires_grad_()
+    product = Product(w, m, rate=0.5)
+    optimizer = Adam([w, m], lr=0.1, weight_decay=0.0, products=[product])
+    optimizer.step()  # nothing has seen the product
+    assert torch.equal(w, torch.ones(20)) and torch.equal(product.value, m)
+    torch.testing.assert_close(m, torch.full((20,), 0.9))
+    optimizer.zero_grad()
+    product.value.sum().backward()
+    optimizer.step()  # the first step of one factor, the second of the other
+    torch.testing.assert_close(w, torch.full((20,), 0.9))
+    assert torch.equal(product.value, w * m) and (m < 0.9).all()
+
+
+def test_what_is_not_compiled_moves_too():
+    w = torch.ones(4, 6).t().requires_grad_()  # not contiguous
+    m = torch.ones(6, 4, requires_grad=True)
+    product = Product(w, m)
+    optimizer = Adam([w, m], lr=0.1, weight_decay=0.0, products=[product])
+    product.value.sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(w, torch.full((6, 4), 0.9))
+    assert torch.equal(product.value, w * m) and torch.equal(w, m)

@@ -61,7 +61,7 @@ def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any, some
         first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         shape = ir.FunctionType(kind, [pointer.type, align.type, first.type, kind])
-        call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
+        call = _function(builder, shape, f"llvm.masked.load.{suffix(kind)}.p0")
         return builder.call(call, [pointer, align, first, _constant(kind, 0.0)])
 
     kind = Vector(array.dtype, lanes.literal_value)
@@ -92,7 +92,7 @@ def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any, so
         first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, first.type])
-        call = _function(builder, shape, f"llvm.masked.store.{_suffix(kind)}.p0")
+        call = _function(builder, shape, f"llvm.masked.store.{suffix(kind)}.p0")
         builder.call(call, [arguments[3], pointer, align, first])
         return context.get_dummy_value()
 
@@ -136,7 +136,7 @@ def dot(typing: Any, x: Any, y: Any) -> Any:
         terms = builder.fmul(*arguments, flags=SUMS)
         item = terms.type.element
         shape = ir.FunctionType(item, [item, terms.type])
-        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(terms.type)}")
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{suffix(terms.type)}")
         return builder.call(call, [ir.Constant(item, 0.0), terms], fastmath=SUMS)
 
     return x.dtype(x, y), emit
@@ -188,7 +188,7 @@ def outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
         x, *bounds = arguments
         width = signature.args[0].dtype.bitwidth
         shape = ir.FunctionType(x.type, [x.type])
-        x = builder.call(_function(builder, shape, f"llvm.fabs.{_suffix(x.type)}"), [x])
+        x = builder.call(_function(builder, shape, f"llvm.fabs.{suffix(x.type)}"), [x])
         found = []
         for relation, bound in zip("<>", bounds, strict=True):
             bound = builder.trunc(bound, ir.IntType(width)) if width < 64 else bound
@@ -267,7 +267,7 @@ def _first(builder: Any, count: Any, lanes: int) -> Any:
     return builder.icmp_signed("<", place, _splat(builder, count, kind))
 
 
-def _suffix(kind: Any) -> str:
+def suffix(kind: Any) -> str:
     return f"v{kind.count}f{32 if isinstance(kind.element, ir.FloatType) else 64}"
 
 
@@ -385,7 +385,7 @@ def total(typing: Any, x: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
         shape = ir.FunctionType(x.type.element, [x.type.element, x.type])
-        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(x.type)}")
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{suffix(x.type)}")
         return builder.call(call, [ir.Constant(x.type.element, 0.0), x], fastmath=SUMS)
 
     return x.dtype(x), emit

@@ -5,7 +5,7 @@ are cut into strips of as many channels as the registers hold. With `torch.set_n
 the rows are shared out among threads. Functions are compiled when first used and kept on disk.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -141,6 +141,25 @@ def put(values: Tensor, index: Tensor, out: Tensor) -> None:
 def _put(values, index, out):  # type: ignore[no-untyped-def]
     for i in range(index.size):
         out[index[i]] = values[i]
+
+
+def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> None:
+    """A step of Adam on both factors of `product` (see `_adam.step`), for float32 or float64.
+
+    `entries`, contiguous, are its gradient, both factors, and their moments. Rows of a matrix may
+    lie apart.
+    """
+    from graphlth.kernels import _adam as loops  # loads slowly
+
+    flat = product.is_contiguous()
+    rows, d = (1, product.numel()) if flat else product.shape
+    stride = d if flat else product.stride(0)
+    whole = product.detach().as_strided(((rows - 1) * stride + d,), (1,)).numpy()
+    told = np.array(constants, whole.dtype)
+    step = loops.step(d % loops.LANES != 0)
+    _split(
+        rows, 1, 8 * product.numel(), partial(step, *map(_flat, entries), whole, told, d, stride)
+    )
 
 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
