@@ -14,6 +14,7 @@ from graphlth.graph import Features, Graph, sparse_features
 from graphlth.task import SPLITS, Batch
 
 SPARSE = 0.1  # features with fewer non-zeros than this fraction are kept sparse
+FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
 
 class GraphTask:
@@ -69,7 +70,8 @@ class GraphTask:
         stand = y._version, rows._version
         if known is None or known[0] is not y or known[1].rows is not rows or known[2] != stand:
             nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
-            among = nodes, torch.searchsorted(nodes, rows)  # training need not start from X
+            few = nodes.numel() < FEW * self.num_nodes  # training need not start from X
+            among = (nodes, torch.searchsorted(nodes, rows)) if few else None
             batch = Batch(self._inputs, y[rows], rows, self.entries, among=among)
             known = self._batches[split] = y, batch, stand
         yield known[1]

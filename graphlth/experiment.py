@@ -312,19 +312,29 @@ def in_processes(
     jobs: int,
     watch: Callable[[Step], None],
 ) -> None:
-    """Do the `work` of every group of seeds in `jobs` processes; this one watches."""
+    """Do the `work` of every group of seeds in `jobs` processes, of which this is one."""
     context = get_context("spawn")
     steps: SimpleQueue[Step] = context.SimpleQueue()
-    others = set(active_children())
-    with ProcessPoolExecutor(jobs, context, _obey, (list(warnings.filters), steps)) as pool:
-        running = {pool.submit(_tell, work, group) for group in groups}
+    begun = context.Value("i", 0)  # how many groups are, in whatever process
+    others, extra = set(active_children()), min(jobs, len(groups)) - 1
+    start = list(warnings.filters), steps, begun
+    with ProcessPoolExecutor(extra, context, _obey, start) as pool:
+        running = {pool.submit(_tell, work, groups) for _ in range(extra)}
+
+        def listen(step: Step | None = None) -> None:
+            if step is not None:
+                watch(step)
+            while not steps.empty():
+                watch(steps.get())
+            for future in [f for f in running if f.done()]:
+                running.remove(future)
+                future.result()
+
         try:
+            for group in _next(groups, begun):
+                work(group, listen)
             while running or not steps.empty():
-                while not steps.empty():
-                    watch(steps.get())
-                for future in [f for f in running if f.done()]:
-                    running.remove(future)
-                    future.result()
+                listen()
                 time.sleep(0.1)
         except BaseException:  # what is recorded stays; a seed that is lost half-way continues
             for worker in set(active_children()) - others:
@@ -332,10 +342,21 @@ def in_processes(
             raise
 
 
-def _obey(filters: list[Any], steps: "SimpleQueue[Step]") -> None:
+def _next(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]]:
+    """One group after another that no process has begun."""
+    while True:
+        with begun.get_lock():
+            number = begun.value
+            begun.value += 1
+        if number >= len(groups):
+            return
+        yield groups[number]
+
+
+def _obey(filters: list[Any], steps: "SimpleQueue[Step]", begun: Any) -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
     hasten()
-    _tell.steps = steps  # type: ignore[attr-defined]  # a queue can be inherited, not sent
+    _tell.shared = steps, begun  # type: ignore[attr-defined]  # can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
@@ -348,9 +369,11 @@ def _obey(filters: list[Any], steps: "SimpleQueue[Step]") -> None:
     Thread(target=follow, daemon=True).start()
 
 
-def _tell(work: Callable[..., None], group: Sequence[int]) -> None:
-    """Do the `work` of a group in this process, and tell its parent of the steps."""
-    work(group, Seldom(_tell.steps.put))  # type: ignore[attr-defined]
+def _tell(work: Callable[..., None], groups: Sequence[Sequence[int]]) -> None:
+    """Do the `work` of groups in this process, and tell its parent of the steps."""
+    steps, begun = _tell.shared  # type: ignore[attr-defined]
+    for group in _next(groups, begun):
+        work(group, Seldom(steps.put))
 
 
 def prepare(chosen: Plan, out: Path) -> Path:

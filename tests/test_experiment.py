@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ from filelock import FileLock
 from toys import ALGORITHMS, GRAPH_MODELS, of
 
 from graphlth import experiment, record
-from graphlth.experiment import accepted, build, plan, preset, run, ticket_file
+from graphlth.experiment import (
+    Step,
+    accepted,
+    build,
+    in_processes,
+    plan,
+    preset,
+    run,
+    ticket_file,
+)
 from graphlth.models.gcn import GCN
 from graphlth.registry import names
 from graphlth.ticket import load
@@ -215,6 +225,22 @@ def test_two_processes_write_what_one_writes(tmp_path):
     assert tickets(one) == tickets(two)
     rounds = sorted((s.seed, s.round) for s in steps if s.epoch is None)
     assert rounds == [(seed, r) for seed in range(3) for r in range(4)]
+
+
+def note(folder, seeds, watch):
+    for seed in seeds:
+        (folder / f"{seed} {os.getpid()}").touch()
+        watch(Step(seed, 0, None, {}))
+
+
+def test_this_process_is_one_of_those_that_work(tmp_path):
+    """And no group is done twice, by whatever process."""
+    told: list[Step] = []
+    groups = [range(i, i + 2) for i in range(0, 12, 2)]
+    in_processes(partial(note, tmp_path), groups, 2, told.append)
+    seeds, processes = zip(*(path.name.split() for path in tmp_path.iterdir()), strict=True)
+    assert sorted(map(int, seeds)) == sorted(step.seed for step in told) == [*range(12)]
+    assert str(os.getpid()) in processes
 
 
 def test_a_seed_that_another_process_runs_is_refused(out):

@@ -366,17 +366,23 @@ def test_what_fit_reports_is_what_its_weights_reach(name, share):
     assert evaluate(model, task, masks, ("val", "test")) == [best.val, best.test]
 
 
+@pytest.mark.parametrize("few", [0.0, 0.5, 1.1])  # of all nodes
 @models
-def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_training(name):
-    """And finds the accuracies of the whole graph."""
+def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_training(
+    monkeypatch, name, few
+):
+    """Or the whole graph, where these are not few; and finds the accuracies of the whole graph."""
+    monkeypatch.setattr("graphlth.dataset.FEW", few)
     task = toy()
     model = build(name, task).eval()
     output = call(model, next(task.batches("val")), dict(model.named_parameters()), None)
     for split in ("train", "val", "test"):
         (batch,) = task.batches(split)
-        nodes, places = batch.among
-        assert set(nodes.tolist()) == {*task.rows[split].tolist(), *task.rows["train"].tolist()}
-        assert torch.equal(nodes[places], batch.rows)
+        read = {*task.rows[split].tolist(), *task.rows["train"].tolist()}
+        assert (batch.among is None) == (len(read) >= few * task.num_nodes)
+        if batch.among is not None:
+            nodes, places = batch.among
+            assert set(nodes.tolist()) == read and torch.equal(nodes[places], batch.rows)
         expected = (output[batch.rows].argmax(-1) == batch.target).float().mean().item()
         assert evaluate(model, task, {}, (split,)) == [expected]
 
