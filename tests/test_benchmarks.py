@@ -18,7 +18,7 @@ REPORTS = {  # what the report of each must say
     "speed_epoch": ("dense / sparse", "peak memory of the whole run"),
     "speed_detector": ("share of drawing", "agree with a stable sort"),
     "speed_retrain": ("of round 0, %", "repeated to the same digits"),
-    "speed_seeds": ("agree in everything but their times", "start-up"),
+    "speed_seeds": ("agree in everything but their times", "wall time"),
     "speed_ticket": ("times faster", "layout"),
     "speed_scale": ("exponent of time against edges", "Arxiv size", "![time against edges]"),
 }
