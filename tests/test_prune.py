@@ -238,6 +238,9 @@ def test_what_is_not_contiguous_or_has_no_masks_is_drawn_too():
     value[0, 0] = 0
     assert draw()["w"].tolist() == [[0, 1], [0, 1]]
     assert redrawing({}, {}, 0.5, 0.5)() == {}
+    nothing = {"w": torch.ones(3), "v": torch.ones(0, 4)}
+    drawn = redrawing(nothing, nothing, 0.4, scope="layer")()
+    assert drawn["w"].tolist() == [0, 1, 1] and drawn["v"].shape == (0, 4)
 
 
 @pytest.mark.gpu

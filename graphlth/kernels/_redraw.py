@@ -65,8 +65,8 @@ class Redraw:
         ends = np.cumsum([len(group) for group, _, _ in rankings])
         go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
         part = [p for p, each in enumerate(parts) for _ in each]
-        some = [self.arrays[end - 1].flat[0] for end in ends]  # of each ranking a magnitude
-        guess = np.minimum(np.abs(some).view(infinity.dtype), infinity)
+        some = [next((a[0] for a in group if a.size), 0) for group, _, _ in rankings]
+        guess = np.minimum(np.abs(some, dtype=dtype).view(infinity.dtype), infinity)
         zeros, width = np.zeros_like(ends), np.full_like(ends, infinity // FIRST)
         state = np.stack([ends, go, part, guess, width, zeros], 1)  # the last three are the band
         sizes = [sum(a.size for group, _, _ in each for a in group) for each in parts]
