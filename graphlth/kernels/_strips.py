@@ -40,6 +40,7 @@ NARROW = 16  # columns of a next matrix up to which it is multiplied in the same
 Array = np.ndarray[Any, Any]
 
 
+@cache
 def lanes(width: int) -> int:
     """The channels of a strip of a matrix with `width` columns: the most that pad little."""
     return next((w for w in WIDTHS if -(-width // w) * w <= 1.5 * width), WIDTHS[-1])
@@ -229,6 +230,8 @@ def _loop(
     width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool,
     far: bool,
 ) -> Callable[..., None]:  # fmt: skip
+    sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
+
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, across, number,
@@ -242,35 +245,38 @@ def _loop(
                     for r in range(make_first, make_last):
                         even = odd = zeros(h, width)
                         a, b = entry(x_offsets, at + r), entry(x_offsets, at + r + 1)
-                        for e in range(a, b - 1, 2):
+                        for e in range(a, b - sums + 1, sums):
                             row = load(w, base + entry(x_columns, e) * across, width, width)
                             even = axpy(entry(x_values, e), row, even)
-                            row = load(w, base + entry(x_columns, e + 1) * across, width, width)
-                            odd = axpy(entry(x_values, e + 1), row, odd)
-                        if (b - a) % 2:
+                            if sums == 2:
+                                row = load(w, base + entry(x_columns, e + 1) * across, width, width)
+                                odd = axpy(entry(x_values, e + 1), row, odd)
+                        if (b - a) % sums:
                             row = load(w, base + entry(x_columns, b - 1) * across, width, width)
                             even = axpy(entry(x_values, b - 1), row, even)
-                        z = add(even, odd)
+                        z = add(even, odd) if sums == 2 else even
                         if early and place[r] >= 0:
                             store(kept, (place[r] * number + s) * width, width, z)
                         store(h, m * own_at + r * stride, width, z)
             for r in range(first, last):
-                even = odd = zeros(h, width)  # as `numba.weighted_sum` adds up
+                even = odd = zeros(h, width)
                 if own:
                     even = load(h, own_at + s * step + r * stride, width, width)
                 a, b = entry(offsets, r), entry(offsets, r + 1)
-                for e in range(a, b - 1, 2):
+                for e in range(a, b - sums + 1, sums):
                     if far:
                         fetch(h, columns, e, stride, s * step, width)
-                        fetch(h, columns, e + 1, stride, s * step, width)
                     row = load(h, s * step + entry(columns, e) * stride, width, width)
                     even = axpy(entry(values, e), row, even)
-                    row = load(h, s * step + entry(columns, e + 1) * stride, width, width)
-                    odd = axpy(entry(values, e + 1), row, odd)
-                if (b - a) % 2:
+                    if sums == 2:
+                        if far:
+                            fetch(h, columns, e + 1, stride, s * step, width)
+                        row = load(h, s * step + entry(columns, e + 1) * stride, width, width)
+                        odd = axpy(entry(values, e + 1), row, odd)
+                if (b - a) % sums:
                     row = load(h, s * step + entry(columns, b - 1) * stride, width, width)
                     even = axpy(entry(values, b - 1), row, even)
-                z = add(even, odd)
+                z = add(even, odd) if sums == 2 else even
                 if keeps and place[r] >= 0:
                     store(kept, (place[r] * number + s) * width, width, z)
                 if positive:
