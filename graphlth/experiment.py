@@ -18,6 +18,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -247,7 +248,7 @@ def run(
 
     Raises:
         ValueError: a name, setting or file is wrong.
-        OSError: the folder cannot be read or written.
+        OSError: the folder cannot be read or written, or one of the processes was killed.
     """
     if seeds < 1:
         raise ValueError(f"`seeds` must be at least 1, got {seeds}")
@@ -336,9 +337,12 @@ def in_processes(
             while running or not steps.empty():
                 listen()
                 time.sleep(0.1)
-        except BaseException:  # what is recorded stays; a seed that is lost half-way continues
+        except BaseException as error:  # what is recorded stays; a seed lost half-way continues
             for worker in set(active_children()) - others:
                 worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise OSError("a process was killed, perhaps for want of memory: try fewer `jobs`; "
+                              "the same run continues") from None  # fmt: skip
             raise
 
 

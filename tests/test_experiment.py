@@ -1,8 +1,10 @@
 """A run is its settings: the same ones give the same folder and the same digits, come what may."""
 
 import json
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -241,6 +243,19 @@ def test_this_process_is_one_of_those_that_work(tmp_path):
     seeds, processes = zip(*(path.name.split() for path in tmp_path.iterdir()), strict=True)
     assert sorted(map(int, seeds)) == sorted(step.seed for step in told) == [*range(12)]
     assert str(os.getpid()) in processes
+
+
+def die(parent, seeds, watch):
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while multiprocessing.active_children():  # a child that dies is told of in the next step
+        time.sleep(0.05)
+    watch(Step(0, 0, None, {}))
+
+
+def test_a_process_that_is_killed_is_told_in_a_line():
+    with pytest.raises(OSError, match="a process was killed, perhaps for want of memory"):
+        in_processes(partial(die, os.getpid()), [[i] for i in range(200)], 2, lambda step: None)
 
 
 def test_a_seed_that_another_process_runs_is_refused(out):
