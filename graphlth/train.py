@@ -212,9 +212,9 @@ def train(
     `learn` does not name, of "weights" and "soft", stays as it is, but may be changed by others
     between epochs: two trainings can take turns. `rates` are γ, what soft masks add to the loss for
     an entry of 1; `penalty` says what else the weights that the pass saw and the soft masks add to
-    it. Accuracies of splits that `scoring` does not name are NaN;
-    test data are looked at in those epochs alone whose validation accuracy, or loss, is the best so
-    far. A `sparing` training leaves its weights in `model` after those epochs only.
+    it. Accuracies of splits that `scoring` does not name are NaN; test data are looked at in those
+    epochs alone whose validation accuracy, or loss, is the best so far. A `sparing` training leaves
+    its weights in `model` after those epochs only.
 
     An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
     the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
@@ -269,9 +269,7 @@ def train(
             with torch.no_grad():
                 for leaf in apart.values() if "soft" in learn and through is None else ():
                     leaf.clamp_(min=0)
-            weights, edges = weigh(
-                theta, m, products, through
-            )  # for the evaluation and the next step
+            weights, edges = weigh(theta, m, products, through)  # the next step's, too
             passes += 1 if batch.entries is not None else len(batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
