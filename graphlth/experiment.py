@@ -16,6 +16,7 @@ import signal
 import time
 import tomllib
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -315,28 +316,35 @@ def in_processes(
 ) -> None:
     """Do the `work` of every group of seeds in `jobs` processes, of which this is one."""
     context = get_context("spawn")
-    steps: SimpleQueue[Step] = context.SimpleQueue()
+    steps: SimpleQueue[Step | None] = context.SimpleQueue()
     begun = context.Value("i", 0)  # how many groups are, in whatever process
     others, extra = set(active_children()), min(jobs, len(groups)) - 1
     start = list(warnings.filters), steps, begun
+    told: deque[Step] = deque()
+    # While this process searches it looks at no step, and a full queue would stop the others.
+    ear = Thread(target=lambda: told.extend(iter(steps.get, None)), daemon=True)
     with ProcessPoolExecutor(extra, context, _obey, start) as pool:
         running = {pool.submit(_tell, work, groups) for _ in range(extra)}
 
         def listen(step: Step | None = None) -> None:
             if step is not None:
                 watch(step)
-            while not steps.empty():
-                watch(steps.get())
+            while told:
+                watch(told.popleft())
             for future in [f for f in running if f.done()]:
                 running.remove(future)
                 future.result()
 
         try:
+            ear.start()
             for group in _next(groups, begun):
                 work(group, listen)
-            while running or not steps.empty():
+            while running:
                 listen()
                 time.sleep(0.1)
+            steps.put(None)  # after all of theirs
+            ear.join()
+            listen()
         except BaseException as error:  # what is recorded stays; a seed lost half-way continues
             for worker in set(active_children()) - others:
                 worker.terminate()
@@ -357,7 +365,7 @@ def _next(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]
         yield groups[number]
 
 
-def _obey(filters: list[Any], steps: "SimpleQueue[Step]", begun: Any) -> None:
+def _obey(filters: list[Any], steps: "SimpleQueue[Step | None]", begun: Any) -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
     hasten()
     _tell.shared = steps, begun  # type: ignore[attr-defined]  # can be inherited, not sent

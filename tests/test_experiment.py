@@ -245,6 +245,23 @@ def test_this_process_is_one_of_those_that_work(tmp_path):
     assert str(os.getpid()) in processes
 
 
+def tell_much(parent, end, seeds, watch):
+    if os.getpid() != parent:
+        for _ in range(300):
+            watch(Step(seeds[0], 0, None, {"note": "x" * 1000}))  # more than a pipe holds
+        end.touch()
+    deadline = time.monotonic() + 60
+    while not end.exists():
+        assert time.monotonic() < deadline, "the other process waits"
+        time.sleep(0.05)
+
+
+def test_a_process_that_tells_much_does_not_wait_until_this_one_listens(tmp_path):
+    told, end = [], tmp_path / "end"
+    in_processes(partial(tell_much, os.getpid(), end), [[0], [1]], 2, told.append)
+    assert len(told) == 300
+
+
 def die(parent, seeds, watch):
     if os.getpid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
