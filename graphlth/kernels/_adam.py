@@ -6,58 +6,23 @@ moments, their steps, and the new product. Each operation rounds as in torch's f
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
-from llvmlite import ir
 from numba import njit
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from graphlth.kernels._vector import full, load_some, relu, store_some, suffix
+from graphlth.kernels._vector import (
+    fma,
+    full,
+    load_some,
+    minus,
+    over,
+    plus,
+    relu,
+    root,
+    store_some,
+    times,
+)
 
 LANES = 16  # entries at a time
-
-
-def _rounded(operation: str) -> Callable[..., Any]:
-    @intrinsic
-    def apply(typing: Any, x: Any, y: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return getattr(builder, operation)(*arguments)  # without leave to fuse or reorder
-
-        return x(x, y), emit
-
-    found: Callable[..., Any] = apply
-    return found
-
-
-times, plus, minus, over = map(_rounded, ("fmul", "fadd", "fsub", "fdiv"))
-
-
-@intrinsic
-def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """`x y + z`, rounded once."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _called(builder, "fma", arguments)
-
-    return x(x, y, z), emit
-
-
-@intrinsic
-def root(typing: Any, x: Any) -> Any:
-    """`√x`, lane by lane."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _called(builder, "sqrt", arguments)
-
-    return x(x), emit
-
-
-def _called(builder: Any, name: str, arguments: Any) -> Any:
-    kind = arguments[0].type
-    shape = ir.FunctionType(kind, [kind] * len(arguments))
-    name = f"llvm.{name}.{suffix(kind)}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), arguments)
 
 
 @cache
@@ -66,6 +31,7 @@ def step(some: bool) -> Callable[..., None]:
 
     Rows of the product begin `stride` entries apart, all others follow one another. If not `some`,
     `d` is a multiple of `LANES`.
+
     `constants` are λ of the decay, 1 − β₁, 1 − β₂, β₂, the root of the second bias correction, ε,
     the length of a step, negative, and what is added to the gradient of the second factor.
     """

@@ -7,6 +7,7 @@ there. Which it is they are told as a number: a compiled function that holds one
 is not found in numba's cache by another process.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -61,7 +62,7 @@ def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any, some
         first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         shape = ir.FunctionType(kind, [pointer.type, align.type, first.type, kind])
-        call = _function(builder, shape, f"llvm.masked.load.{suffix(kind)}.p0")
+        call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
         return builder.call(call, [pointer, align, first, _constant(kind, 0.0)])
 
     kind = Vector(array.dtype, lanes.literal_value)
@@ -92,7 +93,7 @@ def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any, so
         first = _first(builder, arguments[2], kind.count)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, first.type])
-        call = _function(builder, shape, f"llvm.masked.store.{suffix(kind)}.p0")
+        call = _function(builder, shape, f"llvm.masked.store.{_suffix(kind)}.p0")
         builder.call(call, [arguments[3], pointer, align, first])
         return context.get_dummy_value()
 
@@ -136,7 +137,7 @@ def dot(typing: Any, x: Any, y: Any) -> Any:
         terms = builder.fmul(*arguments, flags=SUMS)
         item = terms.type.element
         shape = ir.FunctionType(item, [item, terms.type])
-        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{suffix(terms.type)}")
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(terms.type)}")
         return builder.call(call, [ir.Constant(item, 0.0), terms], fastmath=SUMS)
 
     return x.dtype(x, y), emit
@@ -188,7 +189,7 @@ def outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
         x, *bounds = arguments
         width = signature.args[0].dtype.bitwidth
         shape = ir.FunctionType(x.type, [x.type])
-        x = builder.call(_function(builder, shape, f"llvm.fabs.{suffix(x.type)}"), [x])
+        x = builder.call(_function(builder, shape, f"llvm.fabs.{_suffix(x.type)}"), [x])
         found = []
         for relation, bound in zip("<>", bounds, strict=True):
             bound = builder.trunc(bound, ir.IntType(width)) if width < 64 else bound
@@ -267,7 +268,7 @@ def _first(builder: Any, count: Any, lanes: int) -> Any:
     return builder.icmp_signed("<", place, _splat(builder, count, kind))
 
 
-def suffix(kind: Any) -> str:
+def _suffix(kind: Any) -> str:
     return f"v{kind.count}f{32 if isinstance(kind.element, ir.FloatType) else 64}"
 
 
@@ -385,7 +386,7 @@ def total(typing: Any, x: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
         shape = ir.FunctionType(x.type.element, [x.type.element, x.type])
-        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{suffix(x.type)}")
+        call = _function(builder, shape, f"llvm.vector.reduce.fadd.{_suffix(x.type)}")
         return builder.call(call, [ir.Constant(x.type.element, 0.0), x], fastmath=SUMS)
 
     return x.dtype(x), emit
@@ -427,6 +428,48 @@ def fold(typing: Any, x: Any, times: Any) -> Any:
         return x
 
     return kind(x, times), emit
+
+
+def _rounded(operation: str) -> Callable[..., Any]:
+    @intrinsic
+    def apply(typing: Any, x: Any, y: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, operation)(*arguments)  # without leave to fuse or reorder
+
+        return x(x, y), emit
+
+    found: Callable[..., Any] = apply
+    return found
+
+
+times, plus, minus, over = map(_rounded, ("fmul", "fadd", "fsub", "fdiv"))
+
+
+@intrinsic
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """`x y + z`, rounded once."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _called(builder, "fma", arguments)
+
+    return x(x, y, z), emit
+
+
+@intrinsic
+def root(typing: Any, x: Any) -> Any:
+    """`√x`, lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _called(builder, "sqrt", arguments)
+
+    return x(x), emit
+
+
+def _called(builder: Any, name: str, arguments: Any) -> Any:
+    kind = arguments[0].type
+    shape = ir.FunctionType(kind, [kind] * len(arguments))
+    name = f"llvm.{name}.{_suffix(kind)}"
+    return builder.call(_function(builder, shape, name), arguments)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
