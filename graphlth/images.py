@@ -16,7 +16,7 @@ from graphlth.task import SPLITS, Batch, shuffled, stream
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
-EVALUATED = 1000  # images in a batch of an evaluation
+EVALUATED, ON_CPU = 1000, 200  # images in a batch of an evaluation; what the caches serve best
 
 
 class ImageTask:
@@ -101,11 +101,13 @@ class ImageTask:
 
     def whole(self, split: str) -> Iterator[Batch]:
         """The images of `split`, of "train" too, as they lie and without augmentation."""
-        for rows in self.rows[split].split(EVALUATED):
+        for rows in self.rows[split].split(ON_CPU if self.x.is_cpu else EVALUATED):
             yield self._batch(rows, self.x.index_select(0, rows))
 
     def _batch(self, rows: Tensor, x: Tensor) -> Batch:
         x = x.to(self.mean.dtype).sub_(self.mean).div_(self.std)  # [rows, C, H, W]
+        if x.is_cpu:  # convolutions take a fifth to a quarter less time
+            x = x.contiguous(memory_format=torch.channels_last)
         return Batch((x,), self.y.index_select(0, rows))
 
     def without(self, mask: Tensor) -> ImageTask:

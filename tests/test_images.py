@@ -93,9 +93,17 @@ def test_a_target_is_the_class_of_its_image():
 def test_a_split_is_evaluated_in_order_and_in_large_batches(monkeypatch):
     task = numbered(augment="crop-flip")
     assert shown(task, task.batches("test", 3, 1)) == [list(range(17, 23))]
-    monkeypatch.setattr(images, "EVALUATED", 4)
+    monkeypatch.setattr(images, "ON_CPU", 4)
     assert shown(task, task.batches("test")) == [[17, 18, 19, 20], [21, 22]]
     assert shown(task, task.batches("val")) == [[13, 14, 15, 16]]
+
+
+def test_batches_lie_as_convolutions_want_them():
+    task = ImageTask(torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1]),
+                     {"train": 2, "val": 2, "test": 2}, batch_size=2)  # fmt: skip
+    for split in ("train", "val"):
+        (x,) = next(task.batches(split)).inputs
+        assert x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def test_an_unknown_split_is_refused():
