@@ -44,6 +44,13 @@ def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     return x.relu() if not training or keep == STEPS else _apply(_ReluDropout, x, keep)
 
 
+@torch.no_grad()
+def relu_dropped(x: Tensor, p: float) -> tuple[Tensor, float]:
+    """`relu_dropout(x, p)` without gradients, and the scale of the entries that are left."""
+    keep = _steps(p)
+    return (x.relu(), 1.0) if keep == STEPS else (_drop(x, keep, _key(), True), STEPS / keep)
+
+
 def edge_dropout(
     graph: Graph, weight: Tensor | None, p: float, training: bool = True, *, like: Tensor
 ) -> Tensor | None:

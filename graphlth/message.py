@@ -17,6 +17,7 @@ and `triton` on a GPU that has it; otherwise `sparse`, for half precision `scatt
 """
 
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from graphlth import vmap
+from graphlth.dropout import relu_dropout, relu_dropped
 from graphlth.graph import Block, Features, Graph, Places
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
@@ -243,6 +245,17 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
     return _KnownSum.apply(x.graph, w, x.values, known, backend)
 
 
+def relu_dropout_product(x: Tensor, w: Tensor, p: float, *, backend: str = "auto") -> Tensor:
+    """`relu_dropout(x, p) @ w` [N, C] for `x` [N, d] and `w` [d, C], as in training.
+
+    The gradients of few columns come in one pass on the CPU.
+    """
+    kernel = _kernel(backend, x)
+    if vmap.inside() or w.size(1) >= NARROW or not hasattr(kernel, "narrow_product"):
+        return product(relu_dropout(x, p), w, backend=backend)
+    return kernel.narrow_product(x, w, *relu_dropped(x, p))
+
+
 def propagate(
     graph: Graph,
     x: Tensor | Features,
@@ -400,7 +413,8 @@ def _kernel(backend: str, x: Tensor) -> Any:
     if name == "triton" and not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"`backend` 'triton' needs a CUDA device, got {x.device}")
     try:
-        return import_module(f"graphlth.kernels.{name}")
+        found = f"graphlth.kernels.{name}"
+        return sys.modules.get(found) or import_module(found)
     except ImportError as error:
         needs = NEEDS.get(name, name)
         raise ValueError(f"`backend` {name!r} needs {needs}, which is not installed") from error
@@ -409,7 +423,8 @@ def _kernel(backend: str, x: Tensor) -> Any:
 def _fastest(x: Tensor) -> str:
     exact = x.dtype in EXACT
     if x.is_cuda:
-        return "triton" if find_spec("triton") else "sparse" if exact else "reference"
+        has_triton = "triton" in sys.modules or find_spec("triton")
+        return "triton" if has_triton else "sparse" if exact else "reference"
     if exact and x.device.type == "cpu":
         return "numba"
     return "scatter" if find_spec("torch_scatter") else "reference"

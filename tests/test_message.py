@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Largest
 
+from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.kernels._memory import LINE, fresh
 from graphlth.message import (
@@ -20,6 +21,7 @@ from graphlth.message import (
     edge_softmax,
     product,
     propagate,
+    relu_dropout_product,
     relu_product,
     spread,
     weighted_mean,
@@ -660,6 +662,27 @@ def test_any_width_is_summed_on_any_number_of_threads(large, threads, dtype, mon
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize(("d", "classes"), [(5, 3), (130, 7), (512, 15), (40, 16)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_relu_dropout_and_a_product_are_one_bit_for_bit(dtype, d, classes, p):
+    draw = torch.Generator().manual_seed(d)
+    x = torch.randn(33, d, generator=draw, dtype=dtype)
+    w = torch.randn(d, classes, generator=draw, dtype=dtype)
+    found = []
+    for run in (
+        lambda x, w: relu_dropout_product(x, w, p),
+        lambda x, w: product(relu_dropout(x, p), w),
+    ):
+        torch.manual_seed(0)
+        own = leaves(x, w)
+        out = run(*own)
+        found.append([out, *pull(out, own)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert (found[0][1] == 0).float().mean() >= p / 2, "nothing was left out"
 
 
 def test_a_backend_says_what_it_needs(monkeypatch):

@@ -13,11 +13,14 @@ from torch import Tensor
 from graphlth.kernels._vector import (
     add,
     axpy,
+    choose,
     dots,
     entry,
     fetch,
+    full,
     load,
     load_some,
+    multiply,
     relu,
     store,
     store_some,
@@ -76,10 +79,13 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
 
 
 @cache
-def gradients(lanes: int, some: bool) -> Loop:
+def gradients(lanes: int, some: bool, gated: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(x, d, w, c, grad, rows, own, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
-        """`grad Wᵀ` [R, d], and `gradᵀ x` [own, d] added to `to_w`, of the channels asked for."""
+    def loop(x, d, w, c, grad, rows, own, scale, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
+        """`grad Wᵀ` [R, d], and `gradᵀ x` [own, d] added to `to_w`, of the channels asked for.
+
+        Where `gated`, the first is multiplied by `scale` where `x` is above 0, and 0 elsewhere.
+        """
         for channel in range(first, last, lanes):
             left = d - channel
             for r in range(rows):
@@ -89,6 +95,9 @@ def gradients(lanes: int, some: bool) -> Loop:
                     back = axpy(g, load(w, channel * c + k * lanes, lanes, lanes), back)
                     sum_ = axpy(g, z, load_some(to_w, at, left, lanes, some))
                     store_some(to_w, at, left, sum_, some)
+                if gated:
+                    scaled = multiply(full(x, scale, lanes), back)
+                    back = choose(z, scaled, zeros(x, lanes))
                 store_some(to_x, r * d + channel, left, back, some)
 
     return loop

@@ -171,14 +171,20 @@ def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Ten
     return out
 
 
-def narrow_product(x: Tensor, w: Tensor) -> Tensor:
-    """`x @ w` for float32 or float64 `x` [N, d] on the CPU and `w` [d, C] of few columns."""
-    return _NarrowProduct.apply(x, w)
+def narrow_product(x: Tensor, w: Tensor, kept: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """`x @ w` for float32 or float64 `x` [N, d] on the CPU and `w` [d, C] of few columns.
+
+    With `kept`, which is `scale · x` in some places where that is above 0 and elsewhere 0, it is
+    `kept @ w`, and gradients flow to `x` all the same.
+    """
+    return _NarrowProduct.apply(x, w, kept, scale)
 
 
 class _NarrowProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, kept: Tensor | None, scale: float) -> Tensor:
+        ctx.gate = None if kept is None else scale
+        x = x if kept is None else kept
         ctx.save_for_backward(x, w)
         (n, d), out = x.shape, _padded(len(x), w)
         lanes, some = _narrow_lanes(d, x)
@@ -188,17 +194,19 @@ class _NarrowProduct(torch.autograd.Function):
         return out[:, : w.size(1)].contiguous()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, w = ctx.saved_tensors
         if not ctx.needs_input_grad[0]:
-            return None, (grad.t() @ x).t().contiguous()
+            return None, (grad.t() @ x).t().contiguous(), None, None
         (n, d), c = x.shape, w.size(1)
         (lanes, some), columns = _narrow_lanes(d, x), ctx.columns
         to_x, to_w = fresh(x, n, d), x.new_zeros(c, d)
-        loop = partial(_narrow.gradients(lanes, some), _flat(x), d, _flat(columns))
-        loop = partial(loop, columns.size(1), _flat(grad), n, c, to_x.view(-1).numpy())
+        values, gated = _flat(x), ctx.gate is not None
+        scale = values.dtype.type(ctx.gate if gated else 1)
+        loop = partial(_narrow.gradients(lanes, some, gated), values, d, _flat(columns))
+        loop = partial(loop, columns.size(1), _flat(grad), n, c, scale, to_x.view(-1).numpy())
         _split(d, lanes, x.numel(), partial(loop, to_w.view(-1).numpy()))
-        return to_x, to_w.t().contiguous()
+        return to_x, to_w.t().contiguous(), None, None
 
 
 def _narrow_lanes(d: int, x: Tensor) -> tuple[int, bool]:

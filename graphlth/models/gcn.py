@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.compact import Layer, Parts, between, live, ordered
-from graphlth.dropout import edge_dropout, relu_dropout
+from graphlth.dropout import edge_dropout
 from graphlth.graph import Block, Features, Graph
-from graphlth.message import convolve, product, propagate, relu_product, weighted_sum
+from graphlth.message import (
+    convolve,
+    product,
+    propagate,
+    relu_dropout_product,
+    relu_product,
+    weighted_sum,
+)
 from graphlth.models._norm import normalised
 from graphlth.task import Task
 
@@ -86,12 +93,12 @@ class GCN(nn.Module):
         self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor], *, fixed: bool
     ) -> Tensor:
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
-        how: Any = {"fixed": fixed, "backend": self.backend}
+        how: Any = {"backend": self.backend}
         x = blocks[0].of_features(x)
-        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], **how)
-        for layer in range(1, len(blocks)):
-            h, w = relu_dropout(h, self.dropout), self.weights[layer]
-            h = propagate(blocks[layer].graph, h, w, norms[layer], **how)
+        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], fixed=fixed, **how)
+        for block, norm, w in zip(blocks[1:], norms[1:], [*self.weights][1:], strict=True):
+            h = relu_dropout_product(h, w, self.dropout, **how)
+            h = weighted_sum(block.graph, h, norm, **how)
         return h
 
     def infer(
