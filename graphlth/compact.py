@@ -34,6 +34,7 @@ from safetensors.numpy import save as serialise
 from torch import Tensor, nn
 
 from graphlth.graph import Features, Graph
+from graphlth.kernels._memory import STRIP
 from graphlth.message import attention, product, weighted_sum
 
 LAYOUTS = ("auto", "dense", "blocks", "sparse")
@@ -105,15 +106,35 @@ def live(
 
 
 def ordered(maps: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
-    """The numbers of the units `kept`; in hidden levels those with the most incoming weights first.
+    """The numbers of the units `kept`, in hidden levels those that read alike side by side.
 
-    The last strips of units then read few features.
+    A strip of units then reads few features.
     """
     numbers = [k.nonzero().squeeze(1) for k in kept]
     for level in range(1, len(maps)):
-        count = (maps[level - 1] != 0).sum(0)[numbers[level]]
-        numbers[level] = numbers[level][count.argsort(descending=True, stable=True)]
+        links = maps[level - 1][numbers[level - 1]][:, numbers[level]] != 0
+        numbers[level] = numbers[level][alike(links, STRIP)]
     return numbers
+
+
+def alike(links: Tensor, size: int) -> Tensor:
+    """The columns of `links` [in, out] in an order that makes the rows of each `size` of them few.
+
+    The first of these is the fullest that is left, each next one that which adds the fewest rows.
+    """
+    counts, order = links.sum(0), torch.empty(links.size(1), dtype=torch.long)
+    left = torch.ones_like(counts, dtype=torch.bool)
+    for place in range(len(order)):
+        if place % size == 0:
+            rest, added = links.clone(), counts.clone()  # beyond the rows that are read already
+            column = torch.where(left, counts, -1).argmax()
+        else:
+            column = torch.where(left, added, len(links) + 1).argmin()
+        order[place], left[column] = column, False
+        new = rest[:, column].nonzero().squeeze(1)
+        added -= rest[new].sum(0)
+        rest[new] = False
+    return order.to(links.device)
 
 
 def between(maps: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
@@ -241,7 +262,7 @@ class Compact(nn.Module):
                 turn=i % 2,
             )  # fmt: skip
             if following is not None:
-                h = loops.Matrix(out.view(-1).numpy(), loops.NARROW, 0, rest[0].weight.size(1))
+                h = loops.Matrix(out.view(-1).numpy(), out.size(1), 0, rest[0].weight.size(1))
             elif rest:
                 h = _matrix([out[:, :d] @ getattr(rest[0], name) for name in _maps(rest[0])])
         return out[:, :d].clone()

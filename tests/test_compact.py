@@ -12,8 +12,9 @@ from toys import N, build, toy
 
 from graphlth import compact
 from graphlth import masks as M
-from graphlth.compact import LAYOUTS, Compact, Layer, Parts, encoded, live
+from graphlth.compact import LAYOUTS, Compact, Layer, Parts, alike, encoded, live
 from graphlth.graph import sparse_features
+from graphlth.kernels._memory import STRIP
 from graphlth.models.gcn import GCN
 from graphlth.ticket import Ticket, dense, snapshot
 from graphlth.train import forward
@@ -224,6 +225,26 @@ def test_dead_units_features_and_edges_are_gone(name):
     kept = int(ticket.masks[M.EDGES][task.entries].sum())
     assert small.graph.num_edges == kept + (0 if name == "sage" else N)
     close(small(task.x), expected(model, task, ticket))
+
+
+def test_units_that_read_the_same_features_lie_side_by_side():
+    reads = torch.tensor([[1, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 1], [0, 1, 0, 1, 1, 0],
+                          [0, 1, 0, 1, 0, 0], [1, 0, 1, 0, 0, 0]]).bool()  # fmt: skip
+    assert alike(reads, 3).tolist() == [0, 2, 5, 1, 3, 4]
+    assert alike(reads, 1).tolist() == [0, 1, 2, 3, 5, 4]  # the fullest first
+    assert alike(reads[:, :0], 3).tolist() == []
+
+
+def test_blocks_of_units_that_read_alike_have_few_features():
+    task, draw = toy(), torch.Generator().manual_seed(0)
+    model = build("gcn", task, hidden=4 * STRIP)
+    half = torch.rand(4 * STRIP, generator=draw) < 0.5
+    masks = M.ones(model, task.num_edges)
+    masks["weights.0"][::2, half], masks["weights.0"][1::2, ~half] = 0, 0
+    ticket = Ticket(snapshot(model), masks, 1)
+    weight = ticket.compact(model, task, layout="blocks").layers[0].weight
+    reads = [(strip != 0).any(1).sum().item() for strip in weight.split(STRIP, dim=1)]
+    assert sum(reads) <= 2.5 * len(weight), "at most one strip reads all features"
 
 
 def test_gat_loses_heads_that_nobody_reads_and_units_that_attention_does_not_read_either():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from graphlth.graph import Graph
 from graphlth.kernels import _narrow
-from graphlth.kernels._memory import CACHE, LINE
+from graphlth.kernels._memory import CACHE, LINE, STRIP
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -34,7 +34,8 @@ from graphlth.kernels._vector import (
     zeros,
 )
 
-WIDTHS = (128, 64, 32, 16)  # channels of a strip
+WIDTHS = (STRIP, 32, 16)  # channels of a strip
+WINDOW = 128  # rows, which lie near each other in memory
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
 
 Array = np.ndarray[Any, Any]
@@ -94,18 +95,33 @@ def edges(graph: Graph, values: Tensor) -> Edges:
 class Product(NamedTuple):
     """Sparse features and the strips that they are to be multiplied with, all of W and then of V.
 
-    A strip has its own features, or all have the same (`step` 0).
+    All strips have the same features (`step` 0), or each its own, with rows in an order of its own.
     """
 
     x: Edges  # of every strip, one after the other
+    rows: Array  # [strips · N] where features differ, which row each of theirs is
     step: int  # from the offsets of one strip to those of the next
     weights: Array
     starts: Array  # [strips] where each strip begins in `weights`
     stride: int  # from one row of a strip to the next
 
 
-def product_of(x: list[Edges], strips: list[Array]) -> Product:
-    """`x`, one or as many as there are `strips`, times those."""
+def by_length(x: Edges) -> tuple[Edges, Array]:
+    """`x` with the rows of each `WINDOW` by their length, and which rows these are.
+
+    A processor foresees how long a row is if it is as long as the last one.
+    """
+    counts = np.diff(x.offsets)
+    rows = np.lexsort((counts, np.arange(counts.size) // WINDOW))
+    offsets = np.concatenate([[0], counts[rows].cumsum()])
+    at = np.repeat(x.offsets[rows] - offsets[:-1], counts[rows]) + np.arange(x.columns.size)
+    return Edges(offsets, x.columns[at], x.values[at]), rows.astype(np.int32)
+
+
+def product_of(parts: list[Edges], strips: list[Array]) -> Product:
+    """Features, one or as many as there are `strips`, times those."""
+    same = len(parts) == 1
+    x, rows = zip(*([(parts[0], parts[0].columns)] if same else map(by_length, parts)), strict=True)
     firsts = np.cumsum([0, *(each.columns.size for each in x[:-1])])
     offsets = np.concatenate([each.offsets + a for each, a in zip(x, firsts, strict=True)])
     joined = Edges(
@@ -114,10 +130,11 @@ def product_of(x: list[Edges], strips: list[Array]) -> Product:
         np.concatenate([each.values for each in x]),
     )
     starts = np.cumsum([0, *(w.size for w in strips[:-1])])
-    step = x[0].offsets.size if len(x) > 1 else 0
+    step = 0 if same else x[0].offsets.size
     flat = [torch.from_numpy(w).flatten() for w in strips]
     weights = torch.cat([torch.from_numpy(joined.values[:0]), *flat])  # from a cache line on
-    return Product(joined, step, weights.numpy(), starts, strips[0].shape[1] if strips else 0)
+    stride = strips[0].shape[1] if strips else 0
+    return Product(joined, np.concatenate(rows), step, weights.numpy(), starts, stride)
 
 
 def product_with(x: Edges, w: Tensor) -> Product:
@@ -126,10 +143,10 @@ def product_with(x: Edges, w: Tensor) -> Product:
     room = w.untyped_storage().nbytes() == size * w.element_size() and not w.storage_offset()
     if room and w.stride() == (_stride(w), 1):
         whole = w.as_strided((size,), (1,))
-        return Product(x, 0, whole.numpy(), np.arange(number) * width, w.stride(0))
+        return Product(x, x.columns, 0, whole.numpy(), np.arange(number) * width, w.stride(0))
     flat = scratch("weights", w, w.size(0) * number * width)
     flat.view(number, -1, width).copy_(strips(w))
-    return Product(x, 0, flat.numpy(), np.arange(number) * w.size(0) * width, width)
+    return Product(x, x.columns, 0, flat.numpy(), np.arange(number) * w.size(0) * width, width)
 
 
 class Kept(NamedTuple):
@@ -178,26 +195,26 @@ def convolve(
         keep: rows that are to be written too, of the result before ReLU.
     """
     n, width, number, sources = a.offsets.size - 1, lanes(d), count(d), 0
-    features = isinstance(h, Product)
+    features, apart = isinstance(h, Product), isinstance(h, Product) and h.step > 0
     if isinstance(h, Product):
         sources = (h.step or h.x.offsets.size) - 1
         made = scratch("strip", like, sources * width * (1 + own)).numpy()
         x, matrix = (*h.x, *h[1:]), Matrix(made, width, 0, sources * width)
     else:
-        x, matrix = (*a, 0, h.array, a.offsets, 0), h  # not read
+        x, matrix = (*a, a.columns, 0, h.array, a.offsets, 0), h  # not read
     narrow = following is not None
     columns = NARROW if narrow else number * width
     out = scratch(f"sums {turn}" if narrow else "hidden", like, (n + 1) * columns)
     if narrow:
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
-    far = matrix.array.nbytes >= CACHE
+    far, early = matrix.array.nbytes >= CACHE, keep is not None and keep.early
     weights, groups, keeps = matrix.array, 0, keep is not None
-    place, kept, early = keep or Kept(a.columns, weights)  # not read
+    place, kept, _ = keep or Kept(a.columns, weights)  # not read
     if following is not None:
         weights, groups = following.reshape(-1), following.shape[1] // 8
     loop = partial(
-        _loop(width, features, own, positive, narrow, keeps and not early, keeps and early, far),
+        _loop(width, features, apart, own, positive, narrow, keeps and not early, early, far),
         *a, *x, number, *matrix, weights, groups, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
@@ -227,24 +244,25 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 
 @cache
 def _loop(
-    width: int, features: bool, own: bool, positive: bool, narrow: bool, keeps: bool, early: bool,
-    far: bool,
+    width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, keeps: bool,
+    early: bool, far: bool,
 ) -> Callable[..., None]:  # fmt: skip
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, values, x_offsets, x_columns, x_values, x_step, w, starts, across, number,
-        h, stride, step, own_at, following, groups, place, kept, out, out_stride,
+        offsets, columns, values, x_offsets, x_columns, x_values, x_rows, x_step, w, starts, across,
+        number, h, stride, step, own_at, following, groups, place, kept, out, out_stride,
         strip, end, make_first, make_last, first, last,
     ):  # fmt: skip
         for s in range(strip, end):
             if features:
                 for m in range(2 if own else 1):
-                    at, base = (s + m * number) * x_step, entry(starts, s + m * number)
-                    for r in range(make_first, make_last):
+                    part, base = s + m * number, entry(starts, s + m * number)
+                    at, order = part * x_step, part * max(0, x_step - 1)
+                    for i in range(make_first, make_last):
                         even = odd = zeros(h, width)
-                        a, b = entry(x_offsets, at + r), entry(x_offsets, at + r + 1)
+                        a, b = entry(x_offsets, at + i), entry(x_offsets, at + i + 1)
                         for e in range(a, b - sums + 1, sums):
                             row = load(w, base + entry(x_columns, e) * across, width, width)
                             even = axpy(entry(x_values, e), row, even)
@@ -255,6 +273,7 @@ def _loop(
                             row = load(w, base + entry(x_columns, b - 1) * across, width, width)
                             even = axpy(entry(x_values, b - 1), row, even)
                         z = add(even, odd) if sums == 2 else even
+                        r = entry(x_rows, order + i) if apart else i
                         if early and place[r] >= 0:
                             store(kept, (place[r] * number + s) * width, width, z)
                         store(h, m * own_at + r * stride, width, z)
