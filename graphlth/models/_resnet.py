@@ -36,13 +36,13 @@ def basic(channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
     ResNet-20 of Frankle et al. (ICML 2020, arXiv:1912.05671).
     """
     body = nn.Sequential(
-        conv(channels, width, 3, stride), nn.BatchNorm2d(width), nn.ReLU(),
+        conv(channels, width, 3, stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
         conv(width, width, 3), nn.BatchNorm2d(width),
     )  # fmt: skip
     shortcut = nn.Sequential()  # the identity
     if stride > 1 or channels != width:
         shortcut = nn.Sequential(conv(channels, width, 1, stride), nn.BatchNorm2d(width))
-    return Residual(body, shortcut, nn.ReLU()), width
+    return Residual(body, shortcut, nn.ReLU(inplace=True)), width
 
 
 def bottleneck(channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -52,9 +52,9 @@ def bottleneck(channels: int, width: int, stride: int) -> tuple[nn.Module, int]:
     """
     out = EXPANSION * width
     body = nn.Sequential(
-        nn.BatchNorm2d(channels), nn.ReLU(), conv(channels, width, 1),
-        nn.BatchNorm2d(width), nn.ReLU(), conv(width, width, 3, stride),
-        nn.BatchNorm2d(width), nn.ReLU(), conv(width, out, 1),
+        nn.BatchNorm2d(channels), nn.ReLU(inplace=True), conv(channels, width, 1),
+        nn.BatchNorm2d(width), nn.ReLU(inplace=True), conv(width, width, 3, stride),
+        nn.BatchNorm2d(width), nn.ReLU(inplace=True), conv(width, out, 1),
     )  # fmt: skip
     same = stride == 1 and channels == out
     return Residual(body, nn.Sequential() if same else conv(channels, out, 1, stride),
@@ -90,7 +90,7 @@ def resnet(task: Task, depth: int, widths: Sequence[int] = WIDTHS) -> Feedforwar
     channels, *_ = image_shape(task)
     blocks, out = stages(widths[0], depth, widths, basic)
     return Feedforward([
-        conv(channels, widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU(), *blocks,
+        conv(channels, widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True), *blocks,
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(out, task.num_classes),
     ], kaiming)  # fmt: skip
 
@@ -108,6 +108,6 @@ def preresnet(task: Task, depth: int, widths: Sequence[int] = WIDTHS) -> Feedfor
     channels, *_ = image_shape(task)
     blocks, out = stages(widths[0], depth, widths, bottleneck)
     return Feedforward([
-        conv(channels, widths[0], 3), *blocks, nn.BatchNorm2d(out), nn.ReLU(),
+        conv(channels, widths[0], 3), *blocks, nn.BatchNorm2d(out), nn.ReLU(inplace=True),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(out, task.num_classes),
     ], kaiming)  # fmt: skip
