@@ -13,6 +13,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 import tomllib
 import warnings
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.resources import files
@@ -28,6 +29,7 @@ from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -324,7 +326,8 @@ def in_processes(
     # While this process searches it looks at no step, and a full queue would stop the others.
     ear = Thread(target=lambda: told.extend(iter(steps.get, None)), daemon=True)
     with ProcessPoolExecutor(extra, context, _obey, start) as pool:
-        running = {pool.submit(_tell, work, groups) for _ in range(extra)}
+        with _script_aside():
+            running = {pool.submit(_tell, work, groups) for _ in range(extra)}
 
         def listen(step: Step | None = None) -> None:
             if step is not None:
@@ -352,6 +355,20 @@ def in_processes(
                 raise OSError("a process was killed, perhaps for want of memory: try fewer `jobs`; "
                               "the same run continues") from None  # fmt: skip
             raise
+
+
+@contextmanager
+def _script_aside() -> Iterator[None]:
+    """Inside, processes that start do not run the script of this one, of which they need nothing.
+
+    They would start others in turn, if it asks for them whatever its `__name__` is.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _next(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]]:

@@ -275,6 +275,21 @@ def test_a_process_that_is_killed_is_told_in_a_line():
         in_processes(partial(die, os.getpid()), [[i] for i in range(200)], 2, lambda step: None)
 
 
+def test_a_script_may_run_seeds_in_processes_whatever_its_name_is(tmp_path):
+    script = tmp_path / "script.py"
+    settings = {"rounds": 1, "epochs": 1}
+    script.write_text(
+        "import graphlth as glt\nprint('begun')\n"
+        f"glt.run('ugs', 'sbm', 'gcn', {settings}, seeds=2, jobs=2, out='out')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, env=environment, timeout=120,
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
+    (folder,) = (tmp_path / "out").iterdir()
+    assert {r["seed"] for r in record.read(folder)} == {0, 1}
+
+
 def test_a_seed_that_another_process_runs_is_refused(out):
     folder = run("ugs", "sbm", "gcn", QUICK, out=out)
     before = written(folder)
