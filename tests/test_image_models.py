@@ -50,6 +50,18 @@ SIZES = [
 ]
 
 
+def test_convolutions_read_images_channels_last():
+    model, x = build("resnet_20", task_of(CIFAR)).eval(), pictures()
+    read = []
+    for m in model.modules():
+        if isinstance(m, nn.Conv2d):
+            m.register_forward_pre_hook(lambda m, given: read.append(given[0].stride(1)))
+    logits = model(x)
+    assert len(read) == 21 and {*read} == {1}
+    torch.testing.assert_close(logits, model.layers(x), atol=1e-5, rtol=1e-4)
+    assert x.is_contiguous()
+
+
 @pytest.mark.parametrize(("name", "shape", "weights", "counted"), SIZES)
 def test_weights_and_multiplications_are_those_of_the_papers(name, shape, weights, counted):
     task = task_of(shape)
