@@ -413,8 +413,7 @@ def _kernel(backend: str, x: Tensor) -> Any:
     if name == "triton" and not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"`backend` 'triton' needs a CUDA device, got {x.device}")
     try:
-        found = f"graphlth.kernels.{name}"
-        return sys.modules.get(found) or import_module(found)
+        return import_module(f"graphlth.kernels.{name}")
     except ImportError as error:
         needs = NEEDS.get(name, name)
         raise ValueError(f"`backend` {name!r} needs {needs}, which is not installed") from error

@@ -120,8 +120,8 @@ def by_length(x: Edges) -> tuple[Edges, Array]:
 
 def product_of(parts: list[Edges], strips: list[Array]) -> Product:
     """Features, one or as many as there are `strips`, times those."""
-    same = len(parts) == 1
-    x, rows = zip(*([(parts[0], parts[0].columns)] if same else map(by_length, parts)), strict=True)
+    own = map(by_length, parts) if len(parts) > 1 else [(parts[0], parts[0].columns)]  # not read
+    x, rows = zip(*own, strict=True)
     firsts = np.cumsum([0, *(each.columns.size for each in x[:-1])])
     offsets = np.concatenate([each.offsets + a for each, a in zip(x, firsts, strict=True)])
     joined = Edges(
@@ -130,7 +130,7 @@ def product_of(parts: list[Edges], strips: list[Array]) -> Product:
         np.concatenate([each.values for each in x]),
     )
     starts = np.cumsum([0, *(w.size for w in strips[:-1])])
-    step = 0 if same else x[0].offsets.size
+    step = x[0].offsets.size if len(x) > 1 else 0
     flat = [torch.from_numpy(w).flatten() for w in strips]
     weights = torch.cat([torch.from_numpy(joined.values[:0]), *flat])  # from a cache line on
     stride = strips[0].shape[1] if strips else 0
