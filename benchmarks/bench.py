@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: graphs, alternating clocks, memory, tables and reports."""
+"""What the benchmarks share: graphs, alternating clocks, memory, tables and reports."""
 
 import argparse
 import gc
@@ -38,6 +38,17 @@ def arguments(doc: str, *, repeats: int) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a small case, to see that it runs")
     parser.add_argument("--out", type=Path, help="where the report goes, too")
     return parser
+
+
+def plainly(main: Callable[[], None]) -> None:
+    """Run a script; what is wrong is told in a line."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 # --- graphs --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
+from bench import plainly
 from early_bird import Runs, column, gap, mean
 from reproduce import folders_of, lined, opened, origin, percent, records_of, target
 
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

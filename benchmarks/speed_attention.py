@@ -23,6 +23,7 @@ from bench import (
     difference,
     hardware,
     lined,
+    plainly,
     power_law,
     report,
     spread,
@@ -207,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -19,6 +19,7 @@ from bench import (
     difference,
     hardware,
     lined,
+    plainly,
     ratios,
     report,
     spread,
@@ -114,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

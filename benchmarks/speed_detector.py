@@ -20,7 +20,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from bench import arguments, hardware, lined, report, spread, verdict
+from bench import arguments, hardware, lined, plainly, report, spread, verdict
 from torch import Tensor
 
 from graphlth.algorithms import _draw
@@ -165,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -22,6 +22,7 @@ from bench import (
     hardware,
     high_water,
     lined,
+    plainly,
     ratios,
     report,
     spread,
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

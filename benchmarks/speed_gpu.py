@@ -20,6 +20,7 @@ from bench import (
     difference,
     hardware,
     lined,
+    plainly,
     power_law,
     report,
     spread,
@@ -204,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

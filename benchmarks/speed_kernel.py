@@ -24,6 +24,7 @@ from bench import (
     difference,
     hardware,
     lined,
+    plainly,
     power_law,
     report,
     spread,
@@ -238,4 +239,4 @@ def limits(
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

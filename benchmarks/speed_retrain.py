@@ -14,7 +14,18 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from bench import arguments, clock, difference, hardware, lined, ratios, report, spread, verdict
+from bench import (
+    arguments,
+    clock,
+    difference,
+    hardware,
+    lined,
+    plainly,
+    ratios,
+    report,
+    spread,
+    verdict,
+)
 
 import graphlth as glt
 from graphlth.experiment import RETRAIN, build, ticket_file
@@ -109,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

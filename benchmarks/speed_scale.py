@@ -23,6 +23,7 @@ from bench import (
     hardware,
     high_water,
     lined,
+    plainly,
     power_law,
     random_task,
     report,
@@ -221,4 +222,4 @@ def table(found: dict[str, dict], d: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

@@ -1,7 +1,7 @@
 """The seeds of a run in one process and in two: wall time, and the same digits.
 
-The records of both must agree in everything but their times. Wall time has all in it that the second
-process does: it starts, imports its modules and loads its data, as the first has done before.
+The records of both must agree in everything but their times. Wall time has all in it that the
+second process does: it starts, imports its modules and loads its data; the first has them before.
 
     python benchmarks/speed_seeds.py --data_root DIR [--out FILE.md]
 """
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import Seconds, arguments, hardware, lined, ratios, report, spread, verdict
+from bench import Seconds, arguments, hardware, lined, plainly, ratios, report, spread, verdict
 
 import graphlth as glt
 from graphlth import record
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

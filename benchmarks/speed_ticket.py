@@ -22,6 +22,7 @@ from bench import (
     difference,
     hardware,
     lined,
+    plainly,
     ratios,
     report,
     spread,
@@ -200,9 +201,12 @@ def files(given: Path, args: argparse.Namespace) -> list[Path]:
     """A ticket file itself, or those of a run's folder."""
     if given.is_file():
         return [given]
-    rounds = args.rounds or range(len([*given.glob(f"seed{args.seed}-round*.safetensors")]))
+    known = len([*given.glob(f"seed{args.seed}-round*.safetensors")])
+    if not known:
+        raise ValueError(f"`--tickets` must have tickets of seed {args.seed}, got {str(given)!r}")
+    rounds = args.rounds or range(known)
     return [ticket_file(given, args.seed, r) for r in rounds]
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

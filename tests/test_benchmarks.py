@@ -224,6 +224,20 @@ def on_gpu(*options):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.parametrize(
+    ("script", "told", "wrong"),
+    [
+        ("reproduce", ["nowhere.toml"], "nowhere.toml"),
+        ("speed_ticket", ["--tickets", "nowhere"], "`--tickets` must have tickets of seed 0"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(script, told, wrong):
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *told]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert ended.stderr.startswith(f"{script}.py: error: ") and wrong in ended.stderr
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_cuda_device_its_benchmark_ends_with_code_2():
     ended = on_gpu()
