@@ -260,6 +260,12 @@ def test_the_heading_says_universe_and_seeds_and_each_task_has_its_row():
     assert len(colours) == 1  # a series looks the same in every row
 
 
+def test_series_are_sorted_by_the_value_of_their_numbers():
+    labels = ["k=150", "k=50", "k=0, lr=0.5", "k=0, lr=0.05", "", "10", "k"]
+    found = [label for _, label in looks_of(("imp", label) for label in labels)]
+    assert found == ["", "10", "k", "k=0, lr=0.05", "k=0, lr=0.5", "k=50", "k=150"]
+
+
 def test_no_two_of_many_series_look_alike():
     marks = looks_of(("ugs", f"{i:02}") for i in range(len(COLOURS) * len(MARKERS)))
     assert len({(look["color"], look["marker"]) for look in marks.values()}) == len(marks) == 49

@@ -1,5 +1,6 @@
 """What all figures share: colours, panels, means with their intervals, legends and files."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -24,6 +25,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 DASHES = ("-", "--", ":")
 DENSE = "black"
 BROKEN = (0, (5, 3))
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 LETTERS = 12.5  # that an inch of the legend's lines holds
 LISTED = ", "  # between the settings of a label
 ROW = 0.24  # inches, of the legend
@@ -116,8 +118,16 @@ def looks_of(keys: Iterable[Key]) -> dict[Key, Look]:
             "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
             "label": key[0].replace("_", " ") + (f" ({key[1]})" if key[1] else ""),
         }
-        for i, key in enumerate(sorted(set(keys)))
+        for i, key in enumerate(sorted(set(keys), key=_by_value))
     }
+
+
+def _by_value(key: Key) -> list[list[tuple[str, float]]]:
+    """What sorts series by name, and the numbers in a name by their value."""
+    return [
+        [("", float(part)) if i % 2 else (part, 0.0) for i, part in enumerate(NUMBER.split(name))]
+        for name in key
+    ]
 
 
 def heading(block: Sequence[Series], lines: int = 1) -> str:
