@@ -235,7 +235,7 @@ def opened(about: str) -> tuple[argparse.Namespace, dict[str, Any]]:
 def target(file: Path, runs: Mapping[str, list[Record]]) -> Path:
     """Where the report goes, without its suffix: named by file, hardware and date."""
     cpu = next(iter(runs.values()))[0]["environment"]["cpu"]
-    hardware = re.sub(r"\W+", "-", cpu).strip("-").lower()
+    hardware = re.sub(r"\W+", "-", re.sub(r"\(R\)|\(TM\)|Processor", "", cpu)).strip("-").lower()
     return HERE / "reports" / f"{file.stem}_{hardware}_{date.today()}"
 
 
