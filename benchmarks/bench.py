@@ -45,7 +45,9 @@ def plainly(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
+        from graphlth.cli import told  # loads slowly
+
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {told(error)}")
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
         sys.exit(130)
