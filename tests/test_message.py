@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from toys import Largest
 
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.kernels._memory import LINE, fresh
+from graphlth.kernels._vector import exp, load, store
 from graphlth.message import (
     attention,
     blank,
@@ -616,6 +619,21 @@ def test_attention_leaves_an_absent_edge_out(backend):
     assert all(g.isfinite().all() for g in grads)
 
 
+@pytest.mark.parametrize(("dtype", "low"), [(np.float32, -87), (np.float64, -708)])
+def test_an_exponential_is_exact_to_the_last_digit(dtype, low):
+    @njit
+    def exponentials(x, out):
+        for i in range(0, x.size, 8):
+            store(out, i, 8, exp(load(x, i, 8, 8)))
+
+    x = np.concatenate([np.linspace(low, 80, 40_000), [0, 1, low - 1, -np.inf, np.nan, 0, 0, 0]])
+    x = x.astype(dtype)
+    out, expected = np.empty_like(x), np.exp(x.astype(np.longdouble))
+    exponentials(x, out)
+    assert (abs(out - expected)[:-6] < np.spacing(expected[:-6].astype(dtype))).all()
+    assert out[-8:].tolist() == [1, dtype(np.e), 0, 0, pytest.approx(np.nan, nan_ok=True), 1, 1, 1]
+
+
 WIDE = [1, 7, 16, 40, 128, 200, 256]
 
 
@@ -627,6 +645,7 @@ def test_any_width_is_summed_on_any_number_of_threads(large, threads, dtype, mon
     if large:
         monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # lay out even small strips,
         monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)  # and fetch even near rows ahead
+        monkeypatch.setattr("graphlth.kernels._attention.CACHE", 0)
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(30, (2, 600), generator=draw), 33)
     torch.set_num_threads(threads)

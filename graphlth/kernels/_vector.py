@@ -8,6 +8,8 @@ is not found in numba's cache by another process.
 """
 
 from collections.abc import Callable
+from functools import partial
+from math import e, factorial, log, log2
 from typing import Any
 
 from llvmlite import ir
@@ -356,6 +358,56 @@ def maximum(typing: Any, x: Any, y: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", y, x), y, x)
 
     return x(x, y), emit
+
+
+@intrinsic
+def minimum(typing: Any, x: Any, bound: Any) -> Any:
+    """The smaller of `x` and the number `bound`, lane by lane; a NaN stays one."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, bound = arguments
+        bound = _splat(builder, bound, x.type)
+        return builder.select(builder.fcmp_ordered(">", x, bound), bound, x)
+
+    return x(x, x.dtype), emit
+
+
+@intrinsic
+def exp(typing: Any, x: Any) -> Any:
+    """`eˣ`, lane by lane, for x up to 80; 0 where a normal number would be too large.
+
+    `2ⁿ eʳ` with n whole and |r| ≤ ln 2 / 2, by the Taylor series of eʳ; a NaN stays one.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (x,) = arguments
+        bits, point, terms, low, ln2 = _EXP[signature.args[0].dtype.bitwidth]
+        number = partial(_constant, x.type)
+        # The sum with 1.5 · 2^point is rounded to a whole number: n is in its lowest bits.
+        shifted = builder.fadd(builder.fmul(x, number(log2(e))), number(1.5 * 2.0**point))
+        n = builder.fsub(shifted, number(1.5 * 2.0**point))
+        rest = x
+        for part in ln2:
+            rest = _called(builder, "fma", [n, number(-part), rest])
+        sum_ = number(1 / factorial(terms))
+        for k in reversed(range(terms)):
+            sum_ = _called(builder, "fma", [sum_, rest, number(1 / factorial(k))])
+        whole = ir.VectorType(ir.IntType(bits), x.type.count)
+        power = builder.shl(builder.bitcast(shifted, whole), _constant(whole, point))
+        one = builder.bitcast(number(1.0), whole)
+        scale = builder.bitcast(builder.add(power, one), x.type)
+        is_low = builder.fcmp_ordered("<", x, number(low))
+        return builder.select(is_low, number(0.0), builder.fmul(sum_, scale))
+
+    return x(x), emit
+
+
+# Bits of a number, of its fraction, terms of the series, where results are no longer normal, and
+# ln 2 as two numbers of which the first has zeros for its last bits.
+_EXP = {
+    32: (32, 23, 7, -87.0, (0.693359375, log(2) - 0.693359375)),
+    64: (64, 52, 13, -708.0, (0.693145751953125, 1.42860682030941723212e-6)),
+}
 
 
 @intrinsic

@@ -15,28 +15,19 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
-from graphlth.kernels import _narrow
+from graphlth.kernels import _attention, _narrow
 from graphlth.kernels._memory import CACHE, fresh
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
     axpy,
-    choose,
     dot,
     entry,
     fetch,
-    fold,
-    full,
-    inverse,
-    load,
     load_some,
-    maximum,
-    multiply,
     prefetch,
-    spread,
     store,
     store_some,
-    total,
     zeros,
 )
 
@@ -251,7 +242,8 @@ def _lanes(d: int, x: Tensor) -> tuple[int, bool]:
 
 
 def _flat(x: Tensor) -> Array:
-    return x.detach().contiguous().view(-1).numpy()
+    flat: Array = x.numpy(force=True).ravel()  # shares the memory of what is contiguous
+    return flat
 
 
 def attention(
@@ -275,240 +267,59 @@ class _Attention(torch.autograd.Function):
         ctx: Any, graph: Graph, x: Tensor, sent: Tensor, received: Tensor,
         weight: Tensor | None, keep: Tensor | None, slope: float,
     ) -> Tensor:  # fmt: skip
-        rows, heads = graph.by_target, x.size(1)
-        share, alpha = x.new_empty(2, rows.count, heads)  # by position, like all that follows
-        w, kept = _values(rows, x, weight), _kept(rows, x, keep)
-        part = partial(_scores(heads), *rows.arrays, w, _flat(sent), _flat(received), slope)
-        _share(rows, heads, partial(part, _flat(share)))
-        share.clamp_(max=30).exp_()  # only an absent edge can exceed the top
-        part = partial(_shares(heads, keep is not None), *rows.arrays, w, kept)
-        _share(rows, heads, partial(part, _flat(share), _flat(alpha)))
-        out = head_sums(rows, x, alpha)
+        rows, n, (_, heads, d) = graph.by_target, graph.num_nodes, x.shape
+        out, about = fresh(x, n, heads, d), x.new_empty(n, _attention.ABOUT, heads)
+        loop = _attention.forward(*_attention.layout(x, _most(x)), heads, keep is not None)
+        part = partial(
+            loop, *rows.arrays, _values(rows, x, weight), _kept(rows, x, keep), _flat(sent),
+            _flat(received), slope, _flat(x), d, _flat(about),
+        )  # fmt: skip
+        _share(rows, heads * d, partial(part, _flat(out)))
         ctx.graph, ctx.slope = graph, slope
-        ctx.save_for_backward(x, sent, received, weight, keep, share, alpha, out)
+        ctx.save_for_backward(x, sent, weight, keep, about, out)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        graph, (x, sent, received, weight, keep, share, alpha, out) = ctx.graph, ctx.saved_tensors
-        rows, target, heads = graph.by_source, graph.by_target, x.size(1)
-        share, alpha = (arranged(rows, restored(target, v)) for v in (share, alpha))
-        to_x, to_alpha = head_sums_and_dots(rows, grad, alpha, x)
-        mean = (grad * out).sum(-1)  # [N, heads] Σ_e α_e ∂α_e, without the edges
-        to_sent, to_received = x.new_empty(sent.shape), x.new_empty(received.shape)
-        to_weight = x.new_empty(rows.count)
+        graph, (x, sent, weight, keep, about, out) = ctx.graph, ctx.saved_tensors
+        rows, n, (_, heads, d), flat = graph.by_source, graph.num_nodes, x.shape, _flat(grad)
+        layout = _attention.layout(x, _most(x))
+        part = partial(_attention.means(*layout, heads), flat, _flat(out), d)
+        _split(n, 1, out.numel(), partial(part, _flat(about)))
+        to_x, to_sent = fresh(x, *x.shape), x.new_empty(sent.shape)
+        to_received = x.new_empty(n, heads)
+        to_weight, to_logits = x.new_empty(rows.count), fresh(x, rows.count, heads)
+        edges, places = _ends(graph)
         part = partial(
-            _slopes(heads, keep is not None), *rows.arrays, _values(rows, x, weight),
-            _kept(rows, x, keep), _flat(share), _flat(sent), _flat(received), _flat(mean),
-            ctx.slope, _flat(to_alpha),
+            _attention.backward(*layout, heads, keep is not None), *rows.arrays,
+            _values(rows, x, weight), _kept(rows, x, keep), _flat(sent), _flat(about), ctx.slope,
+            _flat(x), flat, d, edges, _flat(to_x), _flat(to_sent), _flat(to_logits),
         )  # fmt: skip
-        _share(rows, heads, partial(part, _flat(to_sent), _flat(to_weight)))
-        to_logit = arranged(target, restored(rows, to_alpha))
-        part = partial(_totals(heads), *target.arrays, _flat(to_logit))
+        _share(rows, heads * d, partial(part, _flat(to_weight)))
+        target = graph.by_target
+        part = partial(_attention.totals(heads), target.arrays[0], places, _flat(to_logits))
         _share(target, heads, partial(part, _flat(to_received)))
-        back = None if weight is None else restored(rows, to_weight)
-        return None, to_x, to_sent, to_received, back, None, None
+        return None, to_x, to_sent, to_received, None if weight is None else to_weight, None, None
 
 
-def head_sums(rows: Rows, x: Tensor, alpha: Tensor) -> Tensor:
-    """`sums` for `x` [N, heads, d] with a weight per head, `alpha` [E, heads] by position."""
-    out = fresh(x, rows.offsets.numel() - 1, *x.shape[1:])
-    loop = partial(_head_sum(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
-    _share(rows, x[0].numel() if len(x) else 0, partial(loop, *x.shape[1:], _flat(out)))
-    return out
-
-
-def head_sums_and_dots(rows: Rows, x: Tensor, alpha: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """`head_sums`, and `⟨x_e, y_r⟩` [E, heads] by position."""
-    out, dots = fresh(x, *y.shape), torch.empty_like(alpha)
-    loop = partial(_head_sum_and_dots(*_layout(x)), *rows.arrays, _flat(alpha), _flat(x))
-    work = x[0].numel() if len(x) else 0
-    _share(rows, work, partial(loop, *x.shape[1:], _flat(out), _flat(y), _flat(dots)))
-    return out, dots
-
-
-def _layout(x: Tensor) -> tuple[int, int, bool, bool]:
-    """Lanes; how many heads one vector holds, 0 where it holds one or less; are lanes left over;
-    is `x` more than the second cache holds.
-    """
-    _, heads, d = x.shape
-    lanes, some = _lanes(d, x)
-    both, far = heads * d, x.numel() * x.element_size() >= CACHE
-    if both & (both - 1) == 0 and d <= both // 2 and both * x.element_size() <= REGISTERS:
-        return both, heads, False, far
-    return lanes, 0, some, far
+def _most(x: Tensor) -> int:
+    return REGISTERS // x.element_size()
 
 
 def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
     return _flat(x.new_empty(0) if keep is None else arranged(rows, keep.to(x.dtype)))
 
 
-@cache
-def _head_sum(lanes: int, together: int, some: bool, far: bool) -> Loop:
-    channels = lanes // max(together, 1)
+def _ends(graph: Graph) -> tuple[Array, Array]:
+    """The number of each edge by source, and, by target, where each lies by source."""
+    source, target = graph.by_source, graph.by_target
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def all_heads(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            sum_ = zeros(x, lanes)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                if far:
-                    fetch(x, columns, e, lanes, 0, lanes)
-                a = spread(load(alpha, e * together, together, together), channels)
-                sum_ = add(multiply(a, load(x, entry(columns, e) * lanes, lanes, lanes)), sum_)
-            store(out, r * lanes, lanes, sum_)
+    def numbers() -> Tensor:
+        return torch.arange(graph.num_edges, dtype=target.columns.dtype)
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def each_head(offsets, columns, alpha, x, heads, d, out, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            for h in range(heads):
-                for channel in range(0, d, lanes):
-                    left, sum_ = d - channel, zeros(x, lanes)
-                    for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                        if far:
-                            fetch(x, columns, e, heads * d, h * d + channel, lanes)
-                        start = (entry(columns, e) * heads + h) * d + channel
-                        other = load_some(x, start, left, lanes, some)
-                        sum_ = axpy(entry(alpha, e * heads + h), other, sum_)
-                    store_some(out, (r * heads + h) * d + channel, left, sum_, some)
-
-    return all_heads if together else each_head
-
-
-@cache
-def _head_sum_and_dots(lanes: int, together: int, some: bool, far: bool) -> Loop:
-    channels = lanes // max(together, 1)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def all_heads(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            sum_, own = zeros(x, lanes), load(y, r * lanes, lanes, lanes)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                if far:
-                    fetch(x, columns, e, lanes, 0, lanes)
-                a = spread(load(alpha, e * together, together, together), channels)
-                other = load(x, entry(columns, e) * lanes, lanes, lanes)
-                sum_ = add(multiply(a, other), sum_)
-                store(dots, e * together, together, fold(multiply(other, own), channels))
-            store(out, r * lanes, lanes, sum_)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def each_head(offsets, columns, alpha, x, heads, d, out, y, dots, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            for h in range(heads):
-                for channel in range(0, d, lanes):
-                    left, sum_ = d - channel, zeros(x, lanes)
-                    own = load_some(y, (r * heads + h) * d + channel, left, lanes, some)
-                    for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                        if far:
-                            fetch(x, columns, e, heads * d, h * d + channel, lanes)
-                        at, start = e * heads + h, (entry(columns, e) * heads + h) * d + channel
-                        other = load_some(x, start, left, lanes, some)
-                        sum_ = axpy(entry(alpha, at), other, sum_)
-                        dots[at] = dot(other, own) + (dots[at] if channel else 0)
-                    store_some(out, (r * heads + h) * d + channel, left, sum_, some)
-
-    return all_heads if together else each_head
-
-
-def _per_head(heads: int) -> tuple[int, bool]:
-    """Lanes for one number a head, and whether some are left over."""
-    lanes = max(4, 1 << (heads - 1).bit_length())
-    return lanes, lanes != heads
-
-
-@cache
-def _scores(heads: int) -> Loop:
-    lanes, some = _per_head(heads)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, sent, received, slope, out, first, last):  # type: ignore[no-untyped-def]
-        """`l_e − max_e' l_e'` over the edges of each row that have a weight."""
-        for r in range(first, last):
-            a, b, present = entry(offsets, r), entry(offsets, r + 1), False
-            own = load_some(received, r * heads, heads, lanes, some)
-            top = full(sent, -np.inf, lanes)
-            for e in range(a, b):
-                score = add(load_some(sent, entry(columns, e) * heads, heads, lanes, some), own)
-                score = maximum(score, axpy(slope, score, zeros(sent, lanes)))
-                store_some(out, e * heads, heads, score, some)
-                if entry(w, e) > 0:
-                    top, present = maximum(top, score), True
-            if not present:
-                top = zeros(sent, lanes)
-            for e in range(a, b):
-                score = load_some(out, e * heads, heads, lanes, some)
-                store_some(out, e * heads, heads, axpy(-1.0, top, score), some)
-
-    return loop
-
-
-@cache
-def _shares(heads: int, dropped: bool) -> Loop:
-    lanes, some = _per_head(heads)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, keep, share, alpha, first, last):  # type: ignore[no-untyped-def]
-        """Divide `share` by its weighted sum over each row; `alpha` is `w keep share`."""
-        for r in range(first, last):
-            sum_, one = zeros(share, lanes), full(share, 1.0, lanes)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                sum_ = axpy(entry(w, e), load_some(share, e * heads, heads, lanes, some), sum_)
-            part = inverse(choose(sum_, sum_, one))
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                own = multiply(part, load_some(share, e * heads, heads, lanes, some))
-                store_some(share, e * heads, heads, own, some)
-                own = axpy(entry(w, e), own, zeros(share, lanes))
-                if dropped:
-                    own = multiply(own, load_some(keep, e * heads, heads, lanes, some))
-                store_some(alpha, e * heads, heads, own, some)
-
-    return loop
-
-
-@cache
-def _slopes(heads: int, dropped: bool) -> Loop:
-    lanes, some = _per_head(heads)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, keep, share, sent, received, mean, slope, slopes, to_sent, to_weight,
-        first, last,
-    ):  # fmt: skip
-        """From `∂α_e` to `∂l_e` in place, their sums over each row, and `∂w_e`."""
-        for r in range(first, last):
-            sum_, own = zeros(share, lanes), load_some(sent, r * heads, heads, lanes, some)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                i = entry(columns, e) * heads
-                rise = load_some(slopes, e * heads, heads, lanes, some)
-                if dropped:
-                    rise = multiply(rise, load_some(keep, e * heads, heads, lanes, some))
-                rise = axpy(-1.0, load_some(mean, i, heads, lanes, some), rise)
-                rise = multiply(rise, load_some(share, e * heads, heads, lanes, some))
-                to_weight[e] = total(rise)
-                rise = axpy(entry(w, e), rise, zeros(share, lanes))
-                score = add(load_some(received, i, heads, lanes, some), own)
-                rise = choose(score, rise, axpy(slope, rise, zeros(share, lanes)))
-                store_some(slopes, e * heads, heads, rise, some)
-                sum_ = add(sum_, rise)
-            store_some(to_sent, r * heads, heads, sum_, some)
-
-    return loop
-
-
-@cache
-def _totals(heads: int) -> Loop:
-    lanes, some = _per_head(heads)
-
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, values, out, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            sum_ = zeros(values, lanes)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                sum_ = add(sum_, load_some(values, e * heads, heads, lanes, some))
-            store_some(out, r * heads, heads, sum_, some)
-
-    return loop
+    edges = graph.constant("edges", lambda: source.arrange(numbers()))
+    places = graph.constant("places", lambda: target.arrange(source.restore(numbers())))
+    return edges.numpy(), places.numpy()
 
 
 def _values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:
