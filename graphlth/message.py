@@ -190,6 +190,31 @@ def degree(
     return weighted_sum(graph, ones, weight, backend=backend).squeeze(-1)
 
 
+def normalise(graph: Graph, weight: Tensor, *, side: str = "in", backend: str = "auto") -> Tensor:
+    """`d_s^-½ w_e d_t^-½` [E] for every edge e = (s, t), with degrees `d_i = Σ_e w_e`.
+
+    The symmetric normalisation of GCN (Kipf & Welling, ICLR 2017, arXiv:1609.02907). An edge from
+    or into a node of degree 0 gets 0.
+
+    Args:
+        graph: the edges.
+        weight: [up to E]; edges after those that it has count once.
+        side: d counts the edges into a node ("in") or out of it ("out").
+        backend: as `weighted_sum`.
+    """
+    kernel = _kernel(backend, weight)
+    if hasattr(kernel, "normalise") and not vmap.inside():
+        out: Tensor = kernel.normalise(graph, weight, side)
+        return out
+    rest = graph.num_edges - weight.size(0)
+    w = torch.cat([weight, weight.new_ones(rest)]) if rest else weight
+    counted = graph if side == "in" else graph.reversed
+    deg = degree(counted, w, dtype=w.dtype, backend=backend)
+    root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
+    source, target = graph.edge_index
+    return at(root, source) * w * at(root, target)
+
+
 def at(values: Tensor, index: Tensor) -> Tensor:
     """`values[index]`, whose gradient is summed in a fixed order: on the CPU without sorting."""
     return values.index_select(0, index) if values.device.type == "cpu" else values[index]

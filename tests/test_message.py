@@ -22,6 +22,7 @@ from graphlth.message import (
     convolve,
     degree,
     edge_softmax,
+    normalise,
     product,
     propagate,
     relu_dropout_product,
@@ -247,6 +248,25 @@ def test_a_backend_that_is_not_installed_says_so(monkeypatch):
     monkeypatch.delitem(sys.modules, "graphlth.kernels.scatter", raising=False)
     with pytest.raises(ValueError, match=r"`backend` 'scatter' needs torch-scatter"):
         weighted_sum(Graph(torch.tensor([[0], [0]]), 1), torch.ones(1, 1), backend="scatter")
+
+
+@pytest.mark.parametrize("side", ["in", "out"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edges_are_normalised_by_the_degrees_of_both_ends(backend, side):
+    source, target = torch.tensor([[0, 1, 2, 2, 0, 3, 0, 1], [1, 2, 0, 1, 3, 1, 0, 1]])
+    graph = Graph(torch.stack([source, target]), 5)
+    given = torch.tensor([0.5, 0.0, 2.0, 1.0, 3.0, 0.0], dtype=torch.float64)  # the others: once
+    ours, theirs = leaves(given, given)
+    w = torch.cat([theirs, theirs.new_ones(2)])
+    dense = w.new_zeros(5, 5).index_put((target, source), w, accumulate=True)
+    d = dense.sum(1) if side == "in" else dense.sum(0)
+    root = torch.where(d > 0, d, 1).rsqrt() * (d > 0)
+    found = normalise(graph, ours, side=side, backend=backend)
+    expected = root[source] * w * root[target]
+    assert found.count_nonzero() == {"in": 4, "out": 5}[side]
+    close(found, expected)
+    for a, b in zip(pull(found, [ours]), pull(expected, [theirs]), strict=True):
+        close(a, b)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

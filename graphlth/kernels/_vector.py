@@ -7,9 +7,9 @@ there. Which it is they are told as a number: a compiled function that holds one
 is not found in numba's cache by another process.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
-from math import e, factorial, log, log2
 from typing import Any
 
 from llvmlite import ir
@@ -374,7 +374,7 @@ def minimum(typing: Any, x: Any, bound: Any) -> Any:
 
 @intrinsic
 def exp(typing: Any, x: Any) -> Any:
-    """`eˣ`, lane by lane, for x up to 80; 0 where a normal number would be too large.
+    """`eˣ`, lane by lane, for x up to 80; 0 where that is no longer a normal number.
 
     `2ⁿ eʳ` with n whole and |r| ≤ ln 2 / 2, by the Taylor series of eʳ; a NaN stays one.
     """
@@ -384,14 +384,14 @@ def exp(typing: Any, x: Any) -> Any:
         bits, point, terms, low, ln2 = _EXP[signature.args[0].dtype.bitwidth]
         number = partial(_constant, x.type)
         # The sum with 1.5 · 2^point is rounded to a whole number: n is in its lowest bits.
-        shifted = builder.fadd(builder.fmul(x, number(log2(e))), number(1.5 * 2.0**point))
+        shifted = builder.fadd(builder.fmul(x, number(1 / math.log(2))), number(1.5 * 2.0**point))
         n = builder.fsub(shifted, number(1.5 * 2.0**point))
         rest = x
         for part in ln2:
             rest = _called(builder, "fma", [n, number(-part), rest])
-        sum_ = number(1 / factorial(terms))
+        sum_ = number(1 / math.factorial(terms))
         for k in reversed(range(terms)):
-            sum_ = _called(builder, "fma", [sum_, rest, number(1 / factorial(k))])
+            sum_ = _called(builder, "fma", [sum_, rest, number(1 / math.factorial(k))])
         whole = ir.VectorType(ir.IntType(bits), x.type.count)
         power = builder.shl(builder.bitcast(shifted, whole), _constant(whole, point))
         one = builder.bitcast(number(1.0), whole)
@@ -405,7 +405,7 @@ def exp(typing: Any, x: Any) -> Any:
 # Bits of a number, of its fraction, terms of the series, where results are no longer normal, and
 # ln 2 as two numbers of which the first has zeros for its last bits.
 _EXP = {
-    32: (32, 23, 7, -87.0, (0.693359375, log(2) - 0.693359375)),
+    32: (32, 23, 7, -87.0, (0.693359375, math.log(2) - 0.693359375)),
     64: (64, 52, 13, -708.0, (0.693145751953125, 1.42860682030941723212e-6)),
 }
 

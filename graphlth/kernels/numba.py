@@ -15,7 +15,7 @@ from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
-from graphlth.kernels import _attention, _narrow
+from graphlth.kernels import _attention, _narrow, _normalise
 from graphlth.kernels._memory import CACHE, fresh
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
@@ -113,6 +113,32 @@ def convolve(
         keep=loops.Kept(places.numpy(), _flat(kept), early),
     )  # fmt: skip
     return out[:, : v.size(1)].clone(), kept[:, :d].contiguous()
+
+
+def normalise(graph: Graph, weight: Tensor, side: str) -> Tensor:
+    """`message.normalise` for float32 or float64 on the CPU."""
+    return _Normalise.apply(graph, weight, side)
+
+
+class _Normalise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, graph: Graph, weight: Tensor, side: str) -> Tensor:
+        source, target = graph.edge_index.numpy()
+        ctx.ends = source, target, target if side == "in" else source
+        degree, root = weight.new_zeros(2, graph.num_nodes)
+        out = weight.new_empty(graph.num_edges)
+        numbers = map(_flat, (weight, degree, root, out))
+        _normalise.forward(*ctx.ends, *numbers)
+        ctx.save_for_backward(weight, degree, root)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        weight, degree, root = ctx.saved_tensors
+        slope, to_weight = torch.zeros_like(root), torch.empty_like(weight)
+        numbers = map(_flat, (weight, degree, root, grad, slope, to_weight))
+        _normalise.backward(*ctx.ends, *numbers)
+        return None, to_weight, None
 
 
 def blank(like: Tensor) -> Tensor:
