@@ -140,18 +140,22 @@ def draw(points: Sequence[Point], roofs: Sequence[Roof], path: Path) -> None:
 def draw_roof(panel: Any, roof: Roof) -> list[Any]:
     """Draw the roofs with their names; return where they lie, as boxes on the screen."""
     left, right = panel.get_xlim()
-    taken, top = [], roof.rate / 1e9
-    for name, bandwidth, style in (
-        ("copy", roof.bandwidth, "-"), ("in cache", roof.cached, "--")
-    ):  # fmt: skip
+    taken, top, inside = [], roof.rate / 1e9, panel.get_window_extent()
+    for name, bandwidth, style, aside, side in (
+        ("copy", roof.bandwidth, "-", (14, -9), "left"),
+        ("in cache", roof.cached, "--", (-8, 7), "right"),
+    ):
         steps = [left * (right / left) ** (i / 150) for i in range(151)]
         line = [(x, min(bandwidth * x / 1e9, top)) for x in steps]
         panel.plot(*zip(*line, strict=True), style, color="black", lw=1.4 if style == "-" else 0.9)
         taken += [square(panel, x, y, 2) for x, y in line]
-        text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
-        seen = [place for place in line if place[1] > 1.2 * panel.get_ylim()[0]]
-        if seen:
-            taken.append(box(write(panel, text, seen[0], (14, -9), "left", "black")))
+        for place in line:
+            text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
+            named = write(panel, text, place, aside, side, "black")
+            if box(named).x0 > inside.x0 and box(named).y0 > inside.y0:
+                taken.append(box(named))
+                break
+            named.remove()
     named = write(panel, f"product of matrices: {top:.0f} GFLOP/s", (right, top), (0, 7), "right",
                   "black")  # fmt: skip
     return [*taken, box(named)]
