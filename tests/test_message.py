@@ -507,6 +507,19 @@ def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
         close(out, hidden.relu() @ v)
 
 
+@pytest.mark.parametrize("columns", [1, 6, 7, 8, 9, 15])
+def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(columns):
+    x, _, weight, *_ = layer_of(96, share=0.3)
+    first, _ = RING.blocks(2, torch.arange(6))
+    whole, _ = RING.blocks(2, torch.arange(20))
+    w, v = doubles(30, 96, seed=8), doubles(96, columns, seed=9)
+    with torch.no_grad():
+        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None))
+        hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+        close(out, hidden.relu() @ v)
+    assert out.is_contiguous()
+
+
 def test_an_evaluation_of_other_nodes_keeps_nothing_for_a_step():
     """Neither A x W nor x W of nodes that it has not computed."""
     x, v, weight, values, places = layer_of(8, share=0.3)

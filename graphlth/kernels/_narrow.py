@@ -32,11 +32,11 @@ GROUP = 8  # columns that are multiplied together
 Loop = Callable[..., None]
 
 
-def columns(w: Tensor, lanes: int) -> Tensor:
-    """`w` [d, C] as [strips, C up to 8s, lanes], padded with zeros."""
+def columns(w: Tensor, lanes: int, group: int = GROUP) -> Tensor:
+    """`w` [d, C] as [strips, C up to a multiple of `group`, lanes], padded with zeros."""
     d, c = w.shape
     w = torch.nn.functional.pad(w, (0, 0, 0, -d % lanes)) if d % lanes else w
-    out = w.new_zeros(len(w) // lanes, c + -c % GROUP, lanes)
+    out = w.new_zeros(len(w) // lanes, c + -c % group, lanes)
     out[:, :c] = w.unflatten(0, (-1, lanes)).transpose(1, 2)
     return out
 
@@ -50,7 +50,7 @@ def product(lanes: int, some: bool) -> Loop:
             for channel in range(0, d, lanes):
                 z = load_some(x, r * d + channel, d - channel, lanes, some)
                 for k in range(0, c, GROUP):
-                    part = dots(z, w, channel * c + k * lanes)
+                    part = dots(z, w, channel * c + k * lanes, GROUP)
                     store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
 
     return loop
@@ -72,7 +72,7 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
                     z = axpy(entry(values, e), load_some(x, start, left, lanes, some), z)
                 z = relu(z)
                 for k in range(0, c, GROUP):
-                    part = dots(z, w, channel * c + k * lanes)
+                    part = dots(z, w, channel * c + k * lanes, GROUP)
                     store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
 
     return loop

@@ -29,8 +29,10 @@ from graphlth.kernels._vector import (
     entry,
     fetch,
     load,
+    load_some,
     relu,
     store,
+    store_some,
     zeros,
 )
 
@@ -74,8 +76,8 @@ def _stride(w: Tensor) -> int:
 
 
 def strips_after(w: Tensor) -> Array:
-    """A narrow next matrix `w` [R, C], as `convolve` takes it: [strips, C up to 8s, lanes]."""
-    found: Array = _narrow.columns(w, lanes(w.size(0))).numpy()
+    """A narrow next matrix `w` [R, C], as `convolve` takes it: [strips, C, lanes]."""
+    found: Array = _narrow.columns(w, lanes(w.size(0)), group=1).numpy()
     return found
 
 
@@ -188,8 +190,8 @@ def convolve(
         d: channels.
         like: a tensor of the type of the result.
         own: whether there is a V.
-        following: [strips, C, lanes] with C a multiple of 8 up to `NARROW`; what comes back is then
-            the product with its transpose, [N, NARROW].
+        following: [strips, C, lanes] with C up to `NARROW`; what comes back is then the product
+            with its transpose, [N, NARROW].
         positive: whether to apply ReLU.
         turn: the result lies elsewhere than that of another turn, which may be `h`.
         keep: rows that are to be written too, of the result before ReLU.
@@ -209,13 +211,13 @@ def convolve(
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
     far, early = matrix.array.nbytes >= CACHE, keep is not None and keep.early
-    weights, groups, keeps = matrix.array, 0, keep is not None
+    weights, c, keeps = matrix.array, 0, keep is not None
     place, kept, _ = keep or Kept(a.columns, weights)  # not read
     if following is not None:
-        weights, groups = following.reshape(-1), following.shape[1] // 8
+        weights, c = following.reshape(-1), following.shape[1]
     loop = partial(
-        _loop(width, features, apart, own, positive, narrow, keeps and not early, early, far),
-        *a, *x, number, *matrix, weights, groups, place, kept, out.numpy(), columns,
+        _loop(width, features, apart, own, positive, c, keeps and not early, early, far),
+        *a, *x, number, *matrix, weights, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or a.columns.size * d < SHARED:
@@ -239,20 +241,37 @@ def scratch(name: str, like: Tensor, size: int) -> Tensor:
     return known[:size]
 
 
+def trimmed(x: Tensor, d: int) -> Tensor:
+    """A copy of the first `d` columns of `x`."""
+    out = x.new_empty(len(x), d)
+    _trim(x.view(-1).numpy(), x.size(1), d, out.view(-1).numpy())
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trim(x, stride, d, out):  # type: ignore[no-untyped-def]
+    for r in range(out.size // max(d, 1)):
+        for channel in range(0, d, 16):
+            some = load_some(x, r * stride + channel, d - channel, 16, True)
+            store_some(out, r * d + channel, d - channel, some, True)
+
+
 _LOCAL = local()  # fresh memory costs as much as the loops: every page of it faults
 
 
 @cache
 def _loop(
-    width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, keeps: bool,
+    width: int, features: bool, apart: bool, own: bool, positive: bool, c: int, keeps: bool,
     early: bool, far: bool,
 ) -> Callable[..., None]:  # fmt: skip
+    """Of the next matrix there are `c` columns, none if it is wide."""
+    whole, rest = c // 8, c % 8
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_rows, x_step, w, starts, across,
-        number, h, stride, step, own_at, following, groups, place, kept, out, out_stride,
+        number, h, stride, step, own_at, following, place, kept, out, out_stride,
         strip, end, make_first, make_last, first, last,
     ):  # fmt: skip
         for s in range(strip, end):
@@ -300,10 +319,14 @@ def _loop(
                     store(kept, (place[r] * number + s) * width, width, z)
                 if positive:
                     z = relu(z)
-                if narrow:
-                    for g in range(groups):
-                        at = r * out_stride + 8 * g
-                        part = dots(z, following, (s * groups + g) * 8 * width)
+                if c:
+                    at, from_ = r * out_stride, s * c * width
+                    for g in range(whole):
+                        part = dots(z, following, from_ + 8 * g * width, 8)
+                        store(out, at + 8 * g, 8, add(load(out, at + 8 * g, 8, 8), part))
+                    if rest:
+                        part = dots(z, following, from_ + 8 * whole * width, rest)
+                        at += 8 * whole
                         store(out, at, 8, add(load(out, at, 8, 8), part))
                 else:
                     store(out, r * out_stride + s * width, width, z)

@@ -291,9 +291,11 @@ def entry(typing: Any, array: Any, offset: Any) -> Any:
     return (types.int64 if whole else array.dtype)(array, types.int64), emit
 
 
-@intrinsic
-def dots(typing: Any, x: Any, array: Any, offset: Any) -> Any:
-    """`Σ x y` over the lanes, a multiple of 16, for each of the eight vectors y from `offset` on.
+@intrinsic(prefer_literal=True)
+def dots(typing: Any, x: Any, array: Any, offset: Any, count: Any) -> Any:
+    """`Σ x y` over the lanes, a multiple of 16, for each of `count` vectors y from `offset` on.
+
+    They are up to eight, after which zeros come.
 
     The eight are added up together, by halves: a third of the steps of eight sums one by one.
     """
@@ -307,7 +309,7 @@ def dots(typing: Any, x: Any, array: Any, offset: Any) -> Any:
         ]
         data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
         sums = []
-        for row in range(8):
+        for row in range(count.literal_value):
             total = _constant(kind, 0.0)
             for place, part in enumerate(parts):
                 at = ir.Constant(ir.IntType(64), row * whole.type.count + 16 * place)
@@ -317,6 +319,7 @@ def dots(typing: Any, x: Any, array: Any, offset: Any) -> Any:
                 term = builder.fmul(part, value, flags=SUMS)
                 total = builder.fadd(total, term, flags=SUMS)
             sums.append(total)
+        sums += [_constant(kind, 0.0)] * (8 - len(sums))
         half = 8
         while len(sums) > 1:  # lanes of each sum: 16, 8, 4, 2
             low = [i for i in range(32) if i // half % 2 == 0]
@@ -330,7 +333,7 @@ def dots(typing: Any, x: Any, array: Any, offset: Any) -> Any:
         even, odd = (_lanes(builder, last, last, [*range(i, 16, 2)]) for i in (0, 1))
         return builder.fadd(even, odd, flags=SUMS)
 
-    return Vector(x.dtype, 8)(x, array, types.int64), emit
+    return Vector(x.dtype, 8)(x, array, types.int64, count), emit
 
 
 def _lanes(builder: Any, x: Any, y: Any, which: list[int]) -> Any:

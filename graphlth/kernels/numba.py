@@ -112,7 +112,7 @@ def convolve(
         loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
         keep=loops.Kept(places.numpy(), _flat(kept), early),
     )  # fmt: skip
-    return out[:, : v.size(1)].clone(), kept[:, :d].contiguous()
+    return loops.trimmed(out, v.size(1)), kept[:, :d].contiguous()
 
 
 def normalise(graph: Graph, weight: Tensor, side: str) -> Tensor:
