@@ -201,7 +201,19 @@ def normalise(graph: Graph, weight: Tensor, *, side: str = "in", backend: str = 
         weight: [up to E]; edges after those that it has count once.
         side: d counts the edges into a node ("in") or out of it ("out").
         backend: as `weighted_sum`.
+
+    Raises:
+        ValueError: `weight` has more entries, sources are other nodes than targets, or an argument
+            is unknown.
     """
+    if weight.dim() != 1 or weight.size(0) > graph.num_edges:
+        raise ValueError(
+            f"`weight` must have shape [up to {graph.num_edges}], got {list(weight.shape)}"
+        )
+    if graph.num_sources != graph.num_nodes:
+        raise ValueError(f"`graph` must have as many sources as targets, got {graph.size}")
+    if side not in ("in", "out"):
+        raise ValueError(f"`side` must be in or out, got {side!r}")
     kernel = _kernel(backend, weight)
     if hasattr(kernel, "normalise") and not vmap.inside():
         out: Tensor = kernel.normalise(graph, weight, side)

@@ -592,6 +592,12 @@ BAD = [  # call, message
         lambda g: weighted_softmax(g, torch.ones(3, 2, 2), torch.ones(3, 3)),
         r"got \[3, 3\]",
     ),
+    (lambda g: normalise(g, torch.ones(4)), r"`weight` must have shape \[up to 3\], got \[4\]"),
+    (lambda g: normalise(g, torch.ones(3), side="both"), r"`side` must be in or out, got 'both'"),
+    (
+        lambda g: normalise(Graph(g.edge_index, (4, 3)), torch.ones(3)),
+        r"`graph` must have as many sources as targets, got \(4, 3\)",
+    ),
     (
         lambda g: weighted_sum(g, torch.ones(3, 2), backend="cuda"),
         r"`backend` must be one of auto, numba, triton, sparse, scatter, reference, got 'cuda'",

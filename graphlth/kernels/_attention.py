@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from torch import Tensor
 
-from graphlth.kernels._memory import CACHE
+from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -37,7 +37,6 @@ from graphlth.kernels._vector import (
 )
 
 ABOUT = 4  # numbers kept of every target and head
-NUMBERS_AHEAD = 256
 HIGHEST = 30.0  # only an absent edge can exceed the top; its bound keeps gradients finite
 
 Loop = Callable[..., None]
@@ -169,15 +168,15 @@ def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropp
                     for e in range(a, b):
                         if far:
                             fetch(grad, columns, e, heads * d, h * d + channel, lanes)
-                        from_ = (entry(columns, e) * heads + h) * d + channel
-                        other = load_some(grad, from_, left, lanes, some)
+                        there = (entry(columns, e) * heads + h) * d + channel
+                        other = load_some(grad, there, left, lanes, some)
                         place = (e - a) * wide + h
                         each = load(kept, place, together, together)
                         sum_x = add(multiply(spread(each, channels), other), sum_x)
-                        slope_ = fold(multiply(other, own_x), channels)
+                        along = fold(multiply(other, own_x), channels)
                         if channel:
-                            slope_ = add(load(slopes, place, together, together), slope_)
-                        store(slopes, place, together, slope_)
+                            along = add(load(slopes, place, together, together), along)
+                        store(slopes, place, together, along)
                     store_some(to_x, start, left, sum_x, some)
             for e in range(a, b):
                 at = entry(columns, e) * row

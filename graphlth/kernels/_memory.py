@@ -9,6 +9,7 @@ from torch import Tensor
 LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
 LINE = 64  # bytes that a processor reads at once
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
+NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 

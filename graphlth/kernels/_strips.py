@@ -320,12 +320,12 @@ def _loop(
                 if positive:
                     z = relu(z)
                 if c:
-                    at, from_ = r * out_stride, s * c * width
+                    at, begin = r * out_stride, s * c * width
                     for g in range(whole):
-                        part = dots(z, following, from_ + 8 * g * width, 8)
+                        part = dots(z, following, begin + 8 * g * width, 8)
                         store(out, at + 8 * g, 8, add(load(out, at + 8 * g, 8, 8), part))
                     if rest:
-                        part = dots(z, following, from_ + 8 * whole * width, rest)
+                        part = dots(z, following, begin + 8 * whole * width, rest)
                         at += 8 * whole
                         store(out, at, 8, add(load(out, at, 8, 8), part))
                 else:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _attention, _narrow, _normalise
-from graphlth.kernels._memory import CACHE, fresh
+from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, fresh
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -33,7 +33,6 @@ from graphlth.kernels._vector import (
 
 REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
-NUMBERS_AHEAD = 256  # of a permutation
 
 Array = np.ndarray[Any, Any]
 Loop = Callable[..., None]
