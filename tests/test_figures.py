@@ -433,6 +433,7 @@ def test_a_panel_in_which_nothing_would_be_removed_or_counted_is_left_out():
     ]  # fmt: skip
     assert drawn.axes[0].get_title(loc="left").endswith("\nno graph · 737,280 weights")
     assert len(draw([r | {"macs": None} for r in UGS]).axes) == 2
+    assert len(draw([r | {"macs": 2e9 - 1e6 * r["round"]} for r in UGS[:10]]).axes) == 2
     assert [a.get_xlabel() for a in draw(run("ugs", rounds=0)).axes] == ["weights removed (%)"]
     assert len(draw(UGS + images("imp")).axes) == 3 + 2
 

@@ -43,6 +43,7 @@ from graphlth.record import Record, Row, check_metric, summary, winners
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
+HARDLY = 1.01  # times fewer MACs, below which they are not worth a panel
 STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
 PANELS: dict[str, Callable[[Row], float | None]] = {  # the axis, and the place of a round on it
     "edges removed (%)": lambda row: 100 * row.edge_sparsity,
@@ -87,8 +88,9 @@ def draw(
     """The figure: a row of panels per task, model and edge universe, a line per run.
 
     There is one for edges and one for weights, where any are removed, and one for MACs where they
-    are counted. Lines are means over seeds, bands their 95 % Student-t intervals (none with one
-    seed), stars the winning tickets: rounds whose mean is at least the dense mean of their own run.
+    are counted and change by more than a hundredth. Lines are means over seeds, bands their 95 %
+    Student-t intervals (none with one seed), stars the winning tickets: rounds whose mean is at
+    least the dense mean of their own run.
     """
     check_metric(metric)
     check_floor(floor)
@@ -122,8 +124,13 @@ def _signs(rows: Series, metric: str, stars: Series) -> list[Sign]:
 
 def _shown(block: Sequence[Series]) -> list[str]:
     """The panels that have something to show; of a dense network alone that of the weights."""
-    tickets = [row for series in block for row in series if row.round]
-    return [name for name, x in PANELS.items() if any(map(x, tickets))] or [WEIGHTS]
+    rows = [row for series in block for row in series]
+    tickets = [row for row in rows if row.round]
+    found = [name for name, x in PANELS.items() if any(map(x, tickets))]
+    macs = [row.macs for row in rows if row.macs]
+    if len(found) > 1 and MACS in found and max(macs) < HARDLY * min(macs):
+        found.remove(MACS)
+    return found or [WEIGHTS]
 
 
 def _row(
