@@ -408,7 +408,7 @@ def networks(draw):
     layers, width, side = [], draw(st.integers(1, 3)), 13
     shape = (width, side, side)
     for _ in range(draw(st.integers(1, 3))):
-        out, padding = draw(st.integers(1, 4)), draw(st.integers(0, 1))
+        out, padding = draw(st.integers(1, 4)), draw(st.integers(0, 1)) if side > 2 else 1
         layers.append(nn.Conv2d(width, out, 3, padding=padding, bias=draw(st.booleans())))
         layers += [nn.BatchNorm2d(out)] if draw(st.booleans()) else []
         kinds = (nn.ReLU, nn.Tanh, nn.ELU, nn.Identity)
@@ -421,7 +421,7 @@ def networks(draw):
     return nn.Sequential(*layers), shape
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, derandomize=True)
 @given(networks(), st.integers(0, 999), st.sampled_from([0.3, 0.6, 0.9]))
 def test_any_chain_under_any_masks_is_the_same_when_smaller(network, seed, kept):
     """Whole filters, whole inputs, single weights, biases, scales and shifts are masked."""
