@@ -22,5 +22,8 @@ def normalised(
     how = {"side": side, "backend": backend}
     if weight is not None:
         return normalise(graph, weight, **how)
-    ones = torch.ones(graph.num_edges, dtype=dtype, device=graph.device)
-    return graph.constant((dtype, side), lambda: normalise(graph, ones, **how))
+
+    def constant() -> Tensor:
+        return normalise(graph, torch.ones(graph.num_edges, dtype=dtype).to(graph.device), **how)
+
+    return graph.constant((dtype, side), constant)
