@@ -149,8 +149,8 @@ def draw_roof(panel: Any, roof: Roof) -> list[Any]:
         line = [(x, min(bandwidth * x / 1e9, top)) for x in steps]
         panel.plot(*zip(*line, strict=True), style, color="black", lw=1.4 if style == "-" else 0.9)
         taken += [square(panel, x, y, 2) for x, y in line]
+        text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
         for place in line:
-            text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
             named = write(panel, text, place, aside, side, "black")
             if box(named).x0 > inside.x0 and box(named).y0 > inside.y0:
                 taken.append(box(named))

@@ -507,7 +507,7 @@ def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
         close(out, hidden.relu() @ v)
 
 
-@pytest.mark.parametrize("columns", [1, 6, 7, 8, 9, 15])
+@pytest.mark.parametrize("columns", [0, 1, 6, 7, 8, 9, 15])
 def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(columns):
     x, _, weight, *_ = layer_of(96, share=0.3)
     first, _ = RING.blocks(2, torch.arange(6))

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from torch import Tensor
 
-from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD
+from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, REGISTERS, lanes_of
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -42,18 +42,19 @@ HIGHEST = 30.0  # only an absent edge can exceed the top; its bound keeps gradie
 Loop = Callable[..., None]
 
 
-def layout(x: Tensor, most: int) -> tuple[int, int, bool, bool]:
-    """Lanes of a vector, `most` at most; the heads that it holds; whether lanes are left over;
+def layout(x: Tensor) -> tuple[int, int, bool, bool]:
+    """Lanes of a vector; the heads that it holds; whether lanes are left over;
     whether `x` [N, heads, d] is more than the second cache holds.
     """
     _, heads, d = x.shape
     far = x.numel() * x.element_size() >= CACHE
+    most = REGISTERS // x.element_size()
     if d & (d - 1) == 0 and 0 < d <= most:
         together = min(heads & -heads, most // d)  # powers of 2
         if together * d >= 8:
             return together * d, together, False, far
-    lanes = min(most, max(8, 1 << (d - 1).bit_length()))
-    return lanes, 1, d % lanes != 0, far
+    lanes, some = lanes_of(d, x)
+    return lanes, 1, some, far
 
 
 def _per_head(heads: int) -> tuple[int, bool]:
@@ -110,7 +111,7 @@ def forward(lanes: int, together: int, some: bool, far: bool, heads: int, droppe
 
 
 @cache
-def means(lanes: int, together: int, some: bool, far: bool, heads: int) -> Loop:
+def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
     channels = lanes // together
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -135,13 +136,10 @@ def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropp
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, keep, sent, about, slope, x, grad, d, edges,
+        offsets, columns, w, keep, sent, about, slope, x, grad, d,
         to_x, to_sent, to_logits, to_w, first, last,
     ):  # fmt: skip
-        """All gradients of the edges from each source but those of `received`.
-
-        `edges` says where the numbers of each edge go in `to_w`.
-        """
+        """All gradients of the edges from each source but those of `received`."""
         size = longest(offsets, first, last) * wide
         shares, kept = np.empty(size, x.dtype), np.empty(size, x.dtype)
         slopes = np.zeros(size, x.dtype)  # also where there is no head
@@ -185,7 +183,7 @@ def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropp
                     rise = multiply(rise, load_some(keep, e * heads, heads, wide, part))
                 rise = axpy(-1.0, load_some(about, at + 3 * heads, heads, wide, part), rise)
                 rise = multiply(rise, load(shares, (e - a) * wide, wide, wide))
-                to_w[entry(edges, e)] = total(rise)
+                to_w[e] = total(rise)
                 rise = axpy(entry(w, e), rise, zeros(x, wide))
                 score = add(load_some(about, at, heads, wide, part), own)
                 rise = choose(score, rise, axpy(slope, rise, zeros(x, wide)))

@@ -10,6 +10,7 @@ LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
 LINE = 64  # bytes that a processor reads at once
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
+REGISTERS = 512  # bytes of a row that the registers hold twice
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 
@@ -25,3 +26,9 @@ def fresh(like: Tensor, *shape: int) -> Tensor:
     whole = np.empty(size + LINE // item, f"f{item}")
     start = -whole.ctypes.data % LINE // item
     return torch.from_numpy(whole[start : start + size]).view(shape)
+
+
+def lanes_of(d: int, x: Tensor) -> tuple[int, bool]:
+    """How many of `d` channels make a strip, and whether the last strip has fewer."""
+    lanes = min(REGISTERS // x.element_size(), max(8, 1 << (d - 1).bit_length()))
+    return lanes, d % lanes != 0

@@ -216,7 +216,7 @@ def convolve(
     if following is not None:
         weights, c = following.reshape(-1), following.shape[1]
     loop = partial(
-        _loop(width, features, apart, own, positive, c, keeps and not early, early, far),
+        _loop(width, features, apart, own, positive, narrow, c, keeps and not early, early, far),
         *a, *x, number, *matrix, weights, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
@@ -261,10 +261,10 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 
 @cache
 def _loop(
-    width: int, features: bool, apart: bool, own: bool, positive: bool, c: int, keeps: bool,
-    early: bool, far: bool,
+    width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, c: int,
+    keeps: bool, early: bool, far: bool,
 ) -> Callable[..., None]:  # fmt: skip
-    """Of the next matrix there are `c` columns, none if it is wide."""
+    """The next matrix, if it is `narrow`, has `c` columns."""
     whole, rest = c // 8, c % 8
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
@@ -319,7 +319,7 @@ def _loop(
                     store(kept, (place[r] * number + s) * width, width, z)
                 if positive:
                     z = relu(z)
-                if c:
+                if narrow:
                     at, begin = r * out_stride, s * c * width
                     for g in range(whole):
                         part = dots(z, following, begin + 8 * g * width, 8)

@@ -384,7 +384,8 @@ def exp(typing: Any, x: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
-        bits, point, terms, low, ln2 = _EXP[signature.args[0].dtype.bitwidth]
+        bits = signature.args[0].dtype.bitwidth
+        point, terms, low, ln2 = _EXP[bits]
         number = partial(_constant, x.type)
         # The sum with 1.5 · 2^point is rounded to a whole number: n is in its lowest bits.
         shifted = builder.fadd(builder.fmul(x, number(1 / math.log(2))), number(1.5 * 2.0**point))
@@ -405,11 +406,11 @@ def exp(typing: Any, x: Any) -> Any:
     return x(x), emit
 
 
-# Bits of a number, of its fraction, terms of the series, where results are no longer normal, and
+# Bits of the fraction of a number, terms of the series, where results are no longer normal, and
 # ln 2 as two numbers of which the first has zeros for its last bits.
 _EXP = {
-    32: (32, 23, 7, -87.0, (0.693359375, math.log(2) - 0.693359375)),
-    64: (64, 52, 13, -708.0, (0.693145751953125, 1.42860682030941723212e-6)),
+    32: (23, 7, -87.0, (0.693359375, math.log(2) - 0.693359375)),
+    64: (52, 13, -708.0, (0.693145751953125, 1.42860682030941723212e-6)),
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _attention, _narrow, _normalise
-from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, fresh
+from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, fresh, lanes_of
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -31,7 +31,6 @@ from graphlth.kernels._vector import (
     zeros,
 )
 
-REGISTERS = 512  # bytes of a row that the registers hold twice
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
 
 Array = np.ndarray[Any, Any]
@@ -181,7 +180,7 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
     d, out = x.size(1), x.new_empty(places.index.numel())
-    lanes, some = _lanes(d, x)
+    lanes, some = lanes_of(d, x)
     loop = partial(_sum_at(lanes, some), *rows.arrays, _values(rows, x, weight), _flat(x), d)
     _share(rows, d, partial(loop, *places.by_strips(lanes), out.numpy()))
     return out
@@ -226,7 +225,7 @@ class _NarrowProduct(torch.autograd.Function):
 
 
 def _narrow_lanes(d: int, x: Tensor) -> tuple[int, bool]:
-    lanes = max(16, _lanes(d, x)[0])
+    lanes = max(16, lanes_of(d, x)[0])
     return lanes, d % lanes != 0
 
 
@@ -247,7 +246,7 @@ class Strip(NamedTuple):
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d], strip by strip."""
     n, d = x.shape
-    lanes, some = _lanes(d, x)
+    lanes, some = lanes_of(d, x)
     far = n * min(lanes, d) * x.element_size() >= CACHE
     if d <= lanes or some or n * d < FAR or rows.count < REUSED * n:
         flat = _flat(x)
@@ -258,12 +257,6 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     for channel in range(0, d, lanes):
         near.copy_(x[:, channel : channel + lanes])
         yield Strip(lanes, some, far, (_flat(near), lanes, 0, d, channel))
-
-
-def _lanes(d: int, x: Tensor) -> tuple[int, bool]:
-    """How many of `d` channels make a strip, and whether the last strip has fewer."""
-    lanes = min(REGISTERS // x.element_size(), max(8, 1 << (d - 1).bit_length()))
-    return lanes, d % lanes != 0
 
 
 def _flat(x: Tensor) -> Array:
@@ -285,7 +278,7 @@ def attention(
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps [E, heads] numbers for the way back, and nothing of the size E · heads · d."""
+    """Keeps four numbers for every target and head for the way back, and none for the edges."""
 
     @staticmethod
     def forward(
@@ -294,7 +287,7 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         rows, n, (_, heads, d) = graph.by_target, graph.num_nodes, x.shape
         out, about = fresh(x, n, heads, d), x.new_empty(n, _attention.ABOUT, heads)
-        loop = _attention.forward(*_attention.layout(x, _most(x)), heads, keep is not None)
+        loop = _attention.forward(*_attention.layout(x), heads, keep is not None)
         part = partial(
             loop, *rows.arrays, _values(rows, x, weight), _kept(rows, x, keep), _flat(sent),
             _flat(received), slope, _flat(x), d, _flat(about),
@@ -308,43 +301,38 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         graph, (x, sent, weight, keep, about, out) = ctx.graph, ctx.saved_tensors
         rows, n, (_, heads, d), flat = graph.by_source, graph.num_nodes, x.shape, _flat(grad)
-        layout = _attention.layout(x, _most(x))
-        part = partial(_attention.means(*layout, heads), flat, _flat(out), d)
+        layout = _attention.layout(x)
+        part = partial(_attention.means(*layout[:3], heads), flat, _flat(out), d)
         _split(n, 1, out.numel(), partial(part, _flat(about)))
         to_x, to_sent = fresh(x, *x.shape), x.new_empty(sent.shape)
         to_received = x.new_empty(n, heads)
         to_weight, to_logits = x.new_empty(rows.count), fresh(x, rows.count, heads)
-        edges, places = _ends(graph)
+        target, places = graph.by_target, _places(graph)
         part = partial(
             _attention.backward(*layout, heads, keep is not None), *rows.arrays,
             _values(rows, x, weight), _kept(rows, x, keep), _flat(sent), _flat(about), ctx.slope,
-            _flat(x), flat, d, edges, _flat(to_x), _flat(to_sent), _flat(to_logits),
+            _flat(x), flat, d, _flat(to_x), _flat(to_sent), _flat(to_logits),
         )  # fmt: skip
         _share(rows, heads * d, partial(part, _flat(to_weight)))
-        target = graph.by_target
         part = partial(_attention.totals(heads), target.arrays[0], places, _flat(to_logits))
         _share(target, heads, partial(part, _flat(to_received)))
-        return None, to_x, to_sent, to_received, None if weight is None else to_weight, None, None
-
-
-def _most(x: Tensor) -> int:
-    return REGISTERS // x.element_size()
+        back = None if weight is None else restored(rows, to_weight)
+        return None, to_x, to_sent, to_received, back, None, None
 
 
 def _kept(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
     return _flat(x.new_empty(0) if keep is None else arranged(rows, keep.to(x.dtype)))
 
 
-def _ends(graph: Graph) -> tuple[Array, Array]:
-    """The number of each edge by source, and, by target, where each lies by source."""
+def _places(graph: Graph) -> Array:
+    """Where each edge, by target, lies by source."""
     source, target = graph.by_source, graph.by_target
 
-    def numbers() -> Tensor:
-        return torch.arange(graph.num_edges, dtype=target.columns.dtype)
+    def made() -> Tensor:
+        return target.arrange(source.restore(torch.arange(graph.num_edges).to(source.columns)))
 
-    edges = graph.constant("edges", lambda: source.arrange(numbers()))
-    places = graph.constant("places", lambda: target.arrange(source.restore(numbers())))
-    return edges.numpy(), places.numpy()
+    places: Array = graph.constant("places", made).numpy()
+    return places
 
 
 def _values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:
