@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 from graphlth.dataset import GraphTask
@@ -27,6 +28,8 @@ from graphlth.record import environment
 Seconds = dict[str, list[float]]  # of every way, its measurements
 PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER"}
 WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement
+VECTORS = {"avx512f": 512, "avx2": 256, "neon": 128, "sse2": 128}  # bits
+CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of the second level, as "512K"
 VERSIONS = ("torch", "torch-scatter", "torch-geometric", "numba", "triton")
 
 
@@ -218,10 +221,19 @@ def hardware(threads: str = "one thread") -> str:
     about = environment()
     named = [f"{package} {found}" for package in VERSIONS if (found := _version(package))]
     return (
-        f"`{command()}`, {date.today()}, {about['cpu']}, {about['cores']} cores, {threads}, load "
+        f"`{command()}`, {date.today()}, {about['cpu']}{_inside()}, {about['cores']} cores, "
+        f"{threads}, load "
         f"{os.getloadavg()[0]:.1f} at the end; Python {about['python']}, {', '.join(named)}; "
         f"commit {_short(about.get('commit', 'unknown'))}."
     )
+
+
+def _inside() -> str:
+    """The vectors and the second cache of a core: processors of one name differ in them."""
+    features = get_host_cpu_features()
+    told = [f"{bits}-bit vectors" for name, bits in VECTORS.items() if features.get(name)][:1]
+    told += [f"{CACHE.read_text().strip()}iB of second cache"] if CACHE.is_file() else []
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _version(package: str) -> str | None:

@@ -265,7 +265,7 @@ class Compact(nn.Module):
                 h = loops.Matrix(out.view(-1).numpy(), out.size(1), 0, rest[0].weight.size(1))
             elif rest:
                 h = _matrix([out[:, :d] @ getattr(rest[0], name) for name in _maps(rest[0])])
-        return loops.trimmed(out, d)
+        return loops.copied(out, d)
 
     def _multiply(self, h: Tensor | Features | _Columnwise, layer: Layer, name: str) -> Tensor:
         """`h` times the matrix `name` of `layer`."""

@@ -4,13 +4,15 @@ from math import prod
 
 import numpy as np
 import torch
+from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
 LINE = 64  # bytes that a processor reads at once
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
-REGISTERS = 512  # bytes of a row that the registers hold twice
+REGISTERS = 512  # bytes of a row that are summed at a time
+QUARTER = 512 if get_host_cpu_features().get("avx512f") else 128  # bytes, of all vector registers
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 
@@ -28,7 +30,7 @@ def fresh(like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(whole[start : start + size]).view(shape)
 
 
-def lanes_of(d: int, x: Tensor) -> tuple[int, bool]:
-    """How many of `d` channels make a strip, and whether the last strip has fewer."""
-    lanes = min(REGISTERS // x.element_size(), max(8, 1 << (d - 1).bit_length()))
+def lanes_of(d: int, x: Tensor, most: int = REGISTERS) -> tuple[int, bool]:
+    """How many of `d` channels make a strip of up to `most` bytes; whether the last has fewer."""
+    lanes = min(most // x.element_size(), max(8, 1 << (d - 1).bit_length()))
     return lanes, d % lanes != 0

@@ -29,10 +29,8 @@ from graphlth.kernels._vector import (
     entry,
     fetch,
     load,
-    load_some,
     relu,
     store,
-    store_some,
     zeros,
 )
 
@@ -241,19 +239,9 @@ def scratch(name: str, like: Tensor, size: int) -> Tensor:
     return known[:size]
 
 
-def trimmed(x: Tensor, d: int) -> Tensor:
-    """A copy of the first `d` columns of `x`."""
-    out = x.new_empty(len(x), d)
-    _trim(x.view(-1).numpy(), x.size(1), d, out.view(-1).numpy())
-    return out
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _trim(x, stride, d, out):  # type: ignore[no-untyped-def]
-    for r in range(out.size // max(d, 1)):
-        for channel in range(0, d, 16):
-            some = load_some(x, r * stride + channel, d - channel, 16, True)
-            store_some(out, r * d + channel, d - channel, some, True)
+def copied(x: Tensor, d: int) -> Tensor:
+    """The first `d` columns of `x`, in memory of their own."""
+    return x[:, :d].clone(memory_format=torch.contiguous_format)
 
 
 _LOCAL = local()  # fresh memory costs as much as the loops: every page of it faults

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _attention, _narrow, _normalise
-from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, fresh, lanes_of
+from graphlth.kernels._memory import (
+    CACHE,
+    NUMBERS_AHEAD,
+    QUARTER,
+    REGISTERS,
+    fresh,
+    lanes_of,
+)
 from graphlth.kernels._threads import SHARED, pool
 from graphlth.kernels._vector import (
     add,
@@ -110,7 +117,7 @@ def convolve(
         loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
         keep=loops.Kept(places.numpy(), _flat(kept), early),
     )  # fmt: skip
-    return loops.trimmed(out, v.size(1)), kept[:, :d].contiguous()
+    return loops.copied(out, v.size(1)), kept[:, :d].contiguous()
 
 
 def normalise(graph: Graph, weight: Tensor, side: str) -> Tensor:
@@ -246,9 +253,10 @@ class Strip(NamedTuple):
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d], strip by strip."""
     n, d = x.shape
-    lanes, some = lanes_of(d, x)
+    apart = n * d >= FAR and rows.count >= REUSED * n
+    lanes, some = lanes_of(d, x, QUARTER if apart else REGISTERS)  # no register runs over to memory
     far = n * min(lanes, d) * x.element_size() >= CACHE
-    if d <= lanes or some or n * d < FAR or rows.count < REUSED * n:
+    if d <= lanes or some or not apart:
         flat = _flat(x)
         for channel in range(0, d, lanes):
             yield Strip(lanes, some, far, (flat, d, channel, d, channel))

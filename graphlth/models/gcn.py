@@ -74,47 +74,47 @@ class GCN(nn.Module):
 
         With `rows` [R] only those nodes' logits, from no more than what they depend on.
         """
-        graph = Graph.of(graph, x.shape[0])
-        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
+        graph, weights = Graph.of(graph, x.shape[0]), [*self.weights]
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=weights[0])
         graph = graph.with_loops  # A + I
-        norm = self.normalise(graph, weight)
-        blocks = graph.blocks(len(self.weights), rows)
+        norm = self.normalise(graph, weight, weights[0].dtype)
+        blocks = graph.blocks(len(weights), rows)
         fixed = weight is None
         norms = [self.on(block, norm, fixed=fixed) for block in blocks]
         if self.training:
             graph.learning[len(blocks)] = blocks[0]
-            return self.learn(x, blocks, norms, fixed=fixed)
+            return self.learn(x, weights, blocks, norms, fixed=fixed)
         part, following = graph.learning.get(len(blocks)), None
         if part is not None:
             following = part, self.on(part, norm, fixed=True) if fixed else None
-        return self.infer(x, blocks, norms, following)
+        return self.infer(x, weights, blocks, norms, following)
 
     def learn(
-        self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor], *, fixed: bool
-    ) -> Tensor:
+        self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
+        norms: list[Tensor], *, fixed: bool,
+    ) -> Tensor:  # fmt: skip
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
         how: Any = {"backend": self.backend}
         x = blocks[0].of_features(x)
-        h = propagate(blocks[0].graph, x, self.weights[0], norms[0], fixed=fixed, **how)
-        for block, norm, w in zip(blocks[1:], norms[1:], [*self.weights][1:], strict=True):
+        h = propagate(blocks[0].graph, x, weights[0], norms[0], fixed=fixed, **how)
+        for block, norm, w in zip(blocks[1:], norms[1:], weights[1:], strict=True):
             h = relu_dropout_product(h, w, self.dropout, **how)
             h = weighted_sum(block.graph, h, norm, **how)
         return h
 
     def infer(
-        self, x: Tensor | Features, blocks: list[Block], norms: list[Tensor],
-        following: tuple[Block, Tensor | None] | None,
+        self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
+        norms: list[Tensor], following: tuple[Block, Tensor | None] | None,
     ) -> Tensor:  # fmt: skip
         """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
         how: Any = {"backend": self.backend}
         if len(blocks) == 1:
-            h = product(blocks[0].of_features(x), self.weights[0], **how)
+            h = product(blocks[0].of_features(x), weights[0], **how)
         else:
-            two = self.weights[0], norms[0], self.weights[1]
+            two = weights[0], norms[0], weights[1]
             h = convolve(blocks[0], x, *two, following=following, **how)
-        for layer in range(2, len(blocks)):
-            graph, norm, w = blocks[layer - 1].graph, norms[layer - 1], self.weights[layer]
-            h = relu_product(graph, h, norm, w, **how)
+        for block, norm, w in zip(blocks[1:-1], norms[1:-1], weights[2:], strict=True):
+            h = relu_product(block.graph, h, norm, w, **how)
         return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
 
     def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
@@ -123,10 +123,9 @@ class GCN(nn.Module):
             return block.graph.constant((norm.dtype, self.degree), lambda: block.of_edges(norm))
         return block.of_edges(norm)
 
-    def normalise(self, graph: Graph, weight: Tensor | None) -> Tensor:
+    def normalise(self, graph: Graph, weight: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
-        kind = self.weights[0].dtype
-        return normalised(graph, weight, dtype=kind, side=self.degree, backend=self.backend)
+        return normalised(graph, weight, dtype=dtype, side=self.degree, backend=self.backend)
 
     def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
@@ -134,8 +133,8 @@ class GCN(nn.Module):
         The weights of Â are constants from here on.
         """
         with_loops = graph.with_loops
-        norm = self.normalise(with_loops, None)
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
+        norm = self.normalise(with_loops, None, maps[0].dtype)
         kept = ordered(maps, live(maps))
         layers = [Layer(w, norm) for w in between(maps, kept)]
         return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
