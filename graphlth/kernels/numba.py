@@ -1,8 +1,9 @@
 """Compiled loops for the CPU: each row of the result is summed in registers and written once.
 
 The backward pass visits the edges by source and takes both gradients from one gathered row. Rows
-are cut into strips of as many channels as the registers hold. With `torch.set_num_threads` above 1
-the rows are shared out among threads. Functions are compiled when first used and kept on disk.
+are cut into strips of channels; those of many edges into what the registers hold. With
+`torch.set_num_threads` above 1 the rows are shared out among threads. Functions are compiled when
+first used and kept on disk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
