@@ -21,7 +21,7 @@ from torch import Tensor
 from graphlth.graph import Graph
 from graphlth.kernels import _narrow
 from graphlth.kernels._memory import CACHE, LINE, STRIP
-from graphlth.kernels._threads import SHARED, pool
+from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -194,10 +194,11 @@ def convolve(
         turn: the result lies elsewhere than that of another turn, which may be `h`.
         keep: rows that are to be written too, of the result before ReLU.
     """
-    n, width, number, sources = a.offsets.size - 1, lanes(d), count(d), 0
+    n, width, number, sources, reads = a.offsets.size - 1, lanes(d), count(d), 0, 0
     features, apart = isinstance(h, Product), isinstance(h, Product) and h.step > 0
     if isinstance(h, Product):
         sources = (h.step or h.x.offsets.size) - 1
+        reads = h.x.columns.size // (number if apart else 1)  # for a strip
         made = scratch("strip", like, sources * width * (1 + own)).numpy()
         x, matrix = (*h.x, *h[1:]), Matrix(made, width, 0, sources * width)
     else:
@@ -218,15 +219,15 @@ def convolve(
         *a, *x, number, *matrix, weights, place, kept, out.numpy(), columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
-    if threads == 1 or a.columns.size * d < SHARED:
+    if threads == 1 or (a.columns.size + reads) * width < SHARED:
         loop(0, number, 0, sources, 0, n)
         return out.view(n, columns)
     cuts, made_at = ([m * i // threads for i in range(threads + 1)] for m in (n, sources))
     for s in range(number):
         makes = [partial(loop, s, s + 1, i, j, 0, 0) for i, j in pairwise(made_at)]
         uses = [partial(loop, s, s + 1, 0, 0, i, j) for i, j in pairwise(cuts)]
-        for parts in (makes, uses):
-            list(pool(threads).map(lambda part: part(), parts))
+        together(makes)
+        together(uses)
     return out.view(n, columns)
 
 

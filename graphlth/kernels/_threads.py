@@ -1,9 +1,21 @@
 """The threads that compiled loops share, started when first used."""
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-SHARED = 1 << 18  # multiplications from which threads are worth their start
+SHARED = 1 << 22  # multiplications from which it pays to wake another thread
+
+
+def together(parts: Iterable[Callable[[], None]]) -> None:
+    """Do all of `parts` at once, the first on the thread that asks: it need not be woken."""
+    first, *others = parts
+    running = [pool(len(others)).submit(part) for part in others]
+    try:
+        first()
+    finally:
+        for part in running:
+            part.result()
 
 
 @cache

@@ -8,6 +8,7 @@ first used and kept on disk.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from graphlth.kernels._memory import (
     fresh,
     lanes_of,
 )
-from graphlth.kernels._threads import SHARED, pool
+from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -457,7 +458,7 @@ def _share(rows: Rows, work: int, part: Callable[[int, int], None]) -> None:
         return part(0, count)
     ends = torch.arange(1, threads, device="cpu") * rows.count // threads
     cuts = [0, *torch.searchsorted(rows.offsets, ends.to(rows.offsets.dtype)).tolist(), count]
-    list(pool(threads).map(part, cuts[:-1], cuts[1:]))
+    together(partial(part, *ends) for ends in pairwise(cuts))
 
 
 def _split(count: int, step: int, work: int, part: Callable[[int, int], None]) -> None:
@@ -466,4 +467,4 @@ def _split(count: int, step: int, work: int, part: Callable[[int, int], None]) -
     if threads == 1 or work < SHARED:
         return part(0, count)
     cuts = [-(-count // step) * i // threads * step for i in range(threads)] + [count]
-    list(pool(threads).map(part, cuts[:-1], cuts[1:]))
+    together(partial(part, *ends) for ends in pairwise(cuts))
