@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from toys import Largest
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.kernels._memory import LINE, fresh
+from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
 from graphlth.message import (
     attention,
@@ -721,6 +723,45 @@ def test_any_width_is_summed_on_any_number_of_threads(quarter, threads, dtype, m
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     finally:
         torch.set_num_threads(1)
+
+
+def test_parts_run_at_once_the_first_of_them_on_the_thread_that_asks():
+    met, ran = threading.Barrier(3), []
+
+    def part():
+        met.wait(timeout=60)
+        ran.append(threading.get_ident())
+
+    together([part] * 3)
+    assert len(set(ran)) == 3 and threading.get_ident() in ran
+
+
+def test_a_part_that_fails_says_so_once_the_others_are_done():
+    done = []
+
+    def fails():
+        raise ZeroDivisionError
+
+    for parts in ([fails, lambda: done.append(1)], [lambda: done.append(1), fails]):
+        with pytest.raises(ZeroDivisionError):
+            together(parts)
+    assert done == [1, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_a_forked_process_has_threads_of_its_own():
+    script = """
+import os, signal
+from graphlth.kernels._threads import together
+together([int] * 3)
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    together([int] * 3)
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.9])

@@ -1,5 +1,6 @@
 """The threads that compiled loops share, started when first used."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,3 +23,7 @@ def together(parts: Iterable[Callable[[], None]]) -> None:
 def pool(threads: int) -> ThreadPoolExecutor:
     """So many threads, the same for every caller."""
     return ThreadPoolExecutor(threads, "graphlth")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # a child has none of its parent's threads
