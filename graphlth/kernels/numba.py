@@ -249,24 +249,26 @@ class Strip(NamedTuple):
     lanes: int
     some: bool  # whether there are fewer than `lanes`
     far: bool  # whether all its rows are more than the second cache holds
-    place: tuple[Array, int, int, int, int]  # where: array, stride, start; channels, the first
+    place: tuple[Array, int, int, int, int, int]  # array, stride, start; channels, the first, end
 
 
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
-    """`x` [N, d], strip by strip."""
+    """`x` [N, d], strip by strip; where registers are few, all whole strips of a row in turn."""
     n, d = x.shape
-    apart = n * d >= FAR and rows.count >= REUSED * n
-    lanes, some = lanes_of(d, x, QUARTER if apart else REGISTERS)  # no register runs over to memory
-    far = n * min(lanes, d) * x.element_size() >= CACHE
-    if d <= lanes or some or not apart:
-        flat = _flat(x)
-        for channel in range(0, d, lanes):
-            yield Strip(lanes, some, far, (flat, d, channel, d, channel))
+    lanes, some = lanes_of(d, x, QUARTER)
+    if n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some:
+        near, far = fresh(x, n, lanes), n * lanes * x.element_size() >= CACHE
+        for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
+            near.copy_(x[:, channel : channel + lanes])
+            yield Strip(lanes, False, far, (_flat(near), lanes, 0, d, channel, channel + lanes))
         return
-    near = fresh(x, n, lanes)  # rows far apart share cache sets and pages: move them together
-    for channel in range(0, d, lanes):
-        near.copy_(x[:, channel : channel + lanes])
-        yield Strip(lanes, some, far, (_flat(near), lanes, 0, d, channel))
+    flat, whole = _flat(x), d - d % lanes if QUARTER < REGISTERS else 0
+    far = n * (whole or min(lanes, d)) * x.element_size() >= CACHE
+    if whole:
+        yield Strip(lanes, False, far, (flat, d, 0, d, 0, whole))
+    for channel in range(whole, d, lanes):
+        end = min(channel + lanes, d)
+        yield Strip(*lanes_of(end - channel, x), far, (flat, d, channel, d, channel, end))
 
 
 def _flat(x: Tensor) -> Array:
@@ -387,23 +389,24 @@ def _permutation(width: int) -> Callable[..., None]:
 @cache
 def _sum(lanes: int, some: bool, far: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, stride, start, d, channel, out, first, last):  # type: ignore[no-untyped-def]
-        left = d - channel
+    def loop(offsets, columns, w, x, stride, start, d, begin, end, out, first, last):  # type: ignore[no-untyped-def]
         for r in range(first, last):
-            even = odd = zeros(x, lanes)  # two sums, so that one need not wait for the other
             a, b = entry(offsets, r), entry(offsets, r + 1)
-            for e in range(a, b - 1, 2):
-                if far:
-                    fetch(x, columns, e, stride, start, lanes)
-                    fetch(x, columns, e + 1, stride, start, lanes)
-                row = load_some(x, entry(columns, e) * stride + start, left, lanes, some)
-                even = axpy(entry(w, e), row, even)
-                row = load_some(x, entry(columns, e + 1) * stride + start, left, lanes, some)
-                odd = axpy(entry(w, e + 1), row, odd)
-            if (b - a) % 2:
-                row = load_some(x, entry(columns, b - 1) * stride + start, left, lanes, some)
-                even = axpy(entry(w, b - 1), row, even)
-            store_some(out, r * d + channel, left, add(even, odd), some)
+            for channel in range(begin, end, lanes):
+                at, left = start + channel - begin, d - channel
+                even = odd = zeros(x, lanes)  # two sums, so that one need not wait for the other
+                for e in range(a, b - 1, 2):
+                    if far:
+                        fetch(x, columns, e, stride, at, lanes)
+                        fetch(x, columns, e + 1, stride, at, lanes)
+                    row = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
+                    even = axpy(entry(w, e), row, even)
+                    row = load_some(x, entry(columns, e + 1) * stride + at, left, lanes, some)
+                    odd = axpy(entry(w, e + 1), row, odd)
+                if (b - a) % 2:
+                    row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
+                    even = axpy(entry(w, b - 1), row, even)
+                store_some(out, r * d + channel, left, add(even, odd), some)
 
     return loop
 
@@ -434,19 +437,19 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, x, stride, start, d, channel, out, y, dots, first, last
+        offsets, columns, w, x, stride, start, d, begin, end, out, y, dots, first, last
     ):
-        left = d - channel
         for r in range(first, last):
-            total = zeros(x, lanes)
-            own = load_some(y, r * d + channel, left, lanes, some)
-            for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                if far:
-                    fetch(x, columns, e, stride, start, lanes)
-                other = load_some(x, entry(columns, e) * stride + start, left, lanes, some)
-                total = axpy(entry(w, e), other, total)
-                dots[e] = dot(other, own) + (dots[e] if channel else 0)
-            store_some(out, r * d + channel, left, total, some)
+            for channel in range(begin, end, lanes):
+                at, left, total = start + channel - begin, d - channel, zeros(x, lanes)
+                own = load_some(y, r * d + channel, left, lanes, some)
+                for e in range(entry(offsets, r), entry(offsets, r + 1)):
+                    if far:
+                        fetch(x, columns, e, stride, at, lanes)
+                    other = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
+                    total = axpy(entry(w, e), other, total)
+                    dots[e] = dot(other, own) + (dots[e] if channel else 0)
+                store_some(out, r * d + channel, left, total, some)
 
     return loop
 
