@@ -11,8 +11,8 @@ LARGE = 1 << 22  # bytes, from which NumPy asks for huge pages
 LINE = 64  # bytes that a processor reads at once
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
-REGISTERS = 512  # bytes of a row that are summed at a time
-QUARTER = 512 if get_host_cpu_features().get("avx512f") else 128  # bytes, of all vector registers
+REGISTERS = 512  # bytes of a row that vectors of 512 bits hold twice
+QUARTER = REGISTERS if get_host_cpu_features().get("avx512f") else 128  # what those there are do
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 

@@ -1,9 +1,8 @@
 """Compiled loops for the CPU: each row of the result is summed in registers and written once.
 
 The backward pass visits the edges by source and takes both gradients from one gathered row. Rows
-are cut into strips of channels; those of many edges into what the registers hold. With
-`torch.set_num_threads` above 1 the rows are shared out among threads. Functions are compiled when
-first used and kept on disk.
+are cut into strips of as many channels as the registers hold. With `torch.set_num_threads` above 1
+the rows are shared out among threads. Functions are compiled when first used and kept on disk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -244,11 +243,11 @@ def _padded(n: int, w: Tensor) -> Tensor:
 
 
 class Strip(NamedTuple):
-    """Some channels of a matrix, no more than one vector has lanes."""
+    """Some channels of a matrix, as many at a time as a vector has lanes."""
 
     lanes: int
     some: bool  # whether there are fewer than `lanes`
-    far: bool  # whether all its rows are more than the second cache holds
+    far: bool  # whether they are more than the second cache holds
     place: tuple[Array, int, int, int, int, int]  # array, stride, start; channels, the first, end
 
 
