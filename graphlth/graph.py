@@ -345,7 +345,6 @@ class Places:
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
     _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _strips: dict[int, Any] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
 
     def within(self, whole: Tensor) -> Tensor:
@@ -358,18 +357,12 @@ class Places:
             self._strides[stride] = self.index + row * (stride - self.shape[1])
         return self._strides[stride]
 
-    def by_strips(self, width: int) -> tuple[Any, Any, Any]:
-        """Of a matrix, as NumPy arrays, one strip of `width` columns after the other: where the
-        entries of each row begin, their columns in the strip, and which they are in `index`.
-        """
-        if width not in self._strips:
-            rows, columns = self.shape
-            row, column = self.index // columns, self.index % columns
-            key, order = (column // width * rows + row).sort(stable=True)
-            starts = torch.searchsorted(key, torch.arange(-(-columns // width) * rows + 1))
-            inside = (column % width)[order]
-            self._strips[width] = tuple(t.int().numpy() for t in (starts, inside, order))
-        return self._strips[width]
+    @cached_property
+    def by_rows(self) -> tuple[Any, Any]:
+        """Of a matrix, as NumPy arrays: where the entries of each row begin, and their columns."""
+        rows, columns = self.shape
+        starts = torch.searchsorted(self.index // columns, torch.arange(rows + 1))
+        return starts.int().numpy(), (self.index % columns).int().numpy()
 
     def read(self, x: Features) -> Features:
         """`x` without the features of which a matrix with these entries makes nothing."""

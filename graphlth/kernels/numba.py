@@ -188,9 +188,9 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
     d, out = x.size(1), x.new_empty(places.index.numel())
-    lanes, some = lanes_of(d, x)
-    loop = partial(_sum_at(lanes, some), *rows.arrays, _values(rows, x, weight), _flat(x), d)
-    _share(rows, d, partial(loop, *places.by_strips(lanes), out.numpy()))
+    loop = _sum_at(*lanes_of(d, x, REGISTERS // 2))
+    loop = partial(loop, *rows.arrays, _values(rows, x, weight), _flat(x), d, *places.by_rows)
+    _share(rows, d, partial(loop, out.numpy()))
     return out
 
 
@@ -413,21 +413,20 @@ def _sum(lanes: int, some: bool, far: bool) -> Loop:
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, d, starts, channels, which, out, first, last):  # type: ignore[no-untyped-def]
-        strip, rows = np.empty(lanes, x.dtype), offsets.size - 1
-        for channel in range(0, d, lanes):
-            left, at = d - channel, channel // lanes * rows
-            for r in range(first, last):
-                a, b = entry(starts, at + r), entry(starts, at + r + 1)
-                if a == b:
-                    continue
-                sum_ = zeros(x, lanes)
+    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
+        strip = np.empty(lanes, x.dtype)
+        for r in range(first, last):
+            i, end = entry(starts, r), entry(starts, r + 1)
+            while i < end:  # strips without an entry are left out
+                channel, sum_ = entry(channels, i) // lanes * lanes, zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    other = load_some(x, entry(columns, e) * d + channel, left, lanes, some)
+                    start = entry(columns, e) * d + channel
+                    other = load_some(x, start, d - channel, lanes, some)
                     sum_ = axpy(entry(w, e), other, sum_)
                 store(strip, 0, lanes, sum_)
-                for i in range(a, b):
-                    out[entry(which, i)] = strip[entry(channels, i)]
+                while i < end and entry(channels, i) < channel + lanes:
+                    out[i] = strip[entry(channels, i) - channel]
+                    i += 1
 
     return loop
 
