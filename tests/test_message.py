@@ -680,11 +680,12 @@ WIDE = [1, 7, 16, 40, 128, 200, 256]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("quarter", [None, 128, 512])  # bytes of registers, where rows are many
-def test_any_width_is_summed_on_any_number_of_threads(quarter, threads, dtype, monkeypatch):
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("held", [128, 512])
+def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtype, monkeypatch):
+    monkeypatch.setattr("graphlth.kernels.numba.HELD", held)  # as other processors do,
     monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)  # share out even small sums,
-    if quarter:
-        monkeypatch.setattr("graphlth.kernels.numba.QUARTER", quarter)
+    if large:
         monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # lay out even small strips,
         monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)  # and fetch even near rows ahead
         monkeypatch.setattr("graphlth.kernels._attention.CACHE", 0)

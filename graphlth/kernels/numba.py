@@ -19,8 +19,8 @@ from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _attention, _narrow, _normalise
 from graphlth.kernels._memory import (
     CACHE,
+    HELD,
     NUMBERS_AHEAD,
-    QUARTER,
     REGISTERS,
     fresh,
     lanes_of,
@@ -254,14 +254,14 @@ class Strip(NamedTuple):
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d], strip by strip; where registers are few, all whole strips of a row in turn."""
     n, d = x.shape
-    lanes, some = lanes_of(d, x, QUARTER)
+    lanes, some = lanes_of(d, x, HELD)
     if n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some:
         near, far = fresh(x, n, lanes), n * lanes * x.element_size() >= CACHE
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
             near.copy_(x[:, channel : channel + lanes])
             yield Strip(lanes, False, far, (_flat(near), lanes, 0, d, channel, channel + lanes))
         return
-    flat, whole = _flat(x), d - d % lanes if QUARTER < REGISTERS else 0
+    flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS else 0
     far = n * (whole or min(lanes, d)) * x.element_size() >= CACHE
     if whole:
         yield Strip(lanes, False, far, (flat, d, 0, d, 0, whole))
