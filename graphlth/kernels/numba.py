@@ -256,10 +256,10 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     n, d = x.shape
     lanes, some = lanes_of(d, x, HELD)
     if n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some:
-        near, far = fresh(x, n, lanes), n * lanes * x.element_size() >= CACHE
+        far, all_, near = n * lanes * x.element_size() >= CACHE, _array(x), _array(fresh(x, n, lanes))
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
-            near.copy_(x[:, channel : channel + lanes])
-            yield Strip(lanes, False, far, (_flat(near), lanes, 0, d, channel, channel + lanes))
+            near[:] = all_[:, channel : channel + lanes]  # torch's threads would wait in a loop
+            yield Strip(lanes, False, far, (near.ravel(), lanes, 0, d, channel, channel + lanes))
         return
     flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS else 0
     far = n * (whole or min(lanes, d)) * x.element_size() >= CACHE
@@ -271,8 +271,12 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
 
 
 def _flat(x: Tensor) -> Array:
-    flat: Array = x.numpy(force=True).ravel()  # shares the memory of what is contiguous
-    return flat
+    return _array(x).ravel()  # shares the memory of what is contiguous
+
+
+def _array(x: Tensor) -> Array:
+    array: Array = x.numpy(force=True)
+    return array
 
 
 def attention(
