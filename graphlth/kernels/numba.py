@@ -256,10 +256,11 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     n, d = x.shape
     lanes, some = lanes_of(d, x, HELD)
     if n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some:
-        far, all_, near = n * lanes * x.element_size() >= CACHE, _array(x), _array(fresh(x, n, lanes))
+        near, far = fresh(x, n, lanes), n * lanes * x.element_size() >= CACHE
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
-            near[:] = all_[:, channel : channel + lanes]  # torch's threads would wait in a loop
-            yield Strip(lanes, False, far, (near.ravel(), lanes, 0, d, channel, channel + lanes))
+            part = x[:, channel : channel + lanes]
+            _array(near)[:] = _array(part)  # torch's threads would go on waiting, in a loop
+            yield Strip(lanes, False, far, (_flat(near), lanes, 0, d, channel, channel + lanes))
         return
     flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS else 0
     far = n * (whole or min(lanes, d)) * x.element_size() >= CACHE
