@@ -726,6 +726,15 @@ def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtyp
         torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_channels_give_edges_a_gradient_of_zero(backend):
+    graph, weight = Graph(torch.tensor([[0, 1], [1, 2]]), 3), torch.ones(2, requires_grad=True)
+    torch.full((2,), torch.nan)  # what fresh memory may hold
+    out = weighted_sum(graph, torch.ones(3, 0, requires_grad=True), weight, backend=backend)
+    out.sum().backward()
+    assert out.shape == (3, 0) and weight.grad.tolist() == [0, 0]
+
+
 def test_parts_run_at_once_the_first_of_them_on_the_thread_that_asks():
     met, ran = threading.Barrier(3), []
 

@@ -79,7 +79,8 @@ def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
 
 def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tuple[Tensor, Tensor]:
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
-    out, dots = fresh(x, *y.shape), x.new_empty(rows.count)
+    made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
+    out, dots = fresh(x, *y.shape), made(rows.count)
     values, flat, own = _values(rows, x, weight), out.view(-1).numpy(), _flat(y)
     for strip in _strips(rows, x):
         loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
