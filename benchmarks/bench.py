@@ -222,9 +222,8 @@ def hardware(threads: str = "one thread") -> str:
     named = [f"{package} {found}" for package in VERSIONS if (found := _version(package))]
     return (
         f"`{command()}`, {date.today()}, {about['cpu']}{_inside()}, {about['cores']} cores, "
-        f"{threads}, load "
-        f"{os.getloadavg()[0]:.1f} at the end; Python {about['python']}, {', '.join(named)}; "
-        f"commit {_short(about.get('commit', 'unknown'))}."
+        f"{threads}, load {os.getloadavg()[0]:.1f} at the end; Python {about['python']}, "
+        f"{', '.join(named)}; commit {_short(about.get('commit', 'unknown'))}."
     )
 
 
