@@ -204,6 +204,7 @@ class Rows:
     columns: Tensor  # [E]
     order: Tensor | None  # [E] the edge at each position; None where edges already lie in order
     position: Tensor | None  # [E] the position of each edge, the inverse of `order`
+    _cuts: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -214,6 +215,18 @@ class Rows:
     def arrays(self) -> tuple[Any, Any]:
         """`offsets` and `columns` as NumPy arrays, which share their memory."""
         return self.offsets.numpy(), self.columns.numpy()
+
+    def cut(self, count: int, num_columns: int) -> Tensor:
+        """[R · count + 1] where each row's edges begin to each of `count` ranges of columns."""
+        if count not in self._cuts:
+            rows = self.offsets.numel() - 1
+            row = torch.arange(rows, device=self.columns.device)
+            row = row.repeat_interleave(self.offsets.diff())  # [E]
+            part = row * count + self.columns // -(-num_columns // count)
+            cut = self.offsets.new_zeros(rows * count + 1)
+            cut[1:] = torch.bincount(part, minlength=rows * count).cumsum(0)
+            self._cuts[count] = cut
+        return self._cuts[count]
 
     def arrange(self, values: Tensor) -> Tensor:
         """`values` [E, ...], given by edge, by position."""

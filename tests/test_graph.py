@@ -62,6 +62,19 @@ def test_columns_ascend_within_a_row_and_equal_edges_keep_their_order(case):
 
 
 @few
+@given(graphs(), st.integers(1, 5))
+def test_a_cut_finds_the_edges_of_each_row_to_each_range_of_columns(case, count):
+    graph, _ = case
+    for rows, n in ((graph.by_target, graph.num_sources), (graph.by_source, graph.num_nodes)):
+        size, cut = -(-n // count), rows.cut(count, n)
+        assert torch.equal(cut[::count], rows.offsets)
+        for i, (start, end) in enumerate(pairwise(cut)):
+            part = i % count
+            columns = rows.columns[start:end]
+            assert bool(((part * size <= columns) & (columns < (part + 1) * size)).all())
+
+
+@few
 @given(graphs())
 def test_restore_undoes_arrange(case):
     graph, weight = case

@@ -427,7 +427,7 @@ def layer_of(width, share, dtype=torch.float64):
 def strips(request, monkeypatch):
     """One thread, and two that share out even small strips; near rows are fetched ahead, too."""
     monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
-    monkeypatch.setattr("graphlth.kernels._strips.CACHE", 0)
+    monkeypatch.setattr("graphlth.kernels._memory.CACHE", 0)
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(1)
@@ -680,15 +680,18 @@ WIDE = [1, 7, 16, 40, 128, 200, 256]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("large", ["", "beyond one cache", "beyond two", "in parts"])
 @pytest.mark.parametrize("held", [128, 512])
 def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtype, monkeypatch):
     monkeypatch.setattr("graphlth.kernels.numba.HELD", held)  # as other processors do,
     monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)  # share out even small sums,
+    monkeypatch.setattr("graphlth.kernels.numba.NEAR", 2048 if large == "in parts" else 1 << 62)
     if large:
+        monkeypatch.setattr("graphlth.kernels.numba.PART", 0)
         monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # lay out even small strips,
-        monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)  # and fetch even near rows ahead
-        monkeypatch.setattr("graphlth.kernels._attention.CACHE", 0)
+        monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)
+        monkeypatch.setattr("graphlth.kernels._memory.CACHE", 0)  # and fetch even near rows ahead
+        monkeypatch.setattr("graphlth.kernels._memory.BEYOND", 0 if "two" in large else 1 << 62)
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(30, (2, 600), generator=draw), 33)
     torch.set_num_threads(threads)
@@ -722,6 +725,7 @@ def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtyp
             torch.testing.assert_close(*outs)
             for a, b in zip(pull(outs[0], ours), pull(outs[1], theirs), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        assert bool(graph.by_target._cuts) == (large == "in parts")
     finally:
         torch.set_num_threads(1)
 

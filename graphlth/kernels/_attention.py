@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from torch import Tensor
 
-from graphlth.kernels._memory import CACHE, NUMBERS_AHEAD, REGISTERS, lanes_of
+from graphlth.kernels._memory import NUMBERS_AHEAD, REGISTERS, ahead, lanes_of
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -42,12 +42,12 @@ HIGHEST = 30.0  # only an absent edge can exceed the top; its bound keeps gradie
 Loop = Callable[..., None]
 
 
-def layout(x: Tensor) -> tuple[int, int, bool, bool]:
+def layout(x: Tensor) -> tuple[int, int, bool, int]:
     """Lanes of a vector; the heads that it holds; whether lanes are left over;
-    whether `x` [N, heads, d] is more than the second cache holds.
+    to how many caches rows of `x` [N, heads, d] are fetched ahead.
     """
     _, heads, d = x.shape
-    far = x.numel() * x.element_size() >= CACHE
+    far = ahead(x.numel() * x.element_size())
     most = REGISTERS // x.element_size()
     if d & (d - 1) == 0 and 0 < d <= most:
         together = min(heads & -heads, most // d)  # powers of 2
@@ -64,7 +64,7 @@ def _per_head(heads: int) -> tuple[int, bool]:
 
 
 @cache
-def forward(lanes: int, together: int, some: bool, far: bool, heads: int, dropped: bool) -> Loop:
+def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
     channels, (wide, part) = lanes // together, _per_head(heads)
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -99,7 +99,7 @@ def forward(lanes: int, together: int, some: bool, far: bool, heads: int, droppe
                     left, sum_ = d - channel, zeros(x, lanes)
                     for e in range(a, b):
                         if far:
-                            fetch(x, columns, e, heads * d, h * d + channel, lanes)
+                            fetch(x, columns, e, heads * d, h * d + channel, lanes, far)
                         start = (entry(columns, e) * heads + h) * d + channel
                         other = load_some(x, start, left, lanes, some)
                         each = load(shares, (e - a) * wide + h, together, together)
@@ -131,7 +131,7 @@ def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
 
 
 @cache
-def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropped: bool) -> Loop:
+def backward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
     channels, (wide, part), row = lanes // together, _per_head(heads), ABOUT * heads
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -149,7 +149,7 @@ def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropp
             for e in range(a, b):
                 at = entry(columns, e) * row
                 if far:
-                    fetch(about, columns, e, row, 0, row)
+                    fetch(about, columns, e, row, 0, row, far)
                 score = add(load_some(about, at, heads, wide, part), own)
                 score = maximum(score, axpy(slope, score, zeros(x, wide)))
                 share = exponential(score, load_some(about, at + heads, heads, wide, part))
@@ -165,7 +165,7 @@ def backward(lanes: int, together: int, some: bool, far: bool, heads: int, dropp
                     own_x, sum_x = load_some(x, start, left, lanes, some), zeros(x, lanes)
                     for e in range(a, b):
                         if far:
-                            fetch(grad, columns, e, heads * d, h * d + channel, lanes)
+                            fetch(grad, columns, e, heads * d, h * d + channel, lanes, far)
                         there = (entry(columns, e) * heads + h) * d + channel
                         other = load_some(grad, there, left, lanes, some)
                         place = (e - a) * wide + h
@@ -204,8 +204,8 @@ def totals(heads: int) -> Loop:
         for r in range(first, last):
             sum_ = zeros(values, wide)
             for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                ahead = entry(places, min(e + NUMBERS_AHEAD, places.size - 1))
-                prefetch(values, ahead * heads, heads, 2)
+                later = entry(places, min(e + NUMBERS_AHEAD, places.size - 1))
+                prefetch(values, later * heads, heads, 2)
                 at = entry(places, e) * heads
                 sum_ = add(sum_, load_some(values, at, heads, wide, part))
             store_some(out, r * heads, heads, sum_, part)

@@ -1,6 +1,7 @@
 """Memory for large results on the CPU."""
 
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,26 @@ def fresh(like: Tensor, *shape: int) -> Tensor:
     whole = np.empty(size + LINE // item, f"f{item}")
     start = -whole.ctypes.data % LINE // item
     return torch.from_numpy(whole[start : start + size]).view(shape)
+
+
+def _second() -> int:
+    """Bytes of a core's second cache; 0 where Linux does not tell."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()  # as "2048K"
+        return int(size.strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return 0
+
+
+SECOND = _second()
+# Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
+# which rows are fetched to the second, too. Below, that costs more than to wait for the third.
+NEAR, BEYOND = (SECOND * 3 // 4, 16 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
+
+
+def ahead(size: int) -> int:
+    """To how many caches the rows of a matrix of `size` bytes are fetched ahead."""
+    return (size >= CACHE) + (size >= BEYOND)
 
 
 def lanes_of(d: int, x: Tensor, most: int = REGISTERS) -> tuple[int, bool]:

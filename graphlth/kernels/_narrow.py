@@ -57,7 +57,7 @@ def product(lanes: int, some: bool) -> Loop:
 
 
 @cache
-def relu_product(lanes: int, some: bool, far: bool) -> Loop:
+def relu_product(lanes: int, some: bool, far: int) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `relu(A x) W` to `out` [R, c], c a multiple of 8."""
@@ -67,7 +67,7 @@ def relu_product(lanes: int, some: bool, far: bool) -> Loop:
                 z = zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
                     if far:
-                        fetch(x, columns, e, d, channel, lanes)
+                        fetch(x, columns, e, d, channel, lanes, far)
                     start = entry(columns, e) * d + channel
                     z = axpy(entry(values, e), load_some(x, start, left, lanes, some), z)
                 z = relu(z)

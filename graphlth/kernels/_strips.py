@@ -20,7 +20,7 @@ from torch import Tensor
 
 from graphlth.graph import Graph
 from graphlth.kernels import _narrow
-from graphlth.kernels._memory import CACHE, LINE, STRIP
+from graphlth.kernels._memory import LINE, STRIP, ahead
 from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
     add,
@@ -209,7 +209,7 @@ def convolve(
     if narrow:
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
-    far, early = matrix.array.nbytes >= CACHE, keep is not None and keep.early
+    far, early = ahead(matrix.array.nbytes), keep is not None and keep.early
     weights, c, keeps = matrix.array, 0, keep is not None
     place, kept, _ = keep or Kept(a.columns, weights)  # not read
     if following is not None:
@@ -251,7 +251,7 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 @cache
 def _loop(
     width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, c: int,
-    keeps: bool, early: bool, far: bool,
+    keeps: bool, early: bool, far: int,
 ) -> Callable[..., None]:  # fmt: skip
     """The next matrix, if it is `narrow`, has `c` columns."""
     whole, rest = c // 8, c % 8
@@ -292,12 +292,12 @@ def _loop(
                 a, b = entry(offsets, r), entry(offsets, r + 1)
                 for e in range(a, b - sums + 1, sums):
                     if far:
-                        fetch(h, columns, e, stride, s * step, width)
+                        fetch(h, columns, e, stride, s * step, width, far)
                     row = load(h, s * step + entry(columns, e) * stride, width, width)
                     even = axpy(entry(values, e), row, even)
                     if sums == 2:
                         if far:
-                            fetch(h, columns, e + 1, stride, s * step, width)
+                            fetch(h, columns, e + 1, stride, s * step, width, far)
                         row = load(h, s * step + entry(columns, e + 1) * stride, width, width)
                         odd = axpy(entry(values, e + 1), row, odd)
                 if (b - a) % sums:

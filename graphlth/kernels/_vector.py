@@ -529,12 +529,13 @@ def _called(builder: Any, name: str, arguments: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fetch(x, columns, e, stride, start, lanes):  # type: ignore[no-untyped-def]
-    """Begin to read `lanes` numbers of the rows that edges after `e` start from.
+def fetch(x, columns, e, stride, start, lanes, far):  # type: ignore[no-untyped-def]
+    """Begin to read `lanes` numbers of the rows that edges after `e` start from, into `far` caches.
 
     Row i of `x` begins at `stride · i`; of it they lie from `start` on.
     """
-    column = entry(columns, min(e + AHEAD, columns.size - 1))
-    prefetch(x, column * stride + start, literally(lanes), 2)
+    if far > 1:
+        column = entry(columns, min(e + AHEAD, columns.size - 1))
+        prefetch(x, column * stride + start, literally(lanes), 2)
     column = entry(columns, min(e + SOON, columns.size - 1))
     prefetch(x, column * stride + start, literally(lanes), 1)

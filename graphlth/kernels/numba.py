@@ -20,8 +20,10 @@ from graphlth.kernels import _attention, _narrow, _normalise
 from graphlth.kernels._memory import (
     CACHE,
     HELD,
+    NEAR,
     NUMBERS_AHEAD,
     REGISTERS,
+    ahead,
     fresh,
     lanes_of,
 )
@@ -40,6 +42,7 @@ from graphlth.kernels._vector import (
 )
 
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
+PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
 
 Array = np.ndarray[Any, Any]
 Loop = Callable[..., None]
@@ -69,23 +72,24 @@ class _Sum(torch.autograd.Function):
 
 def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
     """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
-    out = fresh(x, rows.offsets.numel() - 1, x.size(1))
-    values, flat = _values(rows, x, weight), out.view(-1).numpy()
-    for strip in _strips(rows, x):
-        loop = _sum(strip.lanes, strip.some, strip.far)
-        _share(rows, x.size(1), partial(loop, *rows.arrays, values, *strip.place, flat))
+    out, values = fresh(x, rows.offsets.numel() - 1, x.size(1)), _values(rows, x, weight)
+    for into, near in _apart(rows, out, x):
+        for strip in _strips(rows, near):
+            loop = _sum(strip.lanes, strip.some, strip.far)
+            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into))
+            _share(rows, near.size(1), loop)
     return out
 
 
 def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tuple[Tensor, Tensor]:
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
     made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
-    out, dots = fresh(x, *y.shape), made(rows.count)
-    values, flat, own = _values(rows, x, weight), out.view(-1).numpy(), _flat(y)
-    for strip in _strips(rows, x):
-        loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
-        whole = partial(loop, *rows.arrays, values, *strip.place, flat, own, dots.numpy())
-        _share(rows, x.size(1), whole)
+    out, dots, values = fresh(x, *y.shape), made(rows.count), _values(rows, x, weight)
+    for before, (into, near, own) in enumerate(_apart(rows, out, x, y)):
+        for strip in _strips(rows, near):
+            loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
+            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into), _flat(own))
+            _share(rows, near.size(1), partial(loop, dots.numpy(), before))
     return out, restored(rows, dots)
 
 
@@ -94,7 +98,7 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
     rows, d = graph.by_target, x.size(1)
     lanes, some = _narrow_lanes(d, x)
     columns, out = _narrow.columns(w, lanes), _padded(graph.num_nodes, w)
-    far = graph.num_sources * lanes * x.element_size() >= CACHE
+    far = ahead(graph.num_sources * lanes * x.element_size())
     loop = partial(_narrow.relu_product(lanes, some, far), *rows.arrays, _values(rows, x, weight))
     _share(rows, d, partial(loop, _flat(x), d, _flat(columns), out.size(1), _flat(out)))
     return out[:, : w.size(1)].contiguous()
@@ -243,12 +247,44 @@ def _padded(n: int, w: Tensor) -> Tensor:
     return w.new_zeros(n, w.size(1) + -w.size(1) % _narrow.GROUP)
 
 
+def _apart(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The first of `matrices`, where sums are to go, and what is read for them.
+
+    Where edges are read in parts, strip by strip, each laid out on its own and padded with zeros:
+    rows that lie far apart share cache sets and pages.
+    """
+    out, x = matrices[:2]
+    lanes, some = lanes_of(x.size(1), x, HELD)
+    if not (some or x.size(1) > lanes) or _parts(rows, x.size(0), lanes * x.element_size()) == 1:
+        yield matrices
+        return
+    strips = tuple(fresh(m, m.size(0), lanes) for m in matrices)
+    into, *near = map(_array, strips)
+    for first in range(0, x.size(1), lanes):
+        width = min(lanes, x.size(1) - first)
+        for strip, m in zip(near, matrices[1:], strict=True):
+            strip[:, width:] = 0
+            strip[:, :width] = _array(m)[:, first : first + width]  # torch's threads would spin
+        yield strips
+        _array(out)[:, first : first + width] = into[:, :width]
+
+
+def _parts(rows: Rows, n: int, size: int) -> int:
+    """In how many parts the edges are read, each of which reads `size` bytes of one of `n` places.
+
+    Where rows have many edges, those of a part read no more than the second cache holds.
+    """
+    parts = max(1, -(-n * size // NEAR))
+    return parts if rows.count >= PART * parts * (rows.offsets.numel() - 1) else 1
+
+
 class Strip(NamedTuple):
     """Some channels of a matrix, as many at a time as a vector has lanes."""
 
     lanes: int
     some: bool  # whether there are fewer than `lanes`
-    far: bool  # whether they are more than the second cache holds
+    far: int  # to how many caches they are fetched ahead
+    edges: tuple[Array, int, Array]  # offsets; in how many parts they are read; columns
     place: tuple[Array, int, int, int, int, int]  # array, stride, start; channels, the first, end
 
 
@@ -256,20 +292,26 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d], strip by strip; where registers are few, all whole strips of a row in turn."""
     n, d = x.shape
     lanes, some = lanes_of(d, x, HELD)
-    if n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some:
-        near, far = fresh(x, n, lanes), n * lanes * x.element_size() >= CACHE
+    dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some
+    flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS and not dense else 0
+    size, (offsets, columns) = (whole or min(lanes, d)) * x.element_size(), rows.arrays
+    parts, far = _parts(rows, n, size), ahead(n * size)
+    if parts > 1:
+        offsets, far = rows.cut(parts, n).numpy(), 0
+    edges = offsets, parts, columns
+    if dense:
+        near = _array(fresh(x, n, lanes))
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
-            part = x[:, channel : channel + lanes]
-            _array(near)[:] = _array(part)  # torch's threads would go on waiting, in a loop
-            yield Strip(lanes, False, far, (_flat(near), lanes, 0, d, channel, channel + lanes))
+            near[:] = _array(x)[:, channel : channel + lanes]
+            place = near.ravel(), lanes, 0, d, channel, channel + lanes
+            yield Strip(lanes, False, far, edges, place)
         return
-    flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS else 0
-    far = n * (whole or min(lanes, d)) * x.element_size() >= CACHE
     if whole:
-        yield Strip(lanes, False, far, (flat, d, 0, d, 0, whole))
+        yield Strip(lanes, False, far, edges, (flat, d, 0, d, 0, whole))
     for channel in range(whole, d, lanes):
         end = min(channel + lanes, d)
-        yield Strip(*lanes_of(end - channel, x), far, (flat, d, channel, d, channel, end))
+        place = flat, d, channel, d, channel, end
+        yield Strip(*lanes_of(end - channel, x), far, edges, place)
 
 
 def _flat(x: Tensor) -> Array:
@@ -392,26 +434,33 @@ def _permutation(width: int) -> Callable[..., None]:
 
 
 @cache
-def _sum(lanes: int, some: bool, far: bool) -> Loop:
+def _sum(lanes: int, some: bool, far: int) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, stride, start, d, begin, end, out, first, last):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            a, b = entry(offsets, r), entry(offsets, r + 1)
-            for channel in range(begin, end, lanes):
-                at, left = start + channel - begin, d - channel
-                even = odd = zeros(x, lanes)  # two sums, so that one need not wait for the other
-                for e in range(a, b - 1, 2):
-                    if far:
-                        fetch(x, columns, e, stride, at, lanes)
-                        fetch(x, columns, e + 1, stride, at, lanes)
-                    row = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
-                    even = axpy(entry(w, e), row, even)
-                    row = load_some(x, entry(columns, e + 1) * stride + at, left, lanes, some)
-                    odd = axpy(entry(w, e + 1), row, odd)
-                if (b - a) % 2:
-                    row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
-                    even = axpy(entry(w, b - 1), row, even)
-                store_some(out, r * d + channel, left, add(even, odd), some)
+    def loop(  # type: ignore[no-untyped-def]
+        offsets, parts, columns, w, x, stride, start, d, begin, end, out, first, last
+    ):
+        for part in range(parts):
+            for r in range(first, last):
+                a, b = entry(offsets, r * parts + part), entry(offsets, r * parts + part + 1)
+                if part and a == b:
+                    continue
+                for channel in range(begin, end, lanes):
+                    at, left = start + channel - begin, d - channel
+                    even = odd = zeros(x, lanes)  # two, so that one need not wait for the other
+                    if part:
+                        even = load_some(out, r * d + channel, left, lanes, some)
+                    for e in range(a, b - 1, 2):
+                        if far:
+                            fetch(x, columns, e, stride, at, lanes, far)
+                            fetch(x, columns, e + 1, stride, at, lanes, far)
+                        row = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
+                        even = axpy(entry(w, e), row, even)
+                        row = load_some(x, entry(columns, e + 1) * stride + at, left, lanes, some)
+                        odd = axpy(entry(w, e + 1), row, odd)
+                    if (b - a) % 2:
+                        row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
+                        even = axpy(entry(w, b - 1), row, even)
+                    store_some(out, r * d + channel, left, add(even, odd), some)
 
     return loop
 
@@ -438,22 +487,29 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 
 
 @cache
-def _sum_and_dots(lanes: int, some: bool, far: bool) -> Loop:
+def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, x, stride, start, d, begin, end, out, y, dots, first, last
-    ):
-        for r in range(first, last):
-            for channel in range(begin, end, lanes):
-                at, left, total = start + channel - begin, d - channel, zeros(x, lanes)
-                own = load_some(y, r * d + channel, left, lanes, some)
-                for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    if far:
-                        fetch(x, columns, e, stride, at, lanes)
-                    other = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
-                    total = axpy(entry(w, e), other, total)
-                    dots[e] = dot(other, own) + (dots[e] if channel else 0)
-                store_some(out, r * d + channel, left, total, some)
+        offsets, parts, columns, w, x, stride, start, d, begin, end, out, y, dots, before,
+        first, last,
+    ):  # fmt: skip
+        for part in range(parts):
+            for r in range(first, last):
+                a, b = entry(offsets, r * parts + part), entry(offsets, r * parts + part + 1)
+                if part and a == b:
+                    continue
+                for channel in range(begin, end, lanes):
+                    at, left, sum_ = start + channel - begin, d - channel, zeros(x, lanes)
+                    if part:
+                        sum_ = load_some(out, r * d + channel, left, lanes, some)
+                    own = load_some(y, r * d + channel, left, lanes, some)
+                    for e in range(a, b):
+                        if far:
+                            fetch(x, columns, e, stride, at, lanes, far)
+                        other = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
+                        sum_ = axpy(entry(w, e), other, sum_)
+                        dots[e] = dot(other, own) + (dots[e] if before or channel else 0)
+                    store_some(out, r * d + channel, left, sum_, some)
 
     return loop
 
