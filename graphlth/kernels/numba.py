@@ -42,6 +42,7 @@ from graphlth.kernels._vector import (
 )
 
 FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
+MOVE = 16  # multiplications that cost as much as to move a number
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
 
 Array = np.ndarray[Any, Any]
@@ -264,9 +265,14 @@ def _apart(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
         width = min(lanes, x.size(1) - first)
         for strip, m in zip(near, matrices[1:], strict=True):
             strip[:, width:] = 0
-            strip[:, :width] = _array(m)[:, first : first + width]  # torch's threads would spin
+            _move(strip[:, :width], _array(m)[:, first : first + width])
         yield strips
-        _array(out)[:, first : first + width] = into[:, :width]
+        _move(_array(out)[:, first : first + width], into[:, :width])
+
+
+def _move(out: Array, x: Array) -> None:
+    """Fill `out` with `x`, without torch's threads: they would go on waiting in a loop."""
+    _split(len(x), 1, MOVE * x.size, lambda first, last: np.copyto(out[first:last], x[first:last]))
 
 
 def _parts(rows: Rows, n: int, size: int) -> int:
@@ -302,7 +308,7 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     if dense:
         near = _array(fresh(x, n, lanes))
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
-            near[:] = _array(x)[:, channel : channel + lanes]
+            _move(near, _array(x)[:, channel : channel + lanes])
             place = near.ravel(), lanes, 0, d, channel, channel + lanes
             yield Strip(lanes, False, far, edges, place)
         return
@@ -416,7 +422,7 @@ def _permuted(values: Tensor, index: Tensor) -> Tensor:
         return values.index_select(0, index)
     out, width = fresh(values, *values.shape), values[0].numel()
     loop = partial(_permutation(width), _flat(values), index.numpy(), out.view(-1).numpy())
-    _split(index.numel(), 1, values.numel(), loop)
+    _split(index.numel(), 1, MOVE * values.numel(), loop)
     return out
 
 
