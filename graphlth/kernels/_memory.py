@@ -43,7 +43,7 @@ def _second() -> int:
 SECOND = _second()
 # Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
 # which rows are fetched to the second, too. Below, that costs more than to wait for the third.
-NEAR, BEYOND = (SECOND * 3 // 4, 16 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
+NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
 
 
 def ahead(size: int) -> int:
