@@ -46,7 +46,7 @@ def weighted_sum(
         graph: the edges.
         x: [N, d] or [N, heads, d].
         weight: [E], or [E, heads] with `x` [N, heads, d]; None counts every edge once.
-        backend: one of `auto`, `sparse`, `scatter`, `reference`.
+        backend: one of `auto`, `numba`, `triton`, `sparse`, `scatter`, `reference`.
 
     Raises:
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
@@ -55,6 +55,8 @@ def weighted_sum(
     if vmap.inside():
         return vmap.at_once(_sum_of_each, graph, x, weight, backend)
     product = _primitive(backend, x)
+    if x.dim() == 2:
+        return product(graph, x, weight)
     if weight is not None and weight.dim() == 2:
         h = weight.size(1)
         out = product(graph.heads(h), x.reshape(-1, x.size(-1)), weight.reshape(-1))
@@ -486,6 +488,7 @@ class _KnownSum(torch.autograd.Function):
         ctx: Any, graph: Graph, x: Tensor, weight: Tensor, known: Tensor, backend: str
     ) -> Tensor:
         ctx.graph, ctx.weight, ctx.backend = graph, weight, backend
+        ctx.gathers = True  # which the sums that follow look for
         return known.view_as(known)
 
     @staticmethod

@@ -18,6 +18,7 @@ from graphlth.graph import Features, Graph, Places, sparse_features
 from graphlth.kernels._memory import LINE, fresh
 from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
+from graphlth.kernels.numba import sums_at
 from graphlth.message import (
     attention,
     blank,
@@ -728,6 +729,46 @@ def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtyp
         assert bool(graph.by_target._cuts) == (large == "in parts")
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("width", [8, 200, 512])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sum_of_sums_has_the_gradients_of_the_reference(width, dtype):
+    """The gradient between two sums has rows that lie apart; that of a leaf lies as the leaf."""
+    draw = torch.Generator().manual_seed(0)
+    graph = Graph(torch.randint(30, (2, 200), generator=draw), 30)
+    x = torch.randn(30, width, generator=draw, dtype=dtype)
+    weight, grad = (torch.randn(n, generator=draw, dtype=dtype) for n in (200, 30 * width))
+    found, strides = {}, {}
+    for backend in ("numba", "reference"):
+        a, b = leaves(x, weight)
+        inner = weighted_sum(graph, a, b, backend=backend)
+        inner.register_hook(lambda g, of=backend: strides.update({of: g.stride()}))
+        weighted_sum(graph, inner, b, backend=backend).backward(grad.view(30, width))
+        found[backend] = a.grad, b.grad
+        assert a.grad.is_contiguous()
+    for ours, theirs in zip(*found.values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    if width == 8:
+        assert strides["numba"] == (8, 1)
+    else:
+        lines, rest = divmod(strides["numba"][0] * x.element_size(), LINE)
+        assert lines % 2 and not rest and strides["numba"][0] >= width
+
+
+@pytest.mark.parametrize("places", [False, True])
+def test_rows_may_lie_anywhere_in_memory(places):
+    draw = torch.Generator().manual_seed(0)
+    graph, weight = Graph(torch.randint(9, (2, 60), generator=draw), 9), torch.ones(60)
+    whole = torch.randn(40, 40, generator=draw)
+    for x in (whole[:9, 3:20], whole.t()[:9, :17], whole[:1, :17].expand(9, 17), whole[:18:2, :17]):
+        assert not x.is_contiguous()
+        expected = weighted_sum(graph, x, weight, backend="reference")
+        found = weighted_sum(graph, x, weight, backend="numba")
+        if places:
+            whole_matrix = Places(torch.arange(9 * 17), torch.Size([9, 17]))
+            found = sums_at(graph.by_target, x, weight, whole_matrix).view(9, 17)
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

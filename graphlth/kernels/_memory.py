@@ -31,6 +31,13 @@ def fresh(like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(whole[start : start + size]).view(shape)
 
 
+def spaced(like: Tensor, n: int, d: int) -> Tensor:
+    """The same [n, d]; long rows lie an odd number of lines apart, to share no cache sets."""
+    item = like.element_size()
+    odd = (-(-d * item // LINE) | 1) * LINE // item
+    return fresh(like, n, odd if d * item > REGISTERS else d)[:, :d]
+
+
 def _second() -> int:
     """Bytes of a core's second cache; 0 where Linux does not tell."""
     try:

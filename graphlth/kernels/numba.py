@@ -26,6 +26,7 @@ from graphlth.kernels._memory import (
     ahead,
     fresh,
     lanes_of,
+    spaced,
 )
 from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
@@ -57,7 +58,8 @@ def weighted_sum(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-        ctx.graph = graph
+        ctx.graph, ctx.gathers = graph, True
+        ctx.gathered = getattr(x.grad_fn, "gathers", False)
         ctx.save_for_backward(x, weight)
         return sums(graph.by_target, x, weight)
 
@@ -66,30 +68,37 @@ class _Sum(torch.autograd.Function):
         graph, (x, weight) = ctx.graph, ctx.saved_tensors
         _, to_x, to_weight = ctx.needs_input_grad
         if not to_weight:
-            return None, sums(graph.by_source, grad, weight), None
-        grad_x, grad_weight = sums_and_dots(graph.by_source, grad, weight, x)
+            return None, sums(graph.by_source, grad, weight, ctx.gathered), None
+        grad_x, grad_weight = sums_and_dots(graph.by_source, grad, weight, x, ctx.gathered)
         return None, grad_x if to_x else None, grad_weight
 
 
-def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
-    """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
-    out, values = fresh(x, rows.offsets.numel() - 1, x.size(1)), _values(rows, x, weight)
+def sums(rows: Rows, x: Tensor, weight: Tensor | None, gathered: bool = False) -> Tensor:
+    """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end.
+
+    Rows of what will be `gathered` by another sum may lie apart.
+    """
+    out = (spaced if gathered else fresh)(x, rows.offsets.numel() - 1, x.size(1))
+    values = _values(rows, x, weight)
     for into, near in _apart(rows, out, x):
         for strip in _strips(rows, near):
             loop = _sum(strip.lanes, strip.some, strip.far)
-            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into))
+            loop = partial(loop, *strip.edges, values, *strip.place, *_matrix(into))
             _share(rows, near.size(1), loop)
     return out
 
 
-def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tuple[Tensor, Tensor]:
+def sums_and_dots(
+    rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor, gathered: bool = False
+) -> tuple[Tensor, Tensor]:
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
     made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
-    out, dots, values = fresh(x, *y.shape), made(rows.count), _values(rows, x, weight)
+    out, dots = (spaced if gathered else fresh)(x, *y.shape), made(rows.count)
+    values = _values(rows, x, weight)
     for before, (into, near, own) in enumerate(_apart(rows, out, x, y)):
         for strip in _strips(rows, near):
             loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
-            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into), _flat(own))
+            loop = partial(loop, *strip.edges, values, *strip.place, *_matrix(into), *_matrix(own))
             _share(rows, near.size(1), partial(loop, dots.numpy(), before))
     return out, restored(rows, dots)
 
@@ -180,10 +189,8 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
     """
     from graphlth.kernels import _adam as loops  # loads slowly
 
-    flat = product.is_contiguous()
-    rows, d = (1, product.numel()) if flat else product.shape
-    stride = d if flat else product.stride(0)
-    whole = product.detach().as_strided(((rows - 1) * stride + d,), (1,)).numpy()
+    rows, d = (1, product.numel()) if product.is_contiguous() else product.shape
+    whole, stride = _matrix(product.view(rows, d))
     told = np.array(constants, whole.dtype)
     step = loops.step(d % loops.LANES != 0)
     _split(
@@ -194,8 +201,8 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
     d, out = x.size(1), x.new_empty(places.index.numel())
-    loop = _sum_at(*lanes_of(d, x, REGISTERS // 2))
-    loop = partial(loop, *rows.arrays, _values(rows, x, weight), _flat(x), d, *places.by_rows)
+    loop = partial(_sum_at(*lanes_of(d, x, REGISTERS // 2)), *rows.arrays)
+    loop = partial(loop, _values(rows, x, weight), *_matrix(x), d, *places.by_rows)
     _share(rows, d, partial(loop, out.numpy()))
     return out
 
@@ -299,7 +306,7 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     n, d = x.shape
     lanes, some = lanes_of(d, x, HELD)
     dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some
-    flat, whole = _flat(x), d - d % lanes if HELD < REGISTERS and not dense else 0
+    (flat, stride), whole = _matrix(x), d - d % lanes if HELD < REGISTERS and not dense else 0
     size, (offsets, columns) = (whole or min(lanes, d)) * x.element_size(), rows.arrays
     parts, far = _parts(rows, n, size), ahead(n * size)
     if parts > 1:
@@ -313,15 +320,23 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
             yield Strip(lanes, False, far, edges, place)
         return
     if whole:
-        yield Strip(lanes, False, far, edges, (flat, d, 0, d, 0, whole))
+        yield Strip(lanes, False, far, edges, (flat, stride, 0, d, 0, whole))
     for channel in range(whole, d, lanes):
         end = min(channel + lanes, d)
-        place = flat, d, channel, d, channel, end
+        place = flat, stride, channel, d, channel, end
         yield Strip(*lanes_of(end - channel, x), far, edges, place)
 
 
 def _flat(x: Tensor) -> Array:
     return _array(x).ravel()  # shares the memory of what is contiguous
+
+
+def _matrix(x: Tensor) -> tuple[Array, int]:
+    """The memory of `x` [N, d], whose rows may lie apart, and from one to the next."""
+    (n, d), (stride, step) = x.shape, x.stride()
+    if x.is_contiguous() or stride < d or step != 1:
+        return _flat(x), d
+    return _flat(x.detach().as_strided(((n - 1) * stride + d,), (1,))), stride
 
 
 def _array(x: Tensor) -> Array:
@@ -443,7 +458,7 @@ def _permutation(width: int) -> Callable[..., None]:
 def _sum(lanes: int, some: bool, far: int) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, parts, columns, w, x, stride, start, d, begin, end, out, first, last
+        offsets, parts, columns, w, x, stride, start, d, begin, end, out, across, first, last
     ):
         for part in range(parts):
             for r in range(first, last):
@@ -454,7 +469,7 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
                     at, left = start + channel - begin, d - channel
                     even = odd = zeros(x, lanes)  # two, so that one need not wait for the other
                     if part:
-                        even = load_some(out, r * d + channel, left, lanes, some)
+                        even = load_some(out, r * across + channel, left, lanes, some)
                     for e in range(a, b - 1, 2):
                         if far:
                             fetch(x, columns, e, stride, at, lanes, far)
@@ -466,7 +481,7 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
                     if (b - a) % 2:
                         row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
                         even = axpy(entry(w, b - 1), row, even)
-                    store_some(out, r * d + channel, left, add(even, odd), some)
+                    store_some(out, r * across + channel, left, add(even, odd), some)
 
     return loop
 
@@ -474,14 +489,14 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
+    def loop(offsets, columns, w, x, stride, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
         strip = np.empty(lanes, x.dtype)
         for r in range(first, last):
             i, end = entry(starts, r), entry(starts, r + 1)
             while i < end:  # strips without an entry are left out
                 channel, sum_ = entry(channels, i) // lanes * lanes, zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    start = entry(columns, e) * d + channel
+                    start = entry(columns, e) * stride + channel
                     other = load_some(x, start, d - channel, lanes, some)
                     sum_ = axpy(entry(w, e), other, sum_)
                 store(strip, 0, lanes, sum_)
@@ -496,8 +511,8 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
     def loop(  # type: ignore[no-untyped-def]
-        offsets, parts, columns, w, x, stride, start, d, begin, end, out, y, dots, before,
-        first, last,
+        offsets, parts, columns, w, x, stride, start, d, begin, end, out, across, y, own_across,
+        dots, before, first, last,
     ):  # fmt: skip
         for part in range(parts):
             for r in range(first, last):
@@ -507,15 +522,15 @@ def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
                 for channel in range(begin, end, lanes):
                     at, left, sum_ = start + channel - begin, d - channel, zeros(x, lanes)
                     if part:
-                        sum_ = load_some(out, r * d + channel, left, lanes, some)
-                    own = load_some(y, r * d + channel, left, lanes, some)
+                        sum_ = load_some(out, r * across + channel, left, lanes, some)
+                    own = load_some(y, r * own_across + channel, left, lanes, some)
                     for e in range(a, b):
                         if far:
                             fetch(x, columns, e, stride, at, lanes, far)
                         other = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
                         sum_ = axpy(entry(w, e), other, sum_)
                         dots[e] = dot(other, own) + (dots[e] if before or channel else 0)
-                    store_some(out, r * d + channel, left, sum_, some)
+                    store_some(out, r * across + channel, left, sum_, some)
 
     return loop
 
