@@ -23,13 +23,13 @@ from torch import Tensor
 
 from graphlth.dataset import GraphTask
 from graphlth.graph import Graph
+from graphlth.kernels._memory import SECOND
 from graphlth.record import environment
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
 PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER"}
 WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement
 VECTORS = {"avx512f": 512, "avx2": 256, "neon": 128, "sse2": 128}  # bits
-CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of the second level, as "512K"
 VERSIONS = ("torch", "torch-scatter", "torch-geometric", "numba", "triton")
 
 
@@ -231,7 +231,7 @@ def _inside() -> str:
     """The vectors and the second cache of a core: processors of one name differ in them."""
     features = get_host_cpu_features()
     told = [f"{bits}-bit vectors" for name, bits in VECTORS.items() if features.get(name)][:1]
-    told += [f"{CACHE.read_text().strip()}iB of second cache"] if CACHE.is_file() else []
+    told += [f"{SECOND >> 10} KiB of second cache"] if SECOND else []
     return f" ({', '.join(told)})" if told else ""
 
 

@@ -15,7 +15,7 @@ from toys import Largest
 
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
-from graphlth.kernels._memory import LINE, fresh
+from graphlth.kernels._memory import LINE, fresh, told
 from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
 from graphlth.kernels.numba import sums_at
@@ -778,6 +778,13 @@ def test_no_channels_give_edges_a_gradient_of_zero(backend):
     out = weighted_sum(graph, torch.ones(3, 0, requires_grad=True), weight, backend=backend)
     out.sum().backward()
     assert out.shape == (3, 0) and weight.grad.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("text, size", [("2048K\n", 1 << 21), ("many\n", 0), (None, 0)])
+def test_the_size_of_a_cache_is_what_linux_tells_or_unknown(text, size, tmp_path):
+    if text is not None:
+        (tmp_path / "size").write_text(text)
+    assert told(str(tmp_path / "size")) == size
 
 
 def test_parts_run_at_once_the_first_of_them_on_the_thread_that_asks():

@@ -38,16 +38,15 @@ def spaced(like: Tensor, n: int, d: int) -> Tensor:
     return fresh(like, n, odd if d * item > REGISTERS else d)[:, :d]
 
 
-def _second() -> int:
-    """Bytes of a core's second cache; 0 where Linux does not tell."""
+def told(file: str) -> int:
+    """Bytes of a cache, as Linux tells them in `file`; 0 where it does not."""
     try:
-        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()  # as "2048K"
-        return int(size.strip().removesuffix("K")) << 10
+        return int(Path(file).read_text().strip().removesuffix("K")) << 10  # as "2048K"
     except (OSError, ValueError):
         return 0
 
 
-SECOND = _second()
+SECOND = told("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of a core
 # Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
 # which rows are fetched to the second, too. Below, that costs more than to wait for the third.
 NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
