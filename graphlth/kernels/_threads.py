@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-SHARED = 1 << 22  # multiplications from which it pays to wake another thread
+SHARED = 1 << 23  # multiplications from which it pays to wake another thread
 
 
 def together(parts: Iterable[Callable[[], None]]) -> None:
