@@ -309,20 +309,23 @@ def propagate(
     With `fixed`, `weight` [E] is the same tensor in every call, and the gradient of `w` goes
     through `A(weight) x`, which is made once.
     """
-    ahead = None
-    if isinstance(x, Features) and not (vmap.inside() or weight.requires_grad):
-        x = _read(x, w)
-        if fixed and torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad:
-            ahead = graph.ahead(weight, x)
-    if ahead is None or not isinstance(x, Features):
+    if not isinstance(x, Features) or vmap.inside():
+        return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
+    kernel, x = _kernel(backend, w), _read(x, w)
+    learns = torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad
+    if learns and weight.requires_grad and hasattr(kernel, "propagate"):
+        known = _known(x, w, backend)
+        _check(graph, known, weight)
+        summed: Tensor = kernel.propagate(graph, x, w, weight, known)
+        return summed
+    ahead = graph.ahead(weight, x) if fixed and learns and not weight.requires_grad else None
+    if ahead is None:
         return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
     out = ahead.recall(w)
     if out is None:
         with torch.no_grad():
-            known = x.recall(w)
-            h = weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
-            out = weighted_sum(graph, h, weight, backend=backend)
-    kernel, places = _kernel(backend, w), _places(w)
+            out = weighted_sum(graph, _known(x, w, backend), weight, backend=backend)
+    places = _places(w)
     if places is not None and hasattr(kernel, "sums_at"):
         values = vars(w.grad_fn)["values"]
         return _KnownSumAt.apply(ahead.graph, values, ahead.values, out, places, kernel)
@@ -377,6 +380,13 @@ def relu_product(
     if one and hasattr(kernel, "relu_product"):
         return kernel.relu_product(graph, x, weight, w)
     return product(weighted_sum(graph, x, weight, backend=backend).relu(), w, backend=backend)
+
+
+def _known(x: Features, w: Tensor, backend: str) -> Tensor:
+    """`x @ w` without gradients: what an evaluation has left, if it has."""
+    with torch.no_grad():
+        known = x.recall(w)
+        return weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
 
 
 def _read(x: Features, w: Tensor) -> Features:

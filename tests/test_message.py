@@ -468,6 +468,35 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, backend):
     close(to_values, pull(dense, [values])[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("held", [128, 512])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_layer_of_features_has_its_gradients_at_any_width(
+    threads, held, large, dtype, monkeypatch
+):
+    monkeypatch.setattr("graphlth.kernels.numba.HELD", held)
+    monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)
+    monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0 if large else 1 << 20)
+    torch.set_num_threads(threads)
+    try:
+        for width in (1, 64, 65, 130, 256):
+            x, _, weight, *_ = layer_of(width, share=0.3, dtype=dtype)
+            plain, w = x.to_dense(), doubles(30, width, seed=8).to(dtype)
+            found, expected = (leaves(w, weight) for _ in range(2))
+            outs = [
+                propagate(RING, x, *found),
+                matrix_of(RING, expected[1]) @ (plain @ expected[0]),
+            ]
+            torch.testing.assert_close(*outs)
+            for a, b in zip(pull(outs[0], found), pull(outs[1], expected), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        with pytest.raises(ValueError, match=r"`weight` must have shape \[80\].*got \[3\]"):
+            propagate(RING, x, found[0], torch.ones(3, dtype=dtype, requires_grad=True))
+    finally:
+        torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("width", [8, 96, 130, 256])
 @pytest.mark.usefixtures("strips")

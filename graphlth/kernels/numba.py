@@ -23,6 +23,7 @@ from graphlth.kernels._memory import (
     NEAR,
     NUMBERS_AHEAD,
     REGISTERS,
+    STRIP,
     ahead,
     fresh,
     lanes_of,
@@ -101,6 +102,45 @@ def sums_and_dots(
             loop = partial(loop, *strip.edges, values, *strip.place, *_matrix(into), *_matrix(own))
             _share(rows, near.size(1), partial(loop, dots.numpy(), before))
     return out, restored(rows, dots)
+
+
+def propagate(graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+    """`A(weight) (x @ w)`, where `x @ w` is `known`: differentiable in `w` and `weight`."""
+    return _Propagate.apply(graph, x, w, weight, known)
+
+
+class _Propagate(torch.autograd.Function):
+    """The gradient of `x @ w` is made and used up strip by strip, while it lies in the cache."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor
+    ) -> Tensor:
+        ctx.graph, ctx.x = graph, x
+        ctx.save_for_backward(weight, known)
+        return sums(graph.by_target, known, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (weight, known), rows, back = ctx.saved_tensors, ctx.graph.by_source, ctx.x.graph.by_source
+        n, d = known.shape
+        if d <= STRIP or n * STRIP * grad.element_size() > CACHE:
+            to_known, to_weight = sums_and_dots(rows, grad, weight, known, gathered=True)
+            return None, None, sums(back, to_known, ctx.x.values), to_weight, None
+        strip, to_w = _flat(grad.new_empty(n, STRIP)), fresh(grad, back.offsets.numel() - 1, d)
+        (given, stride), (own, across), out = _matrix(grad), _matrix(known), _flat(to_w)
+        to_weight = grad.new_empty(rows.count)
+        made = rows.arrays[0], 1, rows.arrays[1], _values(rows, grad, weight), given, stride
+        used = back.arrays[0], 1, back.arrays[1], _values(back, grad, ctx.x.values), strip, STRIP
+        for first in range(0, d, STRIP):
+            width = min(STRIP, d - first)
+            lanes, some = lanes_of(width, grad, HELD)
+            loop = partial(_sum_and_dots(lanes, some, 0), *made, first, width, 0, width, strip)
+            loop = partial(loop, STRIP, own[first:], across, to_weight.numpy(), first)
+            _share(rows, width, loop)
+            loop = partial(_sum(lanes, some, 0), *used, 0, width, 0, width, out[first:], d)
+            _share(back, width, loop)
+        return None, None, to_w, restored(rows, to_weight), None
 
 
 def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
