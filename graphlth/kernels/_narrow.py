@@ -6,7 +6,6 @@ The matrix W [d, C] lies as `columns` puts it: a strip of all its columns after 
 from collections.abc import Callable
 from functools import cache
 
-import torch
 from numba import njit
 from torch import Tensor
 
@@ -35,10 +34,17 @@ Loop = Callable[..., None]
 def columns(w: Tensor, lanes: int, group: int = GROUP) -> Tensor:
     """`w` [d, C] as [strips, C up to a multiple of `group`, lanes], padded with zeros."""
     d, c = w.shape
-    w = torch.nn.functional.pad(w, (0, 0, 0, -d % lanes)) if d % lanes else w
-    out = w.new_zeros(len(w) // lanes, c + -c % group, lanes)
-    out[:, :c] = w.unflatten(0, (-1, lanes)).transpose(1, 2)
+    out = w.new_zeros(-(-d // lanes), c + -c % group, lanes)
+    _lay(w.numpy(force=True), out.numpy())
     return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lay(w, out):  # type: ignore[no-untyped-def]
+    lanes = out.shape[2]
+    for i in range(w.shape[0]):
+        for k in range(w.shape[1]):
+            out[i // lanes, k, i % lanes] = w[i, k]
 
 
 @cache
