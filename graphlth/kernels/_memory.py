@@ -13,7 +13,8 @@ LINE = 64  # bytes that a processor reads at once
 CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
 REGISTERS = 512  # bytes of a row that vectors of 512 bits hold twice
-HELD = REGISTERS if get_host_cpu_features().get("avx512f") else 128  # that those there are hold so
+# Bytes that one strip has if it is the only one, and that each has if a row has several.
+WIDE, HELD = (REGISTERS, 256) if get_host_cpu_features().get("avx512f") else (128, 128)
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 

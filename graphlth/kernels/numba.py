@@ -24,6 +24,7 @@ from graphlth.kernels._memory import (
     NUMBERS_AHEAD,
     REGISTERS,
     STRIP,
+    WIDE,
     ahead,
     fresh,
     lanes_of,
@@ -302,8 +303,8 @@ def _apart(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
     rows that lie far apart share cache sets and pages.
     """
     out, x = matrices[:2]
-    lanes, some = lanes_of(x.size(1), x, HELD)
-    if not (some or x.size(1) > lanes) or _parts(rows, x.size(0), lanes * x.element_size()) == 1:
+    lanes, some, parts = _cut(rows, x)
+    if parts == 1 or not (some or x.size(1) > lanes):
         yield matrices
         return
     strips = tuple(fresh(m, m.size(0), lanes) for m in matrices)
@@ -322,13 +323,21 @@ def _move(out: Array, x: Array) -> None:
     _split(len(x), 1, MOVE * x.size, lambda first, last: np.copyto(out[first:last], x[first:last]))
 
 
-def _parts(rows: Rows, n: int, size: int) -> int:
-    """In how many parts the edges are read, each of which reads `size` bytes of one of `n` places.
+def _cut(rows: Rows, x: Tensor) -> tuple[int, bool, int]:
+    """Lanes of a strip of `x`, whether any has fewer, and in how many parts its edges are read.
 
     Where rows have many edges, those of a part read no more than the second cache holds.
     """
-    parts = max(1, -(-n * size // NEAR))
-    return parts if rows.count >= PART * parts * (rows.offsets.numel() - 1) else 1
+
+    def parts(size: int) -> int:  # of which each edge reads so many bytes
+        count = max(1, -(-x.size(0) * size // NEAR))
+        return count if rows.count >= PART * count * (rows.offsets.numel() - 1) else 1
+
+    d, item = x.size(1), x.element_size()
+    lanes, some = lanes_of(d, x, HELD)
+    if d * item <= WIDE and (some or parts(d * item) > 1):  # one strip, where two cost more
+        return *lanes_of(d, x, WIDE), parts(d * item)
+    return lanes, some, parts(lanes * item)
 
 
 class Strip(NamedTuple):
@@ -342,16 +351,14 @@ class Strip(NamedTuple):
 
 
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
-    """`x` [N, d], strip by strip; where registers are few, all whole strips of a row in turn."""
+    """`x` [N, d] in strips, all whole ones of a row in turn; of large dense graphs one by one."""
     n, d = x.shape
-    lanes, some = lanes_of(d, x, HELD)
+    lanes, some, parts = _cut(rows, x)
     dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some
-    (flat, stride), whole = _matrix(x), d - d % lanes if HELD < REGISTERS and not dense else 0
-    size, (offsets, columns) = (whole or min(lanes, d)) * x.element_size(), rows.arrays
-    parts, far = _parts(rows, n, size), ahead(n * size)
-    if parts > 1:
-        offsets, far = rows.cut(parts, n).numpy(), 0
-    edges = offsets, parts, columns
+    (flat, stride), whole = _matrix(x), 0 if dense else d - d % lanes
+    far = ahead(n * (lanes if dense else whole or d) * x.element_size()) if parts == 1 else 0
+    offsets, columns = rows.arrays
+    edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
     if dense:
         near = _array(fresh(x, n, lanes))
         for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
@@ -361,10 +368,9 @@ def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
         return
     if whole:
         yield Strip(lanes, False, far, edges, (flat, stride, 0, d, 0, whole))
-    for channel in range(whole, d, lanes):
-        end = min(channel + lanes, d)
-        place = flat, stride, channel, d, channel, end
-        yield Strip(*lanes_of(end - channel, x), far, edges, place)
+    if whole < d:
+        place = flat, stride, whole, d, whole, d
+        yield Strip(*lanes_of(d - whole, x), far, edges, place)
 
 
 def _flat(x: Tensor) -> Array:
