@@ -498,7 +498,6 @@ class _KnownSum(torch.autograd.Function):
         ctx: Any, graph: Graph, x: Tensor, weight: Tensor, known: Tensor, backend: str
     ) -> Tensor:
         ctx.graph, ctx.weight, ctx.backend = graph, weight, backend
-        ctx.gathers = True  # which the sums that follow look for
         return known.view_as(known)
 
     @staticmethod

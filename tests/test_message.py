@@ -15,7 +15,7 @@ from toys import Largest
 
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
-from graphlth.kernels._memory import LINE, fresh, told
+from graphlth.kernels._memory import LINE, cache_size, fresh
 from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
 from graphlth.kernels.numba import sums_at
@@ -764,26 +764,19 @@ def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtyp
 @pytest.mark.parametrize("width", [8, 200, 512])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_sum_of_sums_has_the_gradients_of_the_reference(width, dtype):
-    """The gradient between two sums has rows that lie apart; that of a leaf lies as the leaf."""
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(30, (2, 200), generator=draw), 30)
     x = torch.randn(30, width, generator=draw, dtype=dtype)
     weight, grad = (torch.randn(n, generator=draw, dtype=dtype) for n in (200, 30 * width))
-    found, strides = {}, {}
+    found = {}
     for backend in ("numba", "reference"):
         a, b = leaves(x, weight)
         inner = weighted_sum(graph, a, b, backend=backend)
-        inner.register_hook(lambda g, of=backend: strides.update({of: g.stride()}))
         weighted_sum(graph, inner, b, backend=backend).backward(grad.view(30, width))
         found[backend] = a.grad, b.grad
         assert a.grad.is_contiguous()
     for ours, theirs in zip(*found.values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
-    if width == 8:
-        assert strides["numba"] == (8, 1)
-    else:
-        lines, rest = divmod(strides["numba"][0] * x.element_size(), LINE)
-        assert lines % 2 and not rest and strides["numba"][0] >= width
 
 
 @pytest.mark.parametrize("places", [False, True])
@@ -814,7 +807,7 @@ def test_no_channels_give_edges_a_gradient_of_zero(backend):
 def test_the_size_of_a_cache_is_what_linux_tells_or_unknown(text, size, tmp_path):
     if text is not None:
         (tmp_path / "size").write_text(text)
-    assert told(str(tmp_path / "size")) == size
+    assert cache_size(str(tmp_path / "size")) == size
 
 
 def test_parts_run_at_once_the_first_of_them_on_the_thread_that_asks():

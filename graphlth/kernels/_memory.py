@@ -32,14 +32,7 @@ def fresh(like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(whole[start : start + size]).view(shape)
 
 
-def spaced(like: Tensor, n: int, d: int) -> Tensor:
-    """The same [n, d]; long rows lie an odd number of lines apart, to share no cache sets."""
-    item = like.element_size()
-    odd = (-(-d * item // LINE) | 1) * LINE // item
-    return fresh(like, n, odd if d * item > REGISTERS else d)[:, :d]
-
-
-def told(file: str) -> int:
+def cache_size(file: str) -> int:
     """Bytes of a cache, as Linux tells them in `file`; 0 where it does not."""
     try:
         return int(Path(file).read_text().strip().removesuffix("K")) << 10  # as "2048K"
@@ -47,7 +40,7 @@ def told(file: str) -> int:
         return 0
 
 
-SECOND = told("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of a core
+SECOND = cache_size("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of a core
 # Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
 # which rows are fetched to the second, too. Below, that costs more than to wait for the third.
 NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)

@@ -28,7 +28,6 @@ from graphlth.kernels._memory import (
     ahead,
     fresh,
     lanes_of,
-    spaced,
 )
 from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
@@ -60,8 +59,7 @@ def weighted_sum(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-        ctx.graph, ctx.gathers = graph, True
-        ctx.gathered = getattr(x.grad_fn, "gathers", False)
+        ctx.graph = graph
         ctx.save_for_backward(x, weight)
         return sums(graph.by_target, x, weight)
 
@@ -70,37 +68,32 @@ class _Sum(torch.autograd.Function):
         graph, (x, weight) = ctx.graph, ctx.saved_tensors
         _, to_x, to_weight = ctx.needs_input_grad
         if not to_weight:
-            return None, sums(graph.by_source, grad, weight, ctx.gathered), None
-        grad_x, grad_weight = sums_and_dots(graph.by_source, grad, weight, x, ctx.gathered)
+            return None, sums(graph.by_source, grad, weight), None
+        grad_x, grad_weight = sums_and_dots(graph.by_source, grad, weight, x)
         return None, grad_x if to_x else None, grad_weight
 
 
-def sums(rows: Rows, x: Tensor, weight: Tensor | None, gathered: bool = False) -> Tensor:
-    """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end.
-
-    Rows of what will be `gathered` by another sum may lie apart.
-    """
-    out = (spaced if gathered else fresh)(x, rows.offsets.numel() - 1, x.size(1))
-    values = _values(rows, x, weight)
+def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
+    """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
+    out, values = fresh(x, rows.offsets.numel() - 1, x.size(1)), _values(rows, x, weight)
     for into, near in _apart(rows, out, x):
         for strip in _strips(rows, near):
             loop = _sum(strip.lanes, strip.some, strip.far)
-            loop = partial(loop, *strip.edges, values, *strip.place, *_matrix(into))
+            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into), near.size(1))
             _share(rows, near.size(1), loop)
     return out
 
 
-def sums_and_dots(
-    rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor, gathered: bool = False
-) -> tuple[Tensor, Tensor]:
+def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tuple[Tensor, Tensor]:
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
     made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
-    out, dots = (spaced if gathered else fresh)(x, *y.shape), made(rows.count)
-    values = _values(rows, x, weight)
+    out, dots, values = fresh(x, *y.shape), made(rows.count), _values(rows, x, weight)
     for before, (into, near, own) in enumerate(_apart(rows, out, x, y)):
         for strip in _strips(rows, near):
             loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
-            loop = partial(loop, *strip.edges, values, *strip.place, *_matrix(into), *_matrix(own))
+            loop = partial(
+                loop, *strip.edges, values, *strip.place, _flat(into), near.size(1), *_matrix(own)
+            )
             _share(rows, near.size(1), partial(loop, dots.numpy(), before))
     return out, restored(rows, dots)
 
@@ -126,7 +119,7 @@ class _Propagate(torch.autograd.Function):
         (weight, known), rows, back = ctx.saved_tensors, ctx.graph.by_source, ctx.x.graph.by_source
         n, d = known.shape
         if d <= STRIP or n * STRIP * grad.element_size() > CACHE:
-            to_known, to_weight = sums_and_dots(rows, grad, weight, known, gathered=True)
+            to_known, to_weight = sums_and_dots(rows, grad, weight, known)
             return None, None, sums(back, to_known, ctx.x.values), to_weight, None
         strip, to_w = _flat(grad.new_empty(n, STRIP)), fresh(grad, back.offsets.numel() - 1, d)
         (given, stride), (own, across), out = _matrix(grad), _matrix(known), _flat(to_w)
@@ -242,8 +235,8 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
     d, out = x.size(1), x.new_empty(places.index.numel())
-    loop = partial(_sum_at(*lanes_of(d, x, REGISTERS // 2)), *rows.arrays)
-    loop = partial(loop, _values(rows, x, weight), *_matrix(x), d, *places.by_rows)
+    loop = _sum_at(*lanes_of(d, x, REGISTERS // 2))
+    loop = partial(loop, *rows.arrays, _values(rows, x, weight), _flat(x), d, *places.by_rows)
     _share(rows, d, partial(loop, out.numpy()))
     return out
 
@@ -535,14 +528,14 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
     @njit(cache=True, nogil=True, error_model="numpy")
-    def loop(offsets, columns, w, x, stride, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
+    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
         strip = np.empty(lanes, x.dtype)
         for r in range(first, last):
             i, end = entry(starts, r), entry(starts, r + 1)
             while i < end:  # strips without an entry are left out
                 channel, sum_ = entry(channels, i) // lanes * lanes, zeros(x, lanes)
                 for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    start = entry(columns, e) * stride + channel
+                    start = entry(columns, e) * d + channel
                     other = load_some(x, start, d - channel, lanes, some)
                     sum_ = axpy(entry(w, e), other, sum_)
                 store(strip, 0, lanes, sum_)
