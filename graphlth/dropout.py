@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from graphlth import vmap
 from graphlth.graph import Graph
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import fresh
 
 STEPS = 1 << 16
@@ -201,7 +201,7 @@ def _words(key: int) -> tuple[np.uint32, np.uint32]:
     return np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _drop_array(x, low, high, keep, scale, positive, out):  # type: ignore[no-untyped-def]
     words = np.empty((4, COUNTERS), np.uint32)
     chance = words.reshape(-1).view(np.uint16)
@@ -218,7 +218,7 @@ def _drop_array(x, low, high, keep, scale, positive, out):  # type: ignore[no-un
                 result[i] = part[i] * scale if chance[i] < keep else x.dtype.type(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def philox(low, high, start, out):  # type: ignore[no-untyped-def]
     """Fill `out` [4, n] with the words of Philox4x32-10 under the key `(low, high)`.
 

@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 from toys import Largest
 
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
+from graphlth.kernels._compiled import Files
 from graphlth.kernels._memory import LINE, cache_size, fresh
 from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
@@ -913,3 +915,27 @@ def test_another_process_finds_what_was_compiled(tmp_path):
         kept.append(set(tmp_path.rglob("*.nbc")))
     assert len(kept[0]) > 10
     assert kept[0] == kept[1]
+
+
+def test_processes_that_compile_at_once_find_each_its_own(tmp_path, monkeypatch):
+    met, write = threading.Barrier(2), IndexDataCacheFile._open_for_write
+
+    def at_once(self, path):
+        met.wait(timeout=60)
+        return write(self, path)
+
+    monkeypatch.setattr(IndexDataCacheFile, "_open_for_write", at_once)
+    first, second = (Files(str(tmp_path), "sum", "stamp") for _ in range(2))
+    together([lambda: first.save("int", 1), lambda: second.save("float", 2)])
+    assert (first.load("int"), second.load("float")) == (1, 2)
+    assert Files(str(tmp_path), "sum", "later").load("int") is None
+
+
+def test_compiled_code_is_not_found_once_a_file_that_it_holds_parts_of_changes(
+    tmp_path, monkeypatch
+):
+    files = Files(str(tmp_path), "sum", "stamp")
+    files.save("int", 1)
+    assert files.load("int") == 1
+    monkeypatch.setattr("graphlth.kernels._compiled._sources", lambda: [("_vector.py", 0, 0)])
+    assert files.load("int") is None

@@ -7,8 +7,7 @@ moments, their steps, and the new product. Each operation rounds as in torch's f
 from collections.abc import Callable
 from functools import cache
 
-from numba import njit
-
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._vector import (
     fma,
     full,
@@ -36,7 +35,7 @@ def step(some: bool) -> Callable[..., None]:
     the length of a step, negative, and what is added to the gradient of the second factor.
     """
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(  # type: ignore[no-untyped-def]
         grad, a, b, a_means, a_squares, b_means, b_squares, product, constants, d, stride,
         first, last,
@@ -65,26 +64,26 @@ def step(some: bool) -> Callable[..., None]:
     return loop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def decayed(g, x, constants):  # type: ignore[no-untyped-def]
     """The gradient of `x` with that of its decay."""
     return fma(x, full(constants, constants[0], LANES), g)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def mean(g, before, constants):  # type: ignore[no-untyped-def]
     """The first moment."""
     return fma(full(constants, constants[1], LANES), minus(g, before), before)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def square(g, before, constants):  # type: ignore[no-untyped-def]
     """The second moment."""
     kept = times(before, full(constants, constants[3], LANES))
     return fma(times(full(constants, constants[2], LANES), g), g, kept)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def moved(x, mean, square, constants):  # type: ignore[no-untyped-def]
     """`x` after its step."""
     below = plus(over(root(square), full(constants, constants[4], LANES)),

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from numba import njit
 from torch import Tensor
 
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import NUMBERS_AHEAD, REGISTERS, ahead, lanes_of
 from graphlth.kernels._vector import (
     add,
@@ -67,7 +67,7 @@ def _per_head(heads: int) -> tuple[int, bool]:
 def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
     channels, (wide, part) = lanes // together, _per_head(heads)
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(offsets, columns, w, keep, sent, received, slope, x, d, about, out, first, last):  # type: ignore[no-untyped-def]
         shares = np.empty(longest(offsets, first, last) * wide, x.dtype)
         for r in range(first, last):
@@ -114,7 +114,7 @@ def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped
 def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
     channels = lanes // together
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(grad, out, d, about, first, last):  # type: ignore[no-untyped-def]
         """`Σ_e α_e ∂α_e = ⟨grad, out⟩` of every target and head, without the edges."""
         for r in range(first, last):
@@ -134,7 +134,7 @@ def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
 def backward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
     channels, (wide, part), row = lanes // together, _per_head(heads), ABOUT * heads
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, w, keep, sent, about, slope, x, grad, d,
         to_x, to_sent, to_logits, to_w, first, last,
@@ -198,7 +198,7 @@ def backward(lanes: int, together: int, some: bool, far: int, heads: int, droppe
 def totals(heads: int) -> Loop:
     wide, part = _per_head(heads)
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(offsets, places, values, out, first, last):  # type: ignore[no-untyped-def]
         """The sums of `values` [E, heads] over each row, whose edges' lie at `places`."""
         for r in range(first, last):
@@ -213,13 +213,13 @@ def totals(heads: int) -> Loop:
     return loop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def exponential(score, top):  # type: ignore[no-untyped-def]
     """`exp(score - top)`, bounded."""
     return exp(minimum(axpy(-1.0, top, score), HIGHEST))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def longest(offsets, first, last):  # type: ignore[no-untyped-def]
     """The most edges of a row."""
     most = 0

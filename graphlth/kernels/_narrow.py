@@ -6,9 +6,9 @@ The matrix W [d, C] lies as `columns` puts it: a strip of all its columns after 
 from collections.abc import Callable
 from functools import cache
 
-from numba import njit
 from torch import Tensor
 
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._vector import (
     add,
     axpy,
@@ -39,7 +39,7 @@ def columns(w: Tensor, lanes: int, group: int = GROUP) -> Tensor:
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _lay(w, out):  # type: ignore[no-untyped-def]
     lanes = out.shape[2]
     for i in range(w.shape[0]):
@@ -49,7 +49,7 @@ def _lay(w, out):  # type: ignore[no-untyped-def]
 
 @cache
 def product(lanes: int, some: bool) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `x W` to `out` [R, c], c a multiple of 8."""
         for r in range(first, last):
@@ -64,7 +64,7 @@ def product(lanes: int, some: bool) -> Loop:
 
 @cache
 def relu_product(lanes: int, some: bool, far: int) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(offsets, columns, values, x, d, w, c, out, first, last):  # type: ignore[no-untyped-def]
         """Add `relu(A x) W` to `out` [R, c], c a multiple of 8."""
         for channel in range(0, d, lanes):  # one strip of `x` lies nearer than all of it
@@ -86,7 +86,7 @@ def relu_product(lanes: int, some: bool, far: int) -> Loop:
 
 @cache
 def gradients(lanes: int, some: bool, gated: bool) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(x, d, w, c, grad, rows, own, scale, to_x, to_w, first, last):  # type: ignore[no-untyped-def]
         """`grad Wᵀ` [R, d], and `gradᵀ x` [own, d] added to `to_w`, of the channels asked for.
 

@@ -1,14 +1,14 @@
 """Compiled loops of the normalised adjacency: a dozen of torch's passes over the edges in two."""
 
 import numpy as np
-from numba import njit
 
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._vector import entry
 
 LEAST = 1e-12  # degree that is divided by; of a smaller one no gradient flows
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def forward(source, target, counted, w, degree, root, out):  # type: ignore[no-untyped-def]
     """`d_s^-½ w_e d_t^-½` for every edge (s, t), d being the sums of w over the ends `counted`.
 
@@ -25,7 +25,7 @@ def forward(source, target, counted, w, degree, root, out):  # type: ignore[no-u
         out[e] = root[entry(source, e)] * weight * root[entry(target, e)]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def backward(source, target, counted, w, degree, root, grad, slope, to_w):  # type: ignore[no-untyped-def]
     """The gradient of `w`. `slope` [N], cleared before, becomes that of d."""
     one, half = grad.dtype.type(1), grad.dtype.type(0.5)

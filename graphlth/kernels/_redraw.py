@@ -14,8 +14,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._vector import (
     load,
     load_some,
@@ -108,14 +109,14 @@ def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
 
 @lru_cache
 def _drawing(kind: type) -> Callable[[Array], int]:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def draw(memory):  # type: ignore[no-untyped-def]
         return _draw(memory, kind)
 
     return draw
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _draw(memory, kind):  # type: ignore[no-untyped-def]
     """How many entries of a ranking are NaN; else write who is left, what moved, the next bands.
 
@@ -170,7 +171,7 @@ def _draw(memory, kind):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _band(threshold, guess, width, last, infinity, share):  # type: ignore[no-untyped-def]
     """The next guess, the width on either side of it, and the threshold.
 
@@ -184,7 +185,7 @@ def _band(threshold, guess, width, last, infinity, share):  # type: ignore[no-un
     return max(0, threshold + move), max(width, 1), threshold
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _sift(  # type: ignore[no-untyped-def]
     array, low, high, alive, left, at, bands, offsets, bits, places, below, count, nan
 ):
@@ -220,7 +221,7 @@ def _sift(  # type: ignore[no-untyped-def]
     return at, below, count, nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _threshold(bits, count, rank, low, high):  # type: ignore[no-untyped-def]
     """The least number from `low` to `high` that at least `rank` of `bits` do not exceed."""
     while low < high:
@@ -232,7 +233,7 @@ def _threshold(bits, count, rank, low, high):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _at_most(bits, count, most):  # type: ignore[no-untyped-def]
     found = 0
     for i in range(count):  # in vectors
@@ -240,7 +241,7 @@ def _at_most(bits, count, most):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _keep(bits, places, count, threshold, go, left):  # type: ignore[no-untyped-def]
     """Write into `left` which entries of the band stay when `go` of them go."""
     ties = go - _at_most(bits, count, threshold - 1)
@@ -251,7 +252,7 @@ def _keep(bits, places, count, threshold, go, left):  # type: ignore[no-untyped-
         left[places[i] // WORD] |= np.uint64(stays) << np.uint64(places[i] % WORD)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _differing(a, b, start, end):  # type: ignore[no-untyped-def]
     found = 0
     for at in range(start, end):

@@ -10,7 +10,8 @@ from threading import local
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from graphlth.kernels._compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -83,7 +84,7 @@ def _scratch(size: int, dtype: np.dtype[Any]) -> Array:
     return known
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _sift(alive, scores, low, high, inside, count, words):  # type: ignore[no-untyped-def]
     """How many entries are alive, how many of them are numbers, and how many are below `low`.
 
@@ -109,7 +110,7 @@ def _sift(alive, scores, low, high, inside, count, words):  # type: ignore[no-un
     return survivors, numbers, below, count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _remove(alive, scores, threshold, left):  # type: ignore[no-untyped-def]
     """How many live entries score at most `threshold`; `left` is `alive` without them."""
     zero, threshold = alive.dtype.type(0), scores.dtype.type(threshold)
@@ -121,7 +122,7 @@ def _remove(alive, scores, threshold, left):  # type: ignore[no-untyped-def]
     return gone
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _restore(alive, scores, threshold, left, most):  # type: ignore[no-untyped-def]
     """Put back the last `most` entries at the threshold, or all; how many are still to come."""
     for i in range(scores.size - 1, -1, -1):

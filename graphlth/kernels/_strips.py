@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Graph
 from graphlth.kernels import _narrow
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import LINE, STRIP, ahead
 from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
@@ -257,7 +257,7 @@ def _loop(
     whole, rest = c // 8, c % 8
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_rows, x_step, w, starts, across,
         number, h, stride, step, own_at, following, place, kept, out, out_stride,

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any
 
 from llvmlite import ir
-from numba import literally, njit, types
+from numba import literally, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import LINE
 
 AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
@@ -528,7 +529,7 @@ def _called(builder: Any, name: str, arguments: Any) -> Any:
     return builder.call(_function(builder, shape, name), arguments)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def fetch(x, columns, e, stride, start, lanes, far):  # type: ignore[no-untyped-def]
     """Begin to read `lanes` numbers of the rows that edges after `e` start from, into `far` caches.
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
 from graphlth.kernels import _attention, _narrow, _normalise
+from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import (
     CACHE,
     HELD,
@@ -43,7 +43,7 @@ from graphlth.kernels._vector import (
     zeros,
 )
 
-FAR, REUSED = 1 << 21, 16  # numbers, and edges a row, from which each strip is laid out on its own
+FAR, REUSED = 1 << 21, 12  # numbers, and edges a row, from which each strip is laid out on its own
 MOVE = 16  # multiplications that cost as much as to move a number
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
 
@@ -209,7 +209,7 @@ def put(values: Tensor, index: Tensor, out: Tensor) -> None:
     torch.autograd.graph.increment_version(out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _put(values, index, out):  # type: ignore[no-untyped-def]
     for i in range(index.size):
         out[index[i]] = values[i]
@@ -346,18 +346,19 @@ class Strip(NamedTuple):
 def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
     """`x` [N, d] in strips, all whole ones of a row in turn; of large dense graphs one by one."""
     n, d = x.shape
-    lanes, some, parts = _cut(rows, x)
-    dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes and not some
+    lanes, _, parts = _cut(rows, x)
+    dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes
     (flat, stride), whole = _matrix(x), 0 if dense else d - d % lanes
     far = ahead(n * (lanes if dense else whole or d) * x.element_size()) if parts == 1 else 0
     offsets, columns = rows.arrays
     edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
     if dense:
         near = _array(fresh(x, n, lanes))
-        for channel in range(0, d, lanes):  # rows far apart share cache sets and pages
-            _move(near, _array(x)[:, channel : channel + lanes])
-            place = near.ravel(), lanes, 0, d, channel, channel + lanes
-            yield Strip(lanes, False, far, edges, place)
+        for first in range(0, d, lanes):  # rows far apart share cache sets and pages
+            width = min(lanes, d - first)
+            _move(near[:, :width], _array(x)[:, first : first + width])
+            place = near.ravel(), lanes, 0, d, first, first + width
+            yield Strip(*lanes_of(width, x), far, edges, place)
         return
     if whole:
         yield Strip(lanes, False, far, edges, (flat, stride, 0, d, 0, whole))
@@ -482,7 +483,7 @@ def _permuted(values: Tensor, index: Tensor) -> Tensor:
 
 @cache
 def _permutation(width: int) -> Callable[..., None]:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(values, index, out, first, last):  # type: ignore[no-untyped-def]
         for i in range(first, last):
             prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width, 2)
@@ -495,7 +496,7 @@ def _permutation(width: int) -> Callable[..., None]:
 
 @cache
 def _sum(lanes: int, some: bool, far: int) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(  # type: ignore[no-untyped-def]
         offsets, parts, columns, w, x, stride, start, d, begin, end, out, across, first, last
     ):
@@ -527,7 +528,7 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
 
 @cache
 def _sum_at(lanes: int, some: bool) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
         strip = np.empty(lanes, x.dtype)
         for r in range(first, last):
@@ -548,7 +549,7 @@ def _sum_at(lanes: int, some: bool) -> Loop:
 
 @cache
 def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def loop(  # type: ignore[no-untyped-def]
         offsets, parts, columns, w, x, stride, start, d, begin, end, out, across, y, own_across,
         dots, before, first, last,
@@ -568,7 +569,8 @@ def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
                             fetch(x, columns, e, stride, at, lanes, far)
                         other = load_some(x, entry(columns, e) * stride + at, left, lanes, some)
                         sum_ = axpy(entry(w, e), other, sum_)
-                        dots[e] = dot(other, own) + (dots[e] if before or channel else 0)
+                        product = dot(other, own)
+                        dots[e] = product + entry(dots, e) if before or channel else product
                     store_some(out, r * across + channel, left, sum_, some)
 
     return loop
