@@ -232,10 +232,11 @@ def limits(
         times = [[f"{1e3 * a:.3f}", f"{1e3 * s:.3f}", f"{s / a:.1f}"]
                  for a, s in zip(least, found, strict=True)]  # fmt: skip
         rows.append([name, str(d), f"{point.intensity:.1f}", *times[0], *times[1],
-                     f"{found[0] / found[1]:.2f}"])  # fmt: skip
+                     f"{found[0] / found[1]:.2f}", f"{found[1] / least[0]:.1f}"])  # fmt: skip
     head = [f"{what}, {t}" for t in ("1 thread", "2 threads")
             for what in ("least ms", "graphlth ms", "achieved / least")]  # fmt: skip
-    return lined(["graph", "d", "operations / byte", *head, "1 thread / 2"], rows)
+    return lined(["graph", "d", "operations / byte", *head, "1 thread / 2",
+                  "2 threads / least, 1 thread"], rows)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ REPORTS = {  # what the report of each must say
     "speed_channels": ("times fewer MACs", "than masked"),
     "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
     "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),
-    "speed_epoch": ("dense / sparse", "peak memory of the whole run"),
+    "speed_epoch": ("dense / sparse", "A whole run of UGS"),
     "speed_detector": ("share of drawing", "agree with a stable sort"),
     "speed_retrain": ("of round 0, %", "repeated to the same digits"),
     "speed_seeds": ("agree in everything but their times", "wall time"),

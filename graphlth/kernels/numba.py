@@ -44,6 +44,7 @@ from graphlth.kernels._vector import (
 )
 
 FAR, REUSED = 1 << 21, 12  # numbers, and edges a row, from which each strip is laid out on its own
+NEXT = 2  # rows ahead, whose own numbers are fetched
 MOVE = 16  # multiplications that cost as much as to move a number
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
 
@@ -508,6 +509,8 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
                 for channel in range(begin, end, lanes):
                     at, left = start + channel - begin, d - channel
                     even = odd = zeros(x, lanes)  # two, so that one need not wait for the other
+                    if far:
+                        prefetch(out, (r + NEXT) * across + channel, lanes, 1)
                     if part:
                         even = load_some(out, r * across + channel, left, lanes, some)
                     for e in range(a, b - 1, 2):
@@ -564,6 +567,9 @@ def _sum_and_dots(lanes: int, some: bool, far: int) -> Loop:
                     if part:
                         sum_ = load_some(out, r * across + channel, left, lanes, some)
                     own = load_some(y, r * own_across + channel, left, lanes, some)
+                    if far:
+                        prefetch(out, (r + NEXT) * across + channel, lanes, 1)
+                        prefetch(y, (r + NEXT) * own_across + channel, lanes, 1)
                     for e in range(a, b):
                         if far:
                             fetch(x, columns, e, stride, at, lanes, far)
