@@ -931,11 +931,12 @@ def test_processes_that_compile_at_once_find_each_its_own(tmp_path, monkeypatch)
     assert Files(str(tmp_path), "sum", "later").load("int") is None
 
 
-def test_compiled_code_is_not_found_once_a_file_that_it_holds_parts_of_changes(
-    tmp_path, monkeypatch
-):
+def test_what_is_compiled_lasts_until_a_file_of_which_it_holds_parts_changes(tmp_path, monkeypatch):
     files = Files(str(tmp_path), "sum", "stamp")
     files.save("int", 1)
+    files.save("float", 2)
     assert files.load("int") == 1
-    monkeypatch.setattr("graphlth.kernels._compiled._sources", lambda: [("_vector.py", 0, 0)])
+    monkeypatch.setattr("graphlth.kernels._compiled.STATE", "another")
     assert files.load("int") is None
+    files.save("int", 3)
+    assert files.load("int") == 3 and len([*tmp_path.iterdir()]) == 1, "the others are gone"

@@ -6,11 +6,11 @@ each file is named by all that its code depends on.
 """
 
 from collections.abc import Callable
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
@@ -20,6 +20,20 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     dispatcher = njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+def named(*parts: Any) -> str:
+    """A name for what depends on `parts`."""
+    return sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _state(folder: Path) -> str:
+    """A name for numba and the files of `folder`: a compiled function holds parts of others."""
+    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
+    return named(numba.__version__, [(name, s.st_mtime_ns, s.st_size) for name, s in stats])
+
+
+STATE = _state(Path(__file__).parent)
 
 
 class _Cache(FunctionCache):
@@ -34,23 +48,19 @@ class Files(IndexDataCacheFile):
     """The files of a function, one for each key, without an index."""
 
     def save(self, key: Any, data: Any) -> None:
-        """Keep what is compiled."""
-        self._save_data(self._named(key), data)
+        """Keep what is compiled, and remove what other states of the code have left."""
+        self._save_data(self._name(key), data)
+        for path in Path(self._cache_path).glob("*.nbc"):
+            if STATE not in path.name:
+                path.unlink(missing_ok=True)
 
     def load(self, key: Any) -> Any:
         """What was compiled, or None."""
         try:
-            return self._load_data(self._named(key))
+            return self._load_data(self._name(key))
         except FileNotFoundError:
             return None
 
-    def _named(self, key: Any) -> str:
-        told = repr((self._version, self._source_stamp, _sources(), key))
-        return self._data_name(int(sha256(told.encode()).hexdigest()[:16], 16))
-
-
-@cache
-def _sources() -> list[tuple[str, int, int]]:
-    """Of what compiled functions are made: they hold those of other files, too."""
-    files = ((path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py")))
-    return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in files]
+    def _name(self, key: Any) -> str:
+        function = self._index_name.removesuffix(".nbi")
+        return f"{function}.{STATE}.{named(self._source_stamp, key)}.nbc"
