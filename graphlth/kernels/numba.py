@@ -77,11 +77,10 @@ class _Sum(torch.autograd.Function):
 def sums(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
     """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
     out, values = fresh(x, rows.offsets.numel() - 1, x.size(1)), _values(rows, x, weight)
-    for into, near in _apart(rows, out, x):
-        for strip in _strips(rows, near):
-            loop = _sum(strip.lanes, strip.some, strip.far)
-            loop = partial(loop, *strip.edges, values, *strip.place, _flat(into), near.size(1))
-            _share(rows, near.size(1), loop)
+    for strip, into, near in _strips(rows, out, x):
+        loop = _sum(strip.lanes, strip.some, strip.far)
+        loop = partial(loop, *strip.edges, values, *strip.place, _flat(into), near.size(1))
+        _share(rows, near.size(1), loop)
     return out
 
 
@@ -89,13 +88,12 @@ def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tu
     """`sums`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
     made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
     out, dots, values = fresh(x, *y.shape), made(rows.count), _values(rows, x, weight)
-    for before, (into, near, own) in enumerate(_apart(rows, out, x, y)):
-        for strip in _strips(rows, near):
-            loop = _sum_and_dots(strip.lanes, strip.some, strip.far)
-            loop = partial(
-                loop, *strip.edges, values, *strip.place, _flat(into), near.size(1), *_matrix(own)
-            )
-            _share(rows, near.size(1), partial(loop, dots.numpy(), before))
+    for before, (strip, into, near, own) in enumerate(_strips(rows, out, x, y)):
+        loop = partial(
+            _sum_and_dots(strip.lanes, strip.some, strip.far), *strip.edges, values, *strip.place,
+            _flat(into), near.size(1), *_matrix(own), dots.numpy(), before,
+        )  # fmt: skip
+        _share(rows, near.size(1), loop)
     return out, restored(rows, dots)
 
 
@@ -290,28 +288,6 @@ def _padded(n: int, w: Tensor) -> Tensor:
     return w.new_zeros(n, w.size(1) + -w.size(1) % _narrow.GROUP)
 
 
-def _apart(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The first of `matrices`, where sums are to go, and what is read for them.
-
-    Where edges are read in parts, strip by strip, each laid out on its own and padded with zeros:
-    rows that lie far apart share cache sets and pages.
-    """
-    out, x = matrices[:2]
-    lanes, some, parts = _cut(rows, x)
-    if parts == 1 or not (some or x.size(1) > lanes):
-        yield matrices
-        return
-    strips = tuple(fresh(m, m.size(0), lanes) for m in matrices)
-    into, *near = map(_array, strips)
-    for first in range(0, x.size(1), lanes):
-        width = min(lanes, x.size(1) - first)
-        for strip, m in zip(near, matrices[1:], strict=True):
-            strip[:, width:] = 0
-            _move(strip[:, :width], _array(m)[:, first : first + width])
-        yield strips
-        _move(_array(out)[:, first : first + width], into[:, :width])
-
-
 def _move(out: Array, x: Array) -> None:
     """Fill `out` with `x`, without torch's threads: they would go on waiting in a loop."""
     _split(len(x), 1, MOVE * x.size, lambda first, last: np.copyto(out[first:last], x[first:last]))
@@ -344,28 +320,46 @@ class Strip(NamedTuple):
     place: tuple[Array, int, int, int, int, int]  # array, stride, start; channels, the first, end
 
 
-def _strips(rows: Rows, x: Tensor) -> Iterator[Strip]:
-    """`x` [N, d] in strips, all whole ones of a row in turn; of large dense graphs one by one."""
+def _strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Strips, and the matrices of each: first that of the sums, then that of what is summed.
+
+    All whole strips of a row go in turn, but those of large dense graphs one by one, each laid out
+    on its own: rows that lie far apart share cache sets and pages. Where edges are read in parts,
+    that holds for all `matrices`, padded with zeros.
+    """
+    out, x = matrices[:2]
     n, d = x.shape
-    lanes, _, parts = _cut(rows, x)
+    lanes, some, parts = _cut(rows, x)
+    offsets, columns = rows.arrays
+    edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
+    if parts > 1 and (some or d > lanes):
+        strips = tuple(fresh(m, m.size(0), lanes) for m in matrices)
+        into, *near = map(_array, strips)
+        strip = Strip(lanes, False, 0, edges, (near[0].ravel(), lanes, 0, lanes, 0, lanes))
+        for first in range(0, d, lanes):
+            width = min(lanes, d - first)
+            for one, m in zip(near, matrices[1:], strict=True):
+                one[:, width:] = 0
+                _move(one[:, :width], _array(m)[:, first : first + width])
+            yield strip, *strips
+            _move(_array(out)[:, first : first + width], into[:, :width])
+        return
     dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes
     (flat, stride), whole = _matrix(x), 0 if dense else d - d % lanes
     far = ahead(n * (lanes if dense else whole or d) * x.element_size()) if parts == 1 else 0
-    offsets, columns = rows.arrays
-    edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
     if dense:
-        near = _array(fresh(x, n, lanes))
-        for first in range(0, d, lanes):  # rows far apart share cache sets and pages
+        one = _array(fresh(x, n, lanes))
+        for first in range(0, d, lanes):
             width = min(lanes, d - first)
-            _move(near[:, :width], _array(x)[:, first : first + width])
-            place = near.ravel(), lanes, 0, d, first, first + width
-            yield Strip(*lanes_of(width, x), far, edges, place)
+            _move(one[:, :width], _array(x)[:, first : first + width])
+            place = one.ravel(), lanes, 0, d, first, first + width
+            yield Strip(*lanes_of(width, x), far, edges, place), *matrices
         return
     if whole:
-        yield Strip(lanes, False, far, edges, (flat, stride, 0, d, 0, whole))
+        yield Strip(lanes, False, far, edges, (flat, stride, 0, d, 0, whole)), *matrices
     if whole < d:
         place = flat, stride, whole, d, whole, d
-        yield Strip(*lanes_of(d - whole, x), far, edges, place)
+        yield Strip(*lanes_of(d - whole, x), far, edges, place), *matrices
 
 
 def _flat(x: Tensor) -> Array:
