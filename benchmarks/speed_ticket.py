@@ -144,13 +144,13 @@ def draw(cases: list[Case], path: Path) -> None:
         times.fill_between(removed, [min(v) for v in values], [max(v) for v in values],
                            color=COLOURS[way], alpha=0.2, lw=0)  # fmt: skip
     times.set(yscale="log", ylabel="full-graph inference, ms")
-    times.legend(frameon=False, fontsize=8)
     sizes.plot(removed, [c.whole / 1e3 for c in cases], color=COLOURS["dense model"],
                label="dense model")  # fmt: skip
     sizes.plot(removed, [c.small / 1e3 for c in cases], "o-", ms=3, color="C0", label="compacted")
     sizes.set(yscale="log", ylabel="file, kB")
-    sizes.legend(frameon=False, fontsize=8)
     for axes in (times, sizes):
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=5,
+                    handlelength=1.5, columnspacing=1)  # fmt: skip
         axes.set_xlabel("weights removed, %")
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
