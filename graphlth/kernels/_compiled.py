@@ -22,7 +22,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatcher
 
 
-def named(*parts: Any) -> str:
+def _named(*parts: Any) -> str:
     """A name for what depends on `parts`."""
     return sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -30,7 +30,7 @@ def named(*parts: Any) -> str:
 def _state(folder: Path) -> str:
     """A name for numba and the files of `folder`: a compiled function holds parts of others."""
     stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
-    return named(numba.__version__, [(name, s.st_mtime_ns, s.st_size) for name, s in stats])
+    return _named(numba.__version__, [(name, s.st_mtime_ns, s.st_size) for name, s in stats])
 
 
 STATE = _state(Path(__file__).parent)
@@ -63,4 +63,4 @@ class Files(IndexDataCacheFile):
 
     def _name(self, key: Any) -> str:
         function = self._index_name.removesuffix(".nbi")
-        return f"{function}.{STATE}.{named(self._source_stamp, key)}.nbc"
+        return f"{function}.{STATE}.{_named(self._source_stamp, key)}.nbc"
