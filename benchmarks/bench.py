@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite.binding import get_host_cpu_features
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from torch import Tensor
 
 from graphlth.dataset import GraphTask
@@ -228,11 +228,12 @@ def hardware(threads: str = "one thread") -> str:
 
 
 def _inside() -> str:
-    """The vectors and the second cache of a core: processors of one name differ in them."""
+    """The kind of a core, its vectors and second cache: processors of one name differ in them."""
     features = get_host_cpu_features()
-    told = [f"{bits}-bit vectors" for name, bits in VECTORS.items() if features.get(name)][:1]
+    told = [get_host_cpu_name()]
+    told += [f"{bits}-bit vectors" for name, bits in VECTORS.items() if features.get(name)][:1]
     told += [f"{SECOND >> 10} KiB of second cache"] if SECOND else []
-    return f" ({', '.join(told)})" if told else ""
+    return f" ({', '.join(told)})"
 
 
 def _version(package: str) -> str | None:

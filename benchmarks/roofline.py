@@ -7,7 +7,7 @@ or writes everything in `compulsory_bytes` once, and multiplies and adds `operat
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,12 @@ class Roof:
     threads: int
     bandwidth: float  # bytes read and written per second, by a copy too large for the caches
     cached: float  # the same, within the caches
-    rate: float  # floating-point operations per second, of a product of matrices
+    rates: Mapping[str, float]  # floating-point operations per second of products, by library
+
+    @property
+    def rate(self) -> float:
+        """Floating-point operations per second of the fastest product of matrices."""
+        return max(self.rates.values())
 
     def seconds(self, graph: Graph, d: int) -> float:
         """The least time of a step."""
@@ -60,9 +65,9 @@ class Roof:
 
 def measure(threads: int, *, quick: bool = False) -> Roof:
     """The roof of this machine's CPU with the threads that torch has."""
-    rate = product_rate(256 if quick else 2048, "cpu")
+    rates = product_rates(256 if quick else 2048)
     large = 1 << (20 if quick else 26)  # numbers: 256 MiB, and as much to write
-    return Roof(threads, copy_bandwidth(large, "cpu"), copy_bandwidth(1 << 16, "cpu"), rate)
+    return Roof(threads, copy_bandwidth(large, "cpu"), copy_bandwidth(1 << 16, "cpu"), rates)
 
 
 def copy_bandwidth(numbers: int, device: str) -> float:
@@ -72,11 +77,17 @@ def copy_bandwidth(numbers: int, device: str) -> float:
     return 2 * NUMBER * numbers / best(lambda: target.copy_(source), device)
 
 
-def product_rate(n: int, device: str) -> float:
-    """Operations per second of the product of two n × n matrices of float32."""
-    a = torch.ones(n, n, device=device)
-    out = torch.empty(n, n, device=device)
-    return 2 * n**3 / best(lambda: torch.mm(a, a, out=out), device)
+def product_rates(n: int) -> dict[str, float]:
+    """Operations per second of the product of two n × n matrices of float32, by library.
+
+    `torch.mm` calls MKL, which leaves half of the vectors of some AMD processors unused.
+    """
+    a, out = torch.ones(n, n), torch.empty(n, n)
+    steps: dict[str, Callable[[], Any]] = {"torch.mm": lambda: torch.mm(a, a, out=out)}
+    if torch.backends.mkldnn.is_available():
+        packed = a.to_mkldnn()
+        steps["oneDNN"] = lambda: torch.nn.functional.linear(packed, packed)
+    return {name: 2 * n**3 / best(step, "cpu") for name, step in steps.items()}
 
 
 def best(step: Callable[[], Any], device: str, repeats: int = 10) -> float:

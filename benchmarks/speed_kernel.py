@@ -208,13 +208,15 @@ def main() -> None:
         [verdict("geometric mean of the ratios", statistics.geometric_mean(gains), least=10),
          verdict("smallest ratio", min(gains), least=3)],
         ["## Roofline"],
-        ["Least time: the larger of compulsory bytes / bandwidth and operations / rate. Bytes: x "
+        ["Least time: the larger of compulsory bytes / bandwidth and operations / the rate of the "
+         "fastest product of two large matrices. Bytes: x "
          "and ∂out read, out and ∂x written, masks read and their gradients written, int32 columns "
          "and offsets of both orientations, each once. Operations: three products of 2 E d. "
          f"graphlth is measured once more, without peers in between: medians of {how[0]}."],
-        lined(["threads", "copy, GB/s", "copy within the caches, GB/s", "product, GFLOP/s"],
+        lined(["threads", "copy, GB/s", "copy within the caches, GB/s",
+               *(f"product by {name}, GFLOP/s" for name in roofs[0].rates)],
               [[str(r.threads), f"{r.bandwidth / 1e9:.1f}", f"{r.cached / 1e9:.0f}",
-                f"{r.rate / 1e9:.0f}"] for r in roofs]),
+                *(f"{rate / 1e9:.0f}" for rate in r.rates.values())] for r in roofs]),
         limits(cases, points, medians, roofs),
         [f"![roofline]({args.figure.name})"] if args.figure else [],
     )  # fmt: skip

@@ -264,8 +264,8 @@ def test_the_roofline_follows_from_its_formula():
     assert gathered_bytes(3, 4, 2) == 4 * (2 * 4 * 2 + 3 * 3 * 2 + 3 * 4) + 4 * 2 * (4 + 4)
     assert operations(4, 2) == 3 * (2 * 4 * 2)
     graph = Graph(torch.tensor([[0, 1, 2, 0], [1, 2, 0, 2]]), 3)
-    slow_memory = Roof(threads=1, bandwidth=10.0, cached=20.0, rate=1e9)
-    slow_products = Roof(threads=1, bandwidth=1e9, cached=1e9, rate=6.0)
+    slow_memory = Roof(threads=1, bandwidth=10.0, cached=20.0, rates={"a": 1e9})
+    slow_products = Roof(threads=1, bandwidth=1e9, cached=1e9, rates={"a": 6.0, "b": 3.0})
     assert slow_memory.seconds(graph, 2) == 192 / 10
     assert slow_products.seconds(graph, 2) == 48 / 6
 
@@ -298,7 +298,7 @@ def test_labels_of_the_picture_do_not_overlap(tmp_path, monkeypatch):
             ("a", 16, 1.1, 7e9), ("b", 16, 1.2, 7e9), ("a", 128, 1.4, 7.1e9), ("b", 128, 30, 4e10),
         )
     ]  # fmt: skip
-    roofs = [roofline.Roof(t, t * 1e10, t * 1e11, t * 1e11) for t in (1, 2)]
+    roofs = [roofline.Roof(t, t * 1e10, t * 1e11, {"a": t * 1e11}) for t in (1, 2)]
     roofline.draw(points, roofs, tmp_path / "roofline.png")
     texts = [text for text in placed if text.figure is not None]
     assert sorted(t.get_text() for t in texts if "d =" in t.get_text()) == sorted(

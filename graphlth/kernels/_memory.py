@@ -44,11 +44,13 @@ SECOND = cache_size("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of a co
 # Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
 # which rows are fetched to the second, too. Below, that costs more than to wait for the third.
 NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
+REUSED, THIRD = 12, 1 << 23  # readings of a row, by which so many bytes stay in the third cache
 
 
-def ahead(size: int) -> int:
-    """To how many caches the rows of a matrix of `size` bytes are fetched ahead."""
-    return (size >= CACHE) + (size >= BEYOND)
+def ahead(size: int, readings: float = 1.0) -> int:
+    """To how many caches the rows of a matrix of `size` bytes, each read so often, are fetched."""
+    beyond = max(BEYOND, THIRD) if readings >= REUSED else BEYOND
+    return (size >= CACHE) + (size >= beyond)
 
 
 def lanes_of(d: int, x: Tensor, most: int = REGISTERS) -> tuple[int, bool]:

@@ -23,6 +23,7 @@ from graphlth.kernels._memory import (
     NEAR,
     NUMBERS_AHEAD,
     REGISTERS,
+    REUSED,
     STRIP,
     WIDE,
     ahead,
@@ -43,7 +44,7 @@ from graphlth.kernels._vector import (
     zeros,
 )
 
-FAR, REUSED = 1 << 21, 12  # numbers, and edges a row, from which each strip is laid out on its own
+FAR = 1 << 21  # numbers of often read rows, from which each strip is laid out on its own
 NEXT = 2  # rows ahead, whose own numbers are fetched
 MOVE = 16  # multiplications that cost as much as to move a number
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
@@ -141,7 +142,7 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
     rows, d = graph.by_target, x.size(1)
     lanes, some = _narrow_lanes(d, x)
     columns, out = _narrow.columns(w, lanes), _padded(graph.num_nodes, w)
-    far = ahead(graph.num_sources * lanes * x.element_size())
+    far = ahead(graph.num_sources * lanes * x.element_size(), _readings(rows, x))
     loop = partial(_narrow.relu_product(lanes, some, far), *rows.arrays, _values(rows, x, weight))
     _share(rows, d, partial(loop, _flat(x), d, _flat(columns), out.size(1), _flat(out)))
     return out[:, : w.size(1)].contiguous()
@@ -305,9 +306,15 @@ def _cut(rows: Rows, x: Tensor) -> tuple[int, bool, int]:
 
     d, item = x.size(1), x.element_size()
     lanes, some = lanes_of(d, x, HELD)
-    if d * item <= WIDE and (some or parts(d * item) > 1):  # one strip, where two cost more
-        return *lanes_of(d, x, WIDE), parts(d * item)
+    seldom, whole = _readings(rows, x) < REUSED, parts(d * item)
+    if d * item <= WIDE and ((some and seldom) or whole > 1):  # one strip, where two cost more
+        return *lanes_of(d, x, WIDE), whole
     return lanes, some, parts(lanes * item)
+
+
+def _readings(rows: Rows, x: Tensor) -> float:
+    """How often a row of `x` is read, in the mean."""
+    return rows.count / max(1, x.size(0))
 
 
 class Strip(NamedTuple):
@@ -344,9 +351,11 @@ def _strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
             yield strip, *strips
             _move(_array(out)[:, first : first + width], into[:, :width])
         return
-    dense = n * d >= FAR and rows.count >= REUSED * n and d > lanes
+    readings = _readings(rows, x)
+    dense = n * d >= FAR and readings >= REUSED and d > lanes
     (flat, stride), whole = _matrix(x), 0 if dense else d - d % lanes
-    far = ahead(n * (lanes if dense else whole or d) * x.element_size()) if parts == 1 else 0
+    size = n * (lanes if dense else whole or d) * x.element_size()
+    far = ahead(size, readings) if parts == 1 else 0
     if dense:
         one = _array(fresh(x, n, lanes))
         for first in range(0, d, lanes):
@@ -481,10 +490,10 @@ def _permutation(width: int) -> Callable[..., None]:
     @compiled
     def loop(values, index, out, first, last):  # type: ignore[no-untyped-def]
         for i in range(first, last):
-            prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width, 2)
+            prefetch(values, entry(index, min(i + NUMBERS_AHEAD, index.size - 1)) * width, width, 1)
             start = entry(index, i) * width
             for j in range(width):
-                out[i * width + j] = values[start + j]
+                out[i * width + j] = entry(values, start + j)
 
     return loop
 
