@@ -39,7 +39,7 @@ def main() -> None:
     parser = arguments(__doc__, repeats=3)
     parser.add_argument("--task", default="cora")
     parser.add_argument("--model", default="gcn")
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=200)
     args = parser.parse_args()
