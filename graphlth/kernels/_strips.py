@@ -209,7 +209,7 @@ def convolve(
     if narrow:
         out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
-    far = ahead(matrix.array.nbytes, a.columns.size / max(1, n))
+    far = ahead(matrix.array.nbytes, a.columns.size / max(1, n, sources))
     early = keep is not None and keep.early
     weights, c, keeps = matrix.array, 0, keep is not None
     place, kept, _ = keep or Kept(a.columns, weights)  # not read
