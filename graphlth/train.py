@@ -214,7 +214,7 @@ def train(
     an entry of 1; `penalty` says what else the weights that the pass saw and the soft masks add to
     it. Accuracies of splits that `scoring` does not name are NaN; test data are looked at in those
     epochs alone whose validation accuracy, or loss, is the best so far. A `sparing` training leaves
-    its weights in `model` after those epochs only.
+    its weights in `model`, and soft masks in `soft`, after those epochs only.
 
     An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
     the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
@@ -375,7 +375,7 @@ def train_masks(
     best, found = -1.0, soft
     for epoch in train(
         model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-        soft=soft, rates=rates, scoring=("val",),
+        soft=soft, rates=rates, scoring=("val",), sparing=True,
     ):  # fmt: skip
         if epoch.val > best:
             best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}
