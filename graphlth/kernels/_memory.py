@@ -44,7 +44,7 @@ SECOND = cache_size("/sys/devices/system/cpu/cpu0/cache/index2/size")  # of a co
 # Where the second cache is large, and the third slow: bytes read in turn that stay inside, and from
 # which rows are fetched to the second, too. Below, that costs more than to wait for the third.
 NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, CACHE)
-REUSED, THIRD = 12, 1 << 23  # readings of a row, by which so many bytes stay in the third cache
+REUSED, THIRD = 12, 1 << 23  # readings of a row, from which so many bytes stay in the third cache
 
 
 def ahead(size: int, readings: float = 1.0) -> int:
