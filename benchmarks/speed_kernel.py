@@ -209,9 +209,9 @@ def main() -> None:
          verdict("smallest ratio", min(gains), least=3)],
         ["## Roofline"],
         ["Least time: the larger of compulsory bytes / bandwidth and operations / the rate of the "
-         "fastest product of two large matrices. Bytes: x "
-         "and ∂out read, out and ∂x written, masks read and their gradients written, int32 columns "
-         "and offsets of both orientations, each once. Operations: three products of 2 E d. "
+         "fastest product of two large matrices. Bytes: x and ∂out read, out and ∂x written, masks "
+         "read and their gradients written, int32 columns and offsets of both orientations, each "
+         "once. Operations: three products of 2 E d. "
          f"graphlth is measured once more, without peers in between: medians of {how[0]}."],
         lined(["threads", "copy, GB/s", "copy within the caches, GB/s",
                *(f"product by {name}, GFLOP/s" for name in roofs[0].rates)],

@@ -48,7 +48,7 @@ REUSED, THIRD = 12, 1 << 23  # readings of a row, from which so many bytes stay 
 
 
 def ahead(size: int, readings: float = 1.0) -> int:
-    """To how many caches the rows of a matrix of `size` bytes, each read so often, are fetched."""
+    """To how many caches rows of a matrix of `size` bytes are fetched; each has `readings`."""
     beyond = max(BEYOND, THIRD) if readings >= REUSED else BEYOND
     return (size >= CACHE) + (size >= beyond)
 

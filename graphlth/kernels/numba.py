@@ -294,7 +294,7 @@ def _move(out: Array, x: Array) -> None:
     _split(len(x), 1, MOVE * x.size, lambda first, last: np.copyto(out[first:last], x[first:last]))
 
 
-def _cut(rows: Rows, x: Tensor) -> tuple[int, bool, int]:
+def _cut(rows: Rows, x: Tensor, readings: float) -> tuple[int, bool, int]:
     """Lanes of a strip of `x`, whether any has fewer, and in how many parts its edges are read.
 
     Where rows have many edges, those of a part read no more than the second cache holds.
@@ -306,9 +306,10 @@ def _cut(rows: Rows, x: Tensor) -> tuple[int, bool, int]:
 
     d, item = x.size(1), x.element_size()
     lanes, some = lanes_of(d, x, HELD)
-    seldom, whole = _readings(rows, x) < REUSED, parts(d * item)
-    if d * item <= WIDE and ((some and seldom) or whole > 1):  # one strip, where two cost more
-        return *lanes_of(d, x, WIDE), whole
+    if d * item <= WIDE:  # one strip, where two cost more
+        count = parts(d * item)
+        if count > 1 or (some and readings < REUSED):
+            return *lanes_of(d, x, WIDE), count
     return lanes, some, parts(lanes * item)
 
 
@@ -336,7 +337,8 @@ def _strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
     """
     out, x = matrices[:2]
     n, d = x.shape
-    lanes, some, parts = _cut(rows, x)
+    readings = _readings(rows, x)
+    lanes, some, parts = _cut(rows, x, readings)
     offsets, columns = rows.arrays
     edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
     if parts > 1 and (some or d > lanes):
@@ -351,7 +353,6 @@ def _strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
             yield strip, *strips
             _move(_array(out)[:, first : first + width], into[:, :width])
         return
-    readings = _readings(rows, x)
     dense = n * d >= FAR and readings >= REUSED and d > lanes
     (flat, stride), whole = _matrix(x), 0 if dense else d - d % lanes
     size = n * (lanes if dense else whole or d) * x.element_size()
