@@ -14,7 +14,7 @@ from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.task import Batch
-from graphlth.ticket import Ticket, dense, snapshot
+from graphlth.ticket import Ticket, dense, rewind, snapshot
 from graphlth.train import (
     Epoch,
     Judge,
@@ -225,6 +225,24 @@ def search(seed, name="gcn", l1_edges=1e-4, noise=1e-2, lr=0.01, epochs=6):
         model, task, M.ones(model, task.num_edges), epochs=epochs, l1_edges=l1_edges,
         l1_weights=1e-4, lr=lr, weight_decay=5e-4, noise=noise, seed=seed,
     )  # fmt: skip
+
+
+def test_few_masks_written_back_seldom_are_those_written_back_after_every_epoch():
+    task = toy()
+    model = build("gcn", task)
+    few = {n: (torch.arange(m.numel()) % 4 == 0).view(m.shape).to(m)
+           for n, m in M.ones(model, task.num_edges).items()}  # fmt: skip
+    how = {"epochs": 8, "lr": 0.1, "weight_decay": 5e-4, "seed": 2}
+    theta = snapshot(model)
+    seldom = train_masks(model, task, few, l1_edges=1e-2, l1_weights=1e-2, noise=1e-2, **how)
+    soft, vals, found = {n: m.requires_grad_() for n, m in M.noisy(few, 1e-2, 2).items()}, [-1], {}
+    for epoch in train(rewind(model, theta), task, few, soft=soft, rates=dict.fromkeys(soft, 1e-2),
+                       scoring=("val",), **how):  # fmt: skip
+        if epoch.val > max(vals):
+            found = {n: m.clone() for n, m in soft.items()}
+        vals.append(epoch.val)
+    assert max(vals) > vals[1]  # the best epoch is not the first
+    assert bits(seldom) == bits(found)
 
 
 @models
