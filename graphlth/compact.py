@@ -262,10 +262,11 @@ class Compact(nn.Module):
                 turn=i % 2,
             )  # fmt: skip
             if following is not None:
-                h = loops.Matrix(out.view(-1).numpy(), out.size(1), 0, rest[0].weight.size(1))
+                h = loops.Matrix(out.reshape(-1), out.shape[1], 0, rest[0].weight.size(1))
             elif rest:
-                h = _matrix([out[:, :d] @ getattr(rest[0], name) for name in _maps(rest[0])])
-        return loops.copied(out, d)
+                made = torch.from_numpy(out)[:, :d]
+                h = _matrix([made @ getattr(rest[0], name) for name in _maps(rest[0])])
+        return loops.copied(out, layer.weight, d)
 
     def _multiply(self, h: Tensor | Features | _Columnwise, layer: Layer, name: str) -> Tensor:
         """`h` times the matrix `name` of `layer`."""

@@ -358,6 +358,7 @@ class Places:
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
     _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _strips: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
 
     def within(self, whole: Tensor) -> Tensor:
@@ -370,12 +371,16 @@ class Places:
             self._strides[stride] = self.index + row * (stride - self.shape[1])
         return self._strides[stride]
 
-    @cached_property
-    def by_rows(self) -> tuple[Any, Any]:
-        """Of a matrix, as NumPy arrays: where the entries of each row begin, and their columns."""
-        rows, columns = self.shape
-        starts = torch.searchsorted(self.index // columns, torch.arange(rows + 1))
-        return starts.int().numpy(), (self.index % columns).int().numpy()
+    def by_strips(self, width: int) -> list[tuple[Any, Any]]:
+        """For each strip of `width` columns of a matrix, as NumPy arrays: where its entries lie in
+        a matrix of those columns alone, flattened, and where among all entries.
+        """
+        if width not in self._strips:
+            row, column = self.index // self.shape[1], self.index % self.shape[1]
+            strip, at = column // width, (row * width + column % width).int()
+            inside = [(strip == s).nonzero().squeeze(1) for s in range(-(-self.shape[1] // width))]
+            self._strips[width] = [(at[to].numpy(), to.int().numpy()) for to in inside]
+        return self._strips[width]
 
     def read(self, x: Features) -> Features:
         """`x` without the features of which a matrix with these entries makes nothing."""

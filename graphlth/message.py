@@ -314,9 +314,10 @@ def propagate(
     kernel, x = _kernel(backend, w), _read(x, w)
     learns = torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad
     if learns and weight.requires_grad and hasattr(kernel, "propagate"):
-        known = _known(x, w, backend)
+        known, places = _known(x, w, backend), _places(w)
         _check(graph, known, weight)
-        summed: Tensor = kernel.propagate(graph, x, w, weight, known)
+        learned = w if places is None else vars(w.grad_fn)["values"]
+        summed: Tensor = kernel.propagate(graph, x, learned, weight, known, places)
         return summed
     ahead = graph.ahead(weight, x) if fixed and learns and not weight.requires_grad else None
     if ahead is None:

@@ -474,8 +474,9 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, backend):
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("held", [128, 256])
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("few", [False, True])
 def test_a_layer_of_features_has_its_gradients_at_any_width(
-    threads, held, large, dtype, monkeypatch
+    few, threads, held, large, dtype, monkeypatch
 ):
     monkeypatch.setattr("graphlth.kernels.numba.HELD", held)
     monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)
@@ -483,18 +484,21 @@ def test_a_layer_of_features_has_its_gradients_at_any_width(
     torch.set_num_threads(threads)
     try:
         for width in (1, 64, 65, 130, 256):
-            x, _, weight, *_ = layer_of(width, share=0.3, dtype=dtype)
-            plain, w = x.to_dense(), doubles(30, width, seed=8).to(dtype)
-            found, expected = (leaves(w, weight) for _ in range(2))
+            x, _, weight, values, places = layer_of(width, share=0.3, dtype=dtype)
+            zeros, w = torch.zeros(30, width, dtype=dtype), doubles(30, width, seed=8).to(dtype)
+            found, expected = (leaves(values if few else w, weight) for _ in range(2))
+            own = spread(found[0], places, zeros.clone()) if few else found[0]
+            at = places.index // width, places.index % width
+            whole = zeros.index_put(at, expected[0]) if few else expected[0]
             outs = [
-                propagate(RING, x, *found),
-                matrix_of(RING, expected[1]) @ (plain @ expected[0]),
+                propagate(RING, x, own, found[1]),
+                matrix_of(RING, expected[1]) @ (x.to_dense() @ whole),
             ]
             torch.testing.assert_close(*outs)
             for a, b in zip(pull(outs[0], found), pull(outs[1], expected), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
         with pytest.raises(ValueError, match=r"`weight` must have shape \[80\].*got \[3\]"):
-            propagate(RING, x, found[0], torch.ones(3, dtype=dtype, requires_grad=True))
+            propagate(RING, x, own, torch.ones(3, dtype=dtype, requires_grad=True))
     finally:
         torch.set_num_threads(1)
 
@@ -542,10 +546,14 @@ def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
 
 
 @pytest.mark.parametrize("columns", [0, 1, 6, 7, 8, 9, 15])
-def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(columns):
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("nodes", [20, 21])
+def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(nodes, rows, columns, monkeypatch):
+    """However many rows are multiplied at a time."""
+    monkeypatch.setattr("graphlth.kernels._strips.ROWS", rows)
     x, _, weight, *_ = layer_of(96, share=0.3)
     first, _ = RING.blocks(2, torch.arange(6))
-    whole, _ = RING.blocks(2, torch.arange(20))
+    whole, _ = RING.blocks(2, torch.arange(nodes))
     w, v = doubles(30, 96, seed=8), doubles(96, columns, seed=9)
     with torch.no_grad():
         out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None))

@@ -6,6 +6,7 @@ each file is named by all that its code depends on.
 """
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,17 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, compiled when first called with arguments of new types, without Python's lock."""
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+def compiled(function: Callable[..., Any], *, inline: bool = False) -> Callable[..., Any]:
+    """`function`, compiled when first called with arguments of new types, without Python's lock.
+
+    With `inline` it becomes a part of the compiled functions that call it.
+    """
+    dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline)(function)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+inlined = partial(compiled, inline=True)
 
 
 def _named(*parts: Any) -> str:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from graphlth.kernels._compiled import compiled
 from graphlth.kernels._vector import (
-    add,
+    add_dots,
     axpy,
     choose,
-    dots,
     entry,
     fetch,
     full,
@@ -21,7 +20,6 @@ from graphlth.kernels._vector import (
     load_some,
     multiply,
     relu,
-    store,
     store_some,
     zeros,
 )
@@ -56,8 +54,7 @@ def product(lanes: int, some: bool) -> Loop:
             for channel in range(0, d, lanes):
                 z = load_some(x, r * d + channel, d - channel, lanes, some)
                 for k in range(0, c, GROUP):
-                    part = dots(z, w, channel * c + k * lanes, GROUP)
-                    store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
+                    add_dots(z, w, channel * c + k * lanes, GROUP, out, r * c + k)
 
     return loop
 
@@ -78,8 +75,7 @@ def relu_product(lanes: int, some: bool, far: int) -> Loop:
                     z = axpy(entry(values, e), load_some(x, start, left, lanes, some), z)
                 z = relu(z)
                 for k in range(0, c, GROUP):
-                    part = dots(z, w, channel * c + k * lanes, GROUP)
-                    store(out, r * c + k, GROUP, add(load(out, r * c + k, GROUP, GROUP), part))
+                    add_dots(z, w, channel * c + k * lanes, GROUP, out, r * c + k)
 
     return loop
 

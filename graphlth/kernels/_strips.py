@@ -20,12 +20,13 @@ from torch import Tensor
 from graphlth.graph import Graph
 from graphlth.kernels import _narrow
 from graphlth.kernels._compiled import compiled
-from graphlth.kernels._memory import LINE, STRIP, ahead
+from graphlth.kernels._memory import LINE, REGISTERS, STRIP, WIDE, ahead
 from graphlth.kernels._threads import SHARED, together
 from graphlth.kernels._vector import (
     add,
+    add_dots,
+    add_dots_of_two,
     axpy,
-    dots,
     entry,
     fetch,
     load,
@@ -36,6 +37,7 @@ from graphlth.kernels._vector import (
 
 WIDTHS = (STRIP, 32, 16)  # channels of a strip
 WINDOW = 128  # rows, which lie near each other in memory
+ROWS = 2 if WIDE == REGISTERS else 1  # so many rows' products fit in the registers
 NARROW = 16  # columns of a next matrix up to which it is multiplied in the same pass
 
 Array = np.ndarray[Any, Any]
@@ -145,8 +147,8 @@ def product_with(x: Edges, w: Tensor) -> Product:
         whole = w.as_strided((size,), (1,))
         return Product(x, x.columns, 0, whole.numpy(), np.arange(number) * width, w.stride(0))
     flat = scratch("weights", w, w.size(0) * number * width)
-    flat.view(number, -1, width).copy_(strips(w))
-    return Product(x, x.columns, 0, flat.numpy(), np.arange(number) * w.size(0) * width, width)
+    torch.from_numpy(flat).view(number, -1, width).copy_(strips(w))
+    return Product(x, x.columns, 0, flat, np.arange(number) * w.size(0) * width, width)
 
 
 class Kept(NamedTuple):
@@ -177,7 +179,7 @@ def convolve(
     positive: bool = True,
     turn: int = 0,
     keep: Kept | None = None,
-) -> Tensor:
+) -> Array:
     """`relu(A (x W) + x V)` [N, strips · lanes] of `d` channels; in memory that is used again.
 
     Without a V, A may have more columns than rows.
@@ -199,7 +201,7 @@ def convolve(
     if isinstance(h, Product):
         sources = (h.step or h.x.offsets.size) - 1
         reads = h.x.columns.size // (number if apart else 1)  # for a strip
-        made = scratch("strip", like, sources * width * (1 + own)).numpy()
+        made = scratch("strip", like, sources * width * (1 + own))
         x, matrix = (*h.x, *h[1:]), Matrix(made, width, 0, sources * width)
     else:
         x, matrix = (*a, a.columns, 0, h.array, a.offsets, 0), h  # not read
@@ -207,7 +209,7 @@ def convolve(
     columns = NARROW if narrow else number * width
     out = scratch(f"sums {turn}" if narrow else "hidden", like, (n + 1) * columns)
     if narrow:
-        out.zero_()  # the row after the last, too: a V beside its W is read beyond its columns
+        out.fill(0)  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
     far = ahead(matrix.array.nbytes, a.columns.size / max(1, n, sources))
     early = keep is not None and keep.early
@@ -216,34 +218,49 @@ def convolve(
     if following is not None:
         weights, c = following.reshape(-1), following.shape[1]
     loop = partial(
-        _loop(width, features, apart, own, positive, narrow, c, keeps and not early, early, far),
-        *a, *x, number, *matrix, weights, place, kept, out.numpy(), columns,
+        _loop(
+            width, features, apart, own, positive, narrow, c, keeps and not early, early, far,
+            ROWS if narrow else 1,
+        ),
+        *a, *x, number, *matrix, weights, place, kept, out, columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or (a.columns.size + reads) * width < SHARED:
         loop(0, number, 0, sources, 0, n)
-        return out.view(n, columns)
+        return out.reshape(n, columns)
     cuts, made_at = ([m * i // threads for i in range(threads + 1)] for m in (n, sources))
     for s in range(number):
         makes = [partial(loop, s, s + 1, i, j, 0, 0) for i, j in pairwise(made_at)]
         uses = [partial(loop, s, s + 1, 0, 0, i, j) for i, j in pairwise(cuts)]
         together(makes)
         together(uses)
-    return out.view(n, columns)
+    return out.reshape(n, columns)
 
 
-def scratch(name: str, like: Tensor, size: int) -> Tensor:
+def scratch(name: str, like: Tensor, size: int) -> Array:
     """`size` numbers, not cleared: each thread's own, and the same memory for the same name."""
     held = vars(_LOCAL).setdefault("held", {})
     known = held.get((name, like.dtype))
-    if known is None or known.numel() < size:
-        known = held[name, like.dtype] = like.new_empty(size)
-    return known[:size]
+    if known is None or known.size < size:
+        known = held[name, like.dtype] = like.new_empty(size).numpy()
+    found: Array = known[:size]
+    return found
 
 
-def copied(x: Tensor, d: int) -> Tensor:
-    """The first `d` columns of `x`, in memory of their own."""
-    return x[:, :d].clone(memory_format=torch.contiguous_format)
+def copied(x: Array, like: Tensor, d: int) -> Tensor:
+    """The first `d` columns of `x` [N, 16s] as a tensor, in memory of their own."""
+    out = like.new_empty(x.shape[0] * d + 8)
+    _copy(x, d, out.numpy())
+    return out[: x.shape[0] * d].view(x.shape[0], d)
+
+
+@compiled
+def _copy(x, d, out):  # type: ignore[no-untyped-def]
+    """What is too much of a row is written over by the next."""
+    flat = x.reshape(-1)
+    for r in range(x.shape[0]):
+        for first in range(0, d, 8):
+            store(out, r * d + first, 8, load(flat, r * x.shape[1] + first, 8, 8))
 
 
 _LOCAL = local()  # fresh memory costs as much as the loops: every page of it faults
@@ -252,9 +269,9 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 @cache
 def _loop(
     width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, c: int,
-    keeps: bool, early: bool, far: int,
+    keeps: bool, early: bool, far: int, rows: int,
 ) -> Callable[..., None]:  # fmt: skip
-    """The next matrix, if it is `narrow`, has `c` columns."""
+    """The next matrix, if it is `narrow`, has `c` columns; `rows` are multiplied at a time."""
     whole, rest = c // 8, c % 8
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
@@ -286,39 +303,48 @@ def _loop(
                         if early and place[r] >= 0:
                             store(kept, (place[r] * number + s) * width, width, z)
                         store(h, m * own_at + r * stride, width, z)
-            for r in range(first, last):
-                even = odd = zeros(h, width)
-                if own:
-                    even = load(h, own_at + s * step + r * stride, width, width)
-                a, b = entry(offsets, r), entry(offsets, r + 1)
-                for e in range(a, b - sums + 1, sums):
-                    if far:
-                        fetch(h, columns, e, stride, s * step, width, far)
-                    row = load(h, s * step + entry(columns, e) * stride, width, width)
-                    even = axpy(entry(values, e), row, even)
-                    if sums == 2:
+            for r in range(first, last, rows):
+                y = z = zeros(h, width)
+                for more in range(rows):
+                    i = min(r + more, last - 1)
+                    even = odd = zeros(h, width)
+                    if own:
+                        even = load(h, own_at + s * step + i * stride, width, width)
+                    a, b = entry(offsets, i), entry(offsets, i + 1)
+                    for e in range(a, b - sums + 1, sums):
                         if far:
-                            fetch(h, columns, e + 1, stride, s * step, width, far)
-                        row = load(h, s * step + entry(columns, e + 1) * stride, width, width)
-                        odd = axpy(entry(values, e + 1), row, odd)
-                if (b - a) % sums:
-                    row = load(h, s * step + entry(columns, b - 1) * stride, width, width)
-                    even = axpy(entry(values, b - 1), row, even)
-                z = add(even, odd) if sums == 2 else even
-                if keeps and place[r] >= 0:
-                    store(kept, (place[r] * number + s) * width, width, z)
-                if positive:
-                    z = relu(z)
-                if narrow:
-                    at, begin = r * out_stride, s * c * width
-                    for g in range(whole):
-                        part = dots(z, following, begin + 8 * g * width, 8)
-                        store(out, at + 8 * g, 8, add(load(out, at + 8 * g, 8, 8), part))
-                    if rest:
-                        part = dots(z, following, begin + 8 * whole * width, rest)
-                        at += 8 * whole
-                        store(out, at, 8, add(load(out, at, 8, 8), part))
-                else:
+                            fetch(h, columns, e, stride, s * step, width, far)
+                        x = load(h, s * step + entry(columns, e) * stride, width, width)
+                        even = axpy(entry(values, e), x, even)
+                        if sums == 2:
+                            if far:
+                                fetch(h, columns, e + 1, stride, s * step, width, far)
+                            x = load(h, s * step + entry(columns, e + 1) * stride, width, width)
+                            odd = axpy(entry(values, e + 1), x, odd)
+                    if (b - a) % sums:
+                        x = load(h, s * step + entry(columns, b - 1) * stride, width, width)
+                        even = axpy(entry(values, b - 1), x, even)
+                    y, z = z, add(even, odd) if sums == 2 else even
+                    if keeps and place[i] >= 0:
+                        store(kept, (place[i] * number + s) * width, width, z)
+                    if positive:
+                        z = relu(z)
+                if not narrow:
                     store(out, r * out_stride + s * width, width, z)
+                    continue
+                at, other, begin = r * out_stride, i * out_stride, s * c * width
+                for k in range(0, 8 * whole, 8):
+                    y_at = begin + k * width
+                    if rows == 2:
+                        add_dots_of_two(y, z, following, y_at, 8, out, at + k, other + k)
+                    else:
+                        add_dots(z, following, y_at, 8, out, at + k)
+                if rest:
+                    k = 8 * whole
+                    y_at = begin + k * width
+                    if rows == 2:
+                        add_dots_of_two(y, z, following, y_at, rest, out, at + k, other + k)
+                    else:
+                        add_dots(z, following, y_at, rest, out, at + k)
 
     return loop

@@ -17,7 +17,7 @@ from numba import literally, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from graphlth.kernels._compiled import compiled
+from graphlth.kernels._compiled import inlined
 from graphlth.kernels._memory import LINE
 
 AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
@@ -297,44 +297,62 @@ def dots(typing: Any, x: Any, array: Any, offset: Any, count: Any) -> Any:
     """`Σ x y` over the lanes, a multiple of 16, for each of `count` vectors y from `offset` on.
 
     They are up to eight, after which zeros come.
-
-    The eight are added up together, by halves: a third of the steps of eight sums one by one.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = arguments[0]
-        kind = ir.VectorType(whole.type.element, 16)
-        parts = [
-            _lanes(builder, whole, whole, [*range(at, at + 16)])
-            for at in range(0, whole.type.count, 16)
-        ]
-        data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
-        sums = []
-        for row in range(count.literal_value):
-            total = _constant(kind, 0.0)
-            for place, part in enumerate(parts):
-                at = ir.Constant(ir.IntType(64), row * whole.type.count + 16 * place)
-                pointer = builder.gep(data, [builder.add(arguments[2], at)])
-                value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-                value.align = array.dtype.bitwidth // 8
-                term = builder.fmul(part, value, flags=SUMS)
-                total = builder.fadd(total, term, flags=SUMS)
-            sums.append(total)
-        sums += [_constant(kind, 0.0)] * (8 - len(sums))
-        half = 8
-        while len(sums) > 1:  # lanes of each sum: 16, 8, 4, 2
-            low = [i for i in range(32) if i // half % 2 == 0]
-            high = [i + half for i in low]
-            sums = [
-                builder.fadd(_lanes(builder, a, b, low), _lanes(builder, a, b, high), flags=SUMS)
-                for a, b in zip(sums[::2], sums[1::2], strict=True)
-            ]
-            half //= 2
-        (last,) = sums
+        x, data, at, _ = arguments
+        last = _dots(context, builder, array, [x], data, at, count.literal_value)
         even, odd = (_lanes(builder, last, last, [*range(i, 16, 2)]) for i in (0, 1))
         return builder.fadd(even, odd, flags=SUMS)
 
     return Vector(x.dtype, 8)(x, array, types.int64, count), emit
+
+
+@intrinsic(prefer_literal=True)
+def dots_of_two(typing: Any, x: Any, z: Any, array: Any, offset: Any, count: Any) -> Any:
+    """`dots` of `x` and of `z`, as one pair: every y is read once for both."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, z, data, at, _ = arguments
+        both = _dots(context, builder, array, [x, z], data, at, count.literal_value)
+        halves = [_lanes(builder, both, both, [*range(i, i + 8)]) for i in (0, 8)]
+        return context.make_tuple(builder, signature.return_type, halves)
+
+    pair = types.UniTuple(Vector(x.dtype, 8), 2)
+    return pair(x, z, array, types.int64, count), emit
+
+
+def _dots(
+    context: Any, builder: Any, array: Any, given: list[Any], data: Any, offset: Any, count: int
+) -> Any:
+    """`Σ x y` of each vector x of `given` with each of 8 vectors y, in turn, as 16 numbers.
+
+    For one x, two numbers are left that each sum is to be added up from. The sums are added up
+    together, by halves: a third of the steps of eight sums one by one.
+    """
+    kind, lanes = ir.VectorType(given[0].type.element, 16), given[0].type.count
+    data = context.make_array(array)(context, builder, data).data
+    sums = [[_constant(kind, 0.0)] * 8 for _ in given]
+    for row in range(count):
+        for first in range(0, lanes, 16):
+            at = ir.Constant(ir.IntType(64), row * lanes + first)
+            pointer = builder.gep(data, [builder.add(offset, at)])
+            y = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+            y.align = array.dtype.bitwidth // 8
+            for x, found in zip(given, sums, strict=True):
+                part = _lanes(builder, x, x, [*range(first, first + 16)])
+                term = builder.fmul(part, y, flags=SUMS)
+                found[row] = builder.fadd(found[row], term, flags=SUMS)
+    left, half = [total for found in sums for total in found], 8
+    while len(left) > 1:  # lanes of each sum: 16, 8, 4, 2, 1
+        low = [i for i in range(32) if i // half % 2 == 0]
+        high = [i + half for i in low]
+        left = [
+            builder.fadd(_lanes(builder, a, b, low), _lanes(builder, a, b, high), flags=SUMS)
+            for a, b in zip(left[::2], left[1::2], strict=True)
+        ]
+        half //= 2
+    return left[0]
 
 
 def _lanes(builder: Any, x: Any, y: Any, which: list[int]) -> Any:
@@ -529,7 +547,7 @@ def _called(builder: Any, name: str, arguments: Any) -> Any:
     return builder.call(_function(builder, shape, name), arguments)
 
 
-@compiled
+@inlined
 def fetch(x, columns, e, stride, start, lanes, far):  # type: ignore[no-untyped-def]
     """Begin to read `lanes` numbers of the rows that edges after `e` start from, into `far` caches.
 
@@ -540,3 +558,18 @@ def fetch(x, columns, e, stride, start, lanes, far):  # type: ignore[no-untyped-
         prefetch(x, column * stride + start, literally(lanes), 2)
     column = entry(columns, min(e + SOON, columns.size - 1))
     prefetch(x, column * stride + start, literally(lanes), 1)
+
+
+@inlined
+def add_dots(x, w, begin, count, out, at):  # type: ignore[no-untyped-def]
+    """Add `dots` to the eight numbers from `at` on."""
+    store(out, at, 8, add(load(out, at, 8, 8), dots(x, w, begin, literally(count))))
+
+
+@inlined
+def add_dots_of_two(x, z, w, begin, count, out, at, other):  # type: ignore[no-untyped-def]
+    """The same for two vectors; those of `z` go to `other`, which is `at` if `z` is `x`."""
+    first, second = dots_of_two(x, z, w, begin, literally(count))
+    before, after = load(out, at, 8, 8), load(out, other, 8, 8)
+    store(out, at, 8, add(before, first))
+    store(out, other, 8, add(after, second))

@@ -22,7 +22,6 @@ from graphlth.kernels._memory import (
     HELD,
     NEAR,
     NUMBERS_AHEAD,
-    REGISTERS,
     REUSED,
     STRIP,
     WIDE,
@@ -39,7 +38,6 @@ from graphlth.kernels._vector import (
     fetch,
     load_some,
     prefetch,
-    store,
     store_some,
     zeros,
 )
@@ -98,9 +96,14 @@ def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tu
     return out, restored(rows, dots)
 
 
-def propagate(graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor) -> Tensor:
-    """`A(weight) (x @ w)`, where `x @ w` is `known`: differentiable in `w` and `weight`."""
-    return _Propagate.apply(graph, x, w, weight, known)
+def propagate(
+    graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor, places: Places | None
+) -> Tensor:
+    """`A(weight) (x @ w)`, where `x @ w` is `known`: differentiable in `w` and `weight`.
+
+    With `places`, `w` is the entries of the matrix that may differ from 0.
+    """
+    return _Propagate.apply(graph, x, w, weight, known, places)
 
 
 class _Propagate(torch.autograd.Function):
@@ -108,33 +111,61 @@ class _Propagate(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor
-    ) -> Tensor:
-        ctx.graph, ctx.x = graph, x
+        ctx: Any, graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor,
+        places: Places | None,
+    ) -> Tensor:  # fmt: skip
+        ctx.graph, ctx.x, ctx.places = graph, x, places
         ctx.save_for_backward(weight, known)
         return sums(graph.by_target, known, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (weight, known), rows, back = ctx.saved_tensors, ctx.graph.by_source, ctx.x.graph.by_source
-        n, d = known.shape
+        (n, d), places = known.shape, ctx.places
         if d <= STRIP or n * STRIP * grad.element_size() > CACHE:
             to_known, to_weight = sums_and_dots(rows, grad, weight, known)
-            return None, None, sums(back, to_known, ctx.x.values), to_weight, None
-        strip, to_w = _flat(grad.new_empty(n, STRIP)), fresh(grad, back.offsets.numel() - 1, d)
-        (given, stride), (own, across), out = _matrix(grad), _matrix(known), _flat(to_w)
-        to_weight = grad.new_empty(rows.count)
+            if places is None:
+                to_w = sums(back, to_known, ctx.x.values)
+            else:
+                to_w = sums_at(back, to_known, ctx.x.values, places)
+            return None, None, to_w, to_weight, None, None
+        strip, to_weight = _flat(grad.new_empty(n, STRIP)), grad.new_empty(rows.count)
+        (given, stride), (own, across) = _matrix(grad), _matrix(known)
         made = rows.arrays[0], 1, rows.arrays[1], _values(rows, grad, weight), given, stride
-        used = back.arrays[0], 1, back.arrays[1], _values(back, grad, ctx.x.values), strip, STRIP
+        size = [back.offsets.numel() - 1, d] if places is None else [places.index.numel()]
+        to_w, values = fresh(grad, *size), _values(back, grad, ctx.x.values)
         for first in range(0, d, STRIP):
             width = min(STRIP, d - first)
-            lanes, some = lanes_of(width, grad, HELD)
-            loop = partial(_sum_and_dots(lanes, some, 0), *made, first, width, 0, width, strip)
-            loop = partial(loop, STRIP, own[first:], across, to_weight.numpy(), first)
-            _share(rows, width, loop)
-            loop = partial(_sum(lanes, some, 0), *used, 0, width, 0, width, out[first:], d)
-            _share(back, width, loop)
-        return None, None, to_w, restored(rows, to_weight), None
+            loop = partial(_sum_and_dots(*lanes_of(width, grad, HELD), 0), *made, first, width)
+            loop = partial(loop, 0, width, strip, STRIP, own[first:], across, to_weight.numpy())
+            _share(rows, width, partial(loop, first))
+            _strip_of_sums(back, values, (strip, STRIP, 0), first, width, to_w, places)
+        return None, None, to_w, restored(rows, to_weight), None, None
+
+
+def _strip_of_sums(
+    rows: Rows, values: Array, near: tuple[Array, int, int], first: int, width: int, out: Tensor,
+    places: Places | None,
+) -> None:  # fmt: skip
+    """The channels of `sums` from `first` on, into `out` [R, d], or of `places` into [entries].
+
+    `near` is where those of the rows lie: in which array, how far apart, and the first.
+    """
+    (offsets, columns), lanes = rows.arrays, lanes_of(width, out, HELD)
+    loop = partial(_sum(*lanes, 0), offsets, 1, columns, values, *near, width, 0, width)
+    if places is None:
+        _share(rows, width, partial(loop, _flat(out)[first:], out.size(1)))
+        return
+    strip = _flat(out.new_empty(len(offsets) - 1, STRIP))
+    _share(rows, width, partial(loop, strip, STRIP))
+    at, to = places.by_strips(STRIP)[first // STRIP]
+    _split(at.size, 1, MOVE * at.size, partial(_pick, strip, at, to, _flat(out)))
+
+
+@compiled
+def _pick(values, at, to, out, first, last):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        out[np.uint64(entry(to, i))] = entry(values, entry(at, i))
 
 
 def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
@@ -167,7 +198,7 @@ def convolve(
         loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
         keep=loops.Kept(places.numpy(), _flat(kept), early),
     )  # fmt: skip
-    return loops.copied(out, v.size(1)), kept[:, :d].contiguous()
+    return loops.copied(out, w, v.size(1)), kept[:, :d].contiguous()
 
 
 def normalise(graph: Graph, weight: Tensor, side: str) -> Tensor:
@@ -234,10 +265,10 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
-    d, out = x.size(1), x.new_empty(places.index.numel())
-    loop = _sum_at(*lanes_of(d, x, REGISTERS // 2))
-    loop = partial(loop, *rows.arrays, _values(rows, x, weight), _flat(x), d, *places.by_rows)
-    _share(rows, d, partial(loop, out.numpy()))
+    out, values, d = x.new_empty(places.index.numel()), _values(rows, x, weight), x.size(1)
+    for first in range(0, d, STRIP):
+        near = *_matrix(x), first
+        _strip_of_sums(rows, values, near, first, min(STRIP, d - first), out, places)
     return out
 
 
@@ -529,27 +560,6 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
                         row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
                         even = axpy(entry(w, b - 1), row, even)
                     store_some(out, r * across + channel, left, add(even, odd), some)
-
-    return loop
-
-
-@cache
-def _sum_at(lanes: int, some: bool) -> Loop:
-    @compiled
-    def loop(offsets, columns, w, x, d, starts, channels, out, first, last):  # type: ignore[no-untyped-def]
-        strip = np.empty(lanes, x.dtype)
-        for r in range(first, last):
-            i, end = entry(starts, r), entry(starts, r + 1)
-            while i < end:  # strips without an entry are left out
-                channel, sum_ = entry(channels, i) // lanes * lanes, zeros(x, lanes)
-                for e in range(entry(offsets, r), entry(offsets, r + 1)):
-                    start = entry(columns, e) * d + channel
-                    other = load_some(x, start, d - channel, lanes, some)
-                    sum_ = axpy(entry(w, e), other, sum_)
-                store(strip, 0, lanes, sum_)
-                while i < end and entry(channels, i) < channel + lanes:
-                    out[i] = strip[entry(channels, i) - channel]
-                    i += 1
 
     return loop
 
