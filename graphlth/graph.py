@@ -358,7 +358,7 @@ class Places:
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
     _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _strips: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, repr=False)
+    _strips: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
 
     def within(self, whole: Tensor) -> Tensor:
@@ -371,15 +371,16 @@ class Places:
             self._strides[stride] = self.index + row * (stride - self.shape[1])
         return self._strides[stride]
 
-    def by_strips(self, width: int) -> list[tuple[Any, Any]]:
-        """For each strip of `width` columns of a matrix, as NumPy arrays: where its entries lie in
-        a matrix of those columns alone, flattened, and where among all entries.
+    def by_strips(self, width: int) -> tuple[Any, Any, Any]:
+        """Strip by strip of `width` columns of a matrix, as NumPy arrays: where its entries lie in
+        a matrix of those columns alone, flattened; where among all; and where each strip ends.
         """
         if width not in self._strips:
             row, column = self.index // self.shape[1], self.index % self.shape[1]
-            strip, at = column // width, (row * width + column % width).int()
-            inside = [(strip == s).nonzero().squeeze(1) for s in range(-(-self.shape[1] // width))]
-            self._strips[width] = [(at[to].numpy(), to.int().numpy()) for to in inside]
+            order = (column // width).argsort(stable=True)
+            ends = (column // width).bincount(minlength=-(-self.shape[1] // width)).cumsum(0)
+            at = (row * width + column % width)[order]
+            self._strips[width] = at.int().numpy(), order.int().numpy(), ends.numpy()
         return self._strips[width]
 
     def read(self, x: Features) -> Features:

@@ -38,6 +38,7 @@ from graphlth.kernels._vector import (
     fetch,
     load_some,
     prefetch,
+    store,
     store_some,
     zeros,
 )
@@ -132,40 +133,24 @@ class _Propagate(torch.autograd.Function):
         strip, to_weight = _flat(grad.new_empty(n, STRIP)), grad.new_empty(rows.count)
         (given, stride), (own, across) = _matrix(grad), _matrix(known)
         made = rows.arrays[0], 1, rows.arrays[1], _values(rows, grad, weight), given, stride
+        used = *back.arrays, _values(back, grad, ctx.x.values), strip, STRIP
         size = [back.offsets.numel() - 1, d] if places is None else [places.index.numel()]
-        to_w, values = fresh(grad, *size), _values(back, grad, ctx.x.values)
-        for first in range(0, d, STRIP):
+        to_w = fresh(grad, *size)
+        for part, first in enumerate(range(0, d, STRIP)):
             width = min(STRIP, d - first)
-            loop = partial(_sum_and_dots(*lanes_of(width, grad, HELD), 0), *made, first, width)
-            loop = partial(loop, 0, width, strip, STRIP, own[first:], across, to_weight.numpy())
-            _share(rows, width, partial(loop, first))
-            _strip_of_sums(back, values, (strip, STRIP, 0), first, width, to_w, places)
+            lanes, some = lanes_of(width, grad, HELD)
+            loop = partial(_sum_and_dots(lanes, some, 0), *made, first, width, 0, width, strip)
+            loop = partial(loop, STRIP, own[first:], across, to_weight.numpy(), first)
+            _share(rows, width, loop)
+            if places is None:
+                offsets, columns, *near = used
+                loop = partial(_sum(lanes, some, 0), offsets, 1, columns, *near, 0, width, 0, width)
+                loop = partial(loop, _flat(to_w)[first:], d)
+            else:
+                how = first, d, STRIP, *places.by_strips(STRIP), part, part + 1
+                loop = partial(_sum_at(lanes, some), *used, *how, _flat(to_w))
+            _share(back, width, loop)
         return None, None, to_w, restored(rows, to_weight), None, None
-
-
-def _strip_of_sums(
-    rows: Rows, values: Array, near: tuple[Array, int, int], first: int, width: int, out: Tensor,
-    places: Places | None,
-) -> None:  # fmt: skip
-    """The channels of `sums` from `first` on, into `out` [R, d], or of `places` into [entries].
-
-    `near` is where those of the rows lie: in which array, how far apart, and the first.
-    """
-    (offsets, columns), lanes = rows.arrays, lanes_of(width, out, HELD)
-    loop = partial(_sum(*lanes, 0), offsets, 1, columns, values, *near, width, 0, width)
-    if places is None:
-        _share(rows, width, partial(loop, _flat(out)[first:], out.size(1)))
-        return
-    strip = _flat(out.new_empty(len(offsets) - 1, STRIP))
-    _share(rows, width, partial(loop, strip, STRIP))
-    at, to = places.by_strips(STRIP)[first // STRIP]
-    _split(at.size, 1, MOVE * at.size, partial(_pick, strip, at, to, _flat(out)))
-
-
-@compiled
-def _pick(values, at, to, out, first, last):  # type: ignore[no-untyped-def]
-    for i in range(first, last):
-        out[np.uint64(entry(to, i))] = entry(values, entry(at, i))
 
 
 def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
@@ -265,10 +250,11 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
-    out, values, d = x.new_empty(places.index.numel()), _values(rows, x, weight), x.size(1)
-    for first in range(0, d, STRIP):
-        near = *_matrix(x), first
-        _strip_of_sums(rows, values, near, first, min(STRIP, d - first), out, places)
+    d, out = x.size(1), x.new_empty(places.index.numel())
+    strips = places.by_strips(STRIP)
+    loop = partial(_sum_at(*lanes_of(d, x, HELD)), *rows.arrays, _values(rows, x, weight))
+    loop = partial(loop, *_matrix(x), 0, d, STRIP, *strips, 0, len(strips[-1]))
+    _share(rows, d, partial(loop, out.numpy()))
     return out
 
 
@@ -560,6 +546,40 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
                         row = load_some(x, entry(columns, b - 1) * stride + at, left, lanes, some)
                         even = axpy(entry(w, b - 1), row, even)
                     store_some(out, r * across + channel, left, add(even, odd), some)
+
+    return loop
+
+
+@cache
+def _sum_at(lanes: int, some: bool) -> Loop:
+    @compiled
+    def loop(  # type: ignore[no-untyped-def]
+        offsets, columns, w, x, stride, start, d, width, at, to, ends, part, until, out, first, last
+    ):  # fmt: skip
+        """Rows of `x` hold channels from `start` on; entries lie as `Places.by_strips` tells."""
+        strip = np.empty((last - first) * width, x.dtype)
+        for s in range(part, until):
+            for r in range(first, last):
+                a, b = entry(offsets, r), entry(offsets, r + 1)
+                for channel in range(s * width, min(d, (s + 1) * width), lanes):
+                    even = odd = zeros(x, lanes)
+                    for e in range(a, b - 1, 2):
+                        near = entry(columns, e) * stride + channel - start
+                        row = load_some(x, near, d - channel, lanes, some)
+                        even = axpy(entry(w, e), row, even)
+                        near = entry(columns, e + 1) * stride + channel - start
+                        row = load_some(x, near, d - channel, lanes, some)
+                        odd = axpy(entry(w, e + 1), row, odd)
+                    if (b - a) % 2:
+                        near = entry(columns, b - 1) * stride + channel - start
+                        row = load_some(x, near, d - channel, lanes, some)
+                        even = axpy(entry(w, b - 1), row, even)
+                    store(strip, (r - first) * width + channel - s * width, lanes, add(even, odd))
+            begin = ends[s - 1] if s else 0
+            low = begin + np.searchsorted(at[begin : ends[s]], first * width)
+            high = begin + np.searchsorted(at[begin : ends[s]], last * width)
+            for i in range(low, high):
+                out[np.uint64(entry(to, i))] = entry(strip, entry(at, i) - first * width)
 
     return loop
 
