@@ -357,30 +357,23 @@ class Places:
 
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
-    _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
-    _strips: dict[int, tuple[Any, Any, Any]] = field(default_factory=dict, repr=False)
+    _strips: dict[int, tuple[Any, Any, int]] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
 
-    def within(self, whole: Tensor) -> Tensor:
-        """[entries] where they lie in the memory of `whole`, which may have gaps between rows."""
-        if whole.is_contiguous():
-            return self.index
-        stride = whole.stride(0)
-        if stride not in self._strides:
-            row = self.index // self.shape[1]
-            self._strides[stride] = self.index + row * (stride - self.shape[1])
-        return self._strides[stride]
+    def by_strips(self, width: int) -> tuple[Any, Any, int]:
+        """As NumPy arrays, for each strip of up to 64 columns of each row: a bit for each column,
+        as one word, and where its entries begin; and how many strips a row has.
 
-    def by_strips(self, width: int) -> tuple[Any, Any, Any]:
-        """Strip by strip of `width` columns of a matrix, as NumPy arrays: where its entries lie in
-        a matrix of those columns alone, flattened; where among all; and where each strip ends.
+        A tensor that is no matrix is one row.
         """
         if width not in self._strips:
-            row, column = self.index // self.shape[1], self.index % self.shape[1]
-            order = (column // width).argsort(stable=True)
-            ends = (column // width).bincount(minlength=-(-self.shape[1] // width)).cumsum(0)
-            at = (row * width + column % width)[order]
-            self._strips[width] = at.int().numpy(), order.int().numpy(), ends.numpy()
+            rows, columns = self.shape if len(self.shape) == 2 else (1, self.shape.numel())
+            row, column, strips = self.index // columns, self.index % columns, -(-columns // width)
+            word = row * strips + column // width
+            counts = word.bincount(minlength=rows * strips)
+            bits = torch.zeros_like(counts).index_add(0, word, 1 << (column % width))
+            starts = (counts.cumsum(0) - counts).int()
+            self._strips[width] = bits.numpy().view("u8"), starts.numpy(), strips
         return self._strips[width]
 
     def read(self, x: Features) -> Features:

@@ -254,13 +254,11 @@ def blank(like: Tensor) -> Tensor:
 
 def put(values: Tensor, places: Places, out: Tensor) -> None:
     """Write `values` to `places` of `out`, in place."""
-    kernel, index = _kernel("auto", out), places.within(out)
-    size = 1 + sum((n - 1) * s for n, s in zip(out.shape, out.stride(), strict=True))
-    flat = out.detach().as_strided((size,), (1,))
+    kernel = _kernel("auto", out)
     if hasattr(kernel, "put"):
-        kernel.put(values, index, flat)
+        kernel.put(values, places, out)
     else:
-        flat.scatter_(0, index, values)
+        out.detach().view(-1).scatter_(0, places.index, values)
 
 
 def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor:

@@ -14,7 +14,9 @@ CACHE = 1 << 20  # bytes of a matrix from which its rows are fetched ahead
 NUMBERS_AHEAD = 256  # of a permutation, that are fetched ahead
 REGISTERS = 512  # bytes of a row that vectors of 512 bits hold twice
 # Bytes that one strip has if it is the only one, and that each has if a row has several.
-WIDE, HELD = (REGISTERS, 256) if get_host_cpu_features().get("avx512f") else (128, 128)
+FEATURES = get_host_cpu_features()
+WIDE, HELD = (REGISTERS, 256) if FEATURES.get("avx512f") else (128, 128)
+PACKED = bool(FEATURES.get("avx512f") and FEATURES.get("avx512vl"))  # lanes can be moved together
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import literally, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from graphlth.kernels._compiled import inlined
-from graphlth.kernels._memory import LINE
+from graphlth.kernels._memory import LINE, PACKED, REGISTERS
 
 AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
 SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
@@ -505,6 +506,82 @@ def fold(typing: Any, x: Any, times: Any) -> Any:
     return kind(x, times), emit
 
 
+@intrinsic
+def store_picked(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any:
+    """Write the lanes of `x` of which `bits` is 1, one next to the other, from `offset` on."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, x, bits = arguments
+        for first, kind in _pieces(x.type):
+            chosen, count = _chosen(builder, bits, first, kind)
+            part = _lanes(builder, x, x, [*range(first, first + kind.count)])
+            part = _packed(builder, "compress", part, chosen)
+            _masked_store(context, builder, signature, [array, at], part,
+                          _first(builder, count, kind.count))  # fmt: skip
+            at = builder.add(at, count)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, x, types.uint64), emit
+
+
+@intrinsic(prefer_literal=True)
+def store_spread(
+    typing: Any, array: Any, offset: Any, values: Any, start: Any, bits: Any, lanes: Any
+) -> Any:
+    """Write to those of `lanes` entries from `offset` on of which `bits` is 1, `values` in turn."""
+    kind = Vector(array.dtype, lanes.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, values, start, bits, _ = arguments
+        for first, piece in _pieces(context.get_value_type(kind)):
+            chosen, count = _chosen(builder, bits, first, piece)
+            source = signature.args[2](signature.args[2], types.int64)
+            pointer = _pointer(context, builder, source, [values, start], piece)
+            align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+            there = _first(builder, count, piece.count)
+            shape = ir.FunctionType(piece, [pointer.type, align.type, there.type, piece])
+            load = _function(builder, shape, f"llvm.masked.load.{_suffix(piece)}.p0")
+            part = builder.call(load, [pointer, align, there, _constant(piece, 0.0)])
+            part = _packed(builder, "expand", part, chosen)
+            place = builder.add(at, ir.Constant(at.type, first))
+            _masked_store(context, builder, signature, [array, place], part, chosen)
+            start = builder.add(start, count)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, values, types.int64, types.uint64, lanes), emit
+
+
+def _pieces(kind: Any) -> list[tuple[int, Any]]:
+    """Parts of a vector that fill a register: the first lane of each, and its type."""
+    item = 4 if isinstance(kind.element, ir.FloatType) else 8
+    count = min(kind.count, REGISTERS // 8 // item)
+    return [(at, ir.VectorType(kind.element, count)) for at in range(0, kind.count, count)]
+
+
+def _chosen(builder: Any, bits: Any, first: int, kind: Any) -> tuple[Any, Any]:
+    """For each lane whether its bit is 1, `bits` being counted from `first` on; and how many."""
+    part = builder.lshr(bits, ir.Constant(bits.type, first))
+    part = builder.trunc(part, ir.IntType(kind.count))
+    count = builder.zext(builder.ctpop(part), ir.IntType(64))
+    return builder.bitcast(part, ir.VectorType(ir.IntType(1), kind.count)), count
+
+
+def _packed(builder: Any, name: str, x: Any, chosen: Any) -> Any:
+    shape = ir.FunctionType(x.type, [x.type, x.type, chosen.type])
+    call = _function(builder, shape, f"llvm.x86.avx512.mask.{name}.{_suffix(x.type)}")
+    return builder.call(call, [x, _constant(x.type, 0.0), chosen])
+
+
+def _masked_store(
+    context: Any, builder: Any, signature: Any, place: list[Any], x: Any, chosen: Any
+) -> None:
+    pointer = _pointer(context, builder, signature, place, x.type)
+    align = ir.Constant(ir.IntType(32), signature.args[0].dtype.bitwidth // 8)
+    shape = ir.FunctionType(ir.VoidType(), [x.type, pointer.type, align.type, chosen.type])
+    call = _function(builder, shape, f"llvm.masked.store.{_suffix(x.type)}.p0")
+    builder.call(call, [x, pointer, align, chosen])
+
+
 def _rounded(operation: str) -> Callable[..., Any]:
     @intrinsic
     def apply(typing: Any, x: Any, y: Any) -> Any:
@@ -573,3 +650,33 @@ def add_dots_of_two(x, z, w, begin, count, out, at, other):  # type: ignore[no-u
     before, after = load(out, at, 8, 8), load(out, other, 8, 8)
     store(out, at, 8, add(before, first))
     store(out, other, 8, add(after, second))
+
+
+@inlined
+def pick_each(x, bits, out, at, near):  # type: ignore[no-untyped-def]
+    """`store_picked` for any processor; `near` has room for `x`."""
+    store(near, 0, 0, x)
+    while bits:
+        out[np.uint64(at)] = entry(near, lowest(bits))
+        bits, at = bits & (bits - np.uint64(1)), at + 1
+
+
+@inlined
+def put_each(out, at, values, start, bits, lanes):  # type: ignore[no-untyped-def]
+    """`store_spread` for any processor."""
+    while bits:
+        out[np.uint64(at + lowest(bits))] = entry(values, start)
+        bits, start = bits & (bits - np.uint64(1)), start + 1
+
+
+@inlined
+def pick_packed(x, bits, out, at, near):  # type: ignore[no-untyped-def]
+    store_picked(out, at, x, bits)
+
+
+@inlined
+def put_packed(out, at, values, start, bits, lanes):  # type: ignore[no-untyped-def]
+    store_spread(out, at, values, start, bits, literally(lanes))
+
+
+pick, put = (pick_packed, put_packed) if PACKED else (pick_each, put_each)

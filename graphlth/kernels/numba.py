@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from graphlth.graph import Features, Graph, Places, Rows
-from graphlth.kernels import _attention, _narrow, _normalise
+from graphlth.kernels import _attention, _narrow, _normalise, _vector
 from graphlth.kernels._compiled import compiled
 from graphlth.kernels._memory import (
     CACHE,
@@ -38,7 +38,6 @@ from graphlth.kernels._vector import (
     fetch,
     load_some,
     prefetch,
-    store,
     store_some,
     zeros,
 )
@@ -136,7 +135,7 @@ class _Propagate(torch.autograd.Function):
         used = *back.arrays, _values(back, grad, ctx.x.values), strip, STRIP
         size = [back.offsets.numel() - 1, d] if places is None else [places.index.numel()]
         to_w = fresh(grad, *size)
-        for part, first in enumerate(range(0, d, STRIP)):
+        for first in range(0, d, STRIP):
             width = min(STRIP, d - first)
             lanes, some = lanes_of(width, grad, HELD)
             loop = partial(_sum_and_dots(lanes, some, 0), *made, first, width, 0, width, strip)
@@ -147,8 +146,9 @@ class _Propagate(torch.autograd.Function):
                 loop = partial(_sum(lanes, some, 0), offsets, 1, columns, *near, 0, width, 0, width)
                 loop = partial(loop, _flat(to_w)[first:], d)
             else:
-                how = first, d, STRIP, *places.by_strips(STRIP), part, part + 1
-                loop = partial(_sum_at(lanes, some), *used, *how, _flat(to_w))
+                ends = first // lanes, -(-(first + width) // lanes)
+                loop = partial(_sum_at(lanes, some), *used, first, d, *ends)
+                loop = partial(loop, *places.by_strips(lanes), _flat(to_w))
             _share(back, width, loop)
         return None, None, to_w, restored(rows, to_weight), None, None
 
@@ -219,16 +219,26 @@ def blank(like: Tensor) -> Tensor:
     return loops.roomy(like) if like.dim() == 2 else torch.zeros_like(like)
 
 
-def put(values: Tensor, index: Tensor, out: Tensor) -> None:
-    """`out[index] = values` for float32 or float64 on the CPU."""
-    _put(_flat(values), index.numpy(), out.detach().numpy())
+def put(values: Tensor, places: Places, out: Tensor) -> None:
+    """Write `values` to `places` of `out`, of float32 or float64 on the CPU, and nothing else."""
+    matrix = out.detach() if out.dim() == 2 else out.detach().view(1, -1)
+    lanes = lanes_of(matrix.size(1), out, HELD)[0]
+    _put(lanes)(*places.by_strips(lanes), _flat(values), *_matrix(matrix), len(matrix))
     torch.autograd.graph.increment_version(out)
 
 
-@compiled
-def _put(values, index, out):  # type: ignore[no-untyped-def]
-    for i in range(index.size):
-        out[index[i]] = values[i]
+@cache
+def _put(lanes: int) -> Loop:
+    @compiled
+    def loop(words, starts, strips, values, out, stride, rows):  # type: ignore[no-untyped-def]
+        for r in range(rows):
+            for s in range(strips):
+                word = r * strips + s
+                if words[word]:
+                    at, start = r * stride + s * lanes, entry(starts, word)
+                    _vector.put(out, at, values, start, words[word], lanes)
+
+    return loop
 
 
 def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> None:
@@ -251,10 +261,11 @@ def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> 
 def sums_at(rows: Rows, x: Tensor, weight: Tensor | None, places: Places) -> Tensor:
     """The entries [entries] of `sums` at `places`, without the others."""
     d, out = x.size(1), x.new_empty(places.index.numel())
-    strips = places.by_strips(STRIP)
-    loop = partial(_sum_at(*lanes_of(d, x, HELD)), *rows.arrays, _values(rows, x, weight))
-    loop = partial(loop, *_matrix(x), 0, d, STRIP, *strips, 0, len(strips[-1]))
-    _share(rows, d, partial(loop, out.numpy()))
+    lanes, some = lanes_of(d, x, HELD)
+    words, starts, strips = places.by_strips(lanes)
+    loop = partial(_sum_at(lanes, some), *rows.arrays, _values(rows, x, weight))
+    loop = partial(loop, *_matrix(x), 0, d, 0, strips, words, starts, strips, out.numpy())
+    _share(rows, d, loop)
     return out
 
 
@@ -554,32 +565,28 @@ def _sum(lanes: int, some: bool, far: int) -> Loop:
 def _sum_at(lanes: int, some: bool) -> Loop:
     @compiled
     def loop(  # type: ignore[no-untyped-def]
-        offsets, columns, w, x, stride, start, d, width, at, to, ends, part, until, out, first, last
+        offsets, columns, w, x, stride, start, d, strip, until, words, starts, strips, out,
+        first, last,
     ):  # fmt: skip
-        """Rows of `x` hold channels from `start` on; entries lie as `Places.by_strips` tells."""
-        strip = np.empty((last - first) * width, x.dtype)
-        for s in range(part, until):
-            for r in range(first, last):
-                a, b = entry(offsets, r), entry(offsets, r + 1)
-                for channel in range(s * width, min(d, (s + 1) * width), lanes):
-                    even = odd = zeros(x, lanes)
-                    for e in range(a, b - 1, 2):
-                        near = entry(columns, e) * stride + channel - start
-                        row = load_some(x, near, d - channel, lanes, some)
-                        even = axpy(entry(w, e), row, even)
-                        near = entry(columns, e + 1) * stride + channel - start
-                        row = load_some(x, near, d - channel, lanes, some)
-                        odd = axpy(entry(w, e + 1), row, odd)
-                    if (b - a) % 2:
-                        near = entry(columns, b - 1) * stride + channel - start
-                        row = load_some(x, near, d - channel, lanes, some)
-                        even = axpy(entry(w, b - 1), row, even)
-                    store(strip, (r - first) * width + channel - s * width, lanes, add(even, odd))
-            begin = ends[s - 1] if s else 0
-            low = begin + np.searchsorted(at[begin : ends[s]], first * width)
-            high = begin + np.searchsorted(at[begin : ends[s]], last * width)
-            for i in range(low, high):
-                out[np.uint64(entry(to, i))] = entry(strip, entry(at, i) - first * width)
+        """Rows of `x` hold channels from `start` on; those of some strips are asked for."""
+        near = np.empty(lanes, x.dtype)
+        for r in range(first, last):
+            a, b = entry(offsets, r), entry(offsets, r + 1)
+            for s in range(strip, until):
+                bits = words[r * strips + s]
+                if bits == 0:
+                    continue
+                channel, even = s * lanes, zeros(x, lanes)
+                odd, left = even, d - channel
+                for e in range(a, b - 1, 2):
+                    at = entry(columns, e) * stride + channel - start
+                    even = axpy(entry(w, e), load_some(x, at, left, lanes, some), even)
+                    at = entry(columns, e + 1) * stride + channel - start
+                    odd = axpy(entry(w, e + 1), load_some(x, at, left, lanes, some), odd)
+                if (b - a) % 2:
+                    at = entry(columns, b - 1) * stride + channel - start
+                    even = axpy(entry(w, b - 1), load_some(x, at, left, lanes, some), even)
+                _vector.pick(add(even, odd), bits, out, entry(starts, r * strips + s), near)
 
     return loop
 
