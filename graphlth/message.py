@@ -486,6 +486,9 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        kernel = _kernel("auto", grad)
+        if hasattr(kernel, "take"):
+            return kernel.take(grad, ctx.places), None, None
         return grad.reshape(-1).index_select(0, ctx.places.index), None, None
 
 

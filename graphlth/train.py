@@ -296,7 +296,7 @@ class Survivors:
     be learned has no gradient and is never written.
     """
 
-    FEW = 0.5  # of all entries
+    FEW = 0.75  # of all entries
 
     def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
         self.whole, self.mask, self.learn = whole, mask, learn

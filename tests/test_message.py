@@ -16,8 +16,9 @@ from toys import Largest
 
 from graphlth.dropout import relu_dropout
 from graphlth.graph import Features, Graph, Places, sparse_features
+from graphlth.kernels import _vector
 from graphlth.kernels._compiled import Files
-from graphlth.kernels._memory import LINE, cache_size, fresh
+from graphlth.kernels._memory import LINE, PACKED, cache_size, fresh
 from graphlth.kernels._threads import together
 from graphlth.kernels._vector import exp, load, store
 from graphlth.kernels.numba import sums_at
@@ -30,6 +31,7 @@ from graphlth.message import (
     normalise,
     product,
     propagate,
+    put,
     relu_dropout_product,
     relu_product,
     spread,
@@ -44,6 +46,7 @@ BACKENDS = [
     pytest.param("scatter", marks=pytest.mark.filterwarnings("default::DeprecationWarning")),
     "reference",
 ]
+packs = pytest.mark.skipif(not PACKED, reason="the processor cannot move lanes together")
 OPS = ["sum", "mean", "softmax"]
 HEADS = [None, 1, 3]
 few = settings(max_examples=25, deadline=None, derandomize=True)
@@ -948,3 +951,67 @@ def test_what_is_compiled_lasts_until_a_file_of_which_it_holds_parts_changes(tmp
     assert files.load("int") is None
     files.save("int", 3)
     assert files.load("int") == 3 and len([*tmp_path.iterdir()]) == 1, "the others are gone"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(7, 3), (5, 64), (4, 150), (1, 1), (40,), (3, 2, 5, 5)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_values_are_spread_over_any_tensor_and_their_gradients_taken(share, shape, dtype):
+    kept = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < share
+    places = Places(kept.view(-1).nonzero().squeeze(1), torch.Size(shape))
+    [values] = leaves(doubles(places.index.numel(), seed=2).to(dtype))
+    whole = spread(values, places, blank(torch.empty(shape, dtype=dtype)))
+    expected = torch.zeros(shape, dtype=dtype).masked_scatter(kept, values.detach())
+    assert torch.equal(whole, expected)
+    slope = doubles(*shape, seed=3).to(dtype)
+    for pulled in (slope, slope.transpose(0, -1).contiguous().transpose(0, -1)):
+        [found] = torch.autograd.grad(whole, values, pulled, retain_graph=True)
+        assert torch.equal(found, slope[kept])
+    [found] = torch.autograd.grad(whole.sum(), values)
+    assert torch.equal(found, torch.ones_like(values))
+
+
+def test_values_are_put_where_they_belong_and_nowhere_else():
+    whole = doubles(6, 70, seed=1)
+    kept = whole > 0.5
+    places = Places(kept.view(-1).nonzero().squeeze(1), whole.shape)
+    values = doubles(places.index.numel(), seed=2)
+    for out in (whole.clone(), torch.cat([whole, whole], 1)[:, :70], whole[0].clone()):
+        if out.dim() == 1:
+            places = Places(kept[0].nonzero().squeeze(1), out.shape)
+            values = values[: places.index.numel()]
+        before, version = out.clone(), out._version
+        put(values, places, out)
+        assert torch.equal(out, before.masked_scatter(kept if out.dim() == 2 else kept[0], values))
+        assert out._version > version, "what reads it would not know"
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
+@pytest.mark.parametrize("way", ["each", pytest.param("packed", marks=packs)])
+def test_lanes_are_picked_and_put_by_bits_on_any_processor(way, lanes, dtype):
+    pick, put = (getattr(_vector, f"{name}_{way}") for name in ("pick", "put"))
+
+    @njit
+    def picked(x, bits, out, at, near):
+        pick(_vector.load(x, 3, lanes, lanes), bits, out, at, near)
+
+    @njit
+    def laid(out, at, values, start, bits):
+        put(out, at, values, start, bits, lanes)
+
+    draw = np.random.default_rng(lanes)
+    x, near = draw.random(lanes + 3).astype(dtype), np.empty(lanes, dtype)
+    for share in (0.0, 0.2, 0.7, 1.0):
+        chosen = draw.random(lanes) < share
+        bits = np.uint64(sum(1 << int(i) for i in np.flatnonzero(chosen)))
+        out = np.full(lanes + 4, -1, dtype)
+        picked(x, bits, out, 2, near)
+        count = chosen.sum()
+        assert np.array_equal(out[2 : 2 + count], x[3:][chosen])
+        assert (out[:2] == -1).all() and (out[2 + count :] == -1).all()
+        out = np.full(lanes + 4, -1, dtype)
+        laid(out, 2, x, 1, bits)
+        expected = np.full(lanes + 4, -1, dtype)
+        expected[2 : 2 + lanes][chosen] = x[1 : 1 + count]
+        assert np.array_equal(out, expected)

@@ -241,6 +241,31 @@ def _put(lanes: int) -> Loop:
     return loop
 
 
+def take(values: Tensor, places: Places) -> Tensor:
+    """The entries of `values` at `places`, for float32 or float64 on the CPU."""
+    matrix = values if values.dim() == 2 else values.reshape(1, -1)
+    lanes, some = lanes_of(matrix.size(1), values, HELD)
+    out = values.new_empty(places.index.numel())
+    _take(lanes, some)(*places.by_strips(lanes), *_matrix(matrix), *matrix.shape, _flat(out))
+    return out
+
+
+@cache
+def _take(lanes: int, some: bool) -> Loop:
+    @compiled
+    def loop(words, starts, strips, values, stride, rows, columns, out):  # type: ignore[no-untyped-def]
+        near = np.empty(lanes, values.dtype)
+        for r in range(rows):
+            for s in range(strips):
+                bits, channel = words[r * strips + s], s * lanes
+                if bits:
+                    left = columns - channel
+                    x = load_some(values, r * stride + channel, left, lanes, some)
+                    _vector.pick(x, bits, out, entry(starts, r * strips + s), near)
+
+    return loop
+
+
 def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> None:
     """A step of Adam on both factors of `product` (see `_adam.step`), for float32 or float64.
 
