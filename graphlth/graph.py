@@ -357,8 +357,19 @@ class Places:
 
     index: Tensor  # [entries] in the tensor, flattened, ascending
     shape: torch.Size
+    _strides: dict[int, Tensor] = field(default_factory=dict, repr=False)
     _strips: dict[int, tuple[Any, Any, int]] = field(default_factory=dict, repr=False)
     _parts: dict[int, tuple[Features, Tensor, Features]] = field(default_factory=dict, repr=False)
+
+    def within(self, whole: Tensor) -> Tensor:
+        """[entries] where they lie in the memory of `whole`, which may have gaps between rows."""
+        if whole.is_contiguous():
+            return self.index
+        stride = whole.stride(0)
+        if stride not in self._strides:
+            row = self.index // self.shape[1]
+            self._strides[stride] = self.index + row * (stride - self.shape[1])
+        return self._strides[stride]
 
     def by_strips(self, width: int) -> tuple[Any, Any, int]:
         """As NumPy arrays, for each strip of up to 64 columns of each row: a bit for each column,

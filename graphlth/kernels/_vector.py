@@ -662,21 +662,8 @@ def pick_each(x, bits, out, at, near):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def put_each(out, at, values, start, bits, lanes):  # type: ignore[no-untyped-def]
-    """`store_spread` for any processor."""
-    while bits:
-        out[np.uint64(at + lowest(bits))] = entry(values, start)
-        bits, start = bits & (bits - np.uint64(1)), start + 1
-
-
-@inlined
 def pick_packed(x, bits, out, at, near):  # type: ignore[no-untyped-def]
     store_picked(out, at, x, bits)
 
 
-@inlined
-def put_packed(out, at, values, start, bits, lanes):  # type: ignore[no-untyped-def]
-    store_spread(out, at, values, start, bits, literally(lanes))
-
-
-pick, put = (pick_packed, put_packed) if PACKED else (pick_each, put_each)
+pick = pick_packed if PACKED else pick_each

@@ -22,6 +22,7 @@ from graphlth.kernels._memory import (
     HELD,
     NEAR,
     NUMBERS_AHEAD,
+    PACKED,
     REUSED,
     STRIP,
     WIDE,
@@ -39,12 +40,14 @@ from graphlth.kernels._vector import (
     load_some,
     prefetch,
     store_some,
+    store_spread,
     zeros,
 )
 
 FAR = 1 << 21  # numbers of often read rows, from which each strip is laid out on its own
 NEXT = 2  # rows ahead, whose own numbers are fetched
 MOVE = 16  # multiplications that cost as much as to move a number
+MANY = 0.25  # of all entries
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
 
 Array = np.ndarray[Any, Any]
@@ -222,8 +225,12 @@ def blank(like: Tensor) -> Tensor:
 def put(values: Tensor, places: Places, out: Tensor) -> None:
     """Write `values` to `places` of `out`, of float32 or float64 on the CPU, and nothing else."""
     matrix = out.detach() if out.dim() == 2 else out.detach().view(1, -1)
-    lanes = lanes_of(matrix.size(1), out, HELD)[0]
-    _put(lanes)(*places.by_strips(lanes), _flat(values), *_matrix(matrix), len(matrix))
+    flat, stride = _matrix(matrix)
+    if _many(places, out):
+        lanes = lanes_of(matrix.size(1), out, HELD)[0]
+        _put(lanes)(*places.by_strips(lanes), _flat(values), flat, stride, len(matrix))
+    else:
+        _put_each(_flat(values), places.within(out).numpy(), flat)
     torch.autograd.graph.increment_version(out)
 
 
@@ -233,21 +240,33 @@ def _put(lanes: int) -> Loop:
     def loop(words, starts, strips, values, out, stride, rows):  # type: ignore[no-untyped-def]
         for r in range(rows):
             for s in range(strips):
-                word = r * strips + s
-                if words[word]:
-                    at, start = r * stride + s * lanes, entry(starts, word)
-                    _vector.put(out, at, values, start, words[word], lanes)
+                bits, start = words[r * strips + s], entry(starts, r * strips + s)
+                if bits:
+                    store_spread(out, r * stride + s * lanes, values, start, bits, lanes)
 
     return loop
 
 
+@compiled
+def _put_each(values, index, out):  # type: ignore[no-untyped-def]
+    for i in range(index.size):
+        out[index[i]] = values[i]
+
+
 def take(values: Tensor, places: Places) -> Tensor:
     """The entries of `values` at `places`, for float32 or float64 on the CPU."""
+    if not _many(places, values):
+        return values.reshape(-1).index_select(0, places.index)
     matrix = values if values.dim() == 2 else values.reshape(1, -1)
     lanes, some = lanes_of(matrix.size(1), values, HELD)
     out = values.new_empty(places.index.numel())
     _take(lanes, some)(*places.by_strips(lanes), *_matrix(matrix), *matrix.shape, _flat(out))
     return out
+
+
+def _many(places: Places, whole: Tensor) -> bool:
+    """Whether it pays to go through all of `whole` for them, as many lanes at once as there are."""
+    return PACKED and places.index.numel() > MANY * whole.numel()
 
 
 @cache
