@@ -8,7 +8,7 @@ is not found in numba's cache by another process.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from graphlth.kernels._compiled import inlined
-from graphlth.kernels._memory import LINE, PACKED, REGISTERS
+from graphlth.kernels._memory import LINE, PACKED
 
 AHEAD, SOON = 32, 8  # edges ahead, whose rows go to the second cache, and to the first
 SUMS = ("contract", "reassoc", "nsz")  # sums may be fused and reordered
@@ -62,12 +62,8 @@ def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any, some
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.get_value_type(signature.return_type)
-        pointer = _pointer(context, builder, signature, arguments, kind)
         first = _first(builder, arguments[2], kind.count)
-        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        shape = ir.FunctionType(kind, [pointer.type, align.type, first.type, kind])
-        call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
-        return builder.call(call, [pointer, align, first, _constant(kind, 0.0)])
+        return _masked_load(context, builder, array, arguments, kind, first)
 
     kind = Vector(array.dtype, lanes.literal_value)
     signature = kind(array, types.int64, types.int64, lanes, some)
@@ -76,7 +72,7 @@ def load_some(typing: Any, array: Any, offset: Any, count: Any, lanes: Any, some
 
 def _load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     kind = context.get_value_type(signature.return_type)
-    value = builder.load(_pointer(context, builder, signature, arguments, kind))
+    value = builder.load(_pointer(context, builder, signature.args[0], arguments, kind))
     value.align = signature.args[0].dtype.bitwidth // 8
     return value
 
@@ -92,13 +88,8 @@ def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any, so
     """Write the first `count` lanes of `vector` from `offset` on."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = arguments[3].type
-        pointer = _pointer(context, builder, signature, arguments, kind)
-        first = _first(builder, arguments[2], kind.count)
-        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        shape = ir.FunctionType(ir.VoidType(), [kind, pointer.type, align.type, first.type])
-        call = _function(builder, shape, f"llvm.masked.store.{_suffix(kind)}.p0")
-        builder.call(call, [arguments[3], pointer, align, first])
+        first = _first(builder, arguments[2], arguments[3].type.count)
+        _masked_store(context, builder, array, arguments, arguments[3], first)
         return context.get_dummy_value()
 
     signature = types.void(array, types.int64, types.int64, vector, some)
@@ -106,7 +97,7 @@ def store_some(typing: Any, array: Any, offset: Any, count: Any, vector: Any, so
 
 
 def _store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    pointer = _pointer(context, builder, signature, arguments, arguments[3].type)
+    pointer = _pointer(context, builder, signature.args[0], arguments, arguments[3].type)
     builder.store(arguments[3], pointer).align = signature.args[0].dtype.bitwidth // 8
     return context.get_dummy_value()
 
@@ -172,7 +163,7 @@ def prefetch(typing: Any, array: Any, offset: Any, count: Any, level: Any) -> An
         for first in range(0, count.literal_value, LINE // size):
             at = builder.add(arguments[1], ir.Constant(arguments[1].type, first))
             kind = context.get_value_type(array.dtype)
-            pointer = _pointer(context, builder, signature, [arguments[0], at], kind)
+            pointer = _pointer(context, builder, array, [arguments[0], at], kind)
             shape = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
             how = 0, 4 - level.literal_value, 1  # to read, how near, data
             hints = [ir.Constant(number, hint) for hint in how]
@@ -249,10 +240,32 @@ def pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(types.int64), emit
 
 
-def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, kind: Any) -> Any:
-    """Where the vector that starts at `arguments[1]` of the array `arguments[0]` lies."""
-    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-    return builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer())
+def _pointer(context: Any, builder: Any, array: Any, place: Sequence[Any], kind: Any) -> Any:
+    """Where the vector that starts at `place[1]` of `place[0]`, an array of type `array`, lies."""
+    data = context.make_array(array)(context, builder, place[0]).data
+    return builder.bitcast(builder.gep(data, [place[1]]), kind.as_pointer())
+
+
+def _masked_load(
+    context: Any, builder: Any, array: Any, place: Sequence[Any], kind: Any, lanes: Any
+) -> Any:
+    """Those `lanes` of the vector at `place`; the others are 0 and not read."""
+    pointer = _pointer(context, builder, array, place, kind)
+    align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+    shape = ir.FunctionType(kind, [pointer.type, align.type, lanes.type, kind])
+    call = _function(builder, shape, f"llvm.masked.load.{_suffix(kind)}.p0")
+    return builder.call(call, [pointer, align, lanes, _constant(kind, 0.0)])
+
+
+def _masked_store(
+    context: Any, builder: Any, array: Any, place: Sequence[Any], x: Any, lanes: Any
+) -> None:
+    """Write those `lanes` of `x` to `place`."""
+    pointer = _pointer(context, builder, array, place, x.type)
+    align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+    shape = ir.FunctionType(ir.VoidType(), [x.type, pointer.type, align.type, lanes.type])
+    call = _function(builder, shape, f"llvm.masked.store.{_suffix(x.type)}.p0")
+    builder.call(call, [x, pointer, align, lanes])
 
 
 def _constant(kind: Any, value: float) -> Any:
@@ -311,7 +324,7 @@ def dots(typing: Any, x: Any, array: Any, offset: Any, count: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def dots_of_two(typing: Any, x: Any, z: Any, array: Any, offset: Any, count: Any) -> Any:
-    """`dots` of `x` and of `z`, as one pair: every y is read once for both."""
+    """`dots` of `x` and of `z`: every y is read once for both."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, z, data, at, _ = arguments
@@ -508,16 +521,16 @@ def fold(typing: Any, x: Any, times: Any) -> Any:
 
 @intrinsic
 def store_picked(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any:
-    """Write the lanes of `x` of which `bits` is 1, one next to the other, from `offset` on."""
+    """Write the lanes of `x` whose bit is 1, one next to the other, from `offset` on."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at, x, bits = arguments
-        for first, kind in _pieces(x.type):
+        data, at, x, bits = arguments
+        for first, kind in _registers(x.type):
             chosen, count = _chosen(builder, bits, first, kind)
             part = _lanes(builder, x, x, [*range(first, first + kind.count)])
-            part = _packed(builder, "compress", part, chosen)
-            _masked_store(context, builder, signature, [array, at], part,
-                          _first(builder, count, kind.count))  # fmt: skip
+            part = _moved(builder, "compress", part, chosen)
+            lanes = _first(builder, count, kind.count)
+            _masked_store(context, builder, array, [data, at], part, lanes)
             at = builder.add(at, count)
         return context.get_dummy_value()
 
@@ -528,58 +541,43 @@ def store_picked(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any
 def store_spread(
     typing: Any, array: Any, offset: Any, values: Any, start: Any, bits: Any, lanes: Any
 ) -> Any:
-    """Write to those of `lanes` entries from `offset` on of which `bits` is 1, `values` in turn."""
-    kind = Vector(array.dtype, lanes.literal_value)
+    """Write `values` from `start` on to those of `lanes` entries, from `offset` on, of bit 1."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at, values, start, bits, _ = arguments
-        for first, piece in _pieces(context.get_value_type(kind)):
-            chosen, count = _chosen(builder, bits, first, piece)
-            source = signature.args[2](signature.args[2], types.int64)
-            pointer = _pointer(context, builder, source, [values, start], piece)
-            align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
-            there = _first(builder, count, piece.count)
-            shape = ir.FunctionType(piece, [pointer.type, align.type, there.type, piece])
-            load = _function(builder, shape, f"llvm.masked.load.{_suffix(piece)}.p0")
-            part = builder.call(load, [pointer, align, there, _constant(piece, 0.0)])
-            part = _packed(builder, "expand", part, chosen)
-            place = builder.add(at, ir.Constant(at.type, first))
-            _masked_store(context, builder, signature, [array, place], part, chosen)
+        data, at, given, start, bits, _ = arguments
+        whole = context.get_value_type(Vector(array.dtype, lanes.literal_value))
+        for first, kind in _registers(whole):
+            chosen, count = _chosen(builder, bits, first, kind)
+            there = _first(builder, count, kind.count)
+            part = _masked_load(context, builder, values, [given, start], kind, there)
+            part = _moved(builder, "expand", part, chosen)
+            place = [data, builder.add(at, ir.Constant(at.type, first))]
+            _masked_store(context, builder, array, place, part, chosen)
             start = builder.add(start, count)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, values, types.int64, types.uint64, lanes), emit
 
 
-def _pieces(kind: Any) -> list[tuple[int, Any]]:
-    """Parts of a vector that fill a register: the first lane of each, and its type."""
-    item = 4 if isinstance(kind.element, ir.FloatType) else 8
-    count = min(kind.count, REGISTERS // 8 // item)
+def _registers(kind: Any) -> list[tuple[int, Any]]:
+    """The parts of a vector that fill a register, a line long: the first lane of each, its type."""
+    count = min(kind.count, LINE // (4 if isinstance(kind.element, ir.FloatType) else 8))
     return [(at, ir.VectorType(kind.element, count)) for at in range(0, kind.count, count)]
 
 
 def _chosen(builder: Any, bits: Any, first: int, kind: Any) -> tuple[Any, Any]:
-    """For each lane whether its bit is 1, `bits` being counted from `first` on; and how many."""
+    """For each lane whether its bit is 1, counted from `first` on, and how many are."""
     part = builder.lshr(bits, ir.Constant(bits.type, first))
     part = builder.trunc(part, ir.IntType(kind.count))
     count = builder.zext(builder.ctpop(part), ir.IntType(64))
     return builder.bitcast(part, ir.VectorType(ir.IntType(1), kind.count)), count
 
 
-def _packed(builder: Any, name: str, x: Any, chosen: Any) -> Any:
+def _moved(builder: Any, how: str, x: Any, chosen: Any) -> Any:
+    """`x` with its chosen lanes at its start, or with those at its start in the chosen lanes."""
     shape = ir.FunctionType(x.type, [x.type, x.type, chosen.type])
-    call = _function(builder, shape, f"llvm.x86.avx512.mask.{name}.{_suffix(x.type)}")
+    call = _function(builder, shape, f"llvm.x86.avx512.mask.{how}.{_suffix(x.type)}")
     return builder.call(call, [x, _constant(x.type, 0.0), chosen])
-
-
-def _masked_store(
-    context: Any, builder: Any, signature: Any, place: list[Any], x: Any, chosen: Any
-) -> None:
-    pointer = _pointer(context, builder, signature, place, x.type)
-    align = ir.Constant(ir.IntType(32), signature.args[0].dtype.bitwidth // 8)
-    shape = ir.FunctionType(ir.VoidType(), [x.type, pointer.type, align.type, chosen.type])
-    call = _function(builder, shape, f"llvm.masked.store.{_suffix(x.type)}.p0")
-    builder.call(call, [x, pointer, align, chosen])
 
 
 def _rounded(operation: str) -> Callable[..., Any]:
