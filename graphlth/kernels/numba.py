@@ -39,6 +39,7 @@ from graphlth.kernels._vector import (
     fetch,
     load_some,
     prefetch,
+    store_picked,
     store_some,
     store_spread,
     zeros,
@@ -135,7 +136,7 @@ class _Propagate(torch.autograd.Function):
         strip, to_weight = _flat(grad.new_empty(n, STRIP)), grad.new_empty(rows.count)
         (given, stride), (own, across) = _matrix(grad), _matrix(known)
         made = rows.arrays[0], 1, rows.arrays[1], _values(rows, grad, weight), given, stride
-        used = *back.arrays, _values(back, grad, ctx.x.values), strip, STRIP
+        (offsets, columns), near = back.arrays, (_values(back, grad, ctx.x.values), strip, STRIP)
         size = [back.offsets.numel() - 1, d] if places is None else [places.index.numel()]
         to_w = fresh(grad, *size)
         for first in range(0, d, STRIP):
@@ -145,12 +146,11 @@ class _Propagate(torch.autograd.Function):
             loop = partial(loop, STRIP, own[first:], across, to_weight.numpy(), first)
             _share(rows, width, loop)
             if places is None:
-                offsets, columns, *near = used
                 loop = partial(_sum(lanes, some, 0), offsets, 1, columns, *near, 0, width, 0, width)
                 loop = partial(loop, _flat(to_w)[first:], d)
             else:
                 ends = first // lanes, -(-(first + width) // lanes)
-                loop = partial(_sum_at(lanes, some), *used, first, d, *ends)
+                loop = partial(_sum_at(lanes, some), offsets, columns, *near, first, d, *ends)
                 loop = partial(loop, *places.by_strips(lanes), _flat(to_w))
             _share(back, width, loop)
         return None, None, to_w, restored(rows, to_weight), None, None
@@ -273,14 +273,12 @@ def _many(places: Places, whole: Tensor) -> bool:
 def _take(lanes: int, some: bool) -> Loop:
     @compiled
     def loop(words, starts, strips, values, stride, rows, columns, out):  # type: ignore[no-untyped-def]
-        near = np.empty(lanes, values.dtype)
         for r in range(rows):
             for s in range(strips):
-                bits, channel = words[r * strips + s], s * lanes
+                bits, start = words[r * strips + s], entry(starts, r * strips + s)
                 if bits:
-                    left = columns - channel
-                    x = load_some(values, r * stride + channel, left, lanes, some)
-                    _vector.pick(x, bits, out, entry(starts, r * strips + s), near)
+                    at, left = r * stride + s * lanes, columns - s * lanes
+                    store_picked(out, start, load_some(values, at, left, lanes, some), bits)
 
     return loop
 
