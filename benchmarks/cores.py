@@ -5,7 +5,6 @@ On an AMD EPYC it takes 20 to 80 ns where they do, for which two processes then 
 """
 
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,9 +98,3 @@ def latencies(every: float = 5.0) -> Iterator[list[float]]:
     finally:
         done.set()
         thread.join()
-
-
-if __name__ == "__main__":
-    with latencies(0.2) as measured:
-        time.sleep(5)
-    print(f"{statistics.median(measured):.0f} ns ({min(measured):.0f} – {max(measured):.0f})")
