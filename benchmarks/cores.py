@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from graphlth.kernels._compiled import compiled
 
-LINE, TURNS, TRIES = 16, 2000, 5  # numbers of a line and its neighbour; passes to and fro of a try
+LINE, TURNS, TRIES = 16, 200, 10  # numbers of a line and its neighbour; passes to and fro of a try
 
 
 @intrinsic
@@ -77,10 +77,10 @@ def latency(cpus: tuple[int, int]) -> float:
 
 
 @contextmanager
-def latencies(every: float = 5.0) -> Iterator[list[float]]:
+def latencies(every: float = 10.0) -> Iterator[list[float]]:
     """What `latency` finds between the first two cores at the start, and `every` so many seconds.
 
-    One measurement takes a millisecond or a few of both.
+    One measurement takes a few milliseconds of both, where they are busy up to some hundred.
     """
     first, *others = sorted(os.sched_getaffinity(0))
     if not others:

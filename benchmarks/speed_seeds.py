@@ -76,7 +76,7 @@ def main() -> None:
          f"{args.epochs} + {args.epochs} epochs a round. All {len(found[0])} records agree in "
          f"everything but their times, in all {len(found)} runs. A row for each of {args.repeats} "
          "turns, then the medians, ranges in brackets. From core to core, in the mean of "
-         "every 5 s, a cache line takes 20 to 80 ns while both share a third cache, for which the "
+         "every 10 s, a cache line takes 20 to 80 ns while both share a third cache, for which the "
          "processes compete, and about 200 while they do not."],
         lined(["1 process, s", "2 processes, s", "1 / 2", "core to core, mean, ns"], rows),
         [verdict("wall time, 1 process / 2", statistics.median(gain), least=1.8)],

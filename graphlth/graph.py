@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
@@ -267,6 +267,18 @@ def _check(edge_index: Tensor, sources: int, targets: int) -> None:
             raise ValueError(f"`edge_index` must hold {name} in [0, {limit}), got {worst}")
 
 
+class Sum(NamedTuple):
+    """`A(weight) x` of some x, over a graph."""
+
+    graph: Graph
+    weight: Tensor  # [E]
+    out: Tensor  # [N, d]
+
+    def over(self, graph: Graph, weight: Tensor) -> Tensor | None:
+        """It, if it is the one over `graph` with these weights."""
+        return self.out if self.graph is graph and torch.equal(self.weight, weight) else None
+
+
 @dataclass(frozen=True)
 class Features:
     """A constant sparse feature matrix [N, F], as a weighted graph from features to nodes."""
@@ -298,23 +310,25 @@ class Features:
         """`to_dense()`, made once and kept: for models that cannot use the sparse form."""
         return self.to_dense()
 
-    def remember(self, w: Tensor, out: Tensor) -> None:
+    def remember(self, w: Tensor, out: Tensor, summed: Sum | None = None) -> None:
         """Keep `out`, the product with `w`, until it is recalled: an evaluation is followed by a
-        training step with the same weights.
+        training step with the same weights. `summed` is a sum of its rows that may be asked for.
         """
         for key, (last, version, *_) in [*self._known.items()]:
             if (kept := last()) is None or kept._version != version:
                 del self._known[key]
-        self._known[id(w)] = ref(w), w._version, self.read, out
+        self._known[id(w)] = ref(w), w._version, self.read, out, summed
 
-    def recall(self, w: Tensor) -> Tensor | None:
-        """The product with `w`, if it is the one remembered and `w` has not changed since.
+    def recall(self, w: Tensor) -> tuple[Tensor | None, Sum | None]:
+        """The product with `w`, if it is the one remembered and `w` has not changed since, and a
+        sum of its rows, if there is one.
 
         What was remembered may have the rows of other nodes, too, but all of these.
         """
-        last, version, read, out = self._known.pop(id(w), (None, 0, None, None))
+        last, version, read, *known = self._known.pop(id(w), (None, 0, None, None, None))
         same = last is not None and last() is w and version == w._version
-        return out if same and self._within(read) else None
+        out, summed = known if same and self._within(read) else (None, None)
+        return out, summed
 
     def _within(self, read: Tensor | None) -> bool:
         """Whether these are features of no other nodes than `read`."""

@@ -29,7 +29,7 @@ from torch.nn.functional import leaky_relu
 
 from graphlth import vmap
 from graphlth.dropout import relu_dropout, relu_dropped
-from graphlth.graph import Block, Features, Graph, Places
+from graphlth.graph import Block, Features, Graph, Places, Sum
 
 BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
 EXACT = (torch.float32, torch.float64)
@@ -276,7 +276,7 @@ def product(x: Tensor | Features, w: Tensor, *, backend: str = "auto") -> Tensor
         out = weighted_sum(x.graph, w, x.values, backend=backend)
         x.remember(w, out)
         return out
-    known = x.recall(w)
+    known, _ = x.recall(w)
     if known is None or x.values.requires_grad:
         return weighted_sum(x.graph, w, x.values, backend=backend)
     return _KnownSum.apply(x.graph, w, x.values, known, backend)
@@ -312,18 +312,19 @@ def propagate(
     kernel, x = _kernel(backend, w), _read(x, w)
     learns = torch.is_grad_enabled() and w.requires_grad and not x.values.requires_grad
     if learns and weight.requires_grad and hasattr(kernel, "propagate"):
-        known, places = _known(x, w, backend), _places(w)
+        (known, last), places = _known(x, w, backend), _places(w)
         _check(graph, known, weight)
         learned = w if places is None else vars(w.grad_fn)["values"]
-        summed: Tensor = kernel.propagate(graph, x, learned, weight, known, places)
-        return summed
+        summed = None if last is None else last.over(graph, weight)
+        found: Tensor = kernel.propagate(graph, x, learned, weight, known, summed, places)
+        return found
     ahead = graph.ahead(weight, x) if fixed and learns and not weight.requires_grad else None
     if ahead is None:
         return weighted_sum(graph, product(x, w, backend=backend), weight, backend=backend)
-    out = ahead.recall(w)
+    out, _ = ahead.recall(w)
     if out is None:
         with torch.no_grad():
-            out = weighted_sum(graph, _known(x, w, backend), weight, backend=backend)
+            out = weighted_sum(graph, _known(x, w, backend)[0], weight, backend=backend)
     places = _places(w)
     if places is not None and hasattr(kernel, "sums_at"):
         values = vars(w.grad_fn)["values"]
@@ -338,29 +339,33 @@ def convolve(
     weight: Tensor,
     v: Tensor,
     *,
-    following: tuple[Block, Tensor | None] | None = None,
+    following: tuple[Block, Tensor] | None = None,
+    fixed: bool = False,
     backend: str = "auto",
 ) -> Tensor:
     """`relu(A(weight) (x @ w)) @ v` [R, C] for `w` [F, d], `weight` [E] and `v` [d, C].
 
-    `following` are the block of the next training step and the weights of its edges, if they are
-    the same tensor in every step. What the `propagate` of that step asks for is then kept, and,
-    where no gradients are asked for, `x` is sparse and C is small, no other N × d numbers are
+    `following` are the block of the next training step and the weights of its edges; with `fixed`
+    they are the same tensor in every step. What the `propagate` of that step asks for is then kept,
+    and, where no gradients are asked for, `x` is sparse and C is small, no other N × d numbers are
     written.
     """
     kernel, own = _kernel(backend, w), block.of_features(x)
     one = not torch.is_grad_enabled() and not vmap.inside() and v.size(1) < NARROW
     if one and following and isinstance(own, Features) and hasattr(kernel, "convolve"):
-        part, fixed = following
+        part, norm = following
         places, read = block.places(part), part.of_features(x)
         assert isinstance(read, Features)
-        ahead = None if fixed is None else part.graph.ahead(fixed, _read(read, w))
-        asked, early = (read, True) if ahead is None else (ahead, False)
-        kept_at = read.places if early else places
-        if places is not None and kept_at is not None:
-            how = block.graph, _read(own, w), w, weight, v, kept_at, asked.shape[0]
-            out, kept = kernel.convolve(*how, early=early)
-            asked.remember(w, kept)
+        if places is not None and read.places is not None:
+            ahead = part.graph.ahead(norm, _read(read, w)) if fixed else None
+            made = (read.places, read.shape[0]) if ahead is None else None
+            kept = (places, part.graph.num_nodes) if ahead is not None or not fixed else None
+            how = block.graph, _read(own, w), w, weight, v
+            out, early, late = kernel.convolve(*how, made, kept)
+            if ahead is not None:
+                ahead.remember(w, late)
+            else:
+                read.remember(w, early, None if late is None else Sum(part.graph, norm, late))
             return out
     h = product(own, w, backend=backend)
     return relu_product(block.graph, h, weight, v, backend=backend)
@@ -381,11 +386,13 @@ def relu_product(
     return product(weighted_sum(graph, x, weight, backend=backend).relu(), w, backend=backend)
 
 
-def _known(x: Features, w: Tensor, backend: str) -> Tensor:
-    """`x @ w` without gradients: what an evaluation has left, if it has."""
+def _known(x: Features, w: Tensor, backend: str) -> tuple[Tensor, Sum | None]:
+    """`x @ w` without gradients, and a sum of it: what an evaluation has left, if it has."""
     with torch.no_grad():
-        known = x.recall(w)
-        return weighted_sum(x.graph, w, x.values, backend=backend) if known is None else known
+        known, last = x.recall(w)
+        if known is None:
+            return weighted_sum(x.graph, w, x.values, backend=backend), None
+        return known, last
 
 
 def _read(x: Features, w: Tensor) -> Features:

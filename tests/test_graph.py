@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlth.graph import Features, Graph, sparse_features
+from graphlth.graph import Features, Graph, Sum, sparse_features
 from graphlth.message import weighted_sum
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -217,13 +217,24 @@ def test_a_block_reads_the_features_of_its_sources_and_nodes_only():
 def test_a_product_is_recalled_once_and_for_the_same_weights_only():
     x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
     x.remember(w, out)
-    assert x.recall(w) is out
-    assert x.recall(w) is None
+    assert x.recall(w)[0] is out
+    assert x.recall(w) == (None, None)
     x.remember(w, out)
     w.add_(1)
-    assert x.recall(w) is None
+    assert x.recall(w) == (None, None)
     x.remember(w, out)
-    assert x.recall(w.clone()) is None
+    assert x.recall(w.clone()) == (None, None)
+
+
+def test_a_sum_is_recalled_with_its_product_and_for_the_same_edge_weights_only():
+    x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
+    graph, weight = Graph(torch.tensor([[0, 1], [1, 0]]), 2), torch.tensor([1.0, 2.0])
+    x.remember(w, out, Sum(graph, weight, out + 1))
+    known, summed = x.recall(w)
+    assert known is out
+    assert summed.over(graph, weight.clone()) is summed.out
+    assert summed.over(graph, weight + 1) is None
+    assert summed.over(Graph(graph.edge_index, 2), weight) is None
 
 
 def test_a_product_is_recalled_for_the_nodes_that_it_has():
@@ -234,7 +245,7 @@ def test_a_product_is_recalled_for_the_nodes_that_it_has():
     for kept, asked, found in ((large, small, True), (x, small, True), (small, large, False),
                                (large, x, False)):  # fmt: skip
         kept.remember(w, out)
-        assert (asked.recall(w) is out) == found
+        assert (asked.recall(w)[0] is out) == found
 
 
 def test_nodes_of_one_block_are_found_among_those_of_another():

@@ -15,7 +15,7 @@ from numba.core.caching import IndexDataCacheFile
 from toys import Largest
 
 from graphlth.dropout import relu_dropout
-from graphlth.graph import Features, Graph, Places, sparse_features
+from graphlth.graph import Features, Graph, Places, Sum, sparse_features
 from graphlth.kernels import _vector
 from graphlth.kernels._compiled import Files
 from graphlth.kernels._memory import LINE, PACKED, cache_size, fresh
@@ -461,7 +461,7 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, backend):
     w = spread_anew()
     with torch.no_grad():
         out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed),
-                       backend=backend)  # fmt: skip
+                       fixed=True, backend=backend)  # fmt: skip
         hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
         close(out, hidden.relu() @ v)
     kept = step(w)
@@ -509,8 +509,13 @@ def test_a_layer_of_features_has_its_gradients_at_any_width(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("width", [8, 96, 130, 256])
 @pytest.mark.usefixtures("strips")
-def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(width, backend):
-    """The gradients of W and of the edge weights are those without an evaluation, bit for bit."""
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_evaluation_keeps_sums_for_a_step_whose_edges_are_weighed_anew(
+    moved, width, backend, monkeypatch
+):
+    """Its value and the gradients of W and of the edge weights are those without an evaluation, bit
+    for bit; of edge weights that have moved since, x W alone is used.
+    """
     x, v, weight, *_ = layer_of(width, share=0.3)
     first, _ = RING.blocks(2, torch.arange(6))
     whole, _ = RING.blocks(2, torch.arange(20))
@@ -522,15 +527,22 @@ def test_an_evaluation_keeps_x_w_for_a_step_whose_edges_are_weighed_anew(width, 
         return out, *pull(out, [w, soft])
 
     expected = step()
+    last = weight.clone()
+    if moved:
+        last[0] += 1
     with torch.no_grad():
-        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None),
-                       backend=backend)  # fmt: skip
-        hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
+        out = convolve(whole, x, w, whole.of_edges(last), v,
+                       following=(first, first.of_edges(last)), backend=backend)  # fmt: skip
+        hidden = matrix_of(whole.graph, whole.of_edges(last)) @ (x.to_dense() @ w)
         close(out, hidden.relu() @ v)
     assert x._known, "nothing was kept"
+    seen, over = [], Sum.over
+    monkeypatch.setattr(Sum, "over", lambda *args: seen.append(over(*args)) or seen[-1])
     for one, other in zip(step(), expected, strict=True):
         assert torch.equal(one, other)
     assert not x._known, "what was kept was not used"
+    if backend == "numba":
+        assert [sum_ is None for sum_ in seen] == [moved]
 
 
 @pytest.mark.parametrize("width", [96, 130])
@@ -543,7 +555,7 @@ def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
     w.copy_(doubles(30, width, seed=8)).requires_grad_()
     fixed = first.of_edges(weight)
     with torch.no_grad():
-        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed))
+        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, fixed), fixed=True)
         hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
         close(out, hidden.relu() @ v)
 
@@ -559,7 +571,8 @@ def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(nodes, rows, colum
     whole, _ = RING.blocks(2, torch.arange(nodes))
     w, v = doubles(30, 96, seed=8), doubles(96, columns, seed=9)
     with torch.no_grad():
-        out = convolve(whole, x, w, whole.of_edges(weight), v, following=(first, None))
+        out = convolve(whole, x, w, whole.of_edges(weight), v,
+                       following=(first, first.of_edges(weight)))  # fmt: skip
         hidden = matrix_of(whole.graph, whole.of_edges(weight)) @ (x.to_dense() @ w)
         close(out, hidden.relu() @ v)
     assert out.is_contiguous()
@@ -573,7 +586,7 @@ def test_an_evaluation_of_other_nodes_keeps_nothing_for_a_step():
     w = spread(values, places, torch.zeros(30, 8, dtype=torch.float64))
     fixed = first.of_edges(weight)
     with torch.no_grad():
-        convolve(other, x, w, other.of_edges(weight), v, following=(first, fixed))
+        convolve(other, x, w, other.of_edges(weight), v, following=(first, fixed), fixed=True)
         product(other.of_features(x), w)
     out = propagate(first.graph, first.of_features(x), w, fixed, fixed=True)
     close(out, matrix_of(first.graph, fixed) @ (x.to_dense() @ w))

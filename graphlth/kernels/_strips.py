@@ -152,11 +152,10 @@ def product_with(x: Edges, w: Tensor) -> Product:
 
 
 class Kept(NamedTuple):
-    """Some rows of a result, or of x W."""
+    """Some rows of a matrix."""
 
     place: Array  # [N] which row of `array` each row goes to, or −1
     array: Array  # [rows, strips · lanes]
-    early: bool = False  # rows of x W
 
 
 class Matrix(NamedTuple):
@@ -178,6 +177,7 @@ def convolve(
     following: Array | None = None,
     positive: bool = True,
     turn: int = 0,
+    made: Kept | None = None,
     keep: Kept | None = None,
 ) -> Array:
     """`relu(A (x W) + x V)` [N, strips · lanes] of `d` channels; in memory that is used again.
@@ -194,15 +194,16 @@ def convolve(
             with its transpose, [N, NARROW].
         positive: whether to apply ReLU.
         turn: the result lies elsewhere than that of another turn, which may be `h`.
-        keep: rows that are to be written too, of the result before ReLU.
+        made: rows of x W that are to be written too.
+        keep: the same of the result before ReLU.
     """
     n, width, number, sources, reads = a.offsets.size - 1, lanes(d), count(d), 0, 0
     features, apart = isinstance(h, Product), isinstance(h, Product) and h.step > 0
     if isinstance(h, Product):
         sources = (h.step or h.x.offsets.size) - 1
         reads = h.x.columns.size // (number if apart else 1)  # for a strip
-        made = scratch("strip", like, sources * width * (1 + own))
-        x, matrix = (*h.x, *h[1:]), Matrix(made, width, 0, sources * width)
+        strip = scratch("strip", like, sources * width * (1 + own))
+        x, matrix = (*h.x, *h[1:]), Matrix(strip, width, 0, sources * width)
     else:
         x, matrix = (*a, a.columns, 0, h.array, a.offsets, 0), h  # not read
     narrow = following is not None
@@ -212,17 +213,15 @@ def convolve(
         out.fill(0)  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
     far = ahead(matrix.array.nbytes, a.columns.size / max(1, n, sources))
-    early = keep is not None and keep.early
-    weights, c, keeps = matrix.array, 0, keep is not None
-    place, kept, _ = keep or Kept(a.columns, weights)  # not read
+    weights, c, kept = matrix.array, 0, (made is not None, keep is not None)
+    nothing = Kept(a.columns, weights)  # not read
     if following is not None:
         weights, c = following.reshape(-1), following.shape[1]
     loop = partial(
         _loop(
-            width, features, apart, own, positive, narrow, c, keeps and not early, early, far,
-            ROWS if narrow else 1,
+            width, features, apart, own, positive, narrow, c, *kept, far, ROWS if narrow else 1
         ),
-        *a, *x, number, *matrix, weights, place, kept, out, columns,
+        *a, *x, number, *matrix, weights, *(made or nothing), *(keep or nothing), out, columns,
     )  # fmt: skip
     threads = torch.get_num_threads()
     if threads == 1 or (a.columns.size + reads) * width < SHARED:
@@ -269,17 +268,20 @@ _LOCAL = local()  # fresh memory costs as much as the loops: every page of it fa
 @cache
 def _loop(
     width: int, features: bool, apart: bool, own: bool, positive: bool, narrow: bool, c: int,
-    keeps: bool, early: bool, far: int, rows: int,
+    early: bool, keeps: bool, far: int, rows: int,
 ) -> Callable[..., None]:  # fmt: skip
-    """The next matrix, if it is `narrow`, has `c` columns; `rows` are multiplied at a time."""
+    """The next matrix, if it is `narrow`, has `c` columns; `rows` are multiplied at a time.
+
+    Rows of x W are written too if `early`, and of the sums if it `keeps` them.
+    """
     whole, rest = c // 8, c % 8
     sums = 2 if keeps or early else 1  # two where what is kept must be as `numba` adds it up
 
     @compiled
     def loop(  # type: ignore[no-untyped-def]
         offsets, columns, values, x_offsets, x_columns, x_values, x_rows, x_step, w, starts, across,
-        number, h, stride, step, own_at, following, place, kept, out, out_stride,
-        strip, end, make_first, make_last, first, last,
+        number, h, stride, step, own_at, following, early_place, early_kept, place, kept, out,
+        out_stride, strip, end, make_first, make_last, first, last,
     ):  # fmt: skip
         for s in range(strip, end):
             if features:
@@ -300,8 +302,8 @@ def _loop(
                             even = axpy(entry(x_values, b - 1), row, even)
                         z = add(even, odd) if sums == 2 else even
                         r = entry(x_rows, order + i) if apart else i
-                        if early and place[r] >= 0:
-                            store(kept, (place[r] * number + s) * width, width, z)
+                        if early and early_place[r] >= 0:
+                            store(early_kept, (early_place[r] * number + s) * width, width, z)
                         store(h, m * own_at + r * stride, width, z)
             for r in range(first, last, rows):
                 y = z = zeros(h, width)

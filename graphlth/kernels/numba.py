@@ -101,13 +101,15 @@ def sums_and_dots(rows: Rows, x: Tensor, weight: Tensor | None, y: Tensor) -> tu
 
 
 def propagate(
-    graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor, places: Places | None
-) -> Tensor:
+    graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor, summed: Tensor | None,
+    places: Places | None,
+) -> Tensor:  # fmt: skip
     """`A(weight) (x @ w)`, where `x @ w` is `known`: differentiable in `w` and `weight`.
 
-    With `places`, `w` is the entries of the matrix that may differ from 0.
+    It is `summed`, if that is known, too. With `places`, `w` is the entries of the matrix that may
+    differ from 0.
     """
-    return _Propagate.apply(graph, x, w, weight, known, places)
+    return _Propagate.apply(graph, x, w, weight, known, summed, places)
 
 
 class _Propagate(torch.autograd.Function):
@@ -116,11 +118,11 @@ class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, graph: Graph, x: Features, w: Tensor, weight: Tensor, known: Tensor,
-        places: Places | None,
+        summed: Tensor | None, places: Places | None,
     ) -> Tensor:  # fmt: skip
         ctx.graph, ctx.x, ctx.places = graph, x, places
         ctx.save_for_backward(weight, known)
-        return sums(graph.by_target, known, weight)
+        return sums(graph.by_target, known, weight) if summed is None else summed.view_as(summed)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -132,7 +134,7 @@ class _Propagate(torch.autograd.Function):
                 to_w = sums(back, to_known, ctx.x.values)
             else:
                 to_w = sums_at(back, to_known, ctx.x.values, places)
-            return None, None, to_w, to_weight, None, None
+            return None, None, to_w, to_weight, None, None, None
         strip, to_weight = _flat(grad.new_empty(n, STRIP)), grad.new_empty(rows.count)
         (given, stride), (own, across) = _matrix(grad), _matrix(known)
         made = rows.arrays[0], 1, rows.arrays[1], _values(rows, grad, weight), given, stride
@@ -153,7 +155,7 @@ class _Propagate(torch.autograd.Function):
                 loop = partial(_sum_at(lanes, some), offsets, columns, *near, first, d, *ends)
                 loop = partial(loop, *places.by_strips(lanes), _flat(to_w))
             _share(back, width, loop)
-        return None, None, to_w, restored(rows, to_weight), None, None
+        return None, None, to_w, restored(rows, to_weight), None, None, None
 
 
 def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> Tensor:
@@ -168,25 +170,35 @@ def relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> T
 
 
 def convolve(
-    graph: Graph, x: Features, w: Tensor, weight: Tensor, v: Tensor, places: Tensor, count: int,
-    *, early: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`relu(A(weight) (x @ w)) @ v` for `v` of few columns, and some rows of `A(weight) (x @ w)`.
+    graph: Graph, x: Features, w: Tensor, weight: Tensor, v: Tensor,
+    made: tuple[Tensor, int] | None, kept: tuple[Tensor, int] | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+    """`relu(A(weight) (x @ w)) @ v` for `v` of few columns, and some rows of what is on the way.
 
-    `early` asks for rows of `x @ w` instead. `places` [N] says which of `count` each row becomes,
-    −1 none; what no row becomes is not written. A strip of channels is made and
-    used up while it lies in the cache; no gradients.
+    A strip of channels is made and used up while it lies in the cache; no gradients.
+
+    Args:
+        graph: the edges.
+        x: [N, F].
+        w: [F, d].
+        weight: [E].
+        v: [d, C].
+        made: which of so many rows each of `x @ w` becomes, [N] with −1 for none, if any are asked
+            for; what no row becomes is not written.
+        kept: the same of `A(weight) (x @ w)`.
     """
     from graphlth.kernels import _strips as loops  # loads slowly
 
     w, d = w.detach(), w.size(1)
     h = loops.product_with(loops.edges(x.graph, x.values), w)
-    kept = w.new_empty(count, loops.count(d) * loops.lanes(d))
+    rows = [p and (p[0], w.new_empty(p[1], loops.count(d) * loops.lanes(d))) for p in (made, kept)]
+    early, late = (p and loops.Kept(p[0].numpy(), _flat(p[1])) for p in rows)
     out = loops.convolve(
         loops.edges(graph, weight), h, d, w, own=False, following=loops.strips_after(v.detach()),
-        keep=loops.Kept(places.numpy(), _flat(kept), early),
+        made=early, keep=late,
     )  # fmt: skip
-    return loops.copied(out, w, v.size(1)), kept[:, :d].contiguous()
+    product, sums = (p and p[1][:, :d].contiguous() for p in rows)
+    return loops.copied(out, w, v.size(1)), product, sums
 
 
 def normalise(graph: Graph, weight: Tensor, side: str) -> Tensor:

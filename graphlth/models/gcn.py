@@ -84,10 +84,9 @@ class GCN(nn.Module):
         if self.training:
             graph.learning[len(blocks)] = blocks[0]
             return self.learn(x, weights, blocks, norms, fixed=fixed)
-        part, following = graph.learning.get(len(blocks)), None
-        if part is not None:
-            following = part, self.on(part, norm, fixed=True) if fixed else None
-        return self.infer(x, weights, blocks, norms, following)
+        part = graph.learning.get(len(blocks))
+        following = None if part is None else (part, self.on(part, norm, fixed=fixed))
+        return self.infer(x, weights, blocks, norms, following, fixed=fixed)
 
     def learn(
         self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
@@ -104,7 +103,7 @@ class GCN(nn.Module):
 
     def infer(
         self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
-        norms: list[Tensor], following: tuple[Block, Tensor | None] | None,
+        norms: list[Tensor], following: tuple[Block, Tensor] | None, *, fixed: bool,
     ) -> Tensor:  # fmt: skip
         """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
         how: Any = {"backend": self.backend}
@@ -112,7 +111,7 @@ class GCN(nn.Module):
             h = product(blocks[0].of_features(x), weights[0], **how)
         else:
             two = weights[0], norms[0], weights[1]
-            h = convolve(blocks[0], x, *two, following=following, **how)
+            h = convolve(blocks[0], x, *two, following=following, fixed=fixed, **how)
         for block, norm, w in zip(blocks[1:-1], norms[1:-1], weights[2:], strict=True):
             h = relu_product(block.graph, h, norm, w, **how)
         return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
