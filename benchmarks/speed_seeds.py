@@ -2,8 +2,8 @@
 
 The records of both must agree in everything but their times. Wall time has all in it that the
 second process does: it starts, imports its modules and loads its data; the first has them before.
-While two run, the way from core to core is measured: processes that share a third cache slow each
-other down, and the cores of a virtual machine move.
+While one or two run, alike, the way from core to core is measured, and told of two: processes that
+share a third cache slow each other down, and the cores of a virtual machine move.
 
     python benchmarks/speed_seeds.py --data_root DIR [--out FILE.md]
 """
