@@ -1,6 +1,5 @@
 """Controls: a ticket with one thing changed. What it still reaches was not due to that thing."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -8,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graphlth.masks import only
+from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, reinitialised
 
@@ -20,7 +20,7 @@ def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
     They have had no training: where the ticket's are θ_k, these train from the start.
     """
     told = {n: value for n, value in ticket.search.items() if n != BEHIND}
-    fresh = reinitialised(model, _stream(ticket, "reinit", seed))
+    fresh = reinitialised(model, stream_seed(seed, "reinit", ticket.round))
     return replace(ticket, init=fresh, search=told)
 
 
@@ -34,7 +34,7 @@ def shuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
 
     Source: layerwise rearrangement (Frankle et al., ICLR 2021, arXiv:2009.08576).
     """
-    draw = _generator(ticket, "shuffle", seed)
+    draw = stream(seed, "shuffle", ticket.round)
     masks = {n: _permuted(m.flatten(), draw).view_as(m) for n, m in ticket.masks.items()}
     return replace(ticket, masks=masks)
 
@@ -44,7 +44,7 @@ def reshuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket
 
     Source: Zhou et al. (NeurIPS 2019, arXiv:1905.01067).
     """
-    draw = _generator(ticket, "reshuffle", seed)
+    draw = stream(seed, "reshuffle", ticket.round)
     return _with_kept(ticket, lambda kept, layer: _permuted(kept, draw))
 
 
@@ -78,13 +78,3 @@ def _with_kept(ticket: Ticket, treat: Callable[[Tensor, Tensor], Tensor]) -> Tic
 
 def _permuted(values: Tensor, draw: Generator) -> Tensor:
     return values[torch.randperm(values.numel(), generator=draw).to(values.device)]
-
-
-def _stream(ticket: Ticket, what: str, seed: int) -> int:
-    """The seed of one control of one ticket; not the one that drew θ₀."""
-    digest = hashlib.sha256(f"{what} {seed} {ticket.round}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
-def _generator(ticket: Ticket, what: str, seed: int) -> Generator:
-    return torch.Generator().manual_seed(_stream(ticket, what, seed))

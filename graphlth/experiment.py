@@ -53,6 +53,7 @@ from graphlth.operations import macs, pass_macs
 from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, fingerprint, fit_together, load, picked, ticket_file
 from graphlth.train import Epoch, retrain, spans, takes_graph
@@ -538,7 +539,7 @@ def standing(
     chosen: Plan, folder: Path, seed: int, task: Task, done: Sequence[Mapping[str, Any]]
 ) -> tuple[nn.Module, Ticket | None]:
     """The model of a seed and, after the recorded rounds, the last ticket."""
-    torch.manual_seed(seed)
+    torch.manual_seed(stream_seed(seed, "initialise"))
     model: nn.Module = build("models", chosen.model, chosen.settings, task).to(chosen.device)
     if not done:
         return model, None

@@ -11,6 +11,7 @@ from torch import nn
 from graphlth.analysis.latency import Latency, latency
 from graphlth.compact import LAYOUTS, Compact
 from graphlth.experiment import RETRAIN, build
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, load, rewind
 from graphlth.train import Epoch, retrain
@@ -31,7 +32,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build("tasks", about["task"], settings)
-    torch.manual_seed(about["seed"])
+    torch.manual_seed(stream_seed(about["seed"], "initialise"))
     model: nn.Module = build("models", about["model"], settings, task)
     if task.edges is not None and not hasattr(model, "parts"):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "

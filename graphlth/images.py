@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphlth.task import SPLITS, Batch, shuffled, stream
+from graphlth.streams import stream
+from graphlth.task import SPLITS, Batch, shuffled
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
@@ -152,7 +153,7 @@ def held_out(
         raise ValueError(f"`val_size` must be in [1, {train}), got {val_size}")
     if not 0 <= train_size <= train - val_size:
         raise ValueError(f"`train_size` must be in [0, {train - val_size}], got {train_size}")
-    order = torch.randperm(train, generator=torch.Generator().manual_seed(data_seed))
+    order = torch.randperm(train, generator=stream(data_seed, "split"))
     val, rest = order[:val_size], order[val_size:]
     return {"train": rest[: train_size or None], "val": val, "test": train + torch.arange(test)}
 

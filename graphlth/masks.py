@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphlth.streams import stream
+
 EDGES = "edges"
 Masks = Mapping[str, Tensor]
 
@@ -60,7 +62,7 @@ def _differing(a: Tensor, b: Tensor) -> int:
 
 def noisy(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
     """`masks` plus noise, uniform in ± `noise` and drawn from `seed`."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream(seed, "mask noise")
     return {
         n: m + noise * (2 * torch.rand(m.shape, generator=draw).to(m) - 1) for n, m in masks.items()
     }

@@ -22,6 +22,7 @@ from graphlth.dropout import draw_keys, keyed
 from graphlth.masks import EDGES, Masks, noisy, only
 from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, fit_together
 from graphlth.train import Epoch, call, scored, takes_graph
@@ -239,7 +240,7 @@ def ugs(
     for r in range(tickets[0].round + 1, rounds + 1):
         soft = train_masks(  # m_g, m_θ
             models[0], task, theta_0, [ticket.masks for ticket in tickets],
-            seeds=[seed + r for seed in seeds], epochs=epochs,
+            seeds=[stream_seed(seed, "mask training", r) for seed in seeds], epochs=epochs,
             l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
             noise=mask_noise, graphs=graphs,
         )  # fmt: skip
@@ -264,7 +265,10 @@ def _keys(
     with torch.no_grad(), keyed(counter):
         scored(model, batch, theta, None)
     calls = next(counter)
-    drawn = [draw_keys(epochs * calls, seed).view(epochs, calls) for seed in seeds]
+    drawn = [
+        draw_keys(epochs * calls, stream_seed(seed, "dropout")).view(epochs, calls)
+        for seed in seeds
+    ]
     return torch.stack(drawn, 2)
 
 

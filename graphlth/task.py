@@ -1,6 +1,5 @@
 """What a task gives the trainer. Graphs, images, text and games differ here and nowhere above."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import EllipsisType
@@ -8,6 +7,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from graphlth.streams import stream
 
 SPLITS = ("train", "val", "test")
 
@@ -73,12 +74,6 @@ class Game(Task, Protocol):
     def mean_return(self, split: str) -> float:
         """What the highest logits win in the episodes of `split`, in [0, 1]: 1 is the most."""
         ...
-
-
-def stream(*parts: Any) -> torch.Generator:
-    """A stream of random numbers of its own for every seed, purpose and number."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
 def shuffled(rows: Tensor, size: int, seed: int, span: range) -> Iterator[tuple[int, Tensor]]:

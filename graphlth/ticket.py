@@ -19,6 +19,7 @@ from graphlth.channels import shrink
 from graphlth.compact import LAYOUTS, Bound, Compact, compacted
 from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only
+from graphlth.streams import stream_seed
 
 FORMAT = "graphlth-ticket-1"
 BEHIND = "first_iteration"  # in a ticket's `search`: the iterations that its weights have had
@@ -201,7 +202,7 @@ def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:
     if not redraws:
         raise ValueError("`model` must have a method `reset_parameters` to be drawn anew")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(~seed)  # θ₀ itself is drawn from `seed`
+        torch.manual_seed(stream_seed(seed, "reinitialise"))
         for redraw in redraws:
             redraw()
     return snapshot(fresh)

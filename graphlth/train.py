@@ -18,6 +18,7 @@ from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at, blank, put, spread
 from graphlth.optimizers import Product, Recipe
+from graphlth.streams import stream_seed
 from graphlth.task import Batch, Policy, Task
 from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
 
@@ -229,7 +230,7 @@ def train(
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")
-    torch.manual_seed(seed)
+    torch.manual_seed(stream_seed(seed, "dropout"))
     theta, m = (
         {n: Survivors(t, masks.get(n), part in learn) for n, t in whole.items()}
         for part, whole in zip(PARTS, (dict(model.named_parameters()), soft), strict=True)

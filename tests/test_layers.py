@@ -11,6 +11,7 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
+    ["streams"],
     ["_exit", "cost", "masks", "task", "registry", "vmap"],
     ["drawing", "graph", "operations"],
     ["kernels"],

@@ -21,6 +21,7 @@ from graphlth.channels import (
     surviving,
 )
 from graphlth.masks import Masks, masked, ones
+from graphlth.streams import stream
 from graphlth.task import Task
 from graphlth.ticket import rewind, snapshot
 
@@ -47,7 +48,7 @@ def filter_norm(net: nn.Module, task: Task, masks: Masks, seed: int) -> dict[str
 
 def random(net: nn.Module, task: Task, masks: Masks, seed: int) -> dict[str, Tensor]:
     """A uniform draw from [0, 1), the same on every device: the control."""
-    draw, like = torch.Generator().manual_seed(seed), next(net.parameters())
+    draw, like = stream(seed, "random score"), next(net.parameters())
     return {v.maker: torch.rand(v.size, generator=draw).to(like) for v in levels(net)}
 
 
@@ -59,7 +60,7 @@ def thinet(net: nn.Module, task: Task, masks: Masks, seed: int) -> dict[str, Ten
     batch. Layers are ranked each by itself, so that "global" takes the same share of all. The
     least-squares scaling of what is left is not done: training follows.
     """
-    draw, scores = torch.Generator().manual_seed(seed), random(net, task, masks, seed)
+    draw, scores = stream(seed, "positions"), random(net, task, masks, seed)
     alive, batch = surviving(net, masks), next(iter(task.batches("train", seed)))
     for level, x in _read(net, levels(net), batch.inputs):
         kept = alive[level.maker].nonzero().squeeze(1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._scored import scored
 from graphlth.masks import Masks, only
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 
@@ -67,20 +68,20 @@ def at_init(
     theta_0 = ticket.init
     names = {"weights": score, "edges": edge_score}
 
-    def scores(masks: Masks, seed: int) -> dict[str, Tensor]:
+    def scores(masks: Masks, round: int) -> dict[str, Tensor]:
         rewind(model, theta_0)
-        found: dict[str, Tensor] = {}
+        found, draw = dict[str, Tensor](), stream_seed(seed, "score", round)
         for part, name in names.items():
             if only(masks, part):
-                found |= scored(name, part, model, task, masks, seed=seed)
+                found |= scored(name, part, model, task, masks, seed=draw)
         return found
 
     # What cannot be scored is told before the dense network is retrained.
-    ahead = scores(ticket.masks, seed + ticket.round) if ticket.round < rounds else {}
+    ahead = scores(ticket.masks, ticket.round) if ticket.round < rounds else {}
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, rounds + 1):
         masks = drop_jointly(ticket.masks, ahead, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)
-        ahead = scores(masks, seed + r) if r < rounds else {}
+        ahead = scores(masks, r) if r < rounds else {}
         yield ticket

@@ -14,6 +14,7 @@ from graphlth.algorithms._channels import hidden, keeping, norm_penalty
 from graphlth.algorithms._draw import starting
 from graphlth.channels import spread
 from graphlth.masks import Masks
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
 from graphlth.train import spans, train
@@ -76,7 +77,7 @@ def channels(
     def drop(fraction: float, masks: Masks, seed: int) -> dict[str, Tensor]:
         return spread(model, keep(fraction, masks, seed))
 
-    ticket = last or Ticket(snapshot(model), drop(0.0, {}, seed), 0)
+    ticket = last or Ticket(snapshot(model), drop(0.0, {}, stream_seed(seed, "draw", 0)), 0)
     begin = starting(rewind(model, ticket.init), start, seed)
     if last is None:
         yield ticket
@@ -84,8 +85,9 @@ def channels(
         for _ in train(
             rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
             weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
-            milestones=milestones, warmup=warmup, seed=seed + r, penalty=slimming, scoring=(),
+            milestones=milestones, warmup=warmup, penalty=slimming, scoring=(),
+            seed=stream_seed(seed, "training", r),
         ):  # fmt: skip
             pass
-        ticket = Ticket(begin(), drop(drop_channels, ticket.masks, seed + r), r)
+        ticket = Ticket(begin(), drop(drop_channels, ticket.masks, stream_seed(seed, "draw", r)), r)
         yield ticket

@@ -11,6 +11,7 @@ from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._quantised import quantised
 from graphlth.channels import spread
 from graphlth.drawing import Queue
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
 from graphlth.train import spans, train
@@ -79,7 +80,7 @@ def early_bird(
     """
     slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
     keep, begin = keeping(model, task, channel_score, scope), starting(model, start, seed)
-    whole = Ticket(snapshot(model), spread(model, keep(0.0, {}, seed)), 0)
+    whole = Ticket(snapshot(model), spread(model, keep(0.0, {}, stream_seed(seed, "draw", 0))), 0)
     net = quantised(model, bits)
     if last is None:
         yield whole
@@ -90,9 +91,9 @@ def early_bird(
     training = train(
         net, task, whole.masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
         optimizer=optimizer, momentum=momentum, milestones=milestones, warmup=warmup,
-        seed=seed, penalty=slimming, scoring=(),
+        seed=stream_seed(seed, "search"), penalty=slimming, scoring=(),
     )  # fmt: skip
-    seeds = count(seed + 1)
+    seeds = (stream_seed(seed, "draw", number) for number in count(1))
 
     def draw() -> dict[str, Tensor]:
         return keep(drop_channels, {}, next(seeds))

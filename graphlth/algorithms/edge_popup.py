@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._supermask import beginning, found, searched, straight_through
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 
@@ -58,7 +59,7 @@ def edge_popup(
         kept = {n: count - round(share[n] * count) for n, count in left.items()}
         s = searched(
             model, task, theta_0, ticket.masks, spread=1, through=partial(popped, kept=kept),
-            epochs=epochs, lr=lr_scores, seed=seed + r,
+            epochs=epochs, lr=lr_scores, seed=stream_seed(seed, "scores", r),
         )  # fmt: skip
         scores = {n: t.abs() for n, t in s.items()}
         masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, "layer")

@@ -10,6 +10,7 @@ from graphlth.algorithms._graph import dense_graph
 from graphlth.drawing import Queue
 from graphlth.masks import EDGES
 from graphlth.prune import redrawing
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
@@ -75,12 +76,13 @@ def geb(
     def training() -> Iterator[None]:
         for _ in train(
             rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
-            seed=seed, scoring=(),
+            seed=stream_seed(seed, "pretraining"), scoring=(),
         ):  # fmt: skip
             pass
         for _ in train(
-            model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+            model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0,
             soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+            seed=stream_seed(seed, "graph training"),
         ):  # fmt: skip
             yield admm.step(a)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._scored import scored
 from graphlth.masks import Masks
 from graphlth.prune import drop_lowest
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
 from graphlth.train import resume, spans, train
@@ -89,7 +90,7 @@ def imp(
     }  # fmt: skip
 
     def scores(ticket: Ticket) -> Masks:
-        known = {"seed": seed + ticket.round, "init": ticket.init}
+        known = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
         found = scored(score, "weights", model, task, ticket.masks, **known)
         return {n: -s for n, s in found.items()} if invert else found
 

@@ -9,6 +9,7 @@ from graphlth.algorithms._draw import drawn, starting
 from graphlth.drawing import CRITERIA, Queue
 from graphlth.masks import EDGES, prunable
 from graphlth.prune import redrawing
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train
@@ -75,11 +76,12 @@ def joint_early_bird(
     admm = Admm(a, drop_edges, rho, admm_steps)
     weights = train(
         rewind(model, whole.init), task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
-        seed=seed, soft={EDGES: a}, learn=("weights",), scoring=(),
+        seed=stream_seed(seed, "weight training"), soft={EDGES: a}, learn=("weights",), scoring=(),
     )  # fmt: skip
     graph = train(
-        model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0, seed=seed + 1,
+        model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0,
         soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+        seed=stream_seed(seed, "graph training"),
     )  # fmt: skip
 
     values = prunable(model) | {EDGES: a}  # A ≥ 0

@@ -6,6 +6,7 @@ from torch import nn
 
 from graphlth.cost import uncounted
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train_masks
@@ -54,7 +55,7 @@ def one_shot(
         soft = train_masks(
             rewind(model, whole.init), task, masks, epochs=epochs, l1_edges=l1_edges,
             l1_weights=l1_weights, lr=lr, weight_decay=weight_decay, noise=mask_noise,
-            seed=seed + 1,
+            seed=stream_seed(seed, "mask training", 1),
         )  # fmt: skip
     for r in range(1, rounds + 1):
         masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope)

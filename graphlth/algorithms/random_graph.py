@@ -8,6 +8,7 @@ from graphlth.algorithms._graph import dense_graph
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
 from graphlth.scores.random import random
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
@@ -55,8 +56,9 @@ def random_graph(
         return
     for _ in train(
         rewind(model, whole.init), task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
-        weight_decay=weight_decay, seed=seed, scoring=(),
+        weight_decay=weight_decay, seed=stream_seed(seed, "pretraining"), scoring=(),
     ):  # fmt: skip
         pass
-    scores = random(model, task, whole.masks, seed=seed) | magnitude(model, task, whole.masks)
+    scores = random(model, task, whole.masks, seed=stream_seed(seed, "masks", 1))
+    scores |= magnitude(model, task, whole.masks)
     yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)

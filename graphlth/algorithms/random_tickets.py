@@ -6,6 +6,7 @@ from torch import nn
 
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 
@@ -56,7 +57,7 @@ def random_tickets(
     theta_0 = whole.init if last is None else last.init
     for r in range(last.round + 1 if last else 1, rounds + 1):
         masks = whole.masks
-        scores = random(model, task, masks, seed=1000 * seed + r)
+        scores = random(model, task, masks, seed=stream_seed(seed, "masks", r))
         for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
             masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")
         yield Ticket(theta_0, masks, r)

@@ -9,6 +9,7 @@ from graphlth.algorithms._graph import dense_graph
 from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
 from graphlth.scores.magnitude import magnitude
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
 from graphlth.train import train
@@ -64,14 +65,15 @@ def sgcn(
         return
     for _ in train(
         rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
-        seed=seed, scoring=(),
+        seed=stream_seed(seed, "pretraining"), scoring=(),
     ):  # fmt: skip
         pass
     a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
     for _ in train(
         model, task, only(whole.masks, "edges"), epochs=epochs, lr=lr_edges, weight_decay=0,
-        seed=seed + 1, soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+        soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+        seed=stream_seed(seed, "graph training"),
     ):  # fmt: skip
         admm.step(a)
     scores = magnitude(model, task, whole.masks) | {EDGES: a + admm.u}

@@ -9,6 +9,7 @@ from graphlth.algorithms._supermask import beginning, found, searched, straight_
 from graphlth.cost import uncounted
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 
@@ -52,7 +53,7 @@ def supermask(
     whole = last or beginning(model, task, drop_edges, drop_weights, constant)
     if last is None:
         yield whole
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream(seed, "masks")
     masks = {n: m.new_ones(m.shape) for n, m in whole.masks.items()}  # m ← 1
 
     def sampled(s: Masks) -> dict[str, Tensor]:
@@ -61,7 +62,7 @@ def supermask(
     with uncounted(whole.round > 0):
         s = searched(
             model, task, whole.init, masks, spread=0.01, through=sampled, epochs=epochs,
-            lr=lr_scores, seed=seed + 1,
+            lr=lr_scores, seed=stream_seed(seed, "scores", 1),
         )  # fmt: skip
     tickets = []  # before any is retrained, in `model`
     for r in range(1, rounds + 1):

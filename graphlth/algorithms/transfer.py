@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._earlier import earlier
 from graphlth.masks import EDGES, only, sparsity
 from graphlth.prune import drop_lowest
+from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, snapshot
 
@@ -64,7 +65,7 @@ def transfer(
     """
     own, device = snapshot(model), next(model.parameters()).device  # θ₀ here
     for ticket in earlier(tickets, seed, rounds, only, last):
-        yield carried(ticket.to(device), own, task, carry, 1000 * seed + ticket.round)
+        yield carried(ticket.to(device), own, task, carry, stream_seed(seed, "masks", ticket.round))
 
 
 def carried(ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int) -> Ticket:
@@ -101,7 +102,7 @@ def _weights(ticket: Ticket, own: Mapping[str, Tensor], seed: int) -> dict[str, 
     if not any(m.shape == own[n].shape for n, m in theirs.items()):
         raise ValueError("`model` must have a layer of the shape that it has in `tickets`, "
                          f"but of {len(theirs)} none is")  # fmt: skip
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream(seed, "masks of other shapes")
     return {
         n: m if m.shape == own[n].shape else _random(m, own[n].shape, draw)
         for n, m in theirs.items()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from graphlth.prune import drop_jointly
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
 from graphlth.train import train_masks
@@ -56,7 +57,7 @@ def ugs(
         soft = train_masks(  # m_g, m_θ
             rewind(model, theta_0), task, ticket.masks, epochs=epochs,
             l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
-            noise=mask_noise, seed=seed + r,
+            noise=mask_noise, seed=stream_seed(seed, "mask training", r),
         )  # fmt: skip
         masks = drop_jointly(ticket.masks, soft, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)

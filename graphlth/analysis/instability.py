@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import EDGES, Masks, only
+from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
 from graphlth.train import evaluate, forward, resume, spans
@@ -92,7 +93,7 @@ def instability(
 def noise(seed: int, pairs: int) -> list[int]:
     """The seeds of the fewest copies that give so many pairs."""
     copies = next(n for n in count(2) if comb(n, 2) >= pairs)
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream(seed, "copies")
     return torch.randint(2**31, (copies,), generator=draw).tolist()
 
 
@@ -101,7 +102,7 @@ def noisy(model: nn.Module, task: Task, ticket: Ticket, seeds: Sequence[int]) ->
     rewind(model, ticket.init).train()
     outputs = []
     for seed in seeds[:2]:
-        torch.manual_seed(seed)
+        torch.manual_seed(stream_seed(seed, "dropout"))
         batch = next(iter(task.batches("train", seed)))
         with torch.no_grad():
             outputs.append(forward(model, batch, only(ticket.masks, "weights")))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores._edges import BLOCK, Array, Pairs, of_pairs
+from graphlth.streams import stream_seed
 from graphlth.task import Task
 
 ROOM = 1 << 24  # random signs at a time
@@ -69,7 +70,7 @@ def approximate(pairs: Pairs, tolerance: float, seed: int) -> Array:
     """R [P] as squared distances of the rows of `Z = L⁺ Bᵀ Q`, Q [P, k] random signs / √k."""
     from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
-    draw, (i, j) = np.random.default_rng(seed), pairs.ends
+    draw, (i, j) = np.random.default_rng(stream_seed(seed, "projections")), pairs.ends
     count, edge = i.size, np.arange(i.size)
     ends = np.r_[i, j], np.r_[edge, edge]
     b = csr_array((np.repeat([1.0, -1.0], count), ends), shape=(pairs.num_nodes, count))  # Bᵀ

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
+from graphlth.streams import stream
 from graphlth.task import Task
 
 
@@ -16,5 +17,5 @@ def random(model: nn.Module, task: Task, masks: Masks, *, seed: int = 0) -> dict
         masks: what to draw for.
         seed: seeds the draws.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "random score")
     return {n: torch.rand(m.shape, generator=generator).to(m.device) for n, m in masks.items()}

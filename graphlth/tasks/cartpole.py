@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphlth.task import SPLITS, Batch, Policy, stream
+from graphlth.streams import stream
+from graphlth.task import SPLITS, Batch, Policy
 from graphlth.tasks._files import library
 
 GAME, LONGEST = "CartPole-v1", 500  # steps of an episode, each worth 1
@@ -95,7 +96,7 @@ class CartPole:
         return choice
 
     def _evaluation(self, split: str) -> Episodes:
-        start = stream(self.data_seed, split)
+        start = stream(self.data_seed, "starts", split)
         return play(lambda x: self.policy(x).argmax(-1), self.sizes[split], start, self.device)
 
     def played_by(self, policy: Policy) -> CartPole:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from graphlth.dataset import GraphTask, split_per_class
+from graphlth.streams import stream
 
 
 def digits(
@@ -34,7 +35,7 @@ def digits(
         x=(pixels / 16).float(),
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=y,
-        **split_per_class(y, labels, 30, torch.Generator().manual_seed(data_seed)),
+        **split_per_class(y, labels, 30, stream(data_seed, "split")),
     )
     return GraphTask(data, edges=edges, name="digits")
 

@@ -7,6 +7,7 @@ import torch
 
 from graphlth.images import ImageTask
 from graphlth.planetoid import folders
+from graphlth.streams import stream
 from graphlth.task import SPLITS
 from graphlth.tasks._files import pixels
 
@@ -82,7 +83,7 @@ def labelled(folder: Path, classes: list[str]) -> Labelled:
 
 def shuffled(files: Labelled, data_seed: int) -> Labelled:
     """The same images in an order drawn from `data_seed`."""
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(data_seed))
+    order = torch.randperm(len(files), generator=stream(data_seed, "order"))
     return [files[row] for row in order]
 
 

@@ -6,6 +6,7 @@ import networkx as nx
 import torch
 
 from graphlth.dataset import GraphTask, split_per_class
+from graphlth.streams import stream
 
 
 def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
@@ -24,6 +25,6 @@ def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
         x=torch.eye(len(club)),
         edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
         y=y,
-        **split_per_class(y, 2, 5, torch.Generator().manual_seed(data_seed)),
+        **split_per_class(y, 2, 5, stream(data_seed, "split")),
     )
     return GraphTask(data, edges=edges, name="karate")

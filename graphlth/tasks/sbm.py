@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from graphlth.dataset import GraphTask, split_per_class
+from graphlth.streams import stream
 
 
 def sbm(
@@ -44,7 +45,7 @@ def sbm(
     for key, value in (("inside", inside), ("across", across)):
         if not 0 <= value <= 1:
             raise ValueError(f"`{key}` must be in [0, 1], got {value}")
-    random = torch.Generator().manual_seed(data_seed)
+    random = stream(data_seed, "sbm")
     y = torch.arange(classes).repeat_interleave(size)  # [N]
     pairs = torch.triu_indices(y.numel(), y.numel(), offset=1)  # [2, N (N - 1) / 2]
     chance = torch.where(y[pairs[0]] == y[pairs[1]], inside, across)
