@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # they are of torch, about its own plans
+                warnings.filterwarnings("default", "compiled code is not kept")
             if command not in COMMANDS:
                 raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
             COMMANDS[command](dashed(rest))

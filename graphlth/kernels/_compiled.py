@@ -2,18 +2,28 @@
 
 Numba numbers the files of a function and keeps an index. Processes that compile at the same time
 take the same number, and from then on one finds the code of the other (numba's issue 10128). Here
-each file is named by all that its code depends on.
+each file is named by all that its code depends on, and `_signed` tells whether it is whole and this
+user's: any other is not there. Where nothing can be kept, every process compiles anew.
 """
 
+import pickle
+import time
+import warnings
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from graphlth.kernels._signed import key, private, signed, verified
+
+STALE = 3600.0  # seconds after which the draft of a file is one whose writer was killed
 
 
 def compiled(function: Callable[..., Any], *, inline: bool = False) -> Callable[..., Any]:
@@ -22,7 +32,13 @@ def compiled(function: Callable[..., Any], *, inline: bool = False) -> Callable[
     With `inline` it becomes a part of the compiled functions that call it.
     """
     dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline)(function)
-    dispatcher._cache = _Cache(function)
+    try:
+        key()
+        dispatcher._cache = _Cache(function)
+    except OSError as error:
+        _warn(str(error))
+    except RuntimeError:  # numba's
+        _warn(f"no folder can be written for {Path(function.__code__.co_filename).parent}")
     return dispatcher
 
 
@@ -36,11 +52,24 @@ def _named(*parts: Any) -> str:
 
 def _state(folder: Path) -> str:
     """A name for numba and the files of `folder`: a compiled function holds parts of others."""
-    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
-    return _named(numba.__version__, [(name, s.st_mtime_ns, s.st_size) for name, s in stats])
+    files = [
+        (path.name, sha256(path.read_bytes()).digest()) for path in sorted(folder.glob("*.py"))
+    ]
+    return _named(numba.__version__, llvmlite.__version__, files)
 
 
 STATE = _state(Path(__file__).parent)
+
+
+@cache  # once, not for every function
+def _warn(reason: str) -> None:
+    warnings.warn_explicit(  # one line: what is at fault is no line of code
+        f"compiled code is not kept, and every start compiles it anew: {reason}; free some space, "
+        "or set NUMBA_CACHE_DIR and XDG_CACHE_HOME to folders of your own",
+        RuntimeWarning,
+        "graphlth",
+        0,
+    )
 
 
 class _Cache(FunctionCache):
@@ -50,24 +79,34 @@ class _Cache(FunctionCache):
         stamp = impl.locator.get_source_stamp()
         self._cache_file = Files(self.cache_path, impl.filename_base, stamp)
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what is compiled, if it can be kept."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn(f"cannot write to {self.cache_path}: {error.strerror or error}")
+
 
 class Files(IndexDataCacheFile):
     """The files of a function, one for each key, without an index."""
 
     def save(self, key: Any, data: Any) -> None:
         """Keep what is compiled, and remove what other states of the code have left."""
-        self._save_data(self._name(key), data)
-        for path in Path(self._cache_path).glob("*.nbc"):
-            if STATE not in path.name:
-                path.unlink(missing_ok=True)
+        name, content = self._name(key), self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(signed(name, content))
+        for path in Path(self._cache_path).glob("*.nbc*"):
+            with suppress(OSError):  # another user's
+                stale = path.suffix != ".nbc" and time.time() - path.stat().st_mtime > STALE
+                if STATE not in path.name or stale:
+                    path.unlink(missing_ok=True)
 
     def load(self, key: Any) -> Any:
         """What was compiled, or None."""
-        try:
-            return self._load_data(self._name(key))
-        except FileNotFoundError:
-            return None
+        name = self._name(key)
+        content = verified(name, Path(self._data_path(name)))
+        return None if content is None else pickle.loads(content)
 
     def _name(self, key: Any) -> str:
         function = self._index_name.removesuffix(".nbi")
-        return f"{function}.{STATE}.{_named(self._source_stamp, key)}.nbc"
+        return f"{function}.{STATE}.{private(repr((self._source_stamp, key)))}.nbc"
