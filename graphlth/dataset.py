@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlth import fields
 from graphlth.graph import Features, Graph, sparse_features
 from graphlth.task import SPLITS, Batch
 
@@ -22,18 +23,23 @@ class GraphTask:
 
     Args:
         data: a PyG `Data`, or anything else that has x [N, F] finite numbers (dense, or a sparse
-            tensor), edge_index [2, E] integers, y [N] class numbers, and boolean train_mask,
-            val_mask, test_mask, each [N] or [N, splits]. Other attributes, edge weights among
-            them, are ignored.
+            tensor), edge_index [2, E] integers, y [N] or [N, 1] class numbers from 0 or from 1,
+            below 0 where a node has none, or text; and train_mask, val_mask, test_mask, each
+            boolean or integers of 0 and 1, [N] or [N, splits], or the numbers of the nodes [n]
+            (these also as train_idx, val_idx, test_idx). Of other attributes, edge weights among
+            them, nothing is read.
         edges: what one entry of an edge mask stands for. "undirected": an unordered pair, whose
             two directions (or the one that is there; none is added) live and die together.
             "directed": one direction. Self-loops of the data are edges like any other.
-        split: the column of masks that are [N, splits].
+        split: the column of masks that are [N, splits]; or "random": whatever masks there are,
+            60 / 20 / 20 % of the labelled nodes of each class train, validate and test.
+        split_seed: draws the random split.
         name: what records call the data.
 
     Raises:
         ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
-            range; a split is empty or overlaps another; a class has no training node.
+            range, or several graphs; a split is empty or overlaps another; a class has no training
+            node.
     """
 
     x: Tensor | Features  # [N, F]; sparse where fewer than a tenth of the entries are non-zero
@@ -42,23 +48,33 @@ class GraphTask:
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
     evaluate_every = 1  # an iteration sees the whole graph
     y: Tensor  # [N]
+    label_names: tuple[str, ...]  # what `data` call each class; () where they number them from 0
     rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
+    notes: tuple[str, ...]  # what was decided about the data, a line each
 
-    def __init__(self, data: Any, *, edges: str = "undirected", split: int = 0, name: str = "data"):
+    def __init__(
+        self,
+        data: Any,
+        *,
+        edges: str = "undirected",
+        split: int | str = 0,
+        split_seed: int = 0,
+        name: str = "data",
+    ):
         if edges not in ("undirected", "directed"):
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
-        if not hasattr(data, "edge_index"):
-            raise ValueError(f"`data` must be a PyG `Data`, got {type(data).__name__}")
+        fields.one_graph(data)
         self.name, self.edges = name, edges
-        self.x = _features(_tensor(data, "x"))
+        self.x = _features(fields.features(data))
         self.num_nodes, self.num_features = self.x.shape
         pairs, self.entries, self.num_edges = _universe(
-            _tensor(data, "edge_index"), self.num_nodes, edges
+            fields.edge_index(data), self.num_nodes, edges
         )
         self.graph = Graph(pairs, self.num_nodes)
-        self.y = _labels(_tensor(data, "y"), self.num_nodes)
-        self.rows = _rows(data, self.num_nodes, split)
-        self.num_classes = _classes(self.y, self.rows)
+        self.y, self.label_names = fields.labels(data, self.num_nodes)
+        self.rows = fields.rows(data, self.y, split, split_seed)
+        self.num_classes = fields.classes(self.y, self.rows)
+        self.notes = fields.notes(self.label_names)
         self._inputs = (self.x, self.graph)
         self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
 
@@ -146,17 +162,7 @@ def split_per_class(
     }
 
 
-def _tensor(data: Any, key: str) -> Tensor:
-    value = getattr(data, key, None)
-    if not isinstance(value, Tensor):
-        state = "is missing" if value is None else f"must be a tensor, got {type(value).__name__}"
-        raise ValueError(f"`data.{key}` {state}")
-    return value.detach().cpu()
-
-
 def _features(x: Tensor) -> Tensor | Features:
-    if x.dim() != 2 or 0 in x.shape or x.is_complex():
-        raise ValueError(f"`data.x` must be real numbers [N, F], got {x.dtype} {list(x.shape)}")
     x = x.to(torch.get_default_dtype())
     if x.layout != torch.strided:
         x = x.to_sparse_coo().coalesce()
@@ -173,11 +179,6 @@ def _features(x: Tensor) -> Tensor | Features:
 
 def _universe(edge_index: Tensor, num_nodes: int, edges: str) -> tuple[Tensor, Tensor, int]:
     """Every edge once, the mask entry of each, and the number of entries."""
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(f"`data.edge_index` must be [2, E], got {list(edge_index.shape)}")
-    if edge_index.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"`data.edge_index` must hold int64 node numbers, got {edge_index.dtype}")
-    edge_index = edge_index.long()
     wrong = edge_index[(edge_index < 0) | (edge_index >= num_nodes)]
     if wrong.numel():
         raise ValueError(f"`data.edge_index` must be in [0, {num_nodes}), got {int(wrong[0])}")
@@ -188,54 +189,3 @@ def _universe(edge_index: Tensor, num_nodes: int, edges: str) -> tuple[Tensor, T
         pair = torch.minimum(source, target) * num_nodes + torch.maximum(source, target)
         entries = torch.unique(pair, return_inverse=True)[1]
     return torch.stack([source, target]), entries, int(entries.max()) + 1 if key.numel() else 0
-
-
-def _labels(y: Tensor, num_nodes: int) -> Tensor:
-    if y.shape != (num_nodes,):
-        raise ValueError(f"`data.y` must be [{num_nodes}], one class a node, got {list(y.shape)}")
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise ValueError(f"`data.y` must hold int64 class numbers, got {y.dtype}")
-    return y.long().clone()
-
-
-def _rows(data: Any, num_nodes: int, split: int) -> dict[str, Tensor]:
-    """The nodes of each split; every mask is [N], or [N, splits] with `split` as the column."""
-    masks = {part: _tensor(data, f"{part}_mask") for part in SPLITS}
-    for part, mask in masks.items():
-        if mask.dtype != torch.bool or mask.dim() not in (1, 2) or mask.size(0) != num_nodes:
-            raise ValueError(
-                f"`data.{part}_mask` must be boolean [{num_nodes}] or "
-                f"[{num_nodes}, splits], got {mask.dtype} {list(mask.shape)}"
-            )
-    count = min((mask.size(1) for mask in masks.values() if mask.dim() == 2), default=1)
-    if not 0 <= split < count:
-        raise ValueError(f"`split` must be in [0, {count}), got {split}")
-    chosen = {p: mask[:, split] if mask.dim() == 2 else mask for p, mask in masks.items()}
-    for part, mask in chosen.items():
-        if not mask.any():
-            raise ValueError(f"`data.{part}_mask` must select at least one node, got none")
-    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = int((chosen[a] & chosen[b]).sum())
-        if shared:
-            raise ValueError(
-                f"`data.{a}_mask` and `data.{b}_mask` must not overlap, got {shared} nodes in both"
-            )
-    return {part: mask.nonzero().view(-1) for part, mask in chosen.items()}
-
-
-def _classes(y: Tensor, rows: dict[str, Tensor]) -> int:
-    """The number of classes; nodes outside the splits may be unlabelled (below 0)."""
-    for part, index in rows.items():
-        if int(y[index].min()) < 0:
-            raise ValueError(
-                f"`data.y` must be at least 0 on the {part} nodes, got {int(y[index].min())}"
-            )
-    num_classes = int(y.max()) + 1
-    taught = torch.zeros(num_classes, dtype=torch.bool)
-    taught[y[rows["train"]]] = True
-    if not taught.all():
-        raise ValueError(
-            "`data.train_mask` must hold a node of every class, got none of class "
-            f"{int((~taught).nonzero()[0])}"
-        )
-    return num_classes

@@ -17,6 +17,7 @@ from graphlth.task import SPLITS, Batch, shuffled
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
+CLASSES = 100_000  # the most that are taken
 EVALUATED, ON_CPU = 1000, 200  # images in a batch of an evaluation; what the caches serve best
 
 
@@ -50,6 +51,7 @@ class ImageTask:
 
     edges = None
     num_edges = 0
+    notes: tuple[str, ...] = ()  # what has to be said of the data, a line each
 
     def __init__(
         self,
@@ -204,9 +206,11 @@ def _labels(y: Any, count: int) -> Tensor:
         raise ValueError(f"`y` must be [{count}], one class an image, got {got}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f"`y` must hold int64 class numbers, got {y.dtype}")
-    if int(y.min()) < 0:
-        raise ValueError(f"`y` must be at least 0, got {int(y.min())}")
-    return y.detach().cpu().long()
+    y = y.detach().cpu().long()
+    if not 0 <= int(y.min()) <= int(y.max()) < CLASSES:
+        wrong = int(y.min()) if int(y.min()) < 0 else int(y.max())
+        raise ValueError(f"`y` must be in [0, {CLASSES:,}), got {wrong}")
+    return y
 
 
 def _rows(splits: Mapping[str, Any], count: int) -> dict[str, Tensor]:

@@ -19,16 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
+
+from graphlth import published
+from graphlth.archives import Array, arrays, one_line
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 HOST = ("github.com", 443)  # where PyG's downloader looks
 CACHE = Path("datasets")  # downloads land here, below the current directory
 VARIABLE = "GRAPHLTH_DATA_ROOT"
-
-Array = NDArray[Any]
+MASKS = ("train_mask", "val_mask", "test_mask")
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,14 @@ def load(
     `split`: "public" (20 per class / 500 / 1,000) or "geom-gcn-0" … "geom-gcn-9" (Pei et al.,
     ICLR 2020, arXiv 2002.05287). Files are looked for below `data_root`, else below the
     environment variable GRAPHLTH_DATA_ROOT, else in `./datasets`, and downloaded into `./datasets`
-    when they are not there. FileNotFoundError names what is missing, ValueError what is wrong.
+    when they are not there. A file that is not byte for byte the published one is refused: of these
+    there is one edition. FileNotFoundError names what is missing, ValueError what is wrong.
     """
     index = split_index(split)
     root = roots(data_root)
     raw = find_raw(root, name)
+    for part in PARTS:  # before an unpickler sees it
+        published.examine(raw / f"ind.{name.lower()}.{part}", name.lower())
     data = read(raw, name)
     check(name, data, counts)
     if index is not None:
@@ -171,6 +175,8 @@ def download(name: str) -> Path:
         fetched = Path(scratch) / name / "raw"
         if missing(fetched, name):
             raise OSError(f"{', '.join(missing(fetched, name))} did not arrive")
+        for file in sorted(fetched.iterdir()):
+            published.examine(file, name.lower())
         raw = CACHE / name / "raw"
         raw.mkdir(parents=True, exist_ok=True)
         for file in sorted(fetched.iterdir()):
@@ -247,9 +253,10 @@ def read_split(
     path = next((place / file for place in places if (place / file).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{name}: {file} is in none of {', '.join(map(str, places))}")
-    held = arrays(path)
+    published.examine(path, "geom_gcn_splits")
+    held = arrays(path, MASKS)
     masks: dict[str, Any] = {}
-    for key in ("train_mask", "val_mask", "test_mask"):
+    for key in MASKS:
         if key not in held:
             raise ValueError(f"{path}: `{key}` is missing")
         mask = held[key]
@@ -259,17 +266,6 @@ def read_split(
             )
         masks[key] = torch.from_numpy(mask.astype(bool))
     return masks
-
-
-def arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an `.npz` file; ValueError if it is damaged or holds anything else."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return {key: held[key] for key in held.files}
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable file of arrays ({one_line(error)})") from error
 
 
 # --- the raw files ---------------------------------------------------------------------------
@@ -306,11 +302,6 @@ class Arrays(pickle.Unpickler):
         if module in ("builtins", "__builtin__") and name in plain:
             return plain[name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, no array and no container")
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def unpickled(path: Path) -> Any:

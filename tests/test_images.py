@@ -225,7 +225,7 @@ INDEX = {"train": torch.tensor([0, 1]), "val": torch.tensor([2]), "test": torch.
     ({"y": Y[:5]}, "`y` must be [6], one class an image, got [5]"),
     ({"y": [0, 1]}, "`y` must be [6], one class an image, got list"),
     ({"y": Y.float()}, "`y` must hold int64 class numbers, got torch.float32"),
-    ({"y": Y - 1}, "`y` must be at least 0, got -1"),
+    ({"y": Y - 1}, "`y` must be in [0, 100,000), got -1"),
     ({"y": Y * 2}, "'train' an image of every class, got none of class 1"),
     ({"splits": [2, 2, 2]}, "`splits` must have train, val, test, got [2, 2, 2]"),
     ({"splits": {"train": 6}}, "`splits` must have train, val, test, got ['train']"),

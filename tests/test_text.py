@@ -123,7 +123,10 @@ def test_a_file_of_your_own_is_read(tmp_path):
     task = find("tasks", "text")(path=str(tmp_path / "tale.txt"), **SMALL)
     assert task.name == "tale" and task.alphabet == "Kesä"
     (tmp_path / "old.txt").write_bytes("Käse".encode("latin-1") * 100)
-    with pytest.raises(ValueError, match=r"`path` must be UTF-8, got .*old\.txt.*0xe4"):
+    with pytest.raises(
+        ValueError,
+        match=r"`path` must be UTF-8, or begin with a byte-order mark, got .*old\.txt.*0xe4",
+    ):
         find("tasks", "text")(path=str(tmp_path / "old.txt"))
     with pytest.raises(FileNotFoundError, match="`path` must be a file, got"):
         find("tasks", "text")(path=str(tmp_path))

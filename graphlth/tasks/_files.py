@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import hub
 
-from graphlth.planetoid import CACHE, VARIABLE, candidates, one_line, roots
+from graphlth.archives import Array, one_line
+from graphlth.planetoid import CACHE, VARIABLE, candidates, roots
 
-Array = NDArray[Any]
+PIXELS = 2**26  # of one image, the most that are read
 
 
 def find(
@@ -90,6 +90,9 @@ def pixels(content: bytes, where: str, size: int = 0) -> Array:
     image = library("PIL.Image")
     try:
         picture = image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+        if picture.width * picture.height > PIXELS:
+            raise ValueError(f"it has {picture.width} × {picture.height} pixels, and at most "
+                             f"{PIXELS:,} are read")  # fmt: skip
         if picture.mode[0] in "IF":
             raise ValueError("it has more than 8 bits a channel")
         mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"

@@ -5,7 +5,6 @@ import io
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphlth import published
+from graphlth.archives import Array, one_line
 from graphlth.images import ImageTask, held_out
-from graphlth.planetoid import one_line
-from graphlth.tasks._files import Array, download, find
+from graphlth.tasks._files import download, find
 
 FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
@@ -26,28 +26,38 @@ BYTES = 0x08  # IDX's number for unsigned bytes
 
 
 def task(
-    x: Tensor, y: Tensor, *, train_size: int, val_size: int, data_seed: int, **how: Any
+    names: Sequence[str],
+    url: str,
+    per_class: Mapping[str, Sequence[int]],
+    data_root: str | None,
+    *,
+    train_size: int,
+    val_size: int,
+    data_seed: int,
+    **how: Any,
 ) -> ImageTask:
     """The task of what `load` gives; of the 60,000 `val_size` validate. `how` is `ImageTask`'s."""
+    x, y, notes = load(names, url, per_class, data_root)
     splits = held_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
-    return ImageTask(x, y, splits, **how)
+    made = ImageTask(x, y, splits, name=names[0], **how)
+    made.notes = notes
+    return made
 
 
 def load(
-    names: Sequence[str],
-    url: str,
-    digests: Sequence[str],
-    per_class: Mapping[str, Sequence[int]],
-    data_root: str | None,
-) -> tuple[Tensor, Tensor]:
-    """Images [70000, 1, 28, 28] uint8 and classes [70000], the 60,000 to train on first.
+    names: Sequence[str], url: str, per_class: Mapping[str, Sequence[int]], data_root: str | None
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Images [70000, 1, 28, 28] uint8 and classes [70000], the 60,000 to train on first; and notes.
 
-    `digests` are those of the packed files at `url`; `per_class` counts the images of each class
-    that "train" and "test" must hold: file names do not tell one data set from another.
+    The packed files lie at `url`; `per_class` counts the images of each class that "train" and
+    "test" must hold: file names do not tell one data set from another.
     """
     layouts = [[file + ending for file in FILES] for ending in (".gz", "")]
-    sources = dict(zip((url + file for file in layouts[0]), digests, strict=True))
-    found = find(names, layouts, data_root, partial(download, digests=sources))
+
+    def fetch(folder: Path) -> None:
+        download(folder, {url + file: published.digest(names[0], file) for file in layouts[0]})
+
+    found = find(names, layouts, data_root, fetch)
     images, labels = [], []
     for part, count, files in (("train", TRAIN, found[:2]), ("test", TEST, found[2:])):
         images.append(read(files[0], (count, SIDE, SIDE)))
@@ -57,7 +67,8 @@ def load(
             raise ValueError(f"{files[1]}: must hold {names[0]}'s classes, "
                              f"{list(per_class[part])}, got {held}")  # fmt: skip
     x, y = np.concatenate(images)[:, None], np.concatenate(labels)
-    return torch.from_numpy(x), torch.from_numpy(y)
+    notes = published.notes(found, names[0])
+    return torch.from_numpy(x), torch.from_numpy(y), notes
 
 
 def read(path: Path, shape: tuple[int, ...]) -> Array:

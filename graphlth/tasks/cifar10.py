@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from graphlth import published
+from graphlth.archives import Array, one_line
 from graphlth.images import ImageTask, held_out
-from graphlth.planetoid import one_line, unpickled
-from graphlth.tasks._files import Array, download, find, library, pixels
+from graphlth.planetoid import unpickled
+from graphlth.tasks._files import download, find, library, pixels
 
 NAMES = ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py")
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
@@ -21,9 +23,10 @@ LAYOUTS = (
     ["train-00000-of-00001.parquet", "test-00000-of-00001.parquet"],
 )
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-DIGEST = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+ARCHIVE = "cifar-10-binary.tar.gz"
 TRAIN, TEST = 50_000, 10_000
 SHAPE = (3, 32, 32)
+UNPACKED = 2**29  # bytes that a Parquet file may become
 
 
 def cifar10(
@@ -52,7 +55,9 @@ def cifar10(
         grey: the central 28 × 28 pixels, without their colour: for the tickets of MNIST.
         data_seed: draws which images validate, and which train if not all do.
     """
-    *train, test = (read(path) for path in find(NAMES, LAYOUTS, data_root, fetch))
+    found = find(NAMES, LAYOUTS, data_root, fetch)
+    notes = published.notes(found, "cifar10")  # before an unpickler sees them
+    *train, test = (read(path) for path in found)
     y = [np.concatenate([labels for _, labels in train]), test[1]]
     for part, labels, count in (("train", y[0], TRAIN), ("test", y[1], TEST)):
         if (held := np.bincount(labels, minlength=10).tolist()) != [count // 10] * 10:
@@ -68,10 +73,12 @@ def cifar10(
         TRAIN, test_size or TEST,
         val_size=val_size, train_size=train_size, data_seed=data_seed,
     )  # fmt: skip
-    return ImageTask(
+    task = ImageTask(
         torch.from_numpy(x), torch.from_numpy(np.concatenate(y)), splits,
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name="cifar10",
     )  # fmt: skip
+    task.notes = notes
+    return task
 
 
 def greyed(x: Array) -> Array:
@@ -84,7 +91,7 @@ def fetch(folder: Path) -> None:
     """Download the binary batches into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        (archive,) = download(Path(scratch), {URL: DIGEST})
+        (archive,) = download(Path(scratch), {URL: published.digest("cifar10", ARCHIVE)})
         with tarfile.open(archive) as tar:
             for file in LAYOUTS[0]:
                 packed = tar.extractfile(f"cifar-10-batches-bin/{file}")
@@ -135,7 +142,12 @@ def parquet(path: Path) -> tuple[Array, Array]:
     """Of a Parquet file with encoded images: a column struct{bytes, path} and one `label`."""
     arrow, content = library("pyarrow.parquet"), path.read_bytes()
     try:
-        table = arrow.read_table(library("pyarrow").BufferReader(content))
+        file = arrow.ParquetFile(library("pyarrow").BufferReader(content))
+        claimed = sum(file.metadata.row_group(i).total_byte_size
+                      for i in range(file.metadata.num_row_groups))  # fmt: skip
+        if file.metadata.num_rows > TRAIN or claimed > UNPACKED:
+            raise ValueError(f"it claims {file.metadata.num_rows:,} rows of {claimed:,} bytes")
+        table = file.read()
         (column,) = (f.name for f in table.schema if f.type.num_fields and f.type.field("bytes"))
         encoded = table[column].combine_chunks().field("bytes")
         labels = table["label"].to_numpy()

@@ -5,12 +5,6 @@ from graphlth.tasks import _idx
 
 NAMES = ("fashion_mnist", "fashion-mnist", "FashionMNIST")
 URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
-DIGESTS = (  # of _idx.FILES, packed
-    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-)
 PER_CLASS = {"train": (6000,) * 10, "test": (1000,) * 10}
 
 
@@ -36,8 +30,8 @@ def fashion_mnist(
         augment: none, or crop-flip: move by up to 4 pixels and mirror.
         data_seed: draws which images validate, and which train if not all do.
     """
-    x, y = _idx.load(NAMES, URL, DIGESTS, PER_CLASS, data_root)
     return _idx.task(
-        x, y, train_size=train_size, val_size=val_size, data_seed=data_seed, name="fashion_mnist",
+        NAMES, URL, PER_CLASS, data_root,
+        train_size=train_size, val_size=val_size, data_seed=data_seed,
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
     )  # fmt: skip

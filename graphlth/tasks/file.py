@@ -1,7 +1,9 @@
 """A graph of your own from a `.pt` or `.npz` file; neither format runs code here."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,16 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
+from graphlth.archives import arrays, listed, one_line, verify_torch
 from graphlth.dataset import GraphTask
-from graphlth.planetoid import arrays, one_line
+from graphlth.fields import graphs_of, tensor
 from graphlth.task import SPLITS
+
+SPARSE = ("x_data", "x_indices", "x_indptr", "x_shape")  # of x [N, F] as compressed sparse rows
+MASKS = tuple(f"{part}_{kind}" for part in SPLITS for kind in ("mask", "masks", "idx"))
+KEYS = ("x", "edge_index", "edge_weight", "edge_attr", "batch", "ptr", *MASKS)
+LARGE = 2**28  # bytes; no larger tensor of a file may repeat what the file holds
+ONE = "save one of them alone: torch.save(dataset[0], PATH)"
 
 PYG = [
     getattr(module, name)
@@ -27,19 +36,29 @@ PYG = [
 ]
 
 
-def file(*, path: str, edges: str = "undirected", split: int = 0) -> GraphTask:
+def file(
+    *,
+    path: str,
+    edges: str = "undirected",
+    labels: str = "y",
+    split: int | str = 0,
+    split_seed: int = 0,
+) -> GraphTask:
     """The graph in `path`; what it must hold stands at `graphlth.dataset.GraphTask`.
 
     `.pt`: a PyG `Data`, or a dict of tensors with the keys x, edge_index, y, train_mask, val_mask,
     test_mask. `.npz`: arrays under the same keys; x may also be compressed sparse rows (x_data,
     x_indices, x_indptr, x_shape). Masks are [N], or [splits, N] as train_masks, val_masks,
     test_masks. Where plain arrays list no edge in both directions, they are read as undirected
-    pairs and the reverses are added, unless they hold `directed` = True.
+    pairs and the reverses are added, unless they hold `directed` = True. What stands under other
+    keys is not read.
 
     Args:
         path: the file.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
-        split: which of several splits.
+        labels: the key of the class labels: numbers from 0 or from 1, or text.
+        split: which of several splits; or random: 60 / 20 / 20 % of every class.
+        split_seed: draws the random split, the same for every seed of a run.
     """
     source = Path(path)
     readers = {".pt": _pt, ".npz": _npz}
@@ -47,14 +66,21 @@ def file(*, path: str, edges: str = "undirected", split: int = 0) -> GraphTask:
         raise ValueError(f"`path` must end in .pt or .npz, got {path!r}")
     if not source.is_file():
         raise FileNotFoundError(f"`path` must be a file, got {path!r}")
-    data = readers[source.suffix](source)
+    checked = source.suffix == ".npz" or verify_torch(source)
+    data = readers[source.suffix](source, labels)
     try:
-        return GraphTask(data, edges=edges, split=split, name=source.stem)
+        task = GraphTask(data, edges=edges, split=split, split_seed=split_seed, name=source.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if not checked:
+        task.notes += (
+            f"{path}: in the format of torch before 1.6, which has no checksums: damage to it "
+            "would not be noticed; torch.save(torch.load(PATH), PATH) writes the other",
+        )
+    return task
 
 
-def _pt(path: Path) -> Data:
+def _pt(path: Path, labels: str) -> SimpleNamespace:
     try:
         known = torch.serialization.get_safe_globals()  # PyG's own, which must outlive this call
         with torch.serialization.safe_globals([each for each in PYG if each not in known]):
@@ -62,68 +88,133 @@ def _pt(path: Path) -> Data:
     except OSError:
         raise
     except Exception as error:  # a damaged or hostile file can raise anything
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it asks for {asked[1]}, which could run code" if asked else one_line(error)
-        raise ValueError(f"{path}: not a readable file of tensors ({why})") from error
-    if isinstance(held, tuple) and held and isinstance(held[0], dict):
-        return Data.from_dict(held[0])  # `processed/data.pt` of a PyG dataset
-    if isinstance(held, Data):
-        return held
-    if not isinstance(held, dict):
+        raise ValueError(f"{path}: {_unreadable(error)}") from error
+    if isinstance(held, tuple) and held and isinstance(held[0], dict | Data):
+        count = graphs_of(held[1]) if len(held) > 1 else 1
+        if count > 1:
+            raise ValueError(f"{path}: must hold one graph, got {count}: {ONE}")
+        held = held[0]  # `processed/data.pt` of a PyG dataset
+        plain = False
+    else:
+        plain = isinstance(held, dict)
+    if isinstance(held, list | tuple) and held and isinstance(held[0], Data):
+        raise ValueError(f"{path}: must hold one graph, got {len(held)} in a list: {ONE}")
+    if not isinstance(held, Data | dict):
         raise ValueError(
             f"{path}: must hold a PyG `Data` or a dict of tensors, got {type(held).__name__}"
         )
-    return _plain(path, held)
+    try:
+        names = sorted(str(key) for key in (held if isinstance(held, dict) else held.keys()))
+        values = {key: held[key] for key in (*KEYS, labels, "directed") if key in held}
+    except Exception as error:  # a `Data` of a hostile file has what that file gave it
+        raise ValueError(f"{path}: not a readable file of tensors ({one_line(error)})") from error
+    for key, value in values.items():
+        _held(path, key, value)
+    return _named(path, values, labels, names, plain)
 
 
-def _npz(path: Path) -> Data:
-    held: dict[str, Any] = dict(arrays(path))
-    if "x_data" in held:
-        try:
-            held["x"] = csr_matrix(
-                (held["x_data"], held["x_indices"], held["x_indptr"]), shape=tuple(held["x_shape"])
-            )
-            held["x"].check_format(full_check=True)
-        except (KeyError, TypeError, ValueError) as error:
+def _unreadable(error: Exception) -> str:
+    """Why torch has not read a file."""
+    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if asked and asked[1].startswith("torch_geometric.data.batch."):
+        return f"must hold one graph, got a `Batch` of several: {ONE}"
+    why = f"it asks for {asked[1]}, which could run code" if asked else one_line(error)
+    return f"not a readable file of tensors ({why})"
+
+
+def _held(path: Path, key: str, value: Any) -> None:
+    """Refuse a large tensor that claims more numbers than the file holds for it."""
+    if not isinstance(value, Tensor):
+        return
+    parts = [value]
+    if value.layout == torch.sparse_coo:
+        parts = [value._indices(), value._values()]
+    elif value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        parts = [value.crow_indices(), value.col_indices(), value.values()]
+    elif value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        parts = [value.ccol_indices(), value.row_indices(), value.values()]
+    for part in parts:
+        if part.layout != torch.strided or part.is_meta or part.is_nested:
+            continue  # refused where it is used
+        size = part.numel() * part.element_size()
+        if size > max(LARGE, part.untyped_storage().nbytes()):
             raise ValueError(
-                f"{path}: `x_data`, `x_indices`, `x_indptr` and `x_shape` must form "
-                f"a sparse matrix ({one_line(error)})"
-            ) from error
-    return _plain(path, {key: _tensor(value) for key, value in held.items()})
+                f"{path}: `{key}` must not repeat what it holds, got {size:,} bytes from "
+                f"{part.untyped_storage().nbytes():,}: save it `.contiguous()`"
+            )
 
 
-def _tensor(value: Any) -> Any:
-    """An array or sparse matrix as a tensor; what has no tensor (text, say) as it is."""
-    if isinstance(value, csr_matrix):
-        sparse = value.tocoo()
-        index = torch.from_numpy(np.stack([sparse.row, sparse.col]).astype(np.int64))
-        return torch.sparse_coo_tensor(
-            index, torch.from_numpy(sparse.data), sparse.shape, check_invariants=True
-        )
-    if value.dtype.kind in "iu":
-        return torch.from_numpy(value.astype(np.int64))
-    return torch.from_numpy(value) if value.dtype.kind in "bf" else value
+def _npz(path: Path, labels: str) -> SimpleNamespace:
+    held: dict[str, Any] = {}
+    for key, value in arrays(path, (*KEYS, *SPARSE, labels, "directed")).items():
+        try:
+            held[key] = value if key in SPARSE else tensor(value)
+        except ValueError as error:
+            raise ValueError(f"{path}: `{key}` {error}") from None
+    if "x_data" in held:
+        held["x"] = _rows(path, held)
+    return _named(path, held, labels, listed(path), plain=True)
 
 
-def _plain(path: Path, held: dict[str, Any]) -> Data:
-    """`Data` from plain tensors: splits as columns, pairs in both directions."""
-    data = Data(**{key: held[key] for key in ("x", "edge_index", "y") if key in held})
+def _rows(path: Path, held: Mapping[str, Any]) -> Tensor:
+    """The matrix [N, F] of compressed sparse rows."""
+    try:
+        data, indices, indptr, shape = (held[key] for key in SPARSE)
+        if data.dtype == np.float16:  # which scipy has not
+            data = data.astype(np.float32)
+        x = csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
+        x.check_format(full_check=True)
+        starts, columns = torch.from_numpy(x.indptr).long(), torch.from_numpy(x.indices).long()
+        values = tensor(x.data)
+        assert isinstance(values, Tensor)  # a matrix of text is refused above
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise ValueError(
+            f"{path}: `x_data`, `x_indices`, `x_indptr` and `x_shape` must form "
+            f"a sparse matrix ({one_line(error)})"
+        ) from error
+    row = torch.arange(x.shape[0]).repeat_interleave(starts.diff())
+    return torch.sparse_coo_tensor(torch.stack([row, columns]), values, x.shape)
+
+
+def _named(
+    path: Path, held: Mapping[str, Any], labels: str, names: list[str], plain: bool
+) -> SimpleNamespace:
+    """The fields of `data`; of `plain` arrays, splits as columns and pairs in both directions."""
+    if labels != "y" and labels not in held:
+        raise ValueError(f"{path}: `labels` must be one of the keys {', '.join(names)}, "
+                         f"got {labels!r}")  # fmt: skip
+    data = SimpleNamespace(**dict.fromkeys(("x", "edge_index"), None))
+    vars(data).update({key: held[key] for key in KEYS if key in held}, y=held.get(labels))
+    if not plain:
+        return data
     for part in SPLITS:
-        one, many = held.get(f"{part}_mask"), held.get(f"{part}_masks")
-        if one is None and many is None:
-            raise ValueError(f"{path}: `{part}_mask` [N] or `{part}_masks` [splits, N] is missing")
-        data[f"{part}_mask"] = many.T if isinstance(many, Tensor) and many.dim() == 2 else one
-    if isinstance(data.edge_index, Tensor) and not bool(held.get("directed", False)):
-        data.edge_index = _both_directions(data.edge_index)
+        many = held.get(f"{part}_masks")
+        if isinstance(many, Tensor) and many.dim() == 2:
+            setattr(data, f"{part}_mask", many.T)
+    directed = held.get("directed", False)
+    if isinstance(directed, Tensor) and directed.numel() != 1:
+        raise ValueError(f"{path}: `directed` must be True or False, got {list(directed.shape)}")
+    if isinstance(data.edge_index, Tensor) and not bool(directed):
+        _both_directions(data)
     return data
 
 
-def _both_directions(edge_index: Tensor) -> Tensor:
-    """`edge_index`, with every edge's reverse if none is there; a self-loop has no reverse."""
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or not edge_index.numel():
-        return edge_index
-    source, target = edge_index[:, edge_index[0] != edge_index[1]].long()
-    size = int(edge_index.max()) + 1
+def _both_directions(data: SimpleNamespace) -> None:
+    """Add the reverse of every edge if none is there; a self-loop has no reverse.
+
+    A reverse has the weight and the attributes of its edge.
+    """
+    pairs = data.edge_index
+    if pairs.dim() != 2 or pairs.size(0) != 2 or not pairs.numel() or pairs.is_floating_point():
+        return
+    pairs = pairs.long()
+    others = pairs[0] != pairs[1]
+    source, target = pairs[:, others]
+    size = int(pairs.max()) + 1
     if torch.isin(source * size + target, target * size + source).any():
-        return edge_index
-    return torch.cat([edge_index, edge_index.flip(0)], dim=1)
+        return
+    for key in ("edge_weight", "edge_attr"):
+        value = getattr(data, key, None)
+        if isinstance(value, Tensor) and value.dim() and value.size(0) == pairs.size(1):
+            setattr(data, key, torch.cat([value, value[others]]))
+    data.edge_index = torch.cat([pairs, pairs[:, others].flip(0)], dim=1)

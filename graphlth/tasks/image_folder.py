@@ -30,8 +30,8 @@ def image_folder(
 ) -> ImageTask:
     """The PNG and JPEG images in `path`/CLASS; or in `path`/train/CLASS, …/val/… and …/test/….
 
-    A split without a folder is drawn from the images to train on. Classes are numbered by name.
-    The images are all grey or all in colour.
+    A split without a folder is drawn from the images to train on. Classes are numbered by name;
+    hidden folders and files, and `__MACOSX`, are none. The images are all grey or all in colour.
 
     Args:
         path: the folder.
@@ -52,8 +52,11 @@ def image_folder(
     where = {part: root / part for part in SPLITS if (root / part).is_dir()}
     if "train" not in where:
         where = {"train": root}
-    classes = [folder.name for folder in folders(where["train"])]
+    classes = [folder.name for folder in shown(where["train"])]
     parts = {part: labelled(folder, classes) for part, folder in where.items()}
+    for number, name in enumerate(classes):
+        if number not in {label for _, label in parts["train"]}:
+            raise ValueError(f"{where['train'] / name}: must hold *.png or *.jpg, as a class does")
     train = shuffled(parts["train"], data_seed)
     for part, count in (("test", test_size), ("val", val_size)):
         if part not in parts:
@@ -68,13 +71,19 @@ def image_folder(
     )  # fmt: skip
 
 
+def shown(parent: Path) -> list[Path]:
+    """The folders in `parent` but hidden ones and those that packing on a Mac leaves."""
+    return [each for each in folders(parent) if each.name[0] != "." and each.name != "__MACOSX"]
+
+
 def labelled(folder: Path, classes: list[str]) -> Labelled:
     """The images in the folders of `folder`, each with the number of its class."""
     found = []
-    for each in folders(folder):
+    for each in shown(folder):
         if each.name not in classes:
             raise ValueError(f"{each}: must be one of the classes {', '.join(classes)}")
-        files = sorted(file for file in each.iterdir() if file.suffix.lower() in ENDINGS)
+        visible = (file for file in each.iterdir() if not file.name.startswith("."))
+        files = sorted(file for file in visible if file.suffix.lower() in ENDINGS)
         found += [(file, classes.index(each.name)) for file in files]
     if not found:
         raise ValueError(f"{folder}: must hold CLASS/*.png or CLASS/*.jpg, got none")

@@ -4,12 +4,6 @@ from graphlth.images import ImageTask
 from graphlth.tasks import _idx
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-DIGESTS = (  # of _idx.FILES, packed
-    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-)
 PER_CLASS = {
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
@@ -38,8 +32,8 @@ def mnist(
         augment: none, or crop-flip: move by up to 4 pixels and mirror.
         data_seed: draws which images validate, and which train if not all do.
     """
-    x, y = _idx.load(["mnist"], URL, DIGESTS, PER_CLASS, data_root)
     return _idx.task(
-        x, y, train_size=train_size, val_size=val_size, data_seed=data_seed, name="mnist",
+        ["mnist"], URL, PER_CLASS, data_root,
+        train_size=train_size, val_size=val_size, data_seed=data_seed,
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import hashlib
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from torch import Tensor
 from graphlth.task import SPLITS, Batch, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation
+LONGEST = 100_000_000  # bytes of a file
+MARKS = {  # byte-order marks, those that begin like another first
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 
 
 class Text:
@@ -147,7 +153,7 @@ def text(
     is another in every version of Python: a ticket of one is refused in the next.
 
     Args:
-        path: a UTF-8 file of your own.
+        path: a file of your own, in UTF-8 or with a byte-order mark.
         context: characters that a window has before its last; none before it are seen.
         batch_size: windows in a training batch.
         evaluate_every: iterations of training between two evaluations.
@@ -164,15 +170,26 @@ def text(
 
 
 def read(path: Path) -> str:
-    """What the UTF-8 file `path` says.
+    """What the file `path` says: UTF-8, or what its byte-order mark names; the mark is no part.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8.
+        ValueError: it is none of these, or too long.
     """
     if not path.is_file():
         raise FileNotFoundError(f"`path` must be a file, got {str(path)!r}")
+    if path.stat().st_size > LONGEST:
+        raise ValueError(f"`path` must be at most {LONGEST:,} bytes, got {path.stat().st_size:,} "
+                         f"of {str(path)!r}: cut it")  # fmt: skip
+    with path.open("rb") as file:
+        start = file.read(4)
+    encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
     try:
-        return path.read_text("utf-8")
+        said = path.read_text(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"`path` must be UTF-8, got {str(path)!r}: {error}") from None
+        raise ValueError(f"`path` must be UTF-8, or begin with a byte-order mark, got "
+                         f"{str(path)!r}: {error}") from None  # fmt: skip
+    if "\0" in said:
+        raise ValueError(f"`path` must be text, got {str(path)!r} with NUL characters: of UTF-16, "
+                         "save it with a byte-order mark or as UTF-8")  # fmt: skip
+    return said
