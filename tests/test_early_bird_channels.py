@@ -12,6 +12,7 @@ from graphlth.channels import channel_masks, levels, norm_scales, surviving
 from graphlth.cost import measured
 from graphlth.drawing import Queue
 from graphlth.operations import input_macs, pass_macs
+from graphlth.streams import stream_seed
 from graphlth.ticket import load, reinitialised, snapshot
 from graphlth.train import train
 
@@ -28,6 +29,7 @@ def searched(epochs, of=6, net=None, **about):
     model = network()
     slimming = norm_penalty(levels(model), 1e-4)
     how = {"lr": 0.05, "optimizer": "sgd", "weight_decay": 5e-4} | about
+    how["seed"] = stream_seed(0, "search")
     for _ in train(net(model) if net else model, Pictures(), {}, epochs=of, until=epochs,
                    penalty=slimming, scoring=(), **how):  # fmt: skip
         pass
