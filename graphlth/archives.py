@@ -34,18 +34,15 @@ def arrays(path: Path, keys: Sequence[str]) -> dict[str, Array]:
     Raises:
         ValueError: the file is damaged, or one of these holds Python objects or fields.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            known = dict(_members(archive))
-            return {
-                key: _array(archive, known[f"{key}.npy"], key)
-                for key in keys
-                if f"{key}.npy" in known
-            }
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive can raise anything
-        raise ValueError(f"{path}: not a readable file of arrays ({one_line(error)})") from error
+    with path.open("rb") as file:  # what cannot be opened is no damage
+        try:
+            with zipfile.ZipFile(file) as archive:
+                known = dict(_members(archive))
+                asked = [key for key in keys if f"{key}.npy" in known]
+                return {key: _array(archive, known[f"{key}.npy"], key) for key in asked}
+        except Exception as error:  # a damaged archive can raise anything
+            why = one_line(error)
+            raise ValueError(f"{path}: not a readable file of arrays ({why})") from error
 
 
 def listed(path: Path) -> list[str]:
@@ -65,16 +62,15 @@ def verify_torch(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(4) != b"PK\3\4":
             return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name, member in _members(archive):
-                inner = name.partition("/")[2]
-                if inner in TORCH or inner.startswith("data/"):
-                    _compare(archive, member)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable file of tensors ({one_line(error)})") from error
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for name, member in _members(archive):
+                    inner = name.partition("/")[2]
+                    if inner in TORCH or inner.startswith("data/"):
+                        _compare(archive, member)
+        except Exception as error:
+            why = one_line(error)
+            raise ValueError(f"{path}: not a readable file of tensors ({why})") from error
     return True
 
 

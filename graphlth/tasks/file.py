@@ -85,8 +85,6 @@ def _pt(path: Path, labels: str) -> SimpleNamespace:
         known = torch.serialization.get_safe_globals()  # PyG's own, which must outlive this call
         with torch.serialization.safe_globals([each for each in PYG if each not in known]):
             held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # a damaged or hostile file can raise anything
         raise ValueError(f"{path}: {_unreadable(error)}") from error
     if isinstance(held, tuple) and held and isinstance(held[0], dict | Data):
