@@ -27,7 +27,8 @@ from graphlth.kernels._memory import SECOND
 from graphlth.record import environment
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
-PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER"}
+PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER",
+          "--runs": "FOLDER"}  # fmt: skip
 WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement
 VECTORS = {"avx512f": 512, "avx2": 256, "neon": 128, "sse2": 128}  # bits
 VERSIONS = ("torch", "torch-scatter", "torch-geometric", "numba", "triton")

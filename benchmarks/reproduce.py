@@ -53,7 +53,10 @@ def folder(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> Pa
     names = [told.pop(n) for n in ("algorithm", "task", "model")]
     if args.data_root and "data_root" in accepted("tasks", names[1]):
         told["data_root"] = args.data_root
-    return glt.run(*names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round)
+    how = {"protocol": told.pop("protocol")} if "protocol" in told else {}
+    return glt.run(
+        *names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round, **how
+    )
 
 
 def folders_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Path]:
@@ -80,8 +83,7 @@ def analyses(
     measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
     how = {"out": str(Path(args.out) / "measures"), "jobs": args.jobs, "rounds": rounds,
            "data_root": args.data_root, "watch": report_ticket}  # fmt: skip
-    seeds = {n: ",".join(map(str, range(seeds_of(bench, n)))) for n in folders}
-    return {n: glt.analyze(measure, str(f), settings, seeds=seeds[n], **how)
+    return {n: glt.analyze(measure, str(f), settings, seeds=seeds_of(bench, n), **how)
             for n, f in folders.items()}  # fmt: skip
 
 

@@ -31,8 +31,9 @@ from bench import (
 from torch import Tensor
 
 import graphlth as glt
-from graphlth.experiment import build, preset
+from graphlth.experiment import build
 from graphlth.masks import EDGES
+from graphlth.presets import preset
 from graphlth.ticket import dense
 from graphlth.train import train
 
@@ -100,6 +101,11 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
 WAYS = {"sparse": sparse_epochs, "dense": dense_epochs}
 
 
+def published(task: str) -> dict[str, object]:
+    """The settings of UGS, of its released code, on `task`."""
+    return dict(preset("ugs", task, "gcn", protocol="released").settings)
+
+
 def told(args: argparse.Namespace) -> dict[str, object]:
     """The settings that differ from the preset."""
     return {"data_root": str(args.data_root)} if args.data_root else {}
@@ -107,7 +113,7 @@ def told(args: argparse.Namespace) -> dict[str, object]:
 
 def setting(args: argparse.Namespace, dropout: float):
     """The task and a fresh model, the same every time."""
-    settings = preset(args.task, "gcn") | {"edges": "directed", "dropout": dropout} | told(args)
+    settings = {**published(args.task), "dropout": dropout, **told(args)}
     task = build("tasks", args.task, settings)
     torch.manual_seed(0)
     return task, build("models", "gcn", settings, task)
@@ -191,7 +197,7 @@ def main() -> None:
             for way, found in memory.items()}  # fmt: skip
     rows = [[way, spread(s, 1e3, 1), *held.get(way, ["–", "–"])] for way, s in seconds.items()]
     less = f"{memory['dense']['after'] / memory['sparse']['after']:.1f}" if memory else "–"
-    whole, hidden = peak(args, "run"), preset(args.task, "gcn").get("hidden", 16)
+    whole, hidden = peak(args, "run"), published(args.task)["hidden"]
     report(
         args.out,
         f"A mask-training epoch of GCN-{hidden} on {args.task}, with evaluation",

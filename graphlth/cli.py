@@ -67,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # they are of torch, about its own plans
-                warnings.filterwarnings("default", "compiled code is not kept")
             if command not in COMMANDS:
                 raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
             COMMANDS[command](dashed(rest))
@@ -89,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: list[str]) -> None:
     """Find tickets, retrain and record them; then show the records."""
-    from graphlth import experiment
+    from graphlth import experiment, presets
 
     algorithm, argv = first(argv)
     algorithm, argv = with_config(algorithm, argv)
@@ -106,16 +105,21 @@ def run(argv: list[str]) -> None:
     for kind, name in kinds.items():
         if name is not None:
             settings |= add_settings(parser, find(kind, name), experiment.accepted(kind, name))
-    if which.keys() == {"task", "model"}:
-        preset = experiment.preset(which["task"], which["model"], chosen(argv, "epochs"))
-        parser.set_defaults({n: v for n, v in preset.items() if n in settings})
+    if algorithm is not None and which.keys() == {"task", "model"}:
+        how = chosen(argv, "epochs", "protocol")
+        protocol = how.pop("protocol", "paper")
+        preset = presets.preset(algorithm, **which, protocol=protocol, given=how)
+        defaults = {n: v for n, v in preset.settings.items() if n in settings}
+        parser.set_defaults(defaults)
+        parser.epilog = about_preset(preset.kept(defaults))
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = experiment.planned(values)
-    with watching(given["seeds"], rounds, epochs, given["jobs"]) as watch:
+    seeds = experiment.parse_seeds(given["seeds"])
+    with watching(len(seeds), rounds, epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
@@ -394,6 +398,11 @@ def offer(kinds: Mapping[str, str | None], argv: list[str]) -> str:
             raise ValueError(f"`{one(kind)}` must be given: one of {', '.join(names(kind))}")
         lines.append(f"{kind}: {', '.join(names(kind))}")
     return " · ".join([*lines, "the help of those named lists their settings"] if lines else [])
+
+
+def about_preset(sources: Mapping[str, Sequence[str]]) -> str:
+    """What help says of where defaults come from."""
+    return " · ".join(f"{', '.join(sorted(given))}: {source}" for source, given in sources.items())
 
 
 def about(kind: str, name: str) -> str:

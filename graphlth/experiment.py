@@ -11,20 +11,21 @@ File names are made here, and those of tickets in `ticket_file`. A run folder is
 import inspect
 import json
 import math
+import operator
 import os
+import re
 import signal
 import sys
 import time
-import tomllib
 import warnings
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from importlib.resources import files
+from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -51,6 +52,7 @@ from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
 from graphlth.operations import macs, pass_macs
 from graphlth.optimizers import OPTIMIZERS, Recipe
+from graphlth.presets import preset
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt
 from graphlth.streams import stream_seed
@@ -61,7 +63,9 @@ from graphlth.train import Epoch, retrain, spans, takes_graph
 # Settings that cannot change a digit of a record, and so do not name a run.
 ASIDE = ("data_root",)
 EPOCHS_TOLD = 5
-RECIPE = tuple(field.name for field in fields(Recipe))
+MOST_SEEDS = 10_000
+SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
+RECIPE = tuple(each.name for each in fields(Recipe))
 RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
 
 
@@ -76,6 +80,8 @@ class Plan:
     device: str = "cpu"
     threads: int = 1
     batched: bool = False  # by `graphlth.seeds`: its dropout and sums go in another order
+    protocol: str | None = None  # of the preset; decides no digit that the settings do not
+    preset: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source: settings as it says
 
     @property
     def name(self) -> str:
@@ -103,18 +109,6 @@ def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
 
 
-def preset(task: str, model: str, told: Collection[str] = ()) -> dict[str, Any]:
-    """The published settings of `model` on `task`, where there are any.
-
-    Published iterations are left out where epochs are among the settings `told`.
-    """
-    table = tomllib.loads(files("graphlth").joinpath("presets.toml").read_text())
-    entry = table.get(spelt(task), {})
-    known = {n: v for n, v in entry.items() if not isinstance(v, dict)}
-    known |= entry.get(spelt(model), {})
-    return {n: v for n, v in known.items() if n != "iterations" or "epochs" not in told}
-
-
 def plan(
     algorithm: str,
     task: str,
@@ -124,8 +118,9 @@ def plan(
     device: str = "cpu",
     threads: int = 1,
     batched: bool = False,
+    protocol: str = "paper",
 ) -> Plan:
-    """The plan of a run: `settings` over the preset over the defaults.
+    """The plan of a run: `settings` over the preset of `protocol` over the defaults.
 
     How many seeds are trained at once is no part of it, but whether any are is: see `Plan`.
 
@@ -143,7 +138,8 @@ def plan(
             raise ValueError(f"`{name}` is no setting of {algorithm}, {task} and {model}; "
                              f"there are {', '.join(sorted(known))}")  # fmt: skip
     values = {n: p.default for n, p in known.items() if p.default is not p.empty}
-    values |= {n: v for n, v in preset(task, model, settings).items() if n in known}
+    told = preset(algorithm, task, model, protocol=protocol, given=settings)
+    values |= {n: v for n, v in told.settings.items() if n in known}
     values |= settings
     for name in known:
         if name not in values:
@@ -151,7 +147,9 @@ def plan(
     _check(values, device, threads)
     if batched and algorithm != "ugs":
         raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
-    return Plan(algorithm, task, model, dict(sorted(values.items())), device, threads, batched)
+    values = dict(sorted(values.items()))
+    return Plan(algorithm, task, model, values, device, threads, batched,
+                told.protocol, told.kept(values))  # fmt: skip
 
 
 # name: (lowest value, is it allowed, first value too high or None)
@@ -224,29 +222,32 @@ def run(
     model: str,
     settings: Mapping[str, Any] | None = None,
     *,
-    seeds: int = 1,
+    seeds: int | str | Sequence[int] = 1,
     out: str | Path = "runs",
     device: str = "cpu",
     threads: int = 1,
     jobs: int = 1,
     batch: int = 1,
     graphs: bool = False,
+    protocol: str = "paper",
     watch: Callable[[Step], None] = lambda step: None,
 ) -> Path:
-    """Run `seeds` seeds of a plan and return its folder; what exists already is not run again.
+    """Run some seeds of a plan and return its folder; what exists already is not run again.
 
     Args:
         algorithm: name of the plug-in that finds tickets.
         task: name of the plug-in that gives the data.
         model: name of the plug-in that is trained.
         settings: settings that differ from preset and default.
-        seeds: how many seeds, from 0.
+        seeds: how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9.
         out: the folder of the run's folder.
         device: where to compute.
         threads: threads per process.
         jobs: processes, one seed or batch each at a time.
         batch: seeds trained at once as one batched model; for a GPU.
         graphs: replay epochs as CUDA graphs; for small data on a GPU.
+        protocol: whose settings are the defaults where they differ: those of the paper, or of the
+            code that its authors have released.
         watch: is called after every round and every epoch of retraining; with several jobs, after
             at most `EPOCHS_TOLD` epochs a second of each.
 
@@ -254,14 +255,14 @@ def run(
         ValueError: a name, setting or file is wrong.
         OSError: the folder cannot be read or written, or one of the processes was killed.
     """
-    if seeds < 1:
-        raise ValueError(f"`seeds` must be at least 1, got {seeds}")
+    numbers = parse_seeds(seeds)
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, got {jobs}")
     if batch < 1:
         raise ValueError(f"`batch` must be at least 1, got {batch}")
     at_once = batch > 1 or graphs
-    chosen = plan(algorithm, task, model, settings, device=device, threads=threads, batched=at_once)
+    chosen = plan(algorithm, task, model, settings, device=device, threads=threads,
+                  batched=at_once, protocol=protocol)  # fmt: skip
     data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
     network = build("models", model, chosen.settings, data)
     _fit(chosen, data, network)
@@ -270,13 +271,61 @@ def run(
     folder = prepare(chosen, Path(out))
     environment = record.environment()
     work = partial(_drain, chosen, folder, environment, graphs)
-    groups = [range(seeds)[first : first + batch] for first in range(0, seeds, batch)]
+    groups = [numbers[first : first + batch] for first in range(0, len(numbers), batch)]
     if jobs > 1 and len(groups) > 1:
         in_processes(work, groups, jobs, watch)
     else:
         for group in groups:
             work(group, watch)
     return folder
+
+
+def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
+    """The numbers of the seeds that `seeds` means: so many from 0, or those that are named.
+
+    A number is a count: 5, or "5", is 0 to 4. In a text with a comma or a dash, and in a sequence,
+    numbers are seeds: "3,7", "10-14" (with both ends), "0-2,7", [3, 7]; one alone is "7-7" or [7].
+
+    Raises:
+        ValueError: it means none, more than `MOST_SEEDS`, one twice, or one not below 2³¹.
+    """
+    if isinstance(seeds, str):
+        parts = [part.strip() for part in seeds.split(",")]
+        ranges = [_range(part, seeds, alone=len(parts) == 1) for part in parts]
+    elif isinstance(seeds, Iterable):
+        ranges = [range(n, n + 1) for n in map(_whole, islice(seeds, MOST_SEEDS + 1))]
+    else:
+        ranges = [range(_whole(seeds))]
+    least = min((each.start for each in ranges), default=-1)
+    if least < 0 or not any(ranges):
+        raise ValueError(f"`seeds` must be {SEEDS}, got {seeds!r}")
+    if (most := max(each.stop for each in ranges)) > 2**31:
+        raise ValueError(f"`seeds` must be numbers below 2**31, got {most - 1}")
+    if sum(map(len, ranges)) > MOST_SEEDS:
+        raise ValueError(f"`seeds` must be at most {MOST_SEEDS:,}, got more: {seeds!r}")
+    numbers = [n for each in ranges for n in each]
+    if twice := [n for n, times in Counter(numbers).items() if times > 1]:
+        raise ValueError(f"`seeds` must name each seed once, got {twice[0]} twice")
+    return numbers
+
+
+def _whole(number: Any) -> int:
+    """A whole number; -1 where it is none."""
+    try:
+        return -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return -1
+
+
+def _range(part: str, seeds: str, *, alone: bool) -> range:
+    """The seeds that a part between two commas means: 7, or 10-14; a number `alone` is a count."""
+    found = re.fullmatch(r"([0-9]{1,12})(?:-([0-9]{1,12}))?", part)
+    if found is None:
+        raise ValueError(f"`seeds` must be {SEEDS}, got {seeds!r}")
+    low, high = int(found[1]), int(found[2] or found[1])
+    if low > high:
+        raise ValueError(f"`seeds` must go upwards in a range, as in {high}-{low}, got {part!r}")
+    return range(low) if alone and found[2] is None else range(low, high + 1)
 
 
 def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
@@ -413,6 +462,8 @@ def prepare(chosen: Plan, out: Path) -> Path:
              "settings": dict(chosen.settings), "device": chosen.device,
              "threads": chosen.threads}  # fmt: skip
     about |= {"batched": True} if chosen.batched else {}
+    if chosen.protocol is not None:
+        about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "settings.json").exists():
@@ -612,5 +663,6 @@ def describe(
         "num_edges": task.num_edges, "num_weights": count(weights),
         "macs": None if per_layer is None else sum(per_layer.values()),
         "macs_per_layer": per_layer,
+        **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **ticket.search,
     }  # fmt: skip

@@ -26,6 +26,7 @@ from graphlth.experiment import (
     build,
     held,
     in_processes,
+    parse_seeds,
     standing,
 )
 from graphlth.operations import pass_macs
@@ -56,7 +57,7 @@ def analyze(
     settings: Mapping[str, Any] | None = None,
     *,
     out: str,
-    seeds: str = "all",
+    seeds: int | str | Sequence[int] = "all",
     rounds: str = "all",
     jobs: int = 1,
     data_root: str | None = None,
@@ -72,7 +73,7 @@ def analyze(
         run: the run's folder.
         settings: settings of the measure that differ from the default.
         out: the folder of the records' folder.
-        seeds: which of the run: all, or numbers as in 0,2.
+        seeds: which of the run: all; how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9.
         rounds: which of the run: all, or numbers as in 0,7.
         jobs: processes, one seed each at a time.
         data_root: the folder of the data, where it is not that of the run.
@@ -138,7 +139,9 @@ def planned(folder: Path, data_root: str | None = None) -> Plan:
     return replace(plan, settings=settings)
 
 
-def tickets(folder: Path, seeds: str = "all", rounds: str = "all") -> dict[int, list[int]]:
+def tickets(
+    folder: Path, seeds: int | str | Sequence[int] = "all", rounds: str = "all"
+) -> dict[int, list[int]]:
     """The recorded rounds of a run that are chosen, seed by seed.
 
     Raises:
@@ -148,7 +151,7 @@ def tickets(folder: Path, seeds: str = "all", rounds: str = "all") -> dict[int, 
     if not folder.is_dir():
         raise FileNotFoundError(f"`run` must be a folder, got {str(folder)!r}")
     found = sorted(int(p.stem.removeprefix("seed")) for p in folder.glob("seed*.jsonl"))
-    chosen = among("seeds", seeds, found)
+    chosen = found if seeds == "all" else select("seeds", parse_seeds(seeds), found)
     known = {s: [r["round"] for r in record.read_file(_lines(folder, s))] for s in chosen}
     if not any(known.values()):
         raise ValueError(f"`run` must have tickets, got none in {str(folder)!r}")
@@ -167,11 +170,20 @@ def among(name: str, told: str, known: Sequence[int]) -> list[int]:
         numbers = sorted({int(number) for number in told.split(",")})
     except ValueError:
         raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {told!r}") from None
+    return select(name, numbers, known)
+
+
+def select(name: str, numbers: Sequence[int], known: Sequence[int]) -> list[int]:
+    """`numbers`, rising.
+
+    Raises:
+        ValueError: one of them is not known.
+    """
     for number in numbers:
         if number not in known:
             there = ", ".join(map(str, known)) or "none"
             raise ValueError(f"`{name}` must be of the run's, {there}, got {number}")
-    return numbers
+    return sorted(numbers)
 
 
 def _lines(folder: Path, seed: int) -> Path:

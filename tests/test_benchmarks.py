@@ -12,6 +12,7 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 REPORTS = {  # what the report of each must say
+    "own_graphs": ("2 splits of 20 + 30 nodes a class", "| drawn |"),
     "speed_channels": ("times fewer MACs", "than masked"),
     "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
     "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),

@@ -167,7 +167,7 @@ def digits(folder):
     return [tuple(r[n] for n in told) for r in record.read(folder)]
 
 
-@pytest.mark.parametrize("name", ["control", "imp"])
+@pytest.mark.parametrize("name", ["at_init", "control", "imp"])
 def test_some_rounds_alone_are_those_of_the_whole_run_also_when_continued(name, earlier, tmp_path):
     how = QUICK | ({"tickets": str(earlier)} if name == "control" else {})
     whole, cut = (

@@ -23,12 +23,10 @@ from graphlth.experiment import (
     build,
     in_processes,
     plan,
-    preset,
     run,
     ticket_file,
 )
 from graphlth.models.gcn import GCN
-from graphlth.registry import names
 from graphlth.ticket import load
 from graphlth.train import fit
 
@@ -114,14 +112,6 @@ def test_ugs_runs_as_published_by_default(task, model, lr, decay, hidden, l1_edg
     assert (s["lr"], s["weight_decay"], s["hidden"]) == (lr, decay, hidden)
     assert (s["l1_edges"], s["l1_weights"]) == (l1_edges, l1_weights)
     assert (s["rounds"], s["epochs"], s["drop_edges"], s["drop_weights"]) == (20, 200, 0.05, 0.2)
-
-
-def test_every_preset_is_a_setting_that_something_has():
-    known = {n for kind in ("algorithms", "tasks", "models") for p in names(kind)
-             for n in accepted(kind, p)}  # fmt: skip
-    for task in names("tasks"):
-        for model in names("models"):
-            assert set(preset(task, model)) <= known
 
 
 def test_what_is_given_comes_before_the_preset_and_that_before_the_default():
@@ -472,4 +462,6 @@ def test_other_algorithms_retrain_for_iterations_too(out, algorithm):
 def test_a_name_spelt_with_dashes_is_the_same_run():
     dashed = plan("random-tickets", "fashion-mnist", "lenet-300-100")
     assert dashed == plan("random_tickets", "fashion_mnist", "lenet_300_100")
-    assert preset("mnist", "lenet-300-100") == preset("mnist", "lenet_300_100") != {}
+    dashed = plan("random-tickets", "mnist", "lenet-300-100")
+    assert dashed == plan("random_tickets", "mnist", "lenet_300_100")
+    assert dashed.protocol == "paper"  # the preset is found, too

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["streams"],
     ["_exit", "cost", "masks", "task", "registry", "vmap"],
-    ["drawing", "graph", "operations"],
+    ["drawing", "graph", "operations", "presets"],
     ["kernels"],
     ["dropout"],
     ["message"],

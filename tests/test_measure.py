@@ -73,7 +73,7 @@ def test_what_exists_is_not_measured_again_and_a_torn_line_is_mended(folder, tmp
 
 def test_some_seeds_and_rounds_then_the_others(folder, tmp_path):
     how = {"settings": SETTINGS["instability"], "out": str(tmp_path / "a")}
-    target = analyze("instability", str(folder), **how, seeds="1", rounds="0,2")
+    target = analyze("instability", str(folder), **how, seeds="1-1", rounds="0,2")
     assert [(r["seed"], r["round"]) for r in record.read(target)] == [(1, 0), (1, 2)]
     assert analyze("instability", str(folder), **how) == target
     assert rows(target) == rows(
@@ -130,7 +130,7 @@ BAD = [  # what is done to a copy of the run, the arguments, the one line
      "`ticket` is of another graph: fingerprint"),
     (lambda f: altered(f, settings={"dropout": 0.0}), "instability", "`model` must train under"),
     (None, "instability --rounds 3", "`rounds` must be of the run's, 0, 1, 2, got 3"),
-    (None, "instability --seeds 2", "`seeds` must be of the run's, 0, 1, got 2"),
+    (None, "instability --seeds 3", "`seeds` must be of the run's, 0, 1, got 2"),
     (None, "instability --rounds first", "`rounds` must be all, or numbers as in 0,2, got 'first'"),
     (None, "instability --points 1", "`points` must be at least 2, got 1"),
     (None, "instability --jobs 0", "`jobs` must be at least 1, got 0"),

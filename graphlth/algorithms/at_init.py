@@ -1,7 +1,8 @@
 """Pruning at initialisation: scores of the untrained network and of the bare graph.
 
 With the score `synflow` this is iterative SynFlow (Tanaka et al., arXiv:2006.05467, Algorithm 1),
-with `snip` and `grasp` their iterated forms, with `degree` the edges of TEDDY (arXiv:2402.01261).
+with `snip` and `grasp` their iterated forms, with `degree` the edges of TEDDY (arXiv:2402.01261),
+which ranks them once: that score does not look at what earlier rounds have removed.
 """
 
 from collections.abc import Iterator
@@ -9,11 +10,11 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from graphlth.algorithms._scored import scored
-from graphlth.masks import Masks, only
+from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, dense, picked, rewind
 
 
 def at_init(
@@ -21,6 +22,7 @@ def at_init(
     task: Task,
     *,
     rounds: int = 20,
+    only: str = "all",
     epochs: int = 200,
     iterations: int = 0,
     drop_edges: float = 0.05,
@@ -37,7 +39,7 @@ def at_init(
     seed: int = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
-    """Yield the dense ticket, then one ticket per round; nothing is trained in between.
+    """Yield the dense ticket, then one ticket per round asked for; nothing is trained in between.
 
     A part that is dropped at rate 0 has no mask and is not scored.
 
@@ -45,6 +47,7 @@ def at_init(
         model: the network; its weights are θ₀.
         task: the data.
         rounds: how often to score what is left and prune.
+        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7,15.
         epochs: epochs of retraining.
         iterations: iterations of retraining, in place of epochs; 0: epochs count.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
@@ -66,22 +69,25 @@ def at_init(
     """
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     theta_0 = ticket.init
-    names = {"weights": score, "edges": edge_score}
+    names = {EDGES if n == EDGES else "weights": edge_score if n == EDGES else score
+             for n in ticket.masks}  # fmt: skip
 
     def scores(masks: Masks, round: int) -> dict[str, Tensor]:
         rewind(model, theta_0)
         found, draw = dict[str, Tensor](), stream_seed(seed, "score", round)
         for part, name in names.items():
-            if only(masks, part):
-                found |= scored(name, part, model, task, masks, seed=draw)
+            found |= scored(name, part, model, task, masks, seed=draw)
         return found
 
     # What cannot be scored is told before the dense network is retrained.
-    ahead = scores(ticket.masks, ticket.round) if ticket.round < rounds else {}
+    wanted = picked(only, rounds)
+    end = max(wanted, default=0)
+    ahead = scores(ticket.masks, ticket.round) if ticket.round < end else {}
     if last is None:
         yield ticket
-    for r in range(ticket.round + 1, rounds + 1):
+    for r in range(ticket.round + 1, end + 1):
         masks = drop_jointly(ticket.masks, ahead, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)
-        ahead = scores(masks, r) if r < rounds else {}
-        yield ticket
+        ahead = scores(masks, r) if r < end else {}
+        if r in wanted:
+            yield ticket

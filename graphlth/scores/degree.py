@@ -1,9 +1,10 @@
 """Degree: the edge score of TEDDY (Seo et al., ICLR 2024, arXiv:2402.01261)."""
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from graphlth.masks import Masks
+from graphlth.masks import EDGES, Masks
 from graphlth.scores._edges import Array, Pairs, of_pairs
 from graphlth.task import Task
 
@@ -11,13 +12,16 @@ from graphlth.task import Task
 def degree(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     """`T_ij = a_i a_j / (d_i d_j)` of every edge, with `a_i = Σ_k d_k^(−½) / d_i`, k ∈ N(i).
 
-    Edges between nodes of high degree, and with neighbours of high degree, go first. Both
-    directions of a pair score the same; a self-loop counts its node among its neighbours.
+    It is that of the graph of `task`, whatever `masks` have removed: TEDDY ranks edges once, and
+    pruning in rounds goes down the same ranking. Edges between nodes of high degree, and with
+    neighbours of high degree, go first. Both directions of a pair score the same; a self-loop
+    counts its node among its neighbours.
 
     Raises:
         ValueError: the task has no graph.
     """
-    return of_pairs(task, masks, teddy)
+    whole = {n: torch.ones_like(mask) for n, mask in masks.items() if n == EDGES}
+    return of_pairs(task, whole, teddy)
 
 
 def teddy(pairs: Pairs) -> Array:
