@@ -24,6 +24,7 @@ from graphlth.scores import effective_resistance as resistance
 from graphlth.scores import spectral
 from graphlth.scores._edges import Pairs
 from graphlth.scores.similarity import cosine
+from graphlth.streams import stream_seed
 from graphlth.task import Batch
 from graphlth.ticket import snapshot
 
@@ -642,7 +643,8 @@ def test_every_round_scores_the_untrained_network_under_the_masks_so_far(weights
     about = {"score": weights, "edge_score": edges, "drop_weights": 0.4, "drop_edges": 0.3}
     for r, ticket in enumerate(at_init(model, task, seed=5, **about)):
         if r:
-            how = [{"seed": 4 + r} if name == "random" else {} for name in (weights, edges)]
+            draw = stream_seed(5, "score", r - 1)
+            how = [{"seed": draw} if name == "random" else {} for name in (weights, edges)]
             left = M.only(score(weights, other, task, masks, **how[0]), "weights")
             right = M.only(score(edges, other, task, masks, **how[1]), "edges")
             masks = drop_jointly(masks, left | right, 0.4, 0.3)
@@ -651,6 +653,34 @@ def test_every_round_scores_the_untrained_network_under_the_masks_so_far(weights
             for p in model.parameters():
                 p.add_(1)
     assert r == 3
+
+
+@universes
+def test_degree_ranks_once_whatever_earlier_rounds_have_removed(edges):
+    task = toy(edges=edges)
+    model = build("gcn", task)
+    whole = M.ones(model, task.num_edges)
+    once = score("degree", model, task, whole)
+    fewer = some_masks(model, task)
+    assert torch.equal(score("degree", model, task, fewer)["edges"], once["edges"])
+    masks = M.only(whole, "edges")
+    for ticket in at_init(model, task, edge_score="degree", drop_edges=0.3, drop_weights=0.0):
+        if ticket.round:
+            masks = drop_jointly(masks, once, 0.0, 0.3)
+        assert torch.equal(ticket.masks["edges"], masks["edges"])
+    assert ticket.round == 3
+
+
+@pytest.mark.parametrize("only", ["all", "2", "1,3"])
+def test_rounds_that_are_not_asked_for_are_pruned_all_the_same(only):
+    task = toy()
+    about = {"score": "random", "seed": 3, "epochs": 2}
+    whole = list(at_init(build("gcn", task), task, **about))
+    some = list(at_init(build("gcn", task), task, only=only, **about))
+    assert [t.round for t in some] == ([0, 1, 2, 3] if only == "all" else
+                                       [0, *map(int, only.split(","))])  # fmt: skip
+    for ticket in some:
+        assert all(torch.equal(m, whole[ticket.round].masks[n]) for n, m in ticket.masks.items())
 
 
 REFUSED = [  # settings, message
