@@ -11,10 +11,9 @@ from statistics import fmean
 from typing import Any
 
 from bench import plainly
-from reproduce import lined, opened, origin, percent, run, target
+from reproduce import OVER_SEEDS, doubts, lined, opened, origin, run, target
 
-from graphlth import record
-from graphlth.record import Record
+from graphlth.record import Record, percent
 from graphlth.registry import find
 
 FIRST = {"drop_edges": 0.2, "drop_weights": 0.5}  # the corner of the grid that is looked at closely
@@ -59,16 +58,11 @@ def column(records: Sequence[Record], field: str, round: int = 1) -> list[Any]:
     return [r[field] for r in sorted(records, key=lambda r: r["seed"]) if r["round"] == round]
 
 
-def mean(values: Sequence[float]) -> str:
-    """`81.3 ± 0.4`, in per cent."""
-    return percent(fmean(values), record.interval(values))
-
-
 def gap(records: Sequence[Record], round: int = 1) -> str:
     """A ticket's accuracy minus that of its own dense network, paired by seed, in points."""
     sides = column(records, "test", round), column(records, "test", 0)
     differences = [ticket - dense for ticket, dense in zip(*sides, strict=True)]
-    return mean(differences)
+    return percent(differences)
 
 
 def drawn(records: Sequence[Record]) -> str:
@@ -88,7 +82,7 @@ def grid(runs: Runs) -> list[str]:
             continue
         macs = fmean(column(records, "macs"))
         dense = fmean(column(records, "macs", 0))
-        rows.append([name, mean(column(records, "test")), gap(records), drawn(records),
+        rows.append([name, percent(column(records, "test")), gap(records), drawn(records),
                      f"{macs / 1e6:.1f} of {dense / 1e6:.1f}"])  # fmt: skip
     head = ["run (edges / weights removed, %)", "test, %", "minus dense, points",
             f"drawn at epoch, within {EARLY}", "MACs of inference, M"]  # fmt: skip
@@ -98,13 +92,13 @@ def grid(runs: Runs) -> list[str]:
 def others(runs: Runs) -> list[str]:
     """The baselines."""
     rows = [
-        [name, mean(column(records, "test")), gap(records)]
+        [name, percent(column(records, "test")), gap(records)]
         for name, records in runs.items() if name.split()[0] in ("sgcn", "random_graph")
     ]  # fmt: skip
     slow = [(f"ugs 20/50 in {r}", r) for r in UGS]
     for name, r in (*slow, ("ugs", 10), ("random_tickets", 4), ("random_tickets", 10)):
         records = runs[name]
-        rows.append([f"{name}, round {r}", mean(column(records, "test", r)), gap(records, r)])
+        rows.append([f"{name}, round {r}", percent(column(records, "test", r)), gap(records, r)])
     return lined(["baseline", "test, %", "minus dense, points"], rows)
 
 
@@ -136,8 +130,8 @@ def curve(runs: Runs) -> list[str]:
     rounds = sorted({r["round"] for r in records if r["round"]})
     last = column(records, "test", rounds[-1])
     rows = [
-        [str(column(records, "drawn_epoch", r)[0]), mean(column(records, "test", r)),
-         mean([a - b for a, b in zip(column(records, "test", r), last, strict=True)])]
+        [str(column(records, "drawn_epoch", r)[0]), percent(column(records, "test", r)),
+         percent([a - b for a, b in zip(column(records, "test", r), last, strict=True)])]
         for r in rounds
     ]  # fmt: skip
     return lined(["drawn at epoch", "test, %", "minus the last, points"], rows)
@@ -197,8 +191,8 @@ def main() -> None:
         f"{bench['seeds']} seeds, at most 100 epochs of search and 100 of retraining (UGS and "
         f"random tickets: 200 and 200 a round), undirected edges. {origin(runs)}", "",
         "Test accuracy at the epoch of best validation accuracy of the retraining: mean ± "
-        "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
-        f"Dense network, 100 epochs: {mean(column(runs['joint 20/50'], 'test', 0))}. Published: "
+        f"{OVER_SEEDS}; gaps are paired by seed.", "",
+        f"Dense network, 100 epochs: {percent(column(runs['joint 20/50'], 'test', 0))}. Published: "
         f"dense {100 * published['dense']:.1f}, ticket {100 * published['ticket']:.1f}, joint "
         f"tickets drawn at epochs {published['drawn'][0]}–{published['drawn'][1]}, those of the "
         f"graph alone at {published['drawn_graph'][0]}–{published['drawn_graph'][1]}.", "",
@@ -208,6 +202,7 @@ def main() -> None:
         "An epoch counts three times the MACs of an inference under the masks it trains; a joint "
         "search has two steps an epoch. Evaluation is not counted.", "", *table, "",
         *pictures,
+        *doubts(runs),
         "## Claims", "", *verdicts(runs, ratios), "",
         "## What was chosen, and what was seen", "", bench["notes"].strip(), "",
     ]  # fmt: skip

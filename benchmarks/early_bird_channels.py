@@ -12,11 +12,11 @@ from statistics import fmean
 from typing import Any
 
 from bench import plainly
-from early_bird import Runs, column, gap, mean
-from reproduce import folders_of, lined, opened, origin, percent, records_of, target
+from early_bird import Runs, column, gap
+from reproduce import OVER_SEEDS, doubts, folders_of, lined, opened, origin, records_of, target
 
 from graphlth.figures.distances import distances
-from graphlth.record import Record, paired_gap
+from graphlth.record import Record, paired_differences, percent
 
 
 def drawn(records: list[Record]) -> list[float]:
@@ -35,7 +35,7 @@ def table(runs: Runs) -> list[str]:
     rows = [
         [name, str(len(drawn(records))),
          " / ".join(f"{100 * part:.0f}" for part in sorted({*drawn(records)})),
-         mean(column(records, "test")), gap(records), f"{spent(records) / 1e12:.2f}",
+         percent(column(records, "test")), gap(records), f"{spent(records) / 1e12:.2f}",
          f"{fmean(column(records, 'macs')) / fmean(column(records, 'macs', 0)):.2f}"]
         for name, records in runs.items()
     ]  # fmt: skip
@@ -47,14 +47,14 @@ def table(runs: Runs) -> list[str]:
 def verdicts(runs: Runs, bench: Mapping[str, Any]) -> list[str]:
     """A line for every claim: met or missed, with the figure."""
     early, shot, *_ = runs.values()
-    latest, lost = max(drawn(early)), paired_gap(shot, early, 1)
+    latest, lost = max(drawn(early)), paired_differences(shot, early, 1)
     ratio = spent(shot) / spent(early)
     settled = all(column(early, "settled"))
     claims = [
         (f"drawn before {bench['early']:.0%} of training: the latest at {latest:.0%}",
          settled and latest < bench["early"]),
         (f"within {100 * bench['behind']:.1f} points of one shot: "
-         f"{percent(lost.mean, lost.interval)} below", lost.mean <= bench["behind"]),
+         f"{percent(lost)} below", fmean(lost) <= bench["behind"]),
         (f"fewer training MACs than one shot: {ratio:.2f} times fewer", ratio > 1),
     ]  # fmt: skip
     return [f"- {text}: {'met' if held else '**missed**'}" for text, held in claims]
@@ -73,10 +73,11 @@ def main() -> None:
         f"images, {told['epochs']} epochs, {told['drop_channels']:.0%} of the hidden channels "
         f"removed. {origin(runs)}", "",
         "Test accuracy at the epoch of best validation accuracy of the retraining: mean ± "
-        "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed. Training "
+        f"{OVER_SEEDS}; gaps are paired by seed. Training "
         "MACs are those of search and retraining, three times a forward pass for each image; one "
         "in 8 bits counts as any other.", "",
         *table(runs), "",
+        *doubts(runs),
         f"![distances]({picture.name})", "",
         "## Claims", "", *verdicts(runs, bench), "",
         "## What was chosen, and what was seen", "", bench["notes"].strip(), "",

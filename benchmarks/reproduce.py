@@ -21,11 +21,13 @@ from bench import plainly
 
 import graphlth as glt
 from graphlth import record
+from graphlth.cli import warning_lines
 from graphlth.experiment import accepted
-from graphlth.record import Record
+from graphlth.record import Record, percent
 from graphlth.registry import find
 
 HERE = Path(__file__).parent
+OVER_SEEDS = "half-width of the 95 % Student-t interval over seeds (of 2 seeds, their range)"
 ROUNDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
 
 
@@ -102,9 +104,9 @@ def report_round(step: Any) -> None:
               f"test {r['test']:.3f}", flush=True)  # fmt: skip
 
 
-def percent(mean: float, half: float | None) -> str:
-    """`81.3 ± 0.4`, in per cent."""
-    return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+def accuracy(row: record.Row) -> str:
+    """The test accuracy of a round, with its interval or its range."""
+    return percent([r["test"] for r in row.records])
 
 
 def lined(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -120,7 +122,7 @@ def accuracies(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> li
     return lined(head, [[
         str(r), f"{100 * first[r].edge_sparsity:.1f} / {100 * first[r].weight_sparsity:.1f}",
         f"{(first[r].macs or 0) / 1e6:.3g}",
-        *[percent(own[r].test, own[r].test_interval) if r in own else "–" for own in rows.values()],
+        *[accuracy(own[r]) if r in own else "–" for own in rows.values()],
         *[f"{100 * p[str(r)]:.1f}" if str(r) in p else "–" for p in published.values()],
     ] for r in ROUNDS if r in first])  # fmt: skip
 
@@ -150,8 +152,7 @@ def gap(ours: list[Record], theirs: list[Record], round: int) -> str:
     """The mean difference with its interval; `–` where one of them has no such round."""
     if not all(round in {r["round"] for r in side} for side in (ours, theirs)):
         return "–"
-    found = record.paired_gap(ours, theirs, round)
-    return percent(found.mean, found.interval)
+    return percent(record.paired_differences(ours, theirs, round))
 
 
 def variants(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list[str]:
@@ -172,12 +173,22 @@ def variants(runs: Mapping[str, list[Record]], bench: Mapping[str, Any]) -> list
         for r in columns:
             own = rows[ticket][0] if name == "dense" else rows[name][r]
             other = dense(records, r) if name == "dense" else records
-            cells += [percent(own.test, own.test_interval),
+            cells += [accuracy(own),
                       "–" if name == ticket else gap(other, runs[ticket], r)]  # fmt: skip
         told = [values.get(name, {}) for values in published.values()]
         cells += [f"{100 * v[str(r)]:.1f}" if str(r) in v else "–" for v in told for r in columns]
         table.append([name, *cells])
     return lined(head, table)
+
+
+def doubts(runs: Mapping[str, list[Record]]) -> list[str]:
+    """The warnings that stand in the records of every run, in the words of `graphlth show`."""
+    lines = [
+        f"- {name}, {line}"
+        for name, records in runs.items()
+        for line in warning_lines(record.summary(records))
+    ]
+    return ["## Warnings", "", *lines, ""] if lines else []
 
 
 def pictures(runs: Mapping[str, list[Record]], bench: Mapping[str, Any], out: Path) -> list[str]:
@@ -201,8 +212,7 @@ def instabilities(runs: Mapping[str, list[Record]]) -> list[str]:
             rows.append([
                 name, str(row.records[0].get("first_iteration", 0)), str(row.round),
                 f"{100 - 100 * row.edge_sparsity:.1f} / {100 - 100 * row.weight_sparsity:.1f}",
-                percent(fmean(rises), record.interval(rises)), percent(fmean(ends), None),
-                percent(row.test, row.test_interval),
+                percent(rises), percent([fmean(ends)]), accuracy(row),
             ])  # fmt: skip
     return lined(["run", "k", "round", "edges / weights left, %", "instability", "error of the "
                   "copies", "test accuracy"], rows)  # fmt: skip
@@ -281,8 +291,9 @@ def main() -> None:
         f"{bench['seeds']} seeds, {settings[unit]} + {settings[unit]} {unit} a round. "
         f"{origin(runs)}", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
-        "half-width of the 95 % Student-t interval over seeds; gaps are paired by seed.", "",
+        f"{OVER_SEEDS}; gaps are paired by seed.", "",
         *tables, "",
+        *doubts(runs),
         *pictures(runs, bench, out),
         *(analysed(bench, folders, args, out) if "analyze" in bench else []),
         *(["## Expected bands", "", *verdicts(runs, bench), ""] if "expected" in bench else []),

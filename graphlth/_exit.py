@@ -1,8 +1,46 @@
-"""How graphlth's own processes end."""
+"""How graphlth's own processes are interrupted and end: in one line, and with nothing half done."""
 
 import atexit
 import gc
+import io
+import math
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 2.0  # seconds after an interrupt in which another one is overlooked
+CLOSED = "cannot write standard output: it is closed"
+
+
+def prepare() -> None:
+    """Make this process end as those of graphlth do; call it before anything that loads slowly.
+
+    Exits with code 2 where standard output is closed. A signal that the process was told to ignore
+    stays ignored.
+    """
+    if signal.getsignal(signal.SIGTERM) is stop_at_once:
+        return  # `graphlth.__main__` has called before
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, stop_at_once)
+    closed = sys.stdout is None
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # a file that is opened must not be taken for a standard stream
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
+    if closed:
+        complain(f"graphlth: error: {CLOSED}")
+        sys.exit(2)
+    remember_failures()
+    hasten()
 
 
 def hasten() -> None:
@@ -15,3 +53,170 @@ def hasten() -> None:
     def keep() -> None:
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+def farewell(number: int) -> str:
+    """The line that a process writes which a signal ends."""
+    what = "interrupted" if number == signal.SIGINT else "terminated"
+    return f"graphlth: {what}; the same command continues a run"
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """End the process: nothing has begun that would have to be put in order."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    with suppress(OSError):
+        os.write(2, f"{farewell(number)}\n".encode())
+    os._exit(128 + number)
+
+
+class Interrupt:
+    """Raises `KeyboardInterrupt` for a signal; others that soon follow are overlooked."""
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The handler of a signal."""
+        now = time.monotonic()
+        if now - self.last >= PATIENCE:
+            self.last = now
+            raise KeyboardInterrupt(number)
+
+    def unraisable(self, about: Any) -> None:
+        """Interrupt again, where Python could not pass an interrupt on, as from a destructor."""
+        if issubclass(about.exc_type, KeyboardInterrupt):
+            self.last = -math.inf
+            signal.raise_signal(signal.SIGINT)
+        else:
+            sys.__unraisablehook__(about)
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Inside, a signal is a `KeyboardInterrupt`, for which whatever is open can be closed.
+
+    Nothing changes in a process that `prepare` was not called in.
+    """
+    ours = [number for number in SIGNALS if signal.getsignal(number) is stop_at_once]
+    interrupt, hook = Interrupt(), sys.unraisablehook
+    sys.unraisablehook = interrupt.unraisable if ours else hook
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        ours = []  # a second one, of a hurried hand, stays overlooked
+        raise
+    finally:
+        sys.unraisablehook = hook
+        for number in ours:
+            signal.signal(number, stop_at_once)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside, signals wait: for what takes a moment and must be whole."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the handlers of signals are run by the main thread alone
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    known = {number: handler for number, handler in before.items() if handler is not None}
+    for number in known:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+        for received in dict.fromkeys(waiting):
+            signal.raise_signal(received)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Inside, processes that start are deaf to Ctrl-C, which reaches every process of a terminal.
+
+    They stay so until `ignore_interrupts`.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that has started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def end(code: int, text: str | None) -> None:
+    """Write the last line of a process, if there is one; a signal comes too late from now on."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    output_failure()  # what an interrupted command has not written
+    if text is not None:
+        complain(text)
+    leave: Callable[..., None] = lambda number, frame: os._exit(code)  # noqa: E731
+    for number in SIGNALS:
+        signal.signal(number, leave)
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, where there is one that takes it."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+class Output(io.FileIO):
+    """Standard output that remembers why it could not be written, whoever overlooks the error."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """How many bytes were written."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def remember_failures() -> None:
+    """Make standard output an `Output`."""
+    old: Any = sys.stdout
+    buffer = io.BufferedWriter(Output(old.fileno(), "w", closefd=False))
+    sys.stdout = io.TextIOWrapper(
+        buffer, old.encoding, old.errors,
+        line_buffering=old.line_buffering, write_through=old.write_through,
+    )  # fmt: skip
+
+
+def output_failure() -> OSError | None:
+    """Why standard output could not be written, None if it could; what it holds is then dropped.
+
+    Python would try again at its end, and say that it cannot.
+    """
+    failure: OSError | None = None
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        failure = error
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    failure = raw.failure if isinstance(raw, Output) else failure
+    if failure is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return failure

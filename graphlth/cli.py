@@ -3,8 +3,8 @@
 import ast
 import inspect
 import json
-import os
 import re
+import signal
 import sys
 import tomllib
 import warnings
@@ -21,13 +21,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from graphlth._exit import hasten
+from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
 from graphlth.registry import KINDS, find, names, one
+from graphlth.tables import fitting, joined, numbered, print_list, print_table, print_text
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.experiment import Step
@@ -55,14 +54,29 @@ An interrupted run, or analysis, continues when the same command is given again.
 
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
 APART = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
+ROOMY = 60  # letters of a line, from which on it has room for a bar
 FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt."""
-    if argv is None:  # a process of graphlth's own
-        hasten()
-    command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    """The exit code: 0, 2 after an error (one line on stderr), 130 after an interrupt.
+
+    It is 141 where nobody reads the output to its end, as in `graphlth list | head -1`.
+    """
+    own = argv is None  # a process of graphlth's own
+    if own:
+        prepare()
+    code, text = attempt([*(sys.argv[1:] if argv is None else argv)] or ["--help"])
+    if own:
+        end(code, text)
+    elif text is not None:
+        complain(text)
+    return code
+
+
+def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
+    """The exit code of a command, and what is to be said of it."""
+    command, *rest = argv
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:
@@ -70,17 +84,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             if command not in COMMANDS:
                 raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
             COMMANDS[command](dashed(rest))
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader has left, as in `graphlth list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+            if (failure := output_failure()) is not None:
+                return unwritten(failure)
     except (ValueError, OSError, ArgumentError) as error:
-        print(f"graphlth: error: {told(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("graphlth: interrupted; the same command continues a run", file=sys.stderr)
-        return 130
-    return 0
+        if (failure := output_failure()) is not None:
+            return unwritten(failure)
+        return 2, f"graphlth: error: {told(error)}"
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        return 128 + number, farewell(number)
+    except SystemExit:  # of help, and of it alone
+        if (failure := output_failure()) is not None:
+            return unwritten(failure)
+        raise
+    return 0, None
+
+
+def unwritten(failure: OSError) -> tuple[int, str | None]:
+    """As `attempt`, of a command whose output could not be written."""
+    if isinstance(failure, BrokenPipeError):
+        return 141, None  # as of a process that SIGPIPE ends
+    return 2, f"graphlth: error: cannot write standard output: {failure.strerror}"
 
 
 # --- commands ------------------------------------------------------------------------------------
@@ -119,7 +143,7 @@ def run(argv: list[str]) -> None:
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = experiment.planned(values)
     seeds = experiment.parse_seeds(given["seeds"])
-    with watching(len(seeds), rounds, epochs, given["jobs"]) as watch:
+    with orderly(), watching(len(seeds), rounds, epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
@@ -144,7 +168,7 @@ def analyze(argv: list[str]) -> None:
     given = parsed(parser, argv)
     values = {n: given.pop(n) for n in settings}
     todo = measure.tickets(Path(given["run"]), given["seeds"], given["rounds"])
-    with measuring(sum(map(len, todo.values()))) as watch:
+    with orderly(), measuring(sum(map(len, todo.values()))) as watch:
         folder = measure.analyze(str(name), settings=values, watch=watch, **given)
     print(folder)
 
@@ -162,7 +186,8 @@ def plot(argv: list[str]) -> None:
     given = parsed(parser, argv)
     from graphlth import record
 
-    draw(record.read(*given.pop("folders")), **given)
+    with orderly():
+        draw(record.read(*given.pop("folders")), **given)
     print(given["out"])
 
 
@@ -187,7 +212,7 @@ def export(argv: list[str]) -> None:
     parser.add_argument("ticket", help="a ticket file")
     add_settings(parser, export.export, [n for n in keyword_only(export.export) if n != "watch"])
     given = parsed(parser, argv)
-    with retraining() as watch:
+    with orderly(), retraining() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
     size = Path(given["out"]).stat().st_size
     if isinstance(network, Compact):
@@ -213,40 +238,27 @@ def bench(argv: list[str]) -> None:
     add_settings(parser, bench, keyword_only(bench))
     given = parsed(parser, argv)
     rows = [bench(path, **given) for path in given.pop("tickets")]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (
-        "round",
-        "edges removed",
-        "weights removed",
-        "layout",
-        "dense bytes",
-        "compact bytes",
-        "smaller",
-        "dense MACs",
-        "fewer",
-        "dense ms",
-        "compact ms",
-        "faster",
-        "max |Δ|",
-    ):
-        table.add_column(column, justify="left" if column == "layout" else "right", no_wrap=True)
+    head = ("round", "edges removed", "weights removed", "layout", "dense bytes",
+            "compact bytes", "smaller", "dense MACs", "fewer", "dense ms", "compact ms", "faster",
+            "max |Δ|")  # fmt: skip
+    table = []
     for row in rows:
         macs = row.dense_macs and row.compact_macs and row.dense_macs / row.compact_macs
-        table.add_row(
+        table.append([
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}", row.layout,
             f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
             f"{row.dense_bytes / row.compact_bytes:.1f}×",
             amount(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
             milliseconds(row.seconds_dense), milliseconds(row.seconds_compact),
             f"{row.faster:.2f}×", f"{row.difference:.1e}",
-        )  # fmt: skip
-    wide_console().print(table)
+        ])  # fmt: skip
+    print_table(head, table, left=["layout"])
     if any(row.images is None for row in rows):
-        print("milliseconds: median (least – most) of a full-graph inference, "
-              "features laid out before")  # fmt: skip
+        print_text("milliseconds: median (least – most) of a full-graph inference, "
+                   "features laid out before")  # fmt: skip
     if any(row.images is not None for row in rows):
-        print(f"milliseconds: median (least – most) of {given['batch']} inputs at once; bytes and "
-              "MACs: zeros among the weights of living channels count")  # fmt: skip
+        print_text(f"milliseconds: median (least – most) of {given['batch']} inputs at once; bytes "
+                   "and MACs: zeros among the weights of living channels count")  # fmt: skip
 
 
 def list_(argv: list[str]) -> None:
@@ -255,11 +267,8 @@ def list_(argv: list[str]) -> None:
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
     kind = parsed(parser, argv)["kind"]
     for each in [kind] if kind else KINDS:
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        for name in names(each):
-            table.add_row(f"  {name}", about(each, name))
         print(f"{each}:")
-        wide_console().print(table)
+        print_list([(name, about(each, name)) for name in names(each)])
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -440,7 +449,9 @@ def watching(
 ) -> Iterator[Callable[["Step"], None]]:
     """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(8), TextColumn("{task.fields[left]} left")
+    bar_room = 9 if console.width >= ROOMY else 0
+    columns = [TextColumn("{task.description}"), *[BarColumn(8)] * (bar_room > 0),
+               TextColumn("{task.fields[left]} left")]  # fmt: skip
     at: dict[int, float] = {}  # seed: rounds that it has behind it
     took: list[float] = []  # seconds of each round after the first, those of earlier calls too
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -455,12 +466,14 @@ def watching(
             remaining = seeds * len(rounds) - sum(at.values())
             left = clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
             val = known["val"] if epoch is None else epoch.val
-            text = (f"seed {step.seed} round {step.round}/{rounds[-1]}  "
-                    f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}  "
-                    f"val {val:.1%}")  # fmt: skip
-            bar.update(task, completed=sum(at.values()), description=text, left=left)
+            gone = f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}"
+            pieces = [(2, f"seed {step.seed} round {step.round}/{rounds[-1]}"), (0, gone),
+                      (1, f"val {val:.1%}")]  # fmt: skip
+            room = console.width - len(f"{left} left") - 1 - bar_room
+            bar.update(task, completed=sum(at.values()), description=fitting(pieces, room),
+                       left=left)  # fmt: skip
             if epoch is None and not console.is_terminal:
-                print(f"{text}  {left} left", file=sys.stderr)
+                print(f"{joined(pieces)}  {left} left", file=sys.stderr)
 
         yield watch
 
@@ -469,18 +482,21 @@ def watching(
 def measuring(count: int) -> Iterator[Callable[["Step"], None]]:
     """What to call after every ticket: it moves a bar, or off a terminal writes a line."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(8), TimeRemainingColumn()
+    columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+    columns += [BarColumn(8), TimeRemainingColumn()] if console.width >= ROOMY else []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=count)
 
         def watch(step: "Step") -> None:
             known = step.record
-            text = f"seed {step.seed} round {step.round}  test {known['test']:.1%}"
+            pieces = [(2, f"seed {step.seed} round {step.round}"),
+                      (0, f"test {known['test']:.1%}")]  # fmt: skip
             if (name := known["measure"]) in known:  # a number called like its measure
-                text += f"  {name} {known[name]:.1%}"
-            bar.update(task, advance=1, description=text)
+                pieces.append((1, f"{name} {known[name]:.1%}"))
+            room = console.width - (17 if len(columns) > 1 else 0)
+            bar.update(task, advance=1, description=fitting(pieces, room))
             if not console.is_terminal:
-                print(text, file=sys.stderr)
+                print(joined(pieces), file=sys.stderr)
 
         yield watch
 
@@ -489,7 +505,8 @@ def measuring(count: int) -> Iterator[Callable[["Step"], None]]:
 def retraining() -> Iterator[Callable[["Epoch", int], None]]:
     """What to call after every epoch: it moves a bar; off a terminal nothing is written."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+    columns += [BarColumn(), TimeRemainingColumn()] if console.width >= ROOMY else []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("retraining", total=None)
 
@@ -510,49 +527,64 @@ def clock(seconds: float) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def wide_console() -> Console:
-    """Where tables go; off a terminal no line is broken."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
 def show_runs(folders: Sequence[Path]) -> None:
-    """Print a table for every run under `folders`: a line per round, a star per winning ticket."""
+    """Print a table for every run under `folders`, a line per round, and warnings below it."""
     from graphlth import record
 
     rows = record.summary(record.read(*folders))
-    stars = record.winners(rows)
+    stars = record.starred(rows)
     for _, group in groupby(rows, record.run_of):
         show_run(list(group), stars)
     if stars:
-        print("* winning ticket: mean test accuracy at least that of round 0")
+        print_text("* paper's rule: mean at least dense, of test accuracy")
+    if len(stars) < len(record.winners(rows)):
+        print_text("no star stands beside a warning, be it of the same round or of round 0")
 
 
 def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
-    """Print the table of one run."""
+    """Print the table of one run, and the warnings that its records give."""
+    from graphlth.record import percent
+
     run = rows[0]
     seeds = sorted({row.n for row in rows})
     edges = f"{run.num_edges:,} {run.edges} edges" if run.edges else "no graph"
     title = f"{run.algorithm} on {run.task} with {run.model}: {edges}, {run.num_weights:,} weights"
     many = "–".join(map(str, sorted({seeds[0], seeds[-1]})))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer", ""):
-        table.add_column(column, justify="right", no_wrap=True)
+    head = ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer")
     dense = run.macs if run.round == 0 else None
+    star = {row.round: " *" if row in stars else "" for row in rows}
+    width = max(map(len, star.values()))
+    table = []
     for row in rows:
+        val, test = (percent([r[metric] for r in row.records]) for metric in ("val", "test"))
         fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
-        table.add_row(
+        table.append([
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",
-            accuracy(row.val, row.val_interval), accuracy(row.test, row.test_interval),
-            "" if row.macs is None else amount(row.macs), fewer, "*" if row in stars else "",
-        )  # fmt: skip
-    print(f"\n{title}, {many} seed{'' if many == '1' else 's'}", f"({run.label})" * bool(run.label))
-    wide_console().print(table)
+            val, f"{test}{star[row.round]:{width}}",
+            "" if row.macs is None else amount(row.macs), fewer,
+        ])  # fmt: skip
+    print()
+    label = f" ({run.label})" if run.label else ""
+    print_text(f"{title}, {many} seed{'' if many == '1' else 's'}{label}")
+    print_table(head, table)
+    for line in warning_lines(rows):
+        print_text(line, "  ")
 
 
-def accuracy(mean: float, interval: float | None) -> str:
-    """Per cent, with the half-width of the interval where there is one."""
-    return f"{100 * mean:.1f}" + ("" if interval is None else f" ± {100 * interval:.1f}")
+def warning_lines(rows: Sequence["Row"]) -> list[str]:
+    """The warnings of a run, each once, with the rounds and seeds that it is about."""
+    from graphlth.record import doubts
+
+    about: dict[str, tuple[set[int], set[int]]] = {}
+    for row in rows:
+        for text, seeds in doubts(row).items():
+            rounds, whose = about.setdefault(text, (set(), set()))
+            rounds.add(row.round)
+            whose |= {*seeds}
+    return [
+        f"warning: {text} ({numbered('round', rounds)}; {numbered('seed', seeds)})"
+        for text, (rounds, seeds) in about.items()
+    ]
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
@@ -571,25 +603,23 @@ def amount(number: float) -> str:
 
 def show_ticket(path: Path) -> None:
     """Print what is in a ticket file."""
-    from graphlth.masks import only, sparsity
+    from graphlth.masks import count, only, sparsity
     from graphlth.ticket import load
 
     ticket = load(path)
     print(f"{path}: ticket of round {ticket.round}")
     for name, value in ticket.provenance.items():
-        print(f"  {name}: {json.dumps(value) if isinstance(value, dict) else value}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("mask", "entries", "kept", "removed"):
-        table.add_column(column, justify="left" if column == "mask" else "right")
-    for name, mask in ticket.masks.items():
-        table.add_row(name, f"{mask.numel():,}", f"{int(mask.count_nonzero()):,}",
-                      f"{sparsity({name: mask}):.1%}")  # fmt: skip
+        text = json.dumps(value) if isinstance(value, dict) else value
+        print_text(f"  {name}: {text}", "    ")
+    parts = {name: {name: mask} for name, mask in ticket.masks.items()}
     weights = only(ticket.masks, "weights")
-    if len(weights) > 1:
-        table.add_row("all weights", f"{sum(m.numel() for m in weights.values()):,}",
-                      f"{sum(int(m.count_nonzero()) for m in weights.values()):,}",
-                      f"{sparsity(weights):.1%}")  # fmt: skip
-    wide_console().print(table)
+    parts |= {"all weights": weights} if len(weights) > 1 else {}
+    table = [
+        [name, f"{count(masks):,}", f"{sum(int(m.count_nonzero()) for m in masks.values()):,}",
+         f"{sparsity(masks):.1%}"]
+        for name, masks in parts.items()
+    ]  # fmt: skip
+    print_table(("mask", "entries", "kept", "removed"), table, left=["mask"])
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ import math
 import operator
 import os
 import re
-import signal
 import sys
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -39,7 +38,7 @@ from torch import nn
 
 from graphlth import record
 from graphlth import seeds as batched
-from graphlth._exit import hasten
+from graphlth._exit import deaf_children, hasten, ignore_interrupts, uninterrupted
 from graphlth.algorithms._channels import CHANNEL_SCORES
 from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms._quantised import BITS
@@ -55,9 +54,10 @@ from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.presets import preset
 from graphlth.prune import SCOPES
 from graphlth.registry import find, names, spelt
+from graphlth.result_warnings import result_warnings
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, fit_together, load, picked, ticket_file
+from graphlth.ticket import Ticket, fingerprint, fit_together, load, picked, rewind, ticket_file
 from graphlth.train import Epoch, retrain, spans, takes_graph
 
 # Settings that cannot change a digit of a record, and so do not name a run.
@@ -187,7 +187,7 @@ def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
             known = ", ".join(map(str, choices))
             raise ValueError(f"`{name}` must be one of {known}, got {values[name]!r}")
     Recipe(**{n: values[n] for n in RECIPE if n in values})
-    whole = "iterations" if values.get("iterations") else "epochs"
+    whole = duration(values)
     if values.get("rewind_to", 0) >= values[whole] and values.get("rewind_to"):
         raise ValueError(f"`rewind_to` must be below `{whole}` = {values[whole]}, "
                          f"got {values['rewind_to']}")  # fmt: skip
@@ -208,6 +208,11 @@ def planned(settings: Mapping[str, Any]) -> list[int]:
     """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
     told: int = settings.get("rounds", settings.get("draws", 1))
     return [0, *picked(settings.get("only", "all"), told)]
+
+
+def duration(settings: Mapping[str, Any]) -> str:
+    """The name of the setting that says how long a run trains."""
+    return "iterations" if settings.get("iterations") else "epochs"
 
 
 def build(kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any) -> Any:
@@ -375,9 +380,8 @@ def in_processes(
     told: deque[Step] = deque()
     # While this process searches it looks at no step, and a full queue would stop the others.
     ear = Thread(target=lambda: told.extend(iter(steps.get, None)), daemon=True)
+    running: set[Future[None]] = set()
     with ProcessPoolExecutor(extra, context, _obey, start) as pool:
-        with _script_aside():
-            running = {pool.submit(_tell, work, groups) for _ in range(extra)}
 
         def listen(step: Step | None = None) -> None:
             if step is not None:
@@ -389,6 +393,8 @@ def in_processes(
                 future.result()
 
         try:
+            with uninterrupted(), deaf_children(), _script_aside():
+                running |= {pool.submit(_tell, work, groups) for _ in range(extra)}
             ear.start()
             for group in _next(groups, begun):
                 work(group, listen)
@@ -437,7 +443,7 @@ def _obey(filters: list[Any], steps: "SimpleQueue[Step | None]", begun: Any) -> 
     hasten()
     _tell.shared = steps, begun  # type: ignore[attr-defined]  # can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     parent = parent_process()
     assert parent is not None
 
@@ -524,6 +530,9 @@ def run_seed(
             reached = yield from _retrain(model, task, ticket, settings, known)
         spent = search.named("search") | training.named("retrain")
         learnt = outcome(reached, task)
+        learnt |= {
+            "warnings": result_warnings(model, task, ticket.masks, reached, duration(settings))
+        }
         yield keep(folder, replace(ticket, provenance=about), known, learnt, spent)
 
 
@@ -564,12 +573,18 @@ def run_batch(
             spent = search.shared(len(group)).named("search")
             spent |= training.shared(len(group)).named("retrain")
             for ticket, result, origin in zip(tickets, trained, about, strict=True):
-                seed = origin["seed"]
+                seed, learnt = origin["seed"], outcome(result.epochs, task)
+                trained_model = rewind(models[0], result.state)
+                learnt |= {
+                    "warnings": result_warnings(
+                        trained_model, task, ticket.masks, result.epochs, "epochs"
+                    )
+                }
                 known = describe(chosen, task, models[0], ticket, seed)
                 for epoch in result.epochs:
                     yield Step(seed, ticket.round, epoch, known)
                 ticket = replace(ticket, provenance=origin)
-                yield keep(folder, ticket, known, outcome(result.epochs, task), spent)
+                yield keep(folder, ticket, known, learnt, spent)
 
 
 def recorded(folder: Path, seed: int, planned: Sequence[int]) -> list[dict[str, Any]]:
@@ -609,7 +624,7 @@ def provenance(
 
 
 def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
-    """What a record says of a retraining: its first best epoch, and where it would stop early.
+    """What a record says of a retraining: its best epoch, its last, where it would stop.
 
     That is at the lowest validation loss, the measure of learning speed of Frankle & Carbin (ICLR
     2019, arXiv:1803.03635); absent where no validation loss is known. Iterations are counted from
@@ -617,7 +632,8 @@ def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
     """
     best = max(epochs, key=lambda epoch: epoch.val)
     found = {"val": best.val, "test": best.test, "best_epoch": best.index,
-             "best_iteration": (best.index + 1) * task.evaluate_every}  # fmt: skip
+             "best_iteration": (best.index + 1) * task.evaluate_every,
+             "val_last": epochs[-1].val, "test_last": epochs[-1].test}  # fmt: skip
     stop = min(epochs, key=lambda epoch: epoch.val_loss)
     if math.isfinite(stop.val_loss):
         found |= {"stop_iteration": (stop.index + 1) * task.evaluate_every,
@@ -629,12 +645,13 @@ def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping
          spent: Mapping[str, float]) -> Step:  # fmt: skip
     """Write a ticket, then the record of its round."""
     seed, about = known["seed"], ticket.provenance
-    ticket.save(ticket_file(folder, seed, ticket.round))
     whole = {
         **known, **learnt, **spent,
         "settings": about["settings"], "environment": about["environment"],
     }  # fmt: skip
-    record.append(folder / f"seed{seed}.jsonl", whole)
+    with uninterrupted():
+        ticket.save(ticket_file(folder, seed, ticket.round))
+        record.append(folder / f"seed{seed}.jsonl", whole)
     return Step(seed, ticket.round, None, whole)
 
 

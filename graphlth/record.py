@@ -24,6 +24,8 @@ Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
 
 CONFIDENCE = 0.95
+FEWEST = 3  # values that an interval is given for; of fewer the range says more
+FAR = 0.2  # between two seeds, from which on an interval of accuracies means nothing
 METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
 PACKAGES = (
@@ -47,6 +49,10 @@ def _is_fraction(value: Any) -> bool:
     return _is_amount(value) and value <= 1
 
 
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
 RULES = {
     "text": lambda v: isinstance(v, str) and v != "",
     "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),
@@ -56,6 +62,7 @@ RULES = {
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
     "an object": lambda v: isinstance(v, dict),
     "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
+    "a list of lines": lambda v: isinstance(v, list) and all(map(_is_line, v)),
 }
 FIELDS = {
     "algorithm": "text",
@@ -92,6 +99,9 @@ OPTIONAL = {
     "untrained_test": "a fraction in [0, 1]",
     "first_iteration": "a whole number of at least 0",  # what θ_k has been trained for
     "best_iteration": "a whole number of at least 0",
+    "val_last": "a fraction in [0, 1]",  # of the last epoch, as is
+    "test_last": "a fraction in [0, 1]",
+    "warnings": "a list of lines",  # what makes the result doubtful
     "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
     "test_at_stop": "a fraction in [0, 1]",
     "measure": "text",  # these and below: what `graphlth.measure` adds
@@ -304,7 +314,7 @@ def environment() -> Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One round of one run, over its seeds; an interval is the half-width, None with one seed."""
+    """One round of one run, over its seeds; an interval is the half-width, None under 3 seeds."""
 
     algorithm: str
     task: str
@@ -328,7 +338,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Gap:
-    """A mean difference over `n` common seeds; the interval is the half-width, None with one."""
+    """A mean difference over `n` common seeds; the interval is the half-width, None under 3."""
 
     mean: float
     interval: float | None
@@ -336,13 +346,23 @@ class Gap:
 
 
 def interval(values: Sequence[float]) -> float | None:
-    """Half-width of the 95 % Student-t confidence interval of the mean; None for one value."""
-    if len(values) < 2:
+    """Half-width of the 95 % Student-t confidence interval of the mean; None under 3 values."""
+    if len(values) < FEWEST:
         return None
     from scipy import stats  # 50 MB that a run has no use for
 
     t = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
     return float(t * stats.sem(values))
+
+
+def percent(values: Sequence[float]) -> str:
+    """The mean in per cent: `81.3 ± 0.4` with its interval, `81.3 (81.0–81.6)` with a range."""
+    mean, half = f"{100 * fmean(values):.1f}", interval(values)
+    if half is not None:
+        return f"{mean} ± {100 * half:.1f}"
+    low, high = min(values), max(values)
+    joint = "–" if low >= 0 else " to "
+    return mean if len(values) == 1 else f"{mean} ({100 * low:.1f}{joint}{100 * high:.1f})"
 
 
 def _run(record: Record) -> Run:
@@ -436,12 +456,23 @@ def paired_gap(
 
     Errors: ValueError without a common seed, or when one side holds more than one run.
     """
+    found = paired_differences(records_a, records_b, round, metric=metric)
+    return Gap(fmean(found), interval(found), len(found))
+
+
+def paired_differences(
+    records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
+) -> list[float]:
+    """Accuracy of run a minus that of run b at `round`, of every common seed.
+
+    Errors: as `paired_gap`.
+    """
     check_metric(metric)
     a, b = (_by_seed(r for r in side if r["round"] == round) for side in (records_a, records_b))
     differences = [a[seed][metric] - b[seed][metric] for seed in a if seed in b]
     if not differences:
         raise ValueError(f"`round` must be one that both runs share a seed in, got {round}")
-    return Gap(fmean(differences), interval(differences), len(differences))
+    return differences
 
 
 def check_unit(unit: str) -> str:
@@ -500,6 +531,34 @@ def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
         for row in rows
         if row.round > 0 and getattr(row, metric) >= least.get(run_of(row), math.inf)
     ]
+
+
+def starred(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """The `winners` beside which no warning stands, neither of their round nor of round 0."""
+    rows = list(rows)
+    doubtful = {run_of(row) for row in rows if row.round == 0 and doubts(row)}
+    return [
+        row
+        for row in winners(rows, metric=metric)
+        if run_of(row) not in doubtful and not doubts(row)
+    ]
+
+
+def doubts(row: Row) -> dict[str, list[int]]:
+    """The warnings of a round, each with the seeds that it is about.
+
+    To those of the records comes one where seeds lie more than `FAR` apart in an accuracy.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for record in row.records:
+        for text in record.get("warnings", ()):
+            found[text].append(record["seed"])
+    for metric in METRICS:
+        values = [record[metric] for record in row.records]
+        if max(values) - min(values) > FAR:
+            told = f"{metric} differs by more than {100 * FAR:.0f} points between seeds"
+            found[f"{told}: an interval means nothing"] = [r["seed"] for r in row.records]
+    return dict(found)
 
 
 def run_of(row: Row) -> Run:

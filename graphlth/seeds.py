@@ -301,9 +301,9 @@ def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[
             at = int(wrong[0])
             raise ValueError(f"the loss of seed {seed} is {float(curve[at, 0])} in epoch {at}: "
                              f"lower `lr`, got {lr}")  # fmt: skip
-        best = [-1.0, *curve[:, 1].cummax(0).values.tolist()]
+        best, last = [-1.0, *curve[:, 1].cummax(0).values.tolist()], len(curve) - 1
         epochs = [
-            Epoch(index, loss, val, test if val > best[index] else math.nan)
+            Epoch(index, loss, val, test if val > best[index] or index == last else math.nan)
             for index, (loss, val, test) in enumerate(curve.tolist())
         ]
         trained.append(Trained(epochs, {n: t[s].clone() for n, t in kept.items()}))

@@ -54,10 +54,13 @@ def test_a_run_ends_with_its_folder_and_its_table(capsys):
             f"{row.edge_sparsity:.1%}",
             f"{row.weight_sparsity:.1%}",
         ]
-        assert cell[3:6] == [f"{100 * row.val:.1f}", "±", f"{100 * row.val_interval:.1f}"]
-        assert cell[6:9] == [f"{100 * row.test:.1f}", "±", f"{100 * row.test_interval:.1f}"]
+        ranges = [[100 * r[metric] for r in row.records] for metric in ("val", "test")]
+        assert cell[3:7] == [  # of two seeds no interval
+            f"{100 * row.val:.1f}", f"({min(ranges[0]):.1f}–{max(ranges[0]):.1f})",
+            f"{100 * row.test:.1f}", f"({min(ranges[1]):.1f}–{max(ranges[1]):.1f})",
+        ]  # fmt: skip
         assert f"{rows[0].macs / row.macs:.1f}×" in cell
-        assert ("*" in cell) == (row.round > 0 and row.test >= rows[0].test)
+        assert ("*" in cell) == (row in record.starred(rows))
     log = error.splitlines()  # off a terminal: a line a round
     assert [line.partition("  ")[0] for line in log] == [
         f"seed {seed} round {r}/2" for seed in (0, 1) for r in range(3)

@@ -270,11 +270,12 @@ def test_learning_speed_is_the_iteration_of_the_lowest_validation_loss():
     epochs = [Epoch(5 + i, 1.0, val, test, loss) for i, (val, loss, test) in enumerate(curve)]
     assert outcome(epochs, pictures()) == {
         "val": 0.8, "test": 0.42, "best_epoch": 7, "best_iteration": 24,
-        "stop_iteration": 21, "test_at_stop": 0.41,
+        "val_last": 0.8, "test_last": 0.43, "stop_iteration": 21, "test_at_stop": 0.41,
     }  # fmt: skip
     graph = [Epoch(0, 1.0, 0.5, 0.4), Epoch(1, 1.0, 0.6, 0.3)]
     assert outcome(graph, toy()) == {
         "val": 0.6, "test": 0.3, "best_epoch": 1, "best_iteration": 2,
+        "val_last": 0.6, "test_last": 0.3,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import graphlth
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["streams"],
-    ["_exit", "cost", "masks", "task", "registry", "vmap"],
+    ["_exit", "cost", "masks", "tables", "task", "registry", "vmap"],
     ["drawing", "graph", "operations", "presets"],
     ["kernels"],
     ["dropout"],
@@ -28,7 +28,7 @@ LAYERS = [
     ["models", "tasks"],
     ["train"],
     ["scores"],
-    ["algorithms", "analysis", "seeds"],
+    ["algorithms", "analysis", "result_warnings", "seeds"],
     ["record"],
     ["experiment", "figures"],
     ["export", "measure"],

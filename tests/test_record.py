@@ -105,11 +105,17 @@ def test_every_required_field_is_missed_by_name(tmp_path, field):
 
 def test_what_earlier_versions_did_not_record_may_be_absent(tmp_path):
     fit = {"text": "a", "an object": {"a": 1}, "a fraction in [0, 1]": 0.5,
-           "fractions in [0, 1]": [0.0, 0.5]}  # fmt: skip
+           "fractions in [0, 1]": [0.0, 0.5], "a list of lines": ["a"]}  # fmt: skip
     costs = {n: fit.get(rule, 3) for n, rule in R.OPTIONAL.items()}
     path = written(tmp_path / "seed0.jsonl", entry(), entry(0, 1, **costs))
     old, new = R.read_file(path)
     assert not old.keys() & costs.keys() and new.items() >= costs.items()
+
+
+@pytest.mark.parametrize("wrong", [0.5, "a", [1], [""], ["a\nb"], ["\x1b[2J"], [None]])
+def test_warnings_are_a_list_of_lines(tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"^`warnings` must be a list of lines, got"):
+        R.append(tmp_path / "seed0.jsonl", entry(warnings=wrong))
 
 
 @pytest.mark.parametrize("wrong", [0.5, "a", [0.5, 1.1], [-0.1], [True], [None]])
@@ -257,7 +263,23 @@ def test_the_interval_is_scipys():
     assert R.interval(FIVE) == pytest.approx((high - low) / 2, rel=1e-12)
     assert R.interval(FIVE) == pytest.approx(0.0074189, abs=1e-7)
     assert R.interval([0.8]) is None  # one seed tells nothing, which is not 0
-    assert R.interval([0.8, 0.8]) == 0.0
+    assert R.interval([0.5, 0.8]) is None  # ± 190.6 points are no answer
+    assert R.interval([0.8, 0.8, 0.8]) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.813], "81.3"),
+        ([0.5, 0.84], "67.0 (50.0–84.0)"),
+        ([0.84, 0.84], "84.0 (84.0–84.0)"),
+        ([-0.012, 0.004], "-0.4 (-1.2 to 0.4)"),
+        ([0.8, 0.81, 0.82], "81.0 ± 2.5"),
+        (FIVE, "81.2 ± 0.7"),
+    ],
+)
+def test_under_three_seeds_the_range_is_shown_and_no_interval(values, text):
+    assert R.percent(values) == text
 
 
 def test_summary_is_the_mean_over_seeds():
@@ -307,9 +329,12 @@ def test_the_paired_gap_is_scipys_over_common_seeds():
     assert R.paired_gap(b, a, 9).mean == -gap.mean
 
 
-def test_a_gap_of_one_seed_has_no_interval_and_of_none_is_refused():
+def test_a_gap_of_few_seeds_has_no_interval_and_of_none_is_refused():
     a, b = table({0: [0.8]}), table({0: [0.7]})
     assert R.paired_gap(a, b, 0) == R.Gap(pytest.approx(0.1), None, 1)
+    a, b = table({0: [0.8, 0.9]}), table({0: [0.7, 0.6]})
+    assert R.paired_gap(a, b, 0) == R.Gap(pytest.approx(0.2), None, 2)
+    assert R.paired_differences(a, b, 0) == pytest.approx([0.1, 0.3])
     with pytest.raises(ValueError, match=r"`round` must be one .* got 3"):
         R.paired_gap(a, b, 3)
     with pytest.raises(ValueError, match="`metric` must be one of test, val, got 'loss'"):
@@ -336,6 +361,37 @@ def test_each_run_is_measured_against_its_own_dense_round():
     runs = table({0: [0.8], 1: [0.79]}) + table({0: [0.7], 1: [0.75]}, algorithm="random_tickets")
     assert [(row.algorithm, row.round) for row in R.winning(runs)] == [("random_tickets", 1)]
     assert [row.algorithm for row in R.winning(runs, metric="val")] == ["random_tickets", "ugs"]
+
+
+WARNED = [  # fields of round 0, of round 1                                    rounds with a star
+    ({}, {}, [1]),
+    ({"warnings": []}, {"warnings": []}, [1]),
+    ({"warnings": ["a"]}, {}, []),
+    ({}, {"warnings": ["a"]}, []),
+    ({}, {"test": 0.95, "val": 0.5}, []),  # the seeds are far apart
+]
+
+
+@pytest.mark.parametrize(("dense", "ticket", "stars"), WARNED)
+def test_no_star_stands_beside_a_warning_of_its_round_or_of_round_0(dense, ticket, stars):
+    records = table({0: [0.7, 0.7, 0.7], 1: [0.75, 0.75, 0.75]})
+    records[0] |= dense
+    records[3] |= ticket
+    rows = R.summary(records)
+    assert [row.round for row in R.winners(rows)] == [1]  # the paper's rule knows no warning
+    assert [row.round for row in R.starred(rows)] == stars
+
+
+def test_doubts_tell_whose_they_are_and_when_seeds_are_far_apart():
+    records = table({0: [0.8, 0.61, 0.7]})
+    records[1]["warnings"], records[2]["warnings"] = ["a"], ["b", "a"]
+    (row,) = R.summary(records)
+    assert R.doubts(row) == {"a": [1, 2], "b": [2]}
+    (row,) = R.summary(table({0: [0.8, 0.59, 0.7]}))
+    assert R.doubts(row) == {"test differs by more than 20 points between seeds: "
+                             "an interval means nothing": [0, 1, 2]}  # fmt: skip
+    (row,) = R.summary(table({0: [0.8]}))
+    assert R.doubts(row) == {}
 
 
 # --- cost --------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from graphlth.figures._style import DENSE, Look, Sign, unfit
-from graphlth.record import Record, Row, interval, summary
+from graphlth.figures._style import DENSE, Look, Sign, half_width, unfit
+from graphlth.record import Record, Row, summary
 
 STABLE = 2  # points of error; Frankle et al., ICML 2020, arXiv:1912.05671
 STABLE_SIGN: Sign = Line2D([], [], color="0.35", linestyle=":", linewidth=1.3), "stable below 2"
@@ -49,9 +49,8 @@ def shades(rows: Iterable[Row]) -> dict[int, Look]:
 
 def spread(columns: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     """Means and half-widths in per cent of some columns of seeds; NaN where there is one seed."""
-    half = [interval(column) for column in columns]
     mean = 100 * np.array([fmean(column) for column in columns])
-    return mean, 100 * np.array([np.nan if h is None else h for h in half])
+    return mean, 100 * np.array([half_width(column) for column in columns])
 
 
 def banded(axis: Axes, x: Sequence[float], columns: Sequence[Sequence[float]], look: Look) -> None:

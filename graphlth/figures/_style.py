@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.record import Record, Row, replacing, run_of
+from graphlth.record import Record, Row, interval, replacing, run_of
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
@@ -46,7 +46,7 @@ Look = dict[str, Any]
 Sign = tuple[Any, str]  # of a legend: what is drawn, what it means
 
 DENSE_SIGN: Sign = Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "dense"
-INTERVAL_SIGN: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "95 % interval over seeds"
+SHADE = Patch(color="0.35", alpha=0.2, linewidth=0)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -194,9 +194,14 @@ def log_ticks(axis: Any, formatter: Formatter) -> None:
 
 def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and half-widths in per cent; a half-width is NaN where there is one seed."""
-    half = [getattr(row, f"{metric}_interval") for row in series]
-    mean = 100 * np.array([getattr(row, metric) for row in series])
-    return mean, 100 * np.array([np.nan if h is None else h for h in half])
+    columns = [[record[metric] for record in row.records] for row in series]
+    return 100 * np.array([fmean(c) for c in columns]), 100 * np.array([*map(half_width, columns)])
+
+
+def half_width(column: Sequence[float]) -> float:
+    """That of the mean's 95 % interval; of two values that of their range, of one NaN."""
+    half = (max(column) - min(column)) / 2 if len(column) == 2 else interval(column)
+    return np.nan if half is None else half
 
 
 def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
@@ -267,7 +272,7 @@ def baseline(
     What comes back is the colour of each line and the rows of round 0 that it stands for.
     """
     dense = [series[0] for series in block if series[0].round == 0]
-    levels = {(getattr(row, metric), getattr(row, f"{metric}_interval")) for row in dense}
+    levels = {tuple(record[metric] for record in row.records) for row in dense}
     groups = [(DENSE, dense)] if len(levels) == 1 else []
     groups = groups or [(looks[key_of(row)]["color"], [row]) for row in dense]
     for colour, rows in groups:
@@ -278,10 +283,12 @@ def baseline(
     return groups
 
 
-def interval_signs(rows: Series, metric: str) -> list[Sign]:
-    """The sign of an interval, where there is one."""
-    told = any(getattr(row, f"{metric}_interval") is not None for row in rows)
-    return [INTERVAL_SIGN] if told else []
+def interval_signs(rows: Series, mark: Any = SHADE) -> list[Sign]:
+    """What a band, or another `mark`, is: the 95 % interval, or the range of two seeds."""
+    counts = {row.n for row in rows}
+    told = ["95 % interval over seeds"] if max(counts, default=0) > 2 else []
+    told += ["range of 2 seeds"] if 2 in counts else []
+    return [(mark, ", ".join(told))] if told else []
 
 
 # --- legends -------------------------------------------------------------------------------------

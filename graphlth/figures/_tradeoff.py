@@ -104,7 +104,7 @@ def draw(
             accuracy(axis, metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
-        finish(figure, told.values(), [*signs, *dense, *interval_signs(rows, metric)], title)
+        finish(figure, told.values(), [*signs, *dense, *interval_signs(rows)], title)
     return figure
 
 

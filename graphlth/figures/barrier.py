@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 
 from graphlth.figures._connected import STABLE, STABLE_SIGN, banded, k_of, measured, shades
 from graphlth.figures._style import (
-    INTERVAL_SIGN,
     STYLE,
     Look,
     Series,
     blocks_of,
     finish,
     heading,
+    interval_signs,
     key_of,
     looks_of,
     panels,
@@ -67,8 +67,7 @@ def draw(records: Iterable[Record], *, title: str | None = None) -> Figure:
             low, high = zip(*(axis.get_ylim() for axis in shown), strict=True)
             for axis in shown:  # what is compared has one scale
                 axis.set_ylim(min(low), max(high))
-        several = any(row.n > 1 for row in rows)
-        finish(figure, looks.values(), [STABLE_SIGN, *[INTERVAL_SIGN] * several], title)
+        finish(figure, looks.values(), [STABLE_SIGN, *interval_signs(rows)], title)
     return figure
 
 

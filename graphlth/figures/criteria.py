@@ -26,7 +26,9 @@ from graphlth.figures._style import (
     blocks_of,
     canvas,
     finish,
+    half_width,
     heading,
+    interval_signs,
     key_of,
     looks_of,
     picture,
@@ -34,17 +36,14 @@ from graphlth.figures._style import (
     save,
     unfit,
 )
-from graphlth.record import Record, Row, check_metric, interval
+from graphlth.record import Record, Row, check_metric
 
 DISTANCES = {"edges": "$d_g$", "weights": "$d_w$", "both": "$d_g + d_w$"}  # of the paper
 SEED: Sign = Line2D([], [], color="0.35", marker=".", markersize=7, linestyle=""), "a seed"
 LATE: Sign = (
     Line2D([], [], color="0.35", marker="x", markersize=5, linestyle=""), "a seed, not settled"
 )  # fmt: skip
-BAR: Sign = (
-    Line2D([], [], color="0.35", marker="|", markersize=11, markeredgewidth=1.5, linestyle=""),
-    "95 % interval over seeds",
-)
+BAR = Line2D([], [], color="0.35", marker="|", markersize=11, markeredgewidth=1.5, linestyle="")
 
 
 def criteria(
@@ -130,7 +129,7 @@ def _dots(
     """A dot a seed, and beside them the mean with its interval."""
     colour, label = look["color"], look["label"]
     axis.errorbar(
-        [place], [fmean(values)], yerr=interval(values), fmt=look["marker"], color=colour,
+        [place], [fmean(values)], yerr=half_width(values), fmt=look["marker"], color=colour,
         label=label, markersize=8, markeredgecolor="white", markeredgewidth=0.8, elinewidth=1.2,
         capsize=2.5, zorder=4,
     )  # fmt: skip
@@ -149,6 +148,5 @@ def _signs(rows: Sequence[Row]) -> list[Sign]:
         (SEED, True),
         (LATE, late),
         (DENSE_SIGN, any(row.round == 0 for row in rows)),
-        (BAR, any(row.n > 1 for row in found)),
     ]
-    return [sign for sign, there in told if there]
+    return [sign for sign, there in told if there] + interval_signs(found, BAR)

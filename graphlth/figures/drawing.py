@@ -100,4 +100,4 @@ def _signs(blocks: Sequence[Sequence[Series]], metric: str) -> list[Sign]:
     signs = [DENSE_SIGN] if any(series[0].round == 0 for series in runs) else []
     signs += [(DRAWN, "drawn by the criterion (bar: first to last seed)")] if once else []
     signs += [(LATE, "not settled in every seed")] if not all(map(settled, once)) else []
-    return signs + interval_signs([row for series in runs for row in series], metric)
+    return signs + interval_signs([row for series in runs for row in series])

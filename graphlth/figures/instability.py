@@ -18,7 +18,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from graphlth.figures._connected import STABLE, STABLE_SIGN, banded, k_of, measured, shades
 from graphlth.figures._style import (
     DENSE_SIGN,
-    INTERVAL_SIGN,
     STYLE,
     Key,
     Look,
@@ -31,6 +30,7 @@ from graphlth.figures._style import (
     curve,
     finish,
     heading,
+    interval_signs,
     key_of,
     log_ticks,
     looks_of,
@@ -116,9 +116,8 @@ def _signs(rows: Series) -> list[Sign]:
         (STABLE_SIGN, True),
         (HOLLOW, any(row.round == 0 for row in rows)),
         (DENSE_SIGN, any(row.round == 0 for row in rows)),
-        (INTERVAL_SIGN, any(row.n > 1 for row in rows)),
     ]
-    return [sign for sign, there in told if there]
+    return [sign for sign, there in told if there] + interval_signs(rows)
 
 
 def _rises(row: Row) -> list[float]:

@@ -90,7 +90,7 @@ def draw(
         for axis in axes:
             accuracy(axis, metric, floor)
         signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
-        finish(figure, looks.values(), [*signs, *interval_signs(rows, metric)], title)
+        finish(figure, looks.values(), [*signs, *interval_signs(rows)], title)
     return figure
 
 

@@ -39,7 +39,7 @@ from graphlth.figures._style import (
     save,
     values,
 )
-from graphlth.record import Record, Row, check_metric, summary, winners
+from graphlth.record import Record, Row, check_metric, starred, summary
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
@@ -89,15 +89,16 @@ def draw(
 
     There is one for edges and one for weights, where any are removed, and one for MACs where they
     are counted and change by more than a hundredth. Lines are means over seeds, bands their 95 %
-    Student-t intervals (none with one seed), stars the winning tickets: rounds whose mean is at
-    least the dense mean of their own run.
+    Student-t intervals (of two seeds their range, of one none). Stars are given by the paper's
+    rule: rounds whose mean is at least the dense mean of their own run; none stands beside a
+    warning of its records, or of those of the dense round.
     """
     check_metric(metric)
     check_floor(floor)
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
-    stars = winners(rows, metric=metric)
+    stars = starred(rows, metric=metric)
     looks = looks_of(map(key_of, rows))
     blocks = [(block, _shown(block)) for block in blocks_of(rows)]
     most = max(len(shown) for _, shown in blocks)
@@ -118,8 +119,8 @@ def draw(
 
 def _signs(rows: Series, metric: str, stars: Series) -> list[Sign]:
     signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
-    signs += [(STAR, "winning ticket: mean at least dense")] if stars else []
-    return signs + interval_signs(rows, metric)
+    signs += [(STAR, "paper's rule: mean at least dense")] if stars else []
+    return signs + interval_signs(rows)
 
 
 def _shown(block: Sequence[Series]) -> list[str]:
@@ -163,7 +164,7 @@ def _row(
 def _stars(
     axis: Axes, won: Series, x: Sequence[float | None], metric: str, look: Look, size: float
 ) -> None:
-    """Winning tickets; sizes differ between series so that no star hides another."""
+    """The stars of a series; sizes differ from one to another so that none is hidden."""
     look = {"color": look["color"], "label": f"_stars of {look['label']}"}
     white = {"markeredgecolor": "white", "markeredgewidth": 0.8}
     axis.plot(x, values(won, metric)[0], "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
