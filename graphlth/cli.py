@@ -607,7 +607,7 @@ def show_ticket(path: Path) -> None:
     from graphlth.ticket import load
 
     ticket = load(path)
-    print(f"{path}: ticket of round {ticket.round}")
+    print_text(f"{path}: ticket of round {ticket.round}")
     for name, value in ticket.provenance.items():
         text = json.dumps(value) if isinstance(value, dict) else value
         print_text(f"  {name}: {text}", "    ")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,8 @@ def group(number):
 
 def signal_group(process, number):
     """What Ctrl-C does: every process of the terminal's foreground is told."""
-    try:
+    with suppress(ProcessLookupError):  # it has ended
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def lines_of(process):
