@@ -46,7 +46,7 @@ def score(name, model, task, masks, **how):
     return find("scores", name)(model, task, masks, **how)
 
 
-def some_masks(model, task, share=0.3, seed=0):
+def some_masks(model, task, share=0.3, seed=1):
     whole = M.ones(model, task.num_edges)
     return drop_jointly(whole, score("random", model, task, whole, seed=seed), share, share)
 
