@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
+from graphlth.published import DataWarning
 from graphlth.registry import KINDS, find, names, one
 from graphlth.tables import fitting, joined, numbered, print_list, print_table, print_text
 
@@ -81,6 +82,9 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # they are of torch, about its own plans
+                warnings.filterwarnings("default", "compiled code is not kept")
+                warnings.filterwarnings("default", category=DataWarning)
+            warnings.showwarning = say
             if command not in COMMANDS:
                 raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
             COMMANDS[command](dashed(rest))
@@ -105,6 +109,11 @@ def unwritten(failure: OSError) -> tuple[int, str | None]:
     if isinstance(failure, BrokenPipeError):
         return 141, None  # as of a process that SIGPIPE ends
     return 2, f"graphlth: error: cannot write standard output: {failure.strerror}"
+
+
+def say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Write a warning in one line on stderr."""
+    print(f"graphlth: {message}", file=sys.stderr)
 
 
 # --- commands ------------------------------------------------------------------------------------

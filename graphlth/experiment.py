@@ -53,6 +53,7 @@ from graphlth.operations import macs, pass_macs
 from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.presets import preset
 from graphlth.prune import SCOPES
+from graphlth.published import DataWarning
 from graphlth.registry import find, names, spelt
 from graphlth.result_warnings import result_warnings
 from graphlth.streams import stream_seed
@@ -269,6 +270,8 @@ def run(
     chosen = plan(algorithm, task, model, settings, device=device, threads=threads,
                   batched=at_once, protocol=protocol)  # fmt: skip
     data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
+    for note in getattr(data, "notes", ()):
+        warnings.warn(note, DataWarning, stacklevel=2)
     network = build("models", model, chosen.settings, data)
     _fit(chosen, data, network)
     if at_once:
@@ -672,6 +675,7 @@ def describe(
     """What a record says of a ticket before it is retrained."""
     per_layer = macs(model, task, ticket.masks)
     weights = ones(model) | only(ticket.masks, "weights")
+    called = getattr(task, "label_names", ())  # the classes, where the data have names for them
     return {
         "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
         "seed": seed, "round": ticket.round, "edges": task.edges,
@@ -680,6 +684,7 @@ def describe(
         "num_edges": task.num_edges, "num_weights": count(weights),
         "macs": None if per_layer is None else sum(per_layer.values()),
         "macs_per_layer": per_layer,
+        **({"label_names": list(called)} if called else {}),
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **ticket.search,
     }  # fmt: skip

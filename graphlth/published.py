@@ -17,6 +17,11 @@ from typing import Any, BinaryIO
 UNPACKED = 2**26  # bytes; no packed file that is listed becomes longer
 CHUNK = 2**20
 
+
+class DataWarning(UserWarning):
+    """What has to be said of data that are used all the same."""
+
+
 Entry = str | Mapping[str, Any]  # "<algorithm>:<hex digits>", or that as `digest` beside `bytes`
 
 

@@ -60,6 +60,7 @@ RULES = {
     "a fraction in [0, 1]": _is_fraction,
     "a number of at least 0": _is_amount,
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
+    "a list of texts": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
     "an object": lambda v: isinstance(v, dict),
     "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
     "a list of lines": lambda v: isinstance(v, list) and all(map(_is_line, v)),
@@ -104,6 +105,7 @@ OPTIONAL = {
     "warnings": "a list of lines",  # what makes the result doubtful
     "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
     "test_at_stop": "a fraction in [0, 1]",
+    "label_names": "a list of texts",  # what the data call each class, where not by its number
     "measure": "text",  # these and below: what `graphlth.measure` adds
     "measure_settings": "an object",
     "measure_environment": "an object",

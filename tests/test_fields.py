@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data, InMemoryDataset
 
-from graphlth import fields
+from graphlth import cli, fields, record
 from graphlth.dataset import GraphTask
 from graphlth.registry import find
 from graphlth.tasks.file import _npz
@@ -396,3 +396,48 @@ def test_graphs_are_counted_by_the_slices_of_any_field():
     assert fields.graphs_of({"x": torch.tensor([0, 3])}) == 1
     assert fields.graphs_of({"x": torch.tensor([0, 3, 6]), "y": [0, 1]}) == 2
     assert fields.graphs_of({"nested": {"x": torch.tensor([0, 3, 6, 7])}}) == 3
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+def command(path, out, *more):
+    given = f"run ugs --task {path} --model gcn --rounds 1 --epochs 2 --hidden 4 --out {out}"
+    return cli.main([*given.split(), *more])
+
+
+def test_labels_that_are_text_are_said_in_one_line_and_recorded(tmp_path, capsys):
+    path = saved(tmp_path, y=np.array(WORDS))
+    assert command(path, tmp_path / "out") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "labels" in line]
+    assert said == ["graphlth: the labels 'apple', 'pear' of the data are the classes 0 to 1"]
+    records = record.read(tmp_path / "out")
+    assert [each["label_names"] for each in records] == [["apple", "pear"]] * 2
+
+
+def test_the_command_draws_a_split_and_records_how(tmp_path, capsys):
+    path = saved(tmp_path, **UNSPLIT)
+    assert command(path, tmp_path / "out") == 2
+    assert '`split` "random" (--split random) draws' in capsys.readouterr().err
+    for seed in ("0", "1"):
+        assert command(path, tmp_path / "out", "--split", "random", "--split-seed", seed) == 0
+    told = {(r["settings"]["split"], r["settings"]["split_seed"])
+            for r in record.read(tmp_path / "out")}  # fmt: skip
+    assert told == {("random", 0), ("random", 1)}
+    assert "label_names" not in record.read(tmp_path / "out")[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--split", "1"], "`split` must be in [0, 1), got 1"),
+        (["--split", "-1"], "`split` must be in [0, 1), got -1"),
+        (["--split", "randomly"], '`split` must be the number of a column or "random", got \'rand'),
+        (["--split_seed", "one"], "`split_seed` must be of type int, got 'one'"),
+        (["--labels", "class"], "`labels` must be one of the keys edge_index, "),
+    ],
+)
+def test_the_command_tells_what_is_no_split_or_label(tmp_path, capsys, more, says):
+    assert command(saved(tmp_path), tmp_path / "out", *more) == 2
+    err = capsys.readouterr().err
+    assert says in err and len(err.splitlines()) == 1 and not (tmp_path / "out").exists()

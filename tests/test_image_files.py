@@ -9,6 +9,7 @@ import struct
 import sys
 import tarfile
 import tomllib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -495,6 +496,43 @@ def test_what_is_no_folder_of_images_is_told(tmp_path, harm, settings, says):
     with pytest.raises((ValueError, FileNotFoundError), match=says) as error:
         folder(**{"path": str(tmp_path)} | settings)
     assert one_line(error)
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", ".thumbnails"])
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_hidden_folder_is_no_class(tmp_path, hidden, split, full):
+    for part in ("train", "test") if split else (".",):
+        root = fill(tmp_path / part)
+        (root / ".DS_Store").write_bytes(b"Mac")
+        (root / "cat/._0.png").write_bytes(b"Mac")
+        (root / "cat/.hidden.png").write_bytes(b"no image")
+        fill(root, classes=(hidden,), count=6 * full)
+    task = folder(path=str(tmp_path))
+    assert task.num_classes == 2 and len(task.x) == 12 * (1 + split)
+
+
+def test_a_class_without_an_image_to_train_on_is_named(tmp_path):
+    (fill(tmp_path) / "cow").mkdir()
+    with pytest.raises(ValueError, match=r"/cow: must hold \*\.png or \*\.jpg, as a class does"):
+        folder(path=str(tmp_path))
+
+
+def test_an_image_that_claims_too_many_pixels_is_not_unpacked(tmp_path):
+    head = b"\x89PNG\r\n\x1a\n"
+    body = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    fill(tmp_path)
+    (tmp_path / "cat/0.png").write_bytes(head + chunk + b"\0\0\0\0IDAT" + struct.pack(">I", 0))
+    with pytest.raises(ValueError, match=r"it has 9000 × 9000 pixels, and at most 67,108,864 are"):
+        folder(path=str(tmp_path))
+
+
+def test_a_parquet_file_that_claims_more_rows_than_cifar10_has_is_not_read(tmp_path, monkeypatch):
+    as_parquet(tmp_path / "a.parquet")
+    monkeypatch.setattr(cifar10, "TRAIN", 3)
+    with pytest.raises(ValueError, match="it claims 4 rows of"):
+        cifar10.read(tmp_path / "a.parquet")
 
 
 def test_an_image_is_read_by_its_content_whatever_its_ending(tmp_path):

@@ -132,6 +132,46 @@ def test_a_file_of_your_own_is_read(tmp_path):
         find("tasks", "text")(path=str(tmp_path))
 
 
+@pytest.mark.parametrize("encoding", [
+    "utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be",
+])  # fmt: skip
+def test_a_byte_order_mark_names_the_encoding_and_is_no_character(tmp_path, encoding):
+    said = "Käse für 3 €\n" * 40
+    mark = "" if encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32") else "\ufeff"
+    (tmp_path / "tale.txt").write_bytes((mark + said).encode(encoding))
+    task = find("tasks", "text")(path=str(tmp_path / "tale.txt"), **SMALL)
+    assert task.alphabet == "".join(sorted(set(said)))
+    assert task.fingerprint() == Text(said, **SMALL).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("Käse".encode("utf-16-le") * 100, r"`path` must be UTF-8, or begin with a byte-order"),
+        (
+            "Kasten".encode("utf-16-le") * 100,
+            r"with NUL characters: of UTF-16, save it with a byte-",
+        ),
+        (b"\xef\xbb\xbf" + b"\xff" * 100, "`path` must be UTF-8, or begin with a byte-order mark"),
+        (b"\xff\xfe" + b"\x00\xd8" * 100, "`path` must be UTF-8, or begin with a byte-order mark"),
+        (b"\xff\xfe\x00", "`path` must be UTF-8, or begin with a byte-order mark"),
+        (b"", "`text` must have 27 characters or more"),
+    ],
+)
+def test_what_is_no_text_is_told(tmp_path, content, says):
+    (tmp_path / "own.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=says) as error:
+        find("tasks", "text")(path=str(tmp_path / "own.txt"), **SMALL)
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_beyond_the_longest_is_refused_unread(tmp_path):
+    with (tmp_path / "own.txt").open("wb") as file:
+        file.truncate(10**12)  # a hole: it takes no space
+    with pytest.raises(ValueError, match=r"`path` must be at most 100,000,000 bytes, got 1,000,0"):
+        find("tasks", "text")(path=str(tmp_path / "own.txt"))
+
+
 def test_without_a_file_the_text_is_pythons_reference():
     task = find("tasks", "text")()
     assert len(task.windows) > 5000 and 90 < task.num_classes < 130
