@@ -41,7 +41,7 @@ def levels(model: nn.Module) -> list[Level]:
     """The hidden channels of `model`, layer by layer.
 
     A `Linear` is taken to be applied to vectors [B, F], and an `nn.Sequential` to be called as a
-    whole. A layer that is used twice, or of a class of your own, keeps its channels.
+    whole. A layer that is used twice, or frozen, or of a class of your own, keeps its channels.
     """
     every = [m for _, m in model.named_modules(remove_duplicate=False)]
     used = Counter(id(p) for m in every for p in m.parameters(recurse=False))
@@ -95,7 +95,7 @@ def _linked(chain: list[nn.Module], used: Mapping[int, int]) -> bool:
         fits = type(maker) is type(reader) and columns == size and not flat
     return (
         fits
-        and all(used[id(p)] == 1 for m in chain for p in m.parameters())
+        and all(used[id(p)] == 1 and p.requires_grad for m in chain for p in m.parameters())
         and getattr(maker, "groups", 1) == 1  # a reader with groups has fewer columns
         and all(type(m) in AFTER[type(maker)] and _by_channel(m, size) for m in between)
     )
@@ -234,7 +234,7 @@ def shrink(model: nn.Module, masks: Masks) -> nn.Module:
     Raises:
         ValueError: a mask is of no parameter of `model`, or of another shape.
     """
-    small = copy.deepcopy(model).eval()
+    small = copy.deepcopy(model).eval().requires_grad_(True)  # frozen channels go where dead, too
     values = dict(small.named_parameters())
     for n, m in masks.items():
         if n not in values or values[n].shape != m.shape:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from graphlth.masks import only
+from graphlth.masks import only, tied
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, reinitialised
@@ -45,7 +45,7 @@ def reshuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket
     Source: Zhou et al. (NeurIPS 2019, arXiv:1905.01067).
     """
     draw = stream(seed, "reshuffle", ticket.round)
-    return _with_kept(ticket, lambda kept, layer: _permuted(kept, draw))
+    return _with_kept(ticket, model, lambda kept, layer: _permuted(kept, draw))
 
 
 def constant(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
@@ -58,7 +58,7 @@ def constant(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
         alpha = layer.std(correction=0)
         return torch.where(kept < 0, -alpha, alpha)
 
-    return _with_kept(ticket, signed)
+    return _with_kept(ticket, model, signed)
 
 
 CONTROLS: Mapping[str, Control] = {
@@ -66,13 +66,16 @@ CONTROLS: Mapping[str, Control] = {
 }
 
 
-def _with_kept(ticket: Ticket, treat: Callable[[Tensor, Tensor], Tensor]) -> Ticket:
+def _with_kept(
+    ticket: Ticket, model: nn.Module, treat: Callable[[Tensor, Tensor], Tensor]
+) -> Ticket:
     """`ticket` with `treat(kept, layer)` for the kept weights of each layer."""
-    init = dict(ticket.init)
+    init, others = dict(ticket.init), tied(model)
     for n, mask in only(ticket.masks, "weights").items():
         layer, alive = init[n], mask != 0
         init[n] = layer.clone()
         init[n][alive] = treat(layer[alive], layer)
+        init |= dict.fromkeys(others.get(n, ()), init[n])
     return replace(ticket, init=init)
 
 

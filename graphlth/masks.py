@@ -16,9 +16,27 @@ EDGES = "edges"
 Masks = Mapping[str, Tensor]
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that masks cover: those of two or more dimensions (no bias, no norm)."""
+def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of two or more dimensions (no bias, no norm), frozen or not."""
     return {n: p for n, p in model.named_parameters() if p.dim() > 1}
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that masks cover: the matrices that are trained (`requires_grad`).
+
+    One that is tied to another, the same parameter by two names, is there once.
+    """
+    return {n: p for n, p in matrices(model).items() if p.requires_grad}
+
+
+def tied(model: nn.Module) -> dict[str, list[str]]:
+    """The other names of each parameter that has several, by the one that masks know it by."""
+    first: dict[int, str] = {}
+    others: dict[str, list[str]] = {}
+    for n, p in model.named_parameters(remove_duplicate=False):
+        if first.setdefault(id(p), n) != n:
+            others.setdefault(first[id(p)], []).append(n)
+    return others
 
 
 def ones(model: nn.Module, num_edges: int = 0) -> dict[str, Tensor]:

@@ -81,8 +81,9 @@ def train(
     _fit(seeds, epochs, theta=theta, masks=masks)
     device = next(model.parameters()).device
     hard, m = stack(masks), {n: t.requires_grad_() for n, t in stack(soft or []).items()}
-    weights = {n: t.requires_grad_() for n, t in stack(theta).items()}
-    leaves, rates = [*weights.values(), *m.values()], rates or {}
+    learnt = {n: p.requires_grad for n, p in model.named_parameters()}  # a tied one by one name
+    weights = {n: t.requires_grad_(learnt[n]) for n, t in stack(theta).items() if n in learnt}
+    leaves, rates = [t for t in (*weights.values(), *m.values()) if t.requires_grad], rates or {}
     optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
     [batch] = task.batches("train")
     scoring = {split: list(task.batches(split)) for split in SPLITS}

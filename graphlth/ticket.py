@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from graphlth.channels import shrink
 from graphlth.compact import LAYOUTS, Bound, Compact, compacted
+from graphlth.contract import check_cached, check_weights
 from graphlth.graph import Features, Graph
-from graphlth.masks import EDGES, Masks, masked, ones, only
+from graphlth.masks import EDGES, Masks, masked, ones, only, tied
 from graphlth.streams import stream_seed
 
 FORMAT = "graphlth-ticket-1"
@@ -173,8 +174,20 @@ def picked(only: str, rounds: int) -> list[int]:
 def dense(
     model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
 ) -> Ticket:
-    """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`."""
+    """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`.
+
+    A weight that is frozen (`requires_grad` is False) has no mask.
+
+    Raises:
+        ValueError: the weights of `model` are computed from others; a layer caches its graph, where
+            edges are asked for; or there is nothing to mask.
+    """
+    check_weights(model)
     masks = ones(model, num_edges)
+    check_cached(model, masks if edges else {})
+    if weights and not only(masks, "weights") and not (edges and num_edges):
+        raise ValueError("`model` must have a weight of two or more dimensions whose requires_grad "
+                         f"is True, to be pruned; {type(model).__name__} has none")  # fmt: skip
     kept = (only(masks, "weights") if weights else {}) | (only(masks, "edges") if edges else {})
     return Ticket(snapshot(model), kept, 0)
 
@@ -193,6 +206,8 @@ def rewind(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
 def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:
     """The state of `model` with weights drawn anew from `seed`; the model itself stays as it is.
 
+    Weights that are frozen (`requires_grad` is False) stay, too.
+
     Raises:
         ValueError: neither the model nor any part of it has a `reset_parameters`.
     """
@@ -205,7 +220,9 @@ def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(stream_seed(seed, "reinitialise"))
         for redraw in redraws:
             redraw()
-    return snapshot(fresh)
+    frozen = {id(p) for p in model.parameters() if not p.requires_grad}
+    named = model.named_parameters(remove_duplicate=False)
+    return snapshot(fresh) | {n: p.detach().clone() for n, p in named if id(p) in frozen}
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -217,11 +234,15 @@ def fingerprint(model: nn.Module) -> str:
 def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = "") -> None:
     """Refuse a ticket that is not one of this model and this graph.
 
-    `graph` is the task's fingerprint; it is compared where the ticket's provenance has one.
+    `graph` is the task's fingerprint; it is compared where the ticket's provenance has one. A
+    weight that was frozen after the ticket was made fits: it starts from the ticket's value, is
+    masked as the ticket says, and is not trained.
 
     Raises:
-        ValueError: names, shapes or fingerprints differ.
+        ValueError: names, shapes or fingerprints differ; weights that are tied in `model` do in the
+            ticket; or a layer caches its graph, where the ticket has a mask on edges.
     """
+    check_cached(model, ticket.masks)
     state = model.state_dict()
     for n, t in ticket.init.items():
         if n not in state or state[n].shape != t.shape:
@@ -229,6 +250,11 @@ def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = 
             raise ValueError(f"`ticket` does not fit `model`: {n!r} is {list(t.shape)}, not {has}")
     if missing := sorted(set(state) - set(ticket.init)):
         raise ValueError(f"`ticket` does not fit `model`: it has no {missing[0]!r}")
+    for n, others in tied(model).items():
+        for other in others:
+            if not torch.equal(ticket.init[n], ticket.init[other]):
+                raise ValueError(f"`ticket` does not fit `model`: {n!r} and {other!r} are one "
+                                 "parameter of it, but differ in the ticket")  # fmt: skip
     shapes = {n: p.shape for n, p in model.named_parameters()} | {EDGES: torch.Size([num_edges])}
     for n, m in ticket.masks.items():
         if shapes.get(n) != m.shape:

@@ -13,6 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.contract import (
+    check_arguments,
+    check_cached,
+    check_inputs,
+    check_output,
+    check_trainable,
+    check_weights,
+    example,
+    passing,
+    undisturbed,
+)
 from graphlth.cost import spending
 from graphlth.graph import Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
@@ -51,14 +62,19 @@ def call(
     model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None, **how: Any
 ) -> Tensor:
     """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand."""
-    inputs = batch.inputs
-    if batch.entries is not None and not takes_graph(model):
-        x, graph = inputs
-        inputs = (x if isinstance(x, Tensor) else x.dense, graph.edge_index)
+    inputs = inputs_of(model, batch)
     if edges is not None and batch.entries is not None:
         inputs = (*inputs, at(edges, batch.entries))  # [E]
     output: Tensor = functional_call(model, dict(weights), inputs, how)
     return output
+
+
+def inputs_of(model: nn.Module, batch: Batch) -> tuple[Any, ...]:
+    """What `model.forward` is given of `batch`, but for the weights of edges."""
+    if batch.entries is None or takes_graph(model):
+        return batch.inputs
+    x, graph = batch.inputs
+    return x if isinstance(x, Tensor) else x.dense, graph.edge_index
 
 
 def played(task: Task, policy: Policy) -> Task:
@@ -91,36 +107,106 @@ def scored(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None)
     return call(model, batch, weights, edges)[batch.rows]
 
 
-@torch.no_grad()
-def check_contract(model: nn.Module, task: Task, *, weighted: bool) -> None:
-    """Refuse a model of your own whose output would not follow the edge masks.
+def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType({})) -> None:
+    """Refuse a model or a task that cannot be what the other needs, under `masks`.
 
-    With `weighted`, one half of the edge weights and then the other are set to 0, and the output
-    must be that on the graph without those edges.
+    The model is given what it will be given, once; neither it nor any random state changes.
 
     Raises:
-        ValueError: the model caches its graph, takes no edge weights, or fails that comparison.
+        ValueError: one of them is something else, or the model fails on the task's inputs, or its
+            output is not one number for each class in every row.
     """
-    if any(getattr(m, "cached", False) for m in model.modules()):
-        raise ValueError("`model` has a layer with `cached=True`, which ignores a new edge mask")
-    if not weighted or takes_graph(model):
+    check_arguments(model, task)
+    check_weights(model)
+    check_cached(model, masks)
+    for module in model.modules():  # what a layer has cached may be of another graph
+        if getattr(module, "cached", False):
+            vars(module).update({n: None for n in vars(module) if n.startswith("_cached_")})
+    with undisturbed(model):
+        batch = example(task)
+        check_inputs(model, batch.inputs)
+        # Of copies: a task remembers what it has made of the weights that are trained.
+        copies = {n: p.detach().clone() for n, p in model.named_parameters()}
+        weights = masked(copies, only(masks, "weights"))
+        with passing(model, inputs_of(model, batch), getattr(task, "num_features", None)):
+            output = call(model, batch, weights, None)
+        check_output(output, batch, getattr(task, "num_classes", None))
+
+
+def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> None:
+    """Refuse, before an algorithm begins or goes on after `last`, what it cannot train.
+
+    Raises:
+        ValueError: as `check_contract`; or nothing of the model is to be trained; or `last` is not
+            a ticket of this model, or has a mask on a weight that is frozen now.
+    """
+    check_arguments(model, task)
+    if last is not None:
+        fit_together(last, model, task.num_edges)
+    check_contract(model, task, {} if last is None else last.masks)
+    check_trainable(model)
+    values = dict(model.named_parameters())
+    for n in only(last.masks, "weights") if last is not None else ():
+        if not values[n].requires_grad:
+            raise ValueError(f"`last` must have masks on weights that are trained, got one on "
+                             f"{n!r}, whose requires_grad is False now: set it to True, or start "
+                             "without `last`")  # fmt: skip
+
+
+@torch.no_grad()
+def check_edges(model: nn.Module, task: Task) -> None:
+    """Refuse a model of your own whose output would not follow the edge masks.
+
+    One half of the edge weights and then the other are set to 0, and the output must be that on the
+    graph without those edges.
+
+    Raises:
+        ValueError: the model takes no edge weights, or fails that comparison.
+    """
+    if takes_graph(model):
         return
     half = (torch.arange(task.num_edges) % 2).float().to(next(model.parameters()).device)
-    model.eval()
-    for kept in (half, 1 - half):
-        try:
-            soft = forward(model, next(iter(task.batches("train"))), {EDGES: kept})
-        except TypeError as error:
-            raise ValueError(
-                f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
-            ) from None
-        hard = forward(model, next(iter(task.without(kept).batches("train"))), {})
-        worst = (soft - hard).abs().max().item()
-        if not worst <= 1e-4 * max(1.0, hard.abs().max().item()):
-            raise ValueError(
-                "`model` must treat an edge of weight 0 as absent, "
-                f"but its output moves by {worst:.2g}"
-            )
+    with undisturbed(model):
+        worst = max(_moved(model, task, kept) for kept in (half, 1 - half))
+        if worst <= 1e-4:
+            return
+        loops = self_loops(task)
+        apart = loops.any() and max(
+            _moved(model, task, kept.masked_fill(loops, 1)) for kept in (half, 1 - half)
+        )
+    if loops.any() and apart <= 1e-4:
+        raise ValueError(
+            "`model` must treat an edge of weight 0 as absent, but in place of a self-loop of the "
+            f"data, of which there are {int(loops.sum())}, it has its own when that is absent: "
+            "remove them from the data with torch_geometric.transforms.RemoveSelfLoops(), or use "
+            "one of graphlth's models"
+        )
+    raise ValueError(
+        f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}"
+    )
+
+
+def _moved(model: nn.Module, task: Task, kept: Tensor) -> float:
+    """How far the output with weights 0 lies from that without those edges, against its size."""
+    try:
+        soft = forward(model, next(iter(task.batches("train"))), {EDGES: kept})
+    except TypeError as error:
+        raise ValueError(
+            f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
+        ) from None
+    hard = forward(model, next(iter(task.without(kept).batches("train"))), {})
+    moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
+    return math.inf if math.isnan(moved) else moved
+
+
+def self_loops(task: Task) -> Tensor:
+    """Which mask entries [num_edges] are self-loops of the data."""
+    batch = next(iter(task.batches("train")))
+    assert batch.entries is not None
+    source, target = batch.inputs[1].edge_index
+    loops = torch.zeros(task.num_edges, dtype=torch.bool, device=batch.entries.device)
+    loops[batch.entries[source == target]] = True
+    return loops
 
 
 def takes_graph(model: nn.Module) -> bool:
@@ -139,7 +225,12 @@ def _signature(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
-    """The accuracy on each of `splits`, in [0, 1]."""
+    """The accuracy on each of `splits`, in [0, 1].
+
+    Raises:
+        ValueError: as `check_contract`.
+    """
+    check_contract(model, task, masks)
     weights = masked(dict(model.named_parameters()), masks)
     judge = Judge(model, task, weights, masks.get(EDGES))
     return [judge(split)[0] for split in splits]
@@ -224,10 +315,12 @@ def train(
     batches and the learning rates that they have in the whole. `recipe` are fields of `Recipe`.
 
     Raises:
-        ValueError: the loss is no longer finite, or the model fails `check_contract`.
+        ValueError: the loss is no longer finite, or the model fails `check_edges`.
     """
     how, soft, rates = Recipe(**recipe), soft or {}, rates or {}
-    check_contract(model, task, weighted=EDGES in soft)
+    check_cached(model, {**masks, **soft})
+    if EDGES in soft:
+        check_edges(model, task)
     spend = spending(model, task, masks)
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
@@ -243,7 +336,7 @@ def train(
     products = {
         n: Product(theta[n].leaf, part.leaf, rates.get(n, 0.0))
         for n, part in m.items()
-        if together and n in theta
+        if together and n in theta and theta[n].learn
     }
     apart = {n: part.leaf for n, part in m.items() if n not in products}
     optimizer = how.of(leaves, [*products.values()])
@@ -303,6 +396,7 @@ class Survivors:
     FEW = 0.75  # of all entries
 
     def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
+        learn = learn and whole.requires_grad  # what is frozen stays so
         self.whole, self.mask, self.learn = whole, mask, learn
         self.leaf = whole if learn else whole.detach()
         self.places: Places | None = None
@@ -418,7 +512,10 @@ def retrain(
     """
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1, got {epochs}")
+    check_arguments(model, task)
     fit_together(ticket, model, task.num_edges, task.fingerprint())
+    check_contract(model, task, ticket.masks)
+    check_trainable(model)
     best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
     epochs = spans(task, iterations) or epochs
     how = {"epochs": epochs, "first": first, "seed": seed, "sparing": True, **recipe}
@@ -474,7 +571,12 @@ def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Epoch:
 
 @torch.no_grad()
 def predict(model: nn.Module, task: Task, ticket: Ticket, split: str = "test") -> Tensor:
-    """The logits of the rows of `split` [rows, C], of `model` as it is under the ticket's masks."""
+    """The logits of the rows of `split` [rows, C], of `model` as it is under the ticket's masks.
+
+    Raises:
+        ValueError: as `check_contract`.
+    """
+    check_contract(model, task, ticket.masks)
     model.eval()
     if EDGES in ticket.masks:
         task = task.without(ticket.masks[EDGES])

@@ -439,7 +439,7 @@ def test_a_model_that_remembers_its_graph_is_refused(name):
     task = toy(loops=False)
     model = pyg.GCNConv(task.num_features, task.num_classes, cached=True)
     with pytest.raises(ValueError, match="cached=True"):
-        score(name, model, task, M.ones(model))
+        score(name, model, task, M.ones(model, task.num_edges))
 
 
 def test_synflow_flows_in_and_out_of_every_unit_alike():
@@ -478,6 +478,7 @@ def test_synflow_reads_no_features_and_no_sign():
 def test_iterated_synflow_never_cuts_a_layer_where_one_shot_magnitude_does():
     torch.manual_seed(0)
     model, task = MLP(10, 1000, 10), table()
+    task.num_classes = 10  # as many as outputs
     whole = M.ones(model)
     once = drop_lowest(whole, score("magnitude", model, task, whole), 0.99)
     assert sorted(int(m.sum()) for m in once.values()) == [0, 200]

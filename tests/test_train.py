@@ -14,7 +14,7 @@ from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed
-from graphlth.task import Batch
+from graphlth.task import SPLITS, Batch
 from graphlth.ticket import Ticket, dense, rewind, snapshot
 from graphlth.train import (
     Epoch,
@@ -341,7 +341,12 @@ def test_splits_share_the_forward_pass_of_a_model_that_computes_all_rows(monkeyp
     task, calls = toy(), []
     model = user(pyg.GCNConv, task)
     monkeypatch.setattr("graphlth.train.call", lambda *about: calls.append(0) or call(*about))
-    evaluate(model, task, {}, ("train", "val", "test"))
+    judge = Judge(model, task, dict(model.named_parameters()), None)
+    assert [judge(s)[0] for s in SPLITS] == evaluate(model, task, {}, SPLITS)
+    calls.clear()
+    judge = Judge(model, task, dict(model.named_parameters()), None)
+    for split in SPLITS:
+        judge(split)
     assert len(calls) == 1
 
 
@@ -504,7 +509,7 @@ class Averse(User):
 
 
 REFUSED = [  # model, message
-    (lambda task: user(pyg.GCNConv, task, cached=True), r"`model` has a layer with `cached=True`"),
+    (lambda task: user(pyg.GCNConv, task, cached=True), r"`model` must not cache its graph .* `cached=True`"),
     (
         lambda task: Plain(pyg.SAGEConv, task),
         r"`model.forward` must take \(x, edge_index, edge_weig",
@@ -527,11 +532,21 @@ def test_a_model_that_does_not_follow_edge_masks_is_refused_before_it_trains(mak
     assert bits(snapshot(model)) == before
 
 
-def test_a_cached_layer_is_refused_even_without_soft_masks():
+def test_a_cached_layer_is_refused_wherever_edges_are_masked_or_gone():
     task = toy(loops=False)
     model = user(pyg.GCNConv, task, cached=True)
-    with pytest.raises(ValueError, match=r"`cached=True`, which ignores a new edge mask"):
-        next(train(model, task, {}, epochs=1))
+    masks = {M.EDGES: torch.ones(task.num_edges)}
+    ticket = Ticket(snapshot(model), masks, 0)
+    for attempt in (
+        lambda: next(train(model, task, masks, epochs=1)),
+        lambda: fit(model, task, ticket, epochs=1),
+        lambda: predict(model, task, ticket),
+        lambda: evaluate(model, task, masks, ("val",)),
+        lambda: ticket.compact(model, task),
+    ):
+        with pytest.raises(ValueError, match=r"`cached=True`, which ignores a new edge mask: .*=F"):
+            attempt()
+    fit(model, task, Ticket(snapshot(model), {}, 0), epochs=1)
 
 
 @universes
@@ -540,7 +555,7 @@ def test_a_layer_that_swallows_raw_loops_is_refused_wherever_they_lie(edges):
     task = toy(edges)
     model = user(pyg.GCNConv, task)
     soft = {M.EDGES: torch.ones(task.num_edges).requires_grad_()}
-    with pytest.raises(ValueError, match=r"`model` must treat an edge of weight 0 as absent"):
+    with pytest.raises(ValueError, match=r"absent, .* self-loop of .* 2: .*RemoveSelfLoops"):
         next(train(model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=soft))
 
 

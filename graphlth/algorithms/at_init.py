@@ -15,6 +15,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, picked, rewind
+from graphlth.train import check_start
 
 
 def at_init(
@@ -67,6 +68,7 @@ def at_init(
     Raises:
         ValueError: there is no such score, or it cannot score its part.
     """
+    check_start(model, task, last)
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     theta_0 = ticket.init
     names = {EDGES if n == EDGES else "weights": edge_score if n == EDGES else score

@@ -17,7 +17,7 @@ from graphlth.masks import Masks
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.train import spans, train
+from graphlth.train import check_start, spans, train
 
 
 def channels(
@@ -70,6 +70,7 @@ def channels(
         ValueError: the model has no hidden channels that `channel_score` scores, a round would
             leave a layer none, or a name is unknown.
     """
+    check_start(model, task, last)
     epochs = spans(task, iterations) or epochs
     slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
     keep = keeping(model, task, channel_score, scope)

@@ -8,6 +8,7 @@ from graphlth.algorithms._earlier import earlier
 from graphlth.controls import CONTROLS
 from graphlth.task import Task
 from graphlth.ticket import Ticket, fit_together
+from graphlth.train import check_start
 
 
 def control(
@@ -57,6 +58,7 @@ def control(
             `only` names no rounds.
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
     """
+    check_start(model, task, last)
     if control not in CONTROLS:
         raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
     for ticket in earlier(tickets, seed, rounds, only, last):

@@ -14,7 +14,7 @@ from graphlth.drawing import Queue
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.train import spans, train
+from graphlth.train import check_start, spans, train
 
 
 def early_bird(
@@ -78,6 +78,7 @@ def early_bird(
         ValueError: the model has no hidden channels that `channel_score` scores, a draw would leave
             a layer none, `bits` is not among those above, or a name is unknown.
     """
+    check_start(model, task, last)
     slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
     keep, begin = keeping(model, task, channel_score, scope), starting(model, start, seed)
     whole = Ticket(snapshot(model), spread(model, keep(0.0, {}, stream_seed(seed, "draw", 0))), 0)

@@ -12,6 +12,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
+from graphlth.train import check_start
 
 
 def edge_popup(
@@ -49,6 +50,7 @@ def edge_popup(
         seed: seeds where s starts, dropout and batch order.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     ticket = last or beginning(model, task, drop_edges, drop_weights, constant)
     if last is None:
         yield ticket

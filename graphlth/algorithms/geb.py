@@ -13,7 +13,7 @@ from graphlth.prune import redrawing
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.train import train
+from graphlth.train import check_start, train
 
 
 def geb(
@@ -65,6 +65,7 @@ def geb(
     Raises:
         ValueError: the task has no edges, or `start` is unknown.
     """
+    check_start(model, task, last)
     whole, begin = dense_graph(model, task), starting(model, start, seed)
     if last is None:
         yield whole

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphlth.algorithms._scored import scored
-from graphlth.masks import Masks
+from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
-from graphlth.train import resume, spans, train
+from graphlth.train import check_start, resume, spans, train
 
 REWINDS = ("weights", "lr", "finetune")
 
@@ -77,6 +77,7 @@ def imp(
     Raises:
         ValueError: a setting is wrong, or the score cannot score the weights.
     """
+    check_start(model, task, last)
     if rewind not in REWINDS:
         raise ValueError(f"`rewind` must be one of {', '.join(REWINDS)}, got {rewind!r}")
     if rewind == "finetune" and rewind_to:
@@ -97,7 +98,7 @@ def imp(
     def drop(masks: Masks, scores: Masks) -> dict[str, Tensor]:
         if drop_convs is None and drop_output is None:
             return drop_lowest(masks, scores, drop_weights, scope)
-        rate = rates(masks, drop_weights, drop_convs, drop_output)
+        rate = rates(masks, drop_weights, drop_convs, drop_output, [*matrices(model)][-1])
         return {n: drop_lowest({n: m}, scores, rate[n])[n] for n, m in masks.items()}
 
     ticket = last or dense(model, edges=False)
@@ -126,10 +127,9 @@ def behind(iterations: int) -> dict[str, int]:
 
 
 def rates(
-    masks: Masks, weights: float, convs: float | None, output: float | None
+    masks: Masks, weights: float, convs: float | None, output: float | None, last: str
 ) -> dict[str, float]:
-    """What fraction of each layer goes; the output layer are the weights numbered as the last."""
-    *_, last = masks
+    """What fraction of each layer goes; the output layer are the weights numbered as the `last`."""
     numbers = re.findall(r"\d+", last)
     rate = {n: weights if convs is None or m.dim() < 4 else convs for n, m in masks.items()}
     if output is None:

@@ -12,7 +12,7 @@ from graphlth.prune import redrawing
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import train
+from graphlth.train import check_start, train
 
 
 def joint_early_bird(
@@ -66,6 +66,7 @@ def joint_early_bird(
         seed: seeds dropout and the noise.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     begin, masks = starting(model, start, seed), whole.masks  # m_g, m_θ ← 1
     if last is None:

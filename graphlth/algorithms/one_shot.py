@@ -9,7 +9,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import train_masks
+from graphlth.train import check_start, train_masks
 
 
 def one_shot(
@@ -47,6 +47,7 @@ def one_shot(
         seed: seeds dropout and the mask noise.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     whole = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
         yield whole

@@ -11,7 +11,7 @@ from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.train import train
+from graphlth.train import check_start, train
 
 
 def random_graph(
@@ -49,6 +49,7 @@ def random_graph(
     Raises:
         ValueError: the task has no edges.
     """
+    check_start(model, task, last)
     whole = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
         yield whole

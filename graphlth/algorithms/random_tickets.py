@@ -9,6 +9,7 @@ from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
+from graphlth.train import check_start
 
 
 def random_tickets(
@@ -51,6 +52,7 @@ def random_tickets(
         seed: seeds the masks, and dropout in retraining.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
         yield whole

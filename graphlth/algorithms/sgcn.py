@@ -12,7 +12,7 @@ from graphlth.scores.magnitude import magnitude
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.train import train
+from graphlth.train import check_start, train
 
 
 def sgcn(
@@ -58,6 +58,7 @@ def sgcn(
     Raises:
         ValueError: the task has no edges.
     """
+    check_start(model, task, last)
     whole = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
         yield whole

@@ -12,6 +12,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
+from graphlth.train import check_start
 
 
 def supermask(
@@ -50,6 +51,7 @@ def supermask(
         seed: seeds where s starts, the masks that are drawn, dropout and batch order.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     whole = last or beginning(model, task, drop_edges, drop_weights, constant)
     if last is None:
         yield whole

@@ -4,7 +4,7 @@ Sources: across datasets and optimisers Morcos et al. (NeurIPS 2019, arXiv:1906.
 ticket of the same sparsity, its control, is `control --control random` over the transferred run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from graphlth.prune import drop_lowest
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, snapshot
+from graphlth.train import check_start
 
 CARRIED = ("weights", "edges", "both")
 
@@ -63,13 +64,21 @@ def transfer(
     Raises:
         ValueError: the tickets have no such masks, or are of another graph or of other layers.
     """
+    check_start(model, task, last)
     own, device = snapshot(model), next(model.parameters()).device  # θ₀ here
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     for ticket in earlier(tickets, seed, rounds, only, last):
-        yield carried(ticket.to(device), own, task, carry, stream_seed(seed, "masks", ticket.round))
+        draws = stream_seed(seed, "masks", ticket.round)
+        yield carried(ticket.to(device), own, task, carry, draws, frozen)
 
 
-def carried(ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int) -> Ticket:
+def carried(
+    ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int,
+    frozen: Collection[str] = (),
+) -> Ticket:  # fmt: skip
     """`ticket` as one of `task` and of the model whose weights are `own`, to be trained from there.
+
+    Weights that are `frozen` there keep their values and have no mask.
 
     Raises:
         ValueError: see `transfer`.
@@ -82,7 +91,8 @@ def carried(ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, s
     init, masks = dict(own), dict[str, Tensor]()
     if carry != "edges":
         init |= {n: t for n, t in ticket.init.items() if n in init and t.shape == init[n].shape}
-        masks |= _weights(ticket, own, seed)
+        masks |= {n: m for n, m in _weights(ticket, own, seed).items() if n not in frozen}
+        init |= {n: own[n] for n in frozen}
     if carry != "weights":
         if (known := ticket.provenance.get("graph")) != task.fingerprint():
             raise ValueError(f"`tickets` must be of the graph of {task.name!r} to carry edges: "

@@ -8,7 +8,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import train_masks
+from graphlth.train import check_start, train_masks
 
 
 def ugs(
@@ -49,6 +49,7 @@ def ugs(
         seed: seeds dropout and the mask noise.
         last: continue after this ticket.
     """
+    check_start(model, task, last)
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
         yield ticket

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from graphlth.contract import check_cached, check_weights
 from graphlth.masks import EDGES, Masks
 from graphlth.task import Task
-from graphlth.train import act, check_contract, fitted, forward, played
+from graphlth.train import act, fitted, forward, played
 
 
 def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
     """A copy of `model` with the weights θ ⊙ m_θ, and those weights: leaves, by name."""
+    check_weights(model)
+    check_cached(model, masks)
     net = deepcopy(model)
     for module in net.modules():
         module.training = isinstance(module, _BatchNorm)
@@ -33,7 +36,6 @@ def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -
 
     The logits are divided by `temperature`.
     """
-    check_contract(net, task, weighted=False)
     task = task.without(masks[EDGES]) if EDGES in masks else task
     task = played(task, lambda x: act(net, x, {}))
     for batch in task.batches("train"):
