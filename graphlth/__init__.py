@@ -20,6 +20,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "joint_early_bird": "algorithms.joint_early_bird",
     "load": "ticket",
     "macs": "operations",
+    "macs_reason": "operations",
     "names": "registry",
     "one_shot": "algorithms.one_shot",
     "predict": "train",

@@ -23,10 +23,11 @@ from graphlth.masks import EDGES, Masks
 from graphlth.task import Batch, Task
 
 FEW = 2  # rows of a batch without a graph that a model is tried on
-HOOKS = {  # what computes a weight from others before each pass: the call that makes it plain again
+HOOKS: dict[Any, str] = {  # what computes a weight before each pass: what makes it plain again
     BasePruningMethod: "torch.nn.utils.prune.remove({}, {!r})",
     WeightNorm: "torch.nn.utils.remove_weight_norm({}, {!r})",
-    SpectralNorm: "torch.nn.utils.remove_spectral_norm({}, {!r})",
+    # What takes this one off leaves a module that loads no state any more.
+    SpectralNorm: "torch.nn.utils.parametrizations.spectral_norm in its place, and remove that",
 }
 
 
@@ -83,13 +84,14 @@ def check_weights(model: nn.Module) -> None:
 def _computed(module: nn.Module, it: str) -> str:
     """The call that makes the weights of `module`, which is called `it`, plain; "" if they are."""
     if parametrize.is_parametrized(module):
-        (name, *_) = module.parametrizations  # type: ignore[misc,union-attr]
+        (name, *_) = module.parametrizations  # type: ignore[misc]
         return f"torch.nn.utils.parametrize.remove_parametrizations({it}, {name!r})"
-    for hook in module._forward_pre_hooks.values():
+    hooks: list[Any] = [*module._forward_pre_hooks.values()]
+    for hook in hooks:
         for kind, call in HOOKS.items():
             if isinstance(hook, kind):
-                name = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name
-                return call.format(it, name)
+                pruned = isinstance(hook, BasePruningMethod)
+                return call.format(it, hook._tensor_name if pruned else hook.name)
     return ""
 
 
@@ -179,8 +181,9 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
         needed = "x, graph, weight=None" if _has_graph(inputs) else "x"
         if len(inputs) == 2 and isinstance(inputs[1], Tensor):
             needed = "x, edge_index, edge_weight=None"
+        own = taken.replace(return_annotation=taken.empty)
         raise ValueError(f"`model.forward` must take ({needed}), as `task` gives it {given}; "
-                         f"got {taken.replace(return_annotation=taken.empty)}") from None  # fmt: skip
+                         f"got {own}: write a module that takes these") from None  # fmt: skip
     try:
         yield
     except torch.OutOfMemoryError:

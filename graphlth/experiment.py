@@ -49,7 +49,7 @@ from graphlth.cost import measured
 from graphlth.drawing import CRITERIA
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.message import BACKENDS
-from graphlth.operations import macs, pass_macs
+from graphlth.operations import counted, pass_macs
 from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.presets import preset
 from graphlth.prune import SCOPES
@@ -673,7 +673,8 @@ def describe(
     chosen: Plan, task: Task, model: nn.Module, ticket: Ticket, seed: int
 ) -> dict[str, Any]:
     """What a record says of a ticket before it is retrained."""
-    per_layer = macs(model, task, ticket.masks)
+    found = counted(model, task, ticket.masks)
+    per_layer = None if isinstance(found, str) else found
     weights = ones(model) | only(ticket.masks, "weights")
     called = getattr(task, "label_names", ())  # the classes, where the data have names for them
     return {
@@ -686,5 +687,6 @@ def describe(
         "macs_per_layer": per_layer,
         **({"label_names": list(called)} if called else {}),
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
+        **({"macs_reason": found} if isinstance(found, str) else {}),
         **ticket.search,
     }  # fmt: skip

@@ -87,6 +87,7 @@ FIELDS = {
 }
 # What a record may hold besides: absent where it is unknown, and in records of earlier versions.
 OPTIONAL = {
+    "macs_reason": "text",  # why `macs` is null
     "epochs_search": "a whole number of at least 0",
     "epochs_retrain": "a whole number of at least 0",
     "macs_search": "a number of at least 0",

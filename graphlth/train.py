@@ -141,6 +141,7 @@ def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> Non
             a ticket of this model, or has a mask on a weight that is frozen now.
     """
     check_arguments(model, task)
+    check_weights(model)
     if last is not None:
         fit_together(last, model, task.num_edges)
     check_contract(model, task, {} if last is None else last.masks)
@@ -513,6 +514,7 @@ def retrain(
     if epochs < 1:
         raise ValueError(f"`epochs` must be at least 1, got {epochs}")
     check_arguments(model, task)
+    check_weights(model)
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     check_contract(model, task, ticket.masks)
     check_trainable(model)
