@@ -19,13 +19,19 @@ Array = NDArray[Any]
 
 UNPACKED, RATIO = 2**28, 100  # bytes of a member, beyond which it has at most RATIO packed times
 CHUNK = 2**20
+LINE = 500  # characters of another program's error, or of a file's names, that are shown
 HEAD = struct.Struct("<26xHH")  # before a member: the lengths of its name and of what follows
 TORCH = ("data.pkl", "byteorder", "version", ".format_version", ".storage_alignment")
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's text, or its type; what a file gave it is made printable."""
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def printable(text: str) -> str:
+    """At most the first `LINE` characters of `text`, those that a terminal would obey escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:LINE])
 
 
 def arrays(path: Path, keys: Sequence[str]) -> dict[str, Array]:

@@ -441,3 +441,34 @@ def test_the_command_tells_what_is_no_split_or_label(tmp_path, capsys, more, say
     assert command(saved(tmp_path), tmp_path / "out", *more) == 2
     err = capsys.readouterr().err
     assert says in err and len(err.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+# --- what is no value ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["yes", torch.ones(2), 2, None, np.array(["False"])])
+def test_directed_is_true_or_false(tmp_path, given):
+    held = data().to_dict() | {"directed": given}
+    path = in_file(tmp_path, held)
+    if isinstance(given, np.ndarray):
+        path = saved(tmp_path, directed=given)
+    with pytest.raises(ValueError, match="`directed` must be True or False, got") as error:
+        file(path=path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_torch_reads_may_still_be_strange(tmp_path):
+    endless = {}
+    endless["x"] = endless
+    with pytest.raises(ValueError, match=r"several\.pt: not a readable file of tensors \(maximum"):
+        file(path=in_file(tmp_path, (data().to_dict(), endless)))
+    strange = data().to_dict() | {1: 2, "\x1b[31mred\n": 3}
+    assert file(path=in_file(tmp_path, strange)).num_nodes == 12
+    with pytest.raises(ValueError, match="`labels` must be one of the keys") as error:
+        file(path=in_file(tmp_path, strange), labels="z")
+    assert str(error.value).isprintable() and "\\x1b[31mred\\n" in str(error.value)
+    for value in ({"y": None}, ["a"], 3, data(), "text", torch.nn.Parameter(torch.ones(12, 3))):
+        held = data().to_dict() | {"y": value}
+        with pytest.raises(ValueError, match=r"several\.pt: ") as error:
+            file(path=in_file(tmp_path, held))
+        assert "\n" not in str(error.value)

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
-from graphlth.archives import arrays, listed, one_line, verify_torch
+from graphlth.archives import arrays, listed, one_line, printable, verify_torch
 from graphlth.dataset import GraphTask
 from graphlth.fields import graphs_of, tensor
 from graphlth.task import SPLITS
@@ -87,28 +87,33 @@ def _pt(path: Path, labels: str) -> SimpleNamespace:
             held: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise anything
         raise ValueError(f"{path}: {_unreadable(error)}") from error
+    try:
+        return _fields(path, held, labels)
+    except ValueError:
+        raise
+    except Exception as error:  # what a hostile file made can do anything when it is looked at
+        raise ValueError(f"{path}: not a readable file of tensors ({one_line(error)})") from error
+
+
+def _fields(path: Path, held: Any, labels: str) -> SimpleNamespace:
+    """Of what torch has read, the fields that are asked for."""
+    plain = isinstance(held, dict)
     if isinstance(held, tuple) and held and isinstance(held[0], dict | Data):
         count = graphs_of(held[1]) if len(held) > 1 else 1
         if count > 1:
             raise ValueError(f"{path}: must hold one graph, got {count}: {ONE}")
         held = held[0]  # `processed/data.pt` of a PyG dataset
-        plain = False
-    else:
-        plain = isinstance(held, dict)
-    if isinstance(held, list | tuple) and held and isinstance(held[0], Data):
+    if isinstance(held, list) and held and isinstance(held[0], Data):
         raise ValueError(f"{path}: must hold one graph, got {len(held)} in a list: {ONE}")
     if not isinstance(held, Data | dict):
         raise ValueError(
             f"{path}: must hold a PyG `Data` or a dict of tensors, got {type(held).__name__}"
         )
-    try:
-        names = sorted(str(key) for key in (held if isinstance(held, dict) else held.keys()))
-        values = {key: held[key] for key in (*KEYS, labels, "directed") if key in held}
-    except Exception as error:  # a `Data` of a hostile file has what that file gave it
-        raise ValueError(f"{path}: not a readable file of tensors ({one_line(error)})") from error
+    names = [str(key) for key in (held if isinstance(held, dict) else held.keys())]
+    values = {key: held[key] for key in (*KEYS, labels, "directed") if key in held}
     for key, value in values.items():
         _held(path, key, value)
-    return _named(path, values, labels, names, plain)
+    return _named(path, values, labels, sorted(names), plain)
 
 
 def _unreadable(error: Exception) -> str:
@@ -116,7 +121,9 @@ def _unreadable(error: Exception) -> str:
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
     if asked and asked[1].startswith("torch_geometric.data.batch."):
         return f"must hold one graph, got a `Batch` of several: {ONE}"
-    why = f"it asks for {asked[1]}, which could run code" if asked else one_line(error)
+    why = one_line(error)
+    if asked:
+        why = f"it asks for {asked[1]}, which could run code: save a dict of tensors"
     return f"not a readable file of tensors ({why})"
 
 
@@ -179,8 +186,8 @@ def _named(
 ) -> SimpleNamespace:
     """The fields of `data`; of `plain` arrays, splits as columns and pairs in both directions."""
     if labels != "y" and labels not in held:
-        raise ValueError(f"{path}: `labels` must be one of the keys {', '.join(names)}, "
-                         f"got {labels!r}")  # fmt: skip
+        known = printable(", ".join(names))
+        raise ValueError(f"{path}: `labels` must be one of the keys {known}, got {labels!r}")
     data = SimpleNamespace(**dict.fromkeys(("x", "edge_index"), None))
     vars(data).update({key: held[key] for key in KEYS if key in held}, y=held.get(labels))
     if not plain:
@@ -190,9 +197,13 @@ def _named(
         if isinstance(many, Tensor) and many.dim() == 2:
             setattr(data, f"{part}_mask", many.T)
     directed = held.get("directed", False)
-    if isinstance(directed, Tensor) and directed.numel() != 1:
-        raise ValueError(f"{path}: `directed` must be True or False, got {list(directed.shape)}")
-    if isinstance(data.edge_index, Tensor) and not bool(directed):
+    if isinstance(directed, Tensor) and directed.numel() == 1:
+        directed = directed.item()
+    if not (isinstance(directed, int) and directed in (True, False)):
+        raise ValueError(
+            f"{path}: `directed` must be True or False, got {printable(repr(directed))}"
+        )
+    if isinstance(data.edge_index, Tensor) and not directed:
         _both_directions(data)
     return data
 
