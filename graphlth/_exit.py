@@ -16,6 +16,7 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds after an interrupt in which another one is overlooked
+SOON = 0.05  # seconds
 CLOSED = "cannot write standard output: it is closed"
 
 
@@ -89,8 +90,9 @@ class Interrupt:
     def unraisable(self, about: Any) -> None:
         """Interrupt again, where Python could not pass an interrupt on, as from a destructor."""
         if issubclass(about.exc_type, KeyboardInterrupt):
-            self.last = -math.inf
-            signal.raise_signal(signal.SIGINT)
+            self.last, number = -math.inf, about.exc_value.args[0]
+            # Not at once, which would be inside the same destructor.
+            threading.Timer(SOON, os.kill, (os.getpid(), number)).start()
         else:
             sys.__unraisablehook__(about)
 

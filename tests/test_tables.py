@@ -50,7 +50,7 @@ COMMANDS = ["show OUT", "show TICKET", "bench TICKET TICKET --repeats=1 --layout
             *(f"list {kind}" for kind in KINDS)]  # fmt: skip
 
 
-@pytest.mark.parametrize("columns", [30, 40, 60, 80, 120])
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
     folder, capsys, monkeypatch, command, columns
