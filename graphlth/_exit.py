@@ -67,11 +67,16 @@ def farewell(number: int) -> str:
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
     """End the process: nothing has begun that would have to be put in order."""
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    overlook_signals()
     with suppress(OSError):
         os.write(2, f"{farewell(number)}\n".encode())
     os._exit(128 + number)
+
+
+def overlook_signals() -> None:
+    """Let no signal interrupt the end of this process."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Interrupt:
@@ -164,14 +169,14 @@ def ignore_interrupts() -> None:
 
 def end(code: int, text: str | None) -> None:
     """Write the last line of a process, if there is one; a signal comes too late from now on."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    overlook_signals()
     output_failure()  # what an interrupted command has not written
     if text is not None:
         complain(text)
     leave: Callable[..., None] = lambda number, frame: os._exit(code)  # noqa: E731
     for number in SIGNALS:
         signal.signal(number, leave)
+    atexit.register(overlook_signals)  # Python's own end would set them back to the system's
 
 
 # --- streams -------------------------------------------------------------------------------------
