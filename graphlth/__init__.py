@@ -39,7 +39,10 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
-    return getattr(import_module(f"graphlth.{_HOME[name]}"), name)
+    kind, _, plugin = _HOME[name].partition(".")
+    if plugin:
+        return import_module("graphlth.registry").find(kind, plugin)
+    return getattr(import_module(f"graphlth.{kind}"), name)
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
 from graphlth.published import DataWarning
 from graphlth.registry import KINDS, find, names, one
+from graphlth.storage import printable
 from graphlth.tables import fitting, joined, numbered, print_list, print_table, print_text
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
@@ -45,6 +46,7 @@ commands:
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
   export TICKET --out FILE           retrain a ticket and write it compacted
   bench TICKET...                    its time and disk space, compacted and dense
+  verify DIR|FILE...                 check that everything stored is as it was written
   list [KIND]                        the plug-ins, all or of one kind
 
 options:
@@ -87,7 +89,7 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
             warnings.showwarning = say
             if command not in COMMANDS:
                 raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
-            COMMANDS[command](dashed(rest))
+            code = COMMANDS[command](dashed(rest)) or 0
             if (failure := output_failure()) is not None:
                 return unwritten(failure)
     except (ValueError, OSError, ArgumentError) as error:
@@ -101,7 +103,7 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
         if (failure := output_failure()) is not None:
             return unwritten(failure)
         raise
-    return 0, None
+    return code, None
 
 
 def unwritten(failure: OSError) -> tuple[int, str | None]:
@@ -113,7 +115,7 @@ def unwritten(failure: OSError) -> tuple[int, str | None]:
 
 def say(message: Warning | str, *_: Any, **__: Any) -> None:
     """Write a warning in one line on stderr."""
-    print(f"graphlth: {message}", file=sys.stderr)
+    print(printable(f"graphlth: {message}"), file=sys.stderr)
 
 
 # --- commands ------------------------------------------------------------------------------------
@@ -270,6 +272,20 @@ def bench(argv: list[str]) -> None:
                    "and MACs: zeros among the weights of living channels count")  # fmt: skip
 
 
+def verify(argv: list[str]) -> int:
+    """A line per fault in stored files; where there is none, how much was verified."""
+    from graphlth.verify import verify
+
+    parser = ArgumentParser(prog="graphlth verify", exit_on_error=False)
+    parser.add_argument("paths", nargs="+", help="run folders, folders of them, or files")
+    report = verify(parsed(parser, argv)["paths"])
+    for fault in report.faults:
+        print(f"graphlth: {fault}", file=sys.stderr)
+    if not report.faults:
+        print(report.summary)
+    return 2 if report.faults else 0
+
+
 def list_(argv: list[str]) -> None:
     """The plug-ins of one kind, or of all."""
     parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
@@ -280,13 +296,14 @@ def list_(argv: list[str]) -> None:
         print_list([(name, about(each, name)) for name in names(each)])
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {  # None: all went well
     "run": run,
     "analyze": analyze,
     "plot": plot,
     "show": show,
     "export": export,
     "bench": bench,
+    "verify": verify,
     "list": list_,
     "-h": lambda _: print(OVERVIEW),
     "--help": lambda _: print(OVERVIEW),
@@ -440,7 +457,7 @@ def installed() -> str:
 
 def told(error: Exception) -> str:
     """An error in one line, in the words of the house."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
     text = re.sub(r"^Parser key \"(.+?)\": Does not validate .*?<class '(\w+)'>.* value: (.*)$",

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
@@ -36,9 +35,10 @@ from torch import Tensor, nn
 from graphlth.graph import Features, Graph
 from graphlth.kernels._memory import STRIP
 from graphlth.message import attention, product, weighted_sum
+from graphlth.storage import arrays_digest, printable, replacing
 
 LAYOUTS = ("auto", "dense", "blocks", "sparse")
-FORMAT = "graphlth-compact-1"
+FORMAT, FORMATS = "graphlth-compact-2", ("graphlth-compact-1", "graphlth-compact-2")
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu}
 TRIALS = 15  # calls that `auto` times of each layout
 LARGE = 1 << 27  # numbers, from which sparse features are not made dense for a trial
@@ -219,17 +219,9 @@ class Compact(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, all of it or nothing."""
-        path = Path(path)
-        if path.exists() and not path.is_file():  # a device is not to be replaced
-            raise OSError(f"cannot write {path}: not a file")
-        draft = path.with_name(path.name + f".{os.getpid()}.part")
-        try:
-            draft.write_bytes(encoded(self))
-            draft.replace(path)
-        except OSError as error:
-            raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            draft.unlink(missing_ok=True)
+        content = encoded(self)
+        with replacing(path) as draft:
+            draft.write_bytes(content)
 
     # --- how it is computed ----------------------------------------------------------------------
 
@@ -600,6 +592,8 @@ def encoded(network: Compact) -> bytes:
         "depth": network.depth, "nodes": network.num_nodes, "features": network.num_features,
         "forms": forms, "about": network.about,
     }  # fmt: skip
+    about = json.loads(json.dumps(about))  # as it will be read
+    about["digest"] = arrays_digest(_arrays(held), about)
     return serialise(held, {"graphlth": json.dumps(about, sort_keys=True)})
 
 
@@ -616,13 +610,30 @@ def load(path: str | Path) -> Compact:
     try:
         with safe_open(path, "np") as file:
             about = json.loads((file.metadata() or {})["graphlth"])
-            if about["format"] != FORMAT:
+            if about["format"] not in FORMATS:
                 raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
             held = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        said = {n: v for n, v in about.items() if n != "digest"}
+        if about["format"] == FORMAT and about["digest"] != arrays_digest(_arrays(held), said):
+            raise ValueError("its digest is not that of what it holds")
         return _decoded(about, held)
-    except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is not a whole compacted network: {reason}") from None
+    except (
+        SafetensorError, KeyError, ValueError, TypeError, IndexError, RecursionError
+    ) as error:  # fmt: skip
+        reason = printable((str(error).splitlines() or ["?"])[0])
+        raise ValueError(f"{path} is not a whole compacted network: {reason}; export its ticket "
+                         "again") from None  # fmt: skip
+
+
+def is_verified(path: str | Path) -> bool:
+    """Whether a file that `load` takes has a digest of its own: those of version 0.1.0 do not."""
+    with safe_open(path, "np") as file:
+        return "digest" in json.loads(file.metadata()["graphlth"])
+
+
+def _arrays(held: Mapping[str, Array]) -> Iterator[tuple[str, str, tuple[int, ...], Any]]:
+    for name, array in held.items():
+        yield name, str(array.dtype), array.shape, np.ascontiguousarray(array).tobytes()
 
 
 def _decoded(about: dict[str, Any], held: dict[str, Array]) -> Compact:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphlth import fields
 from graphlth.graph import Features, Graph, sparse_features
-from graphlth.task import SPLITS, Batch
+from graphlth.task import SPLITS, Batch, content_digest
 
 SPARSE = 0.1  # features with fewer non-zeros than this fraction are kept sparse
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
@@ -127,6 +127,10 @@ class GraphTask:
         for part in (self.graph.edge_index, self.entries, *x):
             digest.update(part.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def content(self) -> str:
+        """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
+        return content_digest(self.fingerprint(), self.y, rows=self.rows)
 
     def _with(self, **changes: Any) -> GraphTask:
         task = copy.copy(self)

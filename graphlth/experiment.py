@@ -2,7 +2,7 @@
 
 File names are made here, and those of tickets in `ticket_file`. A run folder is
 
-    OUT/<algorithm>-<task>-<model>-<hash of the settings>/
+    OUT/<algorithm>-<task>-<model>-<hash of the settings and of the content of the data>/
         settings.json                what was run
         seed<k>.jsonl                a record per round
         seed<k>-round<r>.safetensors the ticket of each record
@@ -56,13 +56,21 @@ from graphlth.prune import SCOPES
 from graphlth.published import DataWarning
 from graphlth.registry import find, names, spelt
 from graphlth.result_warnings import result_warnings
+from graphlth.storage import opened, replacing, sealed, sweep
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fingerprint, fit_together, load, picked, rewind, ticket_file
+from graphlth.ticket import (
+    Ticket,
+    check_data,
+    fingerprint,
+    fit_together,
+    of_run,
+    picked,
+    rewind,
+    ticket_file,
+)
 from graphlth.train import Epoch, retrain, spans, takes_graph
 
-# Settings that cannot change a digit of a record, and so do not name a run.
-ASIDE = ("data_root",)
 EPOCHS_TOLD = 5
 MOST_SEEDS = 10_000
 SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
@@ -83,14 +91,27 @@ class Plan:
     batched: bool = False  # by `graphlth.seeds`: its dropout and sums go in another order
     protocol: str | None = None  # of the preset; decides no digit that the settings do not
     preset: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source: settings as it says
+    data: str = ""  # the digest of the task's content; "" where it is not known yet
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The settings that can change a digit: where the data lie is none of them."""
+        return {n: v for n, v in self.settings.items() if n not in record.ASIDE}
 
     @property
     def name(self) -> str:
         """The name of the run's folder."""
-        told = {n: v for n, v in self.settings.items() if n not in ASIDE}
-        told |= {"device": self.device, "threads": self.threads}
+        told = self.decisive | {"device": self.device, "threads": self.threads}
+        told |= {"data": self.data} if self.data else {}
         digest = record.settings_hash(told | ({"batched": True} if self.batched else {}))
-        return f"{self.algorithm}-{self.task}-{self.model}-{digest}"
+        return f"{self.algorithm}-{self._named}-{self.model}-{digest}"
+
+    @property
+    def _named(self) -> str:
+        """The name of the task, or of the file or folder of one's own."""
+        path = Path(self.settings.get("path") or ".")
+        name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
+        return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
 
 
 @dataclass(frozen=True)
@@ -272,6 +293,7 @@ def run(
     data = build("tasks", task, chosen.settings)  # what is wrong is told before anything is written
     for note in getattr(data, "notes", ()):
         warnings.warn(note, DataWarning, stacklevel=2)
+    chosen = replace(chosen, data=data.content())
     network = build("models", model, chosen.settings, data)
     _fit(chosen, data, network)
     if at_once:
@@ -465,22 +487,58 @@ def _tell(work: Callable[..., None], groups: Sequence[Sequence[int]]) -> None:
 
 
 def prepare(chosen: Plan, out: Path) -> Path:
-    """The run's folder, made if need be, with its settings in it."""
+    """The run's folder, made if need be, with its settings in it and no half-written files."""
     folder = out / chosen.name
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
              "settings": dict(chosen.settings), "device": chosen.device,
-             "threads": chosen.threads}  # fmt: skip
+             "threads": chosen.threads, "data": chosen.data}  # fmt: skip
     about |= {"batched": True} if chosen.batched else {}
     if chosen.protocol is not None:
         about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
+    text = json.dumps(sealed(about), indent=1) + "\n"
+    file = folder / "settings.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "settings.json").exists():
-            with record.replacing(folder / "settings.json") as draft:
-                draft.write_text(json.dumps(about, indent=1) + "\n")
+        sweep(folder)
+        if not file.exists() or file.read_bytes() != text.encode():  # moved data, or damage
+            with replacing(file) as draft:
+                draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}") from None
     return folder
+
+
+def planned_in(folder: Path) -> Plan:
+    """The plan of the run in `folder`, verified.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its `settings.json` is damaged.
+    """
+    file = folder / "settings.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"`run` must be a run folder, got {str(folder)!r} without "
+                                "a settings.json")  # fmt: skip
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(held, dict):
+            raise ValueError(f"it must be an object, got {type(held).__name__}")
+        plan = Plan(**opened(held, needed="data" in held))
+        return replace(plan, settings=dict(plan.settings))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "
+                         "again, makes it anew") from None  # fmt: skip
+
+
+def task_of(chosen: Plan, what: str = "the run") -> Task:
+    """The task of a plan, on its device; refused where its content is no longer that of the plan.
+
+    Raises:
+        ValueError: see `graphlth.ticket.check_data`, and what the task says.
+    """
+    task: Task = build("tasks", chosen.task, chosen.settings)
+    check_data({"data": chosen.data}, task, what)
+    return task.to(chosen.device)
 
 
 def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
@@ -489,6 +547,7 @@ def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: b
     with ExitStack() as locks:
         for seed in seeds:
             locks.enter_context(held(folder, seed))
+            sweep(folder, f"seed{seed}")
         if chosen.batched:
             steps = run_batch(chosen, folder, seeds, environment, graphs)
         else:
@@ -515,8 +574,8 @@ def run_seed(
 ) -> Iterator[Step]:
     """Run what is not yet recorded of one seed, pausing after every epoch of retraining."""
     settings = dict(chosen.settings)
-    task: Task = build("tasks", chosen.task, settings).to(chosen.device)
-    done = recorded(folder, seed, planned(settings))
+    task = task_of(chosen)
+    done = recorded(chosen, folder, seed)
     yield from (Step(seed, line["round"], None, line) for line in done)
     if len(done) >= len(planned(settings)):
         return
@@ -551,9 +610,8 @@ def run_batch(
     Every seed is recorded with the same share of the cost of its batch.
     """
     settings = dict(chosen.settings)
-    task: Task = build("tasks", chosen.task, settings).to(chosen.device)
-    whole = planned(settings)
-    done = {seed: recorded(folder, seed, whole) for seed in seeds}
+    task, whole = task_of(chosen), planned(settings)
+    done = {seed: recorded(chosen, folder, seed) for seed in seeds}
     groups: dict[int, list[int]] = {}  # by how many rounds are recorded
     for seed, lines in done.items():
         yield from (Step(seed, line["round"], None, line) for line in lines)
@@ -590,18 +648,52 @@ def run_batch(
                 yield keep(folder, ticket, known, learnt, spent)
 
 
-def recorded(folder: Path, seed: int, planned: Sequence[int]) -> list[dict[str, Any]]:
-    """The records that there are of a seed, mended: one for each of the first rounds `planned`.
+def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
+    """The records that there are of a seed, mended: one for each of the first rounds planned.
+
+    The last one is taken back, to be found again, where its ticket is not there or not its own.
 
     Raises:
-        ValueError: a round is missing.
+        ValueError: a record is of another round or of another run.
     """
-    lines = folder / f"seed{seed}.jsonl"
+    lines, numbers = folder / f"seed{seed}.jsonl", planned(chosen.settings)
     done = record.mend(lines)
-    for i, (r, line) in enumerate(zip(planned, done, strict=False), start=1):
-        if line["round"] != r:
-            raise ValueError(f"`{lines}` must hold round {r} in line {i}, got {line['round']}")
+    right = {"seed": seed, "algorithm": chosen.algorithm, "data": chosen.data}
+    right |= json.loads(json.dumps(chosen.decisive))  # as it is read
+    for i, line in enumerate(done, start=1):
+        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
+        has = line["settings"] | line
+        for name, value in told.items():
+            if has.get(name) != value:
+                raise ValueError(f"`{lines}` must hold {name} {value} in line {i}, "
+                                 f"got {has.get(name)}; {record.REMEDY}")  # fmt: skip
+    if done and not _has_ticket(folder, done[-1]):
+        if done[1:]:
+            continued(folder, done[-2])  # or nothing is taken back
+        record.take_back(lines)
+        return done[:-1]
     return done
+
+
+def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:
+    try:
+        of_run(folder, line)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def continued(folder: Path, line: Mapping[str, Any]) -> Ticket:
+    """The ticket of a record, to go on from.
+
+    Raises:
+        ValueError: it is not there, or is not that of the record; says what to do.
+    """
+    try:
+        return of_run(folder, line)
+    except (FileNotFoundError, ValueError) as error:
+        lines = folder / f"seed{line['seed']}.jsonl"
+        raise ValueError(f"{error}; or move `{lines}` aside and give the command again") from None
 
 
 def standing(
@@ -612,7 +704,7 @@ def standing(
     model: nn.Module = build("models", chosen.model, chosen.settings, task).to(chosen.device)
     if not done:
         return model, None
-    last = load(ticket_file(folder, seed, done[-1]["round"])).to(chosen.device)
+    last = continued(folder, done[-1]).to(chosen.device)
     fit_together(last, model, task.num_edges, task.fingerprint())
     return model, last
 
@@ -623,7 +715,8 @@ def provenance(
     """What a ticket tells of where it comes from."""
     return {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
             "seed": seed, "settings": dict(chosen.settings), "environment": environment,
-            "graph": task.fingerprint(), "network": fingerprint(model)}  # fmt: skip
+            "graph": task.fingerprint(), "network": fingerprint(model),
+            "data": chosen.data}  # fmt: skip
 
 
 def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
@@ -653,7 +746,7 @@ def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping
         "settings": about["settings"], "environment": about["environment"],
     }  # fmt: skip
     with uninterrupted():
-        ticket.save(ticket_file(folder, seed, ticket.round))
+        whole["ticket"] = ticket.save(ticket_file(folder, seed, ticket.round))
         record.append(folder / f"seed{seed}.jsonl", whole)
     return Step(seed, ticket.round, None, whole)
 
@@ -678,6 +771,7 @@ def describe(
     weights = ones(model) | only(ticket.masks, "weights")
     called = getattr(task, "label_names", ())  # the classes, where the data have names for them
     return {
+        **record.check_search(ticket.search),
         "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
         "seed": seed, "round": ticket.round, "edges": task.edges,
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
@@ -688,5 +782,5 @@ def describe(
         **({"label_names": list(called)} if called else {}),
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **({"macs_reason": found} if isinstance(found, str) else {}),
-        **ticket.search,
+        **({"data": chosen.data} if chosen.data else {}),
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """From a ticket file to a network to use: rebuilt, retrained, compacted; and what that gains."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from torch import nn
 from graphlth.analysis.latency import Latency, latency
 from graphlth.compact import LAYOUTS, Compact
 from graphlth.experiment import RETRAIN, build
+from graphlth.storage import replacing, seal_archive
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, load, rewind
+from graphlth.ticket import Ticket, check_data, load, rewind
 from graphlth.train import Epoch, retrain
 
 
@@ -32,6 +32,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build("tasks", about["task"], settings)
+    check_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))
     model: nn.Module = build("models", about["model"], settings, task)
     if task.edges is not None and not hasattr(model, "parts"):
@@ -124,14 +125,10 @@ def _check_of_images(out: str, program: str | None, layout: str) -> None:
 
 def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = None) -> None:
     """Write what `torch.export` makes of `network(x)`, all of it or nothing."""
-    draft = path.with_name(f"{path.stem}.{os.getpid()}.part.pt2")
-    try:
-        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=sizes), draft)
-        draft.replace(path)
-    except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    program = torch.export.export(network, (x,), dynamic_shapes=sizes)
+    with replacing(path) as draft:
+        torch.export.save(program, draft)
+        seal_archive(draft)
 
 
 def bench(

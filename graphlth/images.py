@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.streams import stream
-from graphlth.task import SPLITS, Batch, shuffled
+from graphlth.task import SPLITS, Batch, content_digest, shuffled
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
@@ -129,6 +129,10 @@ class ImageTask:
         Labels and splits are left out: a ticket for these images is one on every split of them.
         """
         return self._digest
+
+    def content(self) -> str:
+        """Everything that is learnt from: the images, their classes and splits."""
+        return content_digest(self._digest, self.y, rows=self.rows)
 
     @cached_property
     def _digest(self) -> str:

@@ -6,7 +6,6 @@ The records go, a line per ticket, to
 """
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,21 +17,21 @@ import torch
 from graphlth import record
 from graphlth.cost import measured
 from graphlth.experiment import (
-    ASIDE,
     RETRAIN,
     Plan,
     Step,
     accepted,
-    build,
     held,
     in_processes,
     parse_seeds,
+    planned_in,
     standing,
+    task_of,
 )
 from graphlth.operations import pass_macs
 from graphlth.registry import find, spelt
 from graphlth.task import Task
-from graphlth.ticket import fit_together, load, rewind, ticket_file
+from graphlth.ticket import fit_together, of_run, rewind
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def analyze(
     told, folder = complete(measure, settings or {}), Path(run)
     plan = planned(folder, data_root)
     study = Study(spelt(measure), told, folder, plan, tickets(folder, seeds, rounds))
-    build("tasks", plan.task, plan.settings)  # what is wrong is told before anything is written
+    task_of(plan, "`run`")  # what is wrong is told before anything is written
     target = Path(out) / study.name
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -125,18 +124,9 @@ def planned(folder: Path, data_root: str | None = None) -> Plan:
         FileNotFoundError: there is no run.
         ValueError: its `settings.json` is damaged.
     """
-    file = folder / "settings.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"`run` must be a run folder, got {str(folder)!r} without "
-                                "a settings.json")  # fmt: skip
-    try:
-        plan = Plan(**json.loads(file.read_text(encoding="utf-8")))
-        settings = dict(plan.settings)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"`{file}` is not that of a run: {error}") from None
-    for name in ASIDE if data_root is not None else ():
-        settings[name] = data_root
-    return replace(plan, settings=settings)
+    plan = planned_in(folder)
+    there = {} if data_root is None else {"data_root": data_root}
+    return replace(plan, settings={**plan.settings, **there})
 
 
 def tickets(
@@ -193,14 +183,14 @@ def _lines(folder: Path, seed: int) -> Path:
 def _drain(study: Study, target: Path, environment: Mapping[str, Any],
            seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
     torch.set_num_threads(study.plan.threads)
-    task: Task = build("tasks", study.plan.task, study.plan.settings).to(study.plan.device)
+    task = task_of(study.plan, "`run`")
     for seed in seeds:
         with held(target, seed):
             done = {line["round"]: line for line in record.mend(_lines(target, seed))}
             own = {line["round"]: line for line in record.read_file(_lines(study.run, seed))}
             for r in study.todo[seed]:
                 if r not in done:
-                    found = taken(study, task, seed, r)
+                    found = taken(study, task, own[r])
                     about = {"measure": study.measure, "measure_settings": dict(study.settings),
                              "measure_environment": environment}  # fmt: skip
                     done[r] = {**found, **own[r], **about}
@@ -208,11 +198,11 @@ def _drain(study: Study, target: Path, environment: Mapping[str, Any],
                 watch(Step(seed, r, None, done[r]))
 
 
-def taken(study: Study, task: Task, seed: int, round: int) -> dict[str, Any]:
-    """The fields that the measure gives of one ticket, and what it cost."""
-    plan = study.plan
+def taken(study: Study, task: Task, line: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that the measure gives of the ticket of a record, and what it cost."""
+    plan, seed = study.plan, line["seed"]
     model, _ = standing(plan, study.run, seed, task, [])
-    ticket = load(ticket_file(study.run, seed, round)).to(plan.device)
+    ticket = of_run(study.run, line).to(plan.device)
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     measure = find("analysis", study.measure)
     with measured(pass_macs, plan.device) as cost:

@@ -12,13 +12,16 @@ import platform
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from graphlth.storage import opened, printable, sealed, sync
+from graphlth.storage import replacing as replacing
 
 Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
@@ -28,6 +31,7 @@ FEWEST = 3  # values that an interval is given for; of fewer the range says more
 FAR = 0.2  # between two seeds, from which on an interval of accuracies means nothing
 METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
+ASIDE = ("data_root", "path")  # where the data lie: what they are tells a run by their digest
 PACKAGES = (
     "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
     "gymnasium",
@@ -53,7 +57,11 @@ def _is_line(value: Any) -> bool:
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
-RULES = {
+def _is_hex(digits: int) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", v) is not None
+
+
+RULES: Mapping[str, Callable[[Any], bool]] = {
     "text": lambda v: isinstance(v, str) and v != "",
     "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),
     "a whole number of at least 0": _is_count,
@@ -64,6 +72,8 @@ RULES = {
     "an object": lambda v: isinstance(v, dict),
     "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
     "a list of lines": lambda v: isinstance(v, list) and all(map(_is_line, v)),
+    "16 hex digits": _is_hex(16),
+    "64 hex digits": _is_hex(64),
 }
 FIELDS = {
     "algorithm": "text",
@@ -88,6 +98,8 @@ FIELDS = {
 # What a record may hold besides: absent where it is unknown, and in records of earlier versions.
 OPTIONAL = {
     "macs_reason": "text",  # why `macs` is null
+    "data": "16 hex digits",  # the content of the task
+    "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
     "epochs_search": "a whole number of at least 0",
     "epochs_retrain": "a whole number of at least 0",
     "macs_search": "a number of at least 0",
@@ -120,6 +132,8 @@ OPTIONAL = {
     "end_error": "a fraction in [0, 1]",
     "barrier_error": "fractions in [0, 1]",
 }
+# What a search may tell of its ticket; every other field is the run's own.
+SEARCHED = ("drawn_epoch", "untrained_val", "untrained_test", "first_iteration")
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 
 
@@ -152,25 +166,26 @@ def _checked(record: Any) -> Record:
     return plain
 
 
-# --- files -------------------------------------------------------------------------------------
+def check_search(search: Any) -> Record:
+    """What a search tells of its ticket, if none of it stands in for a field of the run's own.
 
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A file name beside `path` to write to; it takes the place of `path` only if all went well.
-
-    Errors: OSError in one line, with `path` left as it was.
+    Errors: ValueError names the field.
     """
-    path = Path(path)
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield draft
-        os.replace(draft, path)
-    except OSError as error:
-        raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # gone already, or never there
-            draft.unlink()
+    if not isinstance(search, Mapping):
+        raise ValueError(f"`search` must be an object, got {type(search).__name__}")
+    for name, value in search.items():
+        spent = re.fullmatch(r"\w+_(search|retrain|measure)", name)
+        if (name in FIELDS or name in OPTIONAL or spent) and name not in SEARCHED:
+            raise ValueError(f"`search` must not hold `{name}`, a field of the record's own")
+        if name in OPTIONAL and not RULES[OPTIONAL[name]](value):
+            raise ValueError(f"`search.{name}` must be {OPTIONAL[name]}, got {value!r}")
+    return dict(search)
+
+
+REMEDY = "move the file aside and give the command again: it makes the records anew"
+
+
+# --- files -------------------------------------------------------------------------------------
 
 
 def append(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -180,7 +195,8 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
     Errors: ValueError names the field that is missing, not finite or outside its range, or says
     that the file ends in a torn line (`mend` it first); OSError says why `path` cannot be written.
     """
-    line = json.dumps(_checked(record), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    whole = sealed(_checked(record))
+    line = json.dumps(whole, allow_nan=False).encode() + b"\n"
     try:
         with open(path, "ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -194,32 +210,56 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
                 with suppress(OSError):
                     file.truncate(end)
                 raise
+        sync(Path(path).parent)
     except OSError as error:
         raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
-def _parse(path: str | Path) -> tuple[list[Record], bytes, bool]:
-    """The records, the bytes that hold them, and whether that is the whole file."""
+def _lines(path: str | Path) -> tuple[list[bytes], bytes]:
+    """The lines of a file, and what stands behind the last newline."""
     try:
-        data = Path(path).read_bytes()
+        *lines, tail = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         raise FileNotFoundError(f"no record file `{path}`") from None
     except OSError as error:
         raise OSError(f"cannot read `{path}`: {error.strerror or error}") from error
-    *lines, tail = data.split(b"\n")
-    records: list[Record] = []
-    for number, line in enumerate([*lines, tail] if tail else lines, start=1):
+    return lines, tail
+
+
+def _is_torn(tail: bytes) -> bool:
+    """Whether a line was cut while it was written: it has no end."""
+    try:
+        json.JSONDecoder().raw_decode(tail.decode())
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _parse(line: bytes) -> Record:
+    """The record in a line, verified.
+
+    Errors: ValueError says what is wrong with it.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("not a line of JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"`record` must be an object, got {type(value).__name__}")
+    try:
+        return _checked(opened(value, needed="data" in value or "ticket" in value))
+    except RecursionError:
+        raise ValueError("objects in objects without end") from None
+
+
+def _parse_all(path: str | Path, lines: Sequence[bytes]) -> list[Record]:
+    records = []
+    for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            if number > len(lines):  # no newline: the process was killed while writing
-                return records, data[: len(data) - len(tail)], False
-            raise ValueError(f"`{path}`, line {number}: not a line of JSON") from None
-        try:
-            records.append(_checked(value))
+            records.append(_parse(line))
         except ValueError as error:
-            raise ValueError(f"`{path}`, line {number}: {error}") from None
-    return (records, data + b"\n", False) if tail else (records, data, True)
+            raise ValueError(f"`{path}`, line {number}: {printable(error)}; {REMEDY}") from None
+    return records
 
 
 def read_file(path: str | Path) -> list[Record]:
@@ -227,23 +267,43 @@ def read_file(path: str | Path) -> list[Record]:
 
     Errors: FileNotFoundError; ValueError names file and line of any other damage.
     """
-    return _parse(path)[0]
+    lines, tail = _lines(path)
+    return _parse_all(path, lines if _is_torn(tail) else [*lines, tail])
+
+
+def unverified(path: str | Path) -> int:
+    """How many records of a file have no digest: those of version 0.1.0."""
+    return sum("digest" not in json.loads(line) for line in _lines(path)[0])
 
 
 def mend(path: str | Path) -> list[Record]:
     """The records of one file, which from now on ends in a whole line; [] when there is no file.
 
-    Call it before appending to a file that an interrupted run left. Errors: as `read_file`.
+    A last line that is torn or does not verify is taken back. Call this before appending to a file
+    that an interrupted run left. Errors: as `read_file`, of any line but the last.
     """
     if not Path(path).exists():
         return []
-    records, sound, whole = _parse(path)
+    lines, tail = _lines(path)
+    whole = [*lines, tail] if tail else lines
     if not whole:
-        with replacing(path) as draft, open(draft, "wb") as file:
-            file.write(sound)
-            file.flush()
-            os.fsync(file.fileno())
+        return []
+    records = _parse_all(path, whole[:-1])
+    with suppress(ValueError):
+        records.append(_parse(whole[-1]))
+    if tail or len(records) < len(whole):
+        _keep(path, whole[: len(records)])
     return records
+
+
+def take_back(path: str | Path) -> None:
+    """Remove the last line of a file."""
+    _keep(path, _lines(path)[0][:-1])
+
+
+def _keep(path: str | Path, lines: Sequence[bytes]) -> None:
+    with replacing(path) as draft:
+        draft.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -375,9 +435,13 @@ def _run(record: Record) -> Run:
 
 
 def _settings(record: Record) -> Record:
-    """The settings of the run and, of a record that a measure has made, what was measured how."""
-    told = {n: record[n] for n in ("measure", "measure_settings") if n in record}
-    return {**record["settings"], **told}
+    """The settings of the run, its data and, where there was a measure, what was measured how.
+
+    Where the data lay is no part of them, if their content is known.
+    """
+    told = {n: record[n] for n in ("data", "measure", "measure_settings") if n in record}
+    aside = ASIDE if "data" in record else ()
+    return {n: v for n, v in record["settings"].items() if n not in aside} | told
 
 
 def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
@@ -386,7 +450,7 @@ def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
     keys = sorted({key for text in texts.values() for key in text})
     differ = [key for key in keys if len({text.get(key) for text in texts.values()}) > 1]
     return {
-        h: ", ".join(f"{key}={text[key]}" for key in differ if key in text)
+        h: printable(", ".join(f"{key}={text[key]}" for key in differ if key in text))
         for h, text in texts.items()
     }
 

@@ -20,7 +20,9 @@ def find(kind: str, name: str) -> Any:
     known, module = names(kind), spelt(name)
     if module not in known:
         raise ValueError(f"`{one(kind)}` must be one of {', '.join(known)}, got {name!r}")
-    return getattr(import_module(f"graphlth.{kind}.{module}"), module)
+    plugin = getattr(import_module(f"graphlth.{kind}.{module}"), module)
+    offered = getattr(import_module(f"graphlth.{kind}"), "offered", None)  # what its kind adds
+    return offered(plugin) if offered else plugin
 
 
 def one(kind: str) -> str:

@@ -15,6 +15,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from graphlth.storage import printable
+
 WIDE = 10_000  # letters: off a terminal no line is broken
 GAP = 2  # letters between columns that are crowded
 
@@ -31,7 +33,7 @@ def print_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str] = ()
 ) -> None:
     """Print a table; columns stand to the right but those that are named `left`."""
-    room = width()
+    room, rows = width(), [[*map(printable, row)] for row in rows]
     natural = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
     if 2 + sum(natural) + 3 * (len(head) - 1) <= room:
         draw(head, rows, left, padding=1)
@@ -78,7 +80,7 @@ def draw(
 
 def print_text(text: str, indent: str = "") -> None:
     """Print a paragraph, broken between its words; lines after the first begin with `indent`."""
-    room = width()
+    text, room = printable(text), width()
     if len(text) <= room:
         print(text)
         return

@@ -1,6 +1,7 @@
 """What a task gives the trainer. Graphs, images, text and games differ here and nowhere above."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Protocol
@@ -53,7 +54,14 @@ class Task(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A digest of the data: equal for equal data."""
+        """A digest of the graph, or of the images, texts or game: what a ticket fits."""
+        ...
+
+    def content(self) -> str:
+        """A digest of everything: features, edges, labels and splits; what a run is.
+
+        16 hex digits, equal for equal data whatever they are called and wherever they lie.
+        """
         ...
 
     def to(self, device: torch.device | str) -> "Task":
@@ -74,6 +82,15 @@ class Game(Task, Protocol):
     def mean_return(self, split: str) -> float:
         """What the highest logits win in the episodes of `split`, in [0, 1]: 1 is the most."""
         ...
+
+
+def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]) -> str:
+    """16 hex digits over what a ticket fits, labels [N] and the rows of each split."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for part in (*labels, *(rows[split] for split in SPLITS)):
+        digest.update(f"{list(part.shape)}".encode())
+        digest.update(part.detach().cpu().long().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def shuffled(rows: Tensor, size: int, seed: int, span: range) -> Iterator[tuple[int, Tensor]]:

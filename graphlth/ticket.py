@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from graphlth.channels import shrink
@@ -20,9 +20,11 @@ from graphlth.compact import LAYOUTS, Bound, Compact, compacted
 from graphlth.contract import check_cached, check_weights
 from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only, tied
+from graphlth.record import check_search
+from graphlth.storage import arrays_digest, file_digest, printable, replacing
 from graphlth.streams import stream_seed
 
-FORMAT = "graphlth-ticket-1"
+FORMAT, FORMATS = "graphlth-ticket-2", ("graphlth-ticket-1", "graphlth-ticket-2")
 BEHIND = "first_iteration"  # in a ticket's `search`: the iterations that its weights have had
 TOLD = ("algorithm", "task", "model", "seed")  # of its provenance, in a compacted network
 
@@ -37,9 +39,17 @@ class Ticket:
     provenance: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)  # what its search tells of it, plain JSON
 
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file, all of it or nothing."""
-        path = Path(path)
+    def save(self, path: str | Path) -> str:
+        """Write a safetensors file, all of it or nothing, and return its SHA-256.
+
+        Raises:
+            ValueError: a weight is not finite.
+            OSError: the file cannot be written.
+        """
+        for name, t in self.init.items():
+            if not _is_finite(t, name in self.masks):
+                raise ValueError(f"`init` must be finite, got NaN or infinity in {name!r}: the "
+                                 "training has diverged, try a smaller `lr`")  # fmt: skip
         tensors = {f"init.{n}": t.contiguous() for n, t in self.init.items()}
         tensors |= {f"mask.{n}": m.bool() for n, m in self.masks.items()}
         about = {
@@ -50,14 +60,12 @@ class Ticket:
             "provenance": self.provenance,
             "search": self.search,
         }
-        draft = path.with_name(path.name + f".{os.getpid()}.part")
-        try:
-            save_file(tensors, draft, {"graphlth": json.dumps(about, sort_keys=True)})
-            draft.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise OSError(f"cannot write ticket {path}: {error}") from None
-        finally:
-            draft.unlink(missing_ok=True)
+        about = json.loads(json.dumps(about))  # as it will be read
+        about["digest"] = arrays_digest(_arrays(tensors), about)
+        content = save(tensors, {"graphlth": json.dumps(about, sort_keys=True)})
+        with replacing(path) as draft:
+            draft.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
 
     def to(self, device: torch.device | str) -> Ticket:
         """The same ticket on `device`."""
@@ -123,30 +131,113 @@ class Ticket:
         return compacted(parts(weights, graph), x, layout, about | {"round": self.round})
 
 
-def load(path: str | Path) -> Ticket:
-    """The ticket in the file `path`.
+def load(path: str | Path, digest: str | None = None) -> Ticket:
+    """The ticket in the file `path`, of that SHA-256 if a `digest` is given.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or is not a ticket.
+        ValueError: the file is damaged, is not a ticket, or is another one.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no ticket at {path}")
     try:
+        if digest is not None and file_digest(path) != digest:
+            raise ValueError("its SHA-256 is not that of its record")
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["graphlth"])
-            if about["format"] != FORMAT or not isinstance(about["provenance"], dict):
-                raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
             tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        _check(about, tensors)
         init = {n: tensors[f"init.{n}"] for n in about["init"]}
         masks = {n: tensors[f"mask.{n}"].float() for n in about["masks"]}
-        return Ticket(
-            init, masks, int(about["round"]), about["provenance"], about.get("search", {})
-        )
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is not a whole graphlth ticket: {reason}") from None
+        return Ticket(init, masks, about["round"], about["provenance"], about.get("search", {}))
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        reason = printable((str(error).splitlines() or ["?"])[0])
+        raise ValueError(f"{path} is not a whole graphlth ticket: {reason}; give another, or run "
+                         "again what has found it") from None  # fmt: skip
+
+
+def is_verified(path: str | Path) -> bool:
+    """Whether a ticket that `load` takes has a digest of its own: those of version 0.1.0 do not."""
+    with safe_open(path, "pt") as file:
+        return "digest" in json.loads(file.metadata()["graphlth"])
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, list[int], Any]]:
+    for name, t in tensors.items():
+        plain = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        yield name, str(t.dtype), list(t.shape), plain.numpy().data
+
+
+def _is_finite(t: Tensor, pruned: bool) -> bool:
+    """Whether no number of `t` is NaN or, among weights that can be `pruned`, infinite.
+
+    A buffer may well hold infinities, as the mask of attention does.
+    """
+    if not t.is_floating_point():
+        return True
+    return bool(t.isfinite().all()) if pruned else not bool(t.isnan().any())
+
+
+PROVENANCE: Mapping[str, tuple[type, str]] = {
+    "algorithm": (str, "text"), "task": (str, "text"), "model": (str, "text"),
+    "graph": (str, "text"), "network": (str, "text"), "data": (str, "text"),
+    "seed": (int, "a whole number of at least 0"),
+    "settings": (dict, "an object"), "environment": (dict, "an object"),
+}  # fmt: skip
+
+
+def _check(about: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what a ticket's file says, field by field.
+
+    Raises:
+        ValueError, KeyError, TypeError: the reason.
+    """
+    if not isinstance(about, dict) or about["format"] not in FORMATS:
+        form = about["format"] if isinstance(about, dict) else about
+        raise ValueError(f"its format is {form!r}, not {FORMAT!r}")
+    said = {n: v for n, v in about.items() if n != "digest"}
+    if about["format"] == FORMAT and about["digest"] != arrays_digest(_arrays(tensors), said):
+        raise ValueError("its digest is not that of what it holds")
+    if type(about["round"]) is not int or about["round"] < 0:
+        raise ValueError(f"`round` must be a whole number of at least 0, got {about['round']!r}")
+    for part in ("init", "masks"):
+        names = about[part]
+        if not isinstance(names, list) or len(set(names)) < len(names):
+            raise ValueError(f"`{part}` must be a list of names, each once")
+    for name in about["init"]:
+        if not _is_finite(tensors[f"init.{name}"], name in about["masks"]):
+            raise ValueError(f"`init` must be finite, got NaN or infinity in {name!r}")
+    for name in about["masks"]:
+        mask = tensors[f"mask.{name}"]
+        if mask.dtype != torch.bool or bool((mask.view(torch.uint8) > 1).any()):
+            raise ValueError(f"`masks` must be 0 or 1, got others in {name!r}")
+    provenance = about["provenance"]
+    if not isinstance(provenance, dict):
+        raise ValueError(f"`provenance` must be an object, got {type(provenance).__name__}")
+    for name, (kind, rule) in PROVENANCE.items():
+        value: Any = provenance.get(name, kind())
+        if type(value) is not kind or (isinstance(value, int) and value < 0):
+            raise ValueError(f"`provenance.{name}` must be {rule}, got {value!r}")
+    check_search(about.get("search", {}))
+
+
+def of_run(folder: Path, line: Mapping[str, Any]) -> Ticket:
+    """The ticket that a record is of.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is damaged, or is that of another round, seed or algorithm.
+    """
+    path = ticket_file(folder, line["seed"], line["round"])
+    ticket = load(path, line.get("ticket"))
+    known = ticket.provenance | {"round": ticket.round}
+    for name in ("round", "seed", "algorithm"):
+        if name in line and known.get(name, line[name]) != line[name]:
+            raise ValueError(f"{path} must be the ticket of its record, with `{name}` "
+                             f"{line[name]!r}, got {known[name]!r}; put the right one back, or "
+                             "remove it and its record")  # fmt: skip
+    return ticket
 
 
 def ticket_file(folder: Path, seed: int, round: int) -> Path:
@@ -231,6 +322,19 @@ def fingerprint(model: nn.Module) -> str:
     return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
 
 
+def with_origin(
+    tickets: Iterator[Ticket], model: nn.Module, task: Any, about: Mapping[str, Any]
+) -> Iterator[Ticket]:
+    """The same tickets, whose provenance tells of what model and graph they are, and `about` it.
+
+    That of a run, which tells more, takes its place.
+    """
+    for ticket in tickets:
+        known = {**about, "model": type(model).__name__, "graph": task.fingerprint(),
+                 "network": fingerprint(model)}  # fmt: skip
+        yield replace(ticket, provenance=known | ticket.provenance)
+
+
 def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = "") -> None:
     """Refuse a ticket that is not one of this model and this graph.
 
@@ -265,3 +369,20 @@ def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = 
     known = ticket.provenance.get("graph", graph)
     if graph and known != graph:
         raise ValueError(f"`ticket` is of another graph: fingerprint {known}, not {graph}")
+
+
+def check_data(known: Mapping[str, Any], task: Any, what: str) -> None:
+    """Refuse a `task` whose content is not that which `what` is of, by its provenance or plan.
+
+    Of version 0.1.0 the content is not known; then the graphs are compared, where a ticket is used.
+
+    Raises:
+        ValueError: says what differs, and what to do.
+    """
+    if not (data := known.get("data")) or data == (here := task.content()):
+        return
+    graph = known.get("graph")
+    part = "features or edges" if graph != task.fingerprint() else "labels or splits"
+    part = part if graph else "features, edges, labels or splits"
+    raise ValueError(f"{what} is of other data: {part} of {task.name!r} are not those that it was "
+                     f"run on (content {here}, not {data}); give those, or run anew")  # fmt: skip

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from graphlth import cli, record
-from graphlth.experiment import Step, plan
+from graphlth.experiment import Step, build, plan
 from graphlth.registry import KINDS, find, names
 from graphlth.train import Epoch
 
@@ -43,7 +44,9 @@ def test_a_run_ends_with_its_folder_and_its_table(capsys):
     assert cli.main([*RUN, "--seeds=2"]) == 0
     output, error = capsys.readouterr()
     folder, _, title, *table = output.splitlines()
-    assert folder == f"out/{plan('ugs', 'sbm', 'gcn', settings_of(folder)).name}"
+    chosen = plan("ugs", "sbm", "gcn", settings_of(folder))
+    task = build("tasks", "sbm", chosen.settings)
+    assert folder == f"out/{replace(chosen, data=task.content()).name}"
     rows = record.summary(record.read(folder))
     edges = f"{rows[0].num_edges:,} undirected edges"
     assert title.strip() == f"ugs on sbm with gcn: {edges}, 288 weights, 2 seeds"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 QUICK = {"size": 15, "hidden": 8, "rounds": 3, "epochs": 4}
 SEARCH = {"draws": 3, "pretrain": 3}  # of algorithms that have them
 NOISY = {"mask_noise": 0.5}  # so much that a draw in another order would be another ticket
-SPENT = re.compile(rb'"(seconds|memory|joules)_\w+": [^,}]+')
+SPENT = re.compile(rb'"(seconds|memory|joules)_\w+": [^,}]+|, "digest": "[0-9a-f]{16}"(?=}\n)')
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def out(tmp_path, monkeypatch):
 
 
 def lines(folder):
-    """The bytes of every record, by file, but for the seconds."""
+    """The bytes of every record, by file, but for the seconds and the digest of them all."""
     return {p.name: SPENT.sub(b"", p.read_bytes()) for p in sorted(folder.glob("*.jsonl"))}
 
 
@@ -176,6 +177,20 @@ def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, numbe
     assert tickets(cut) == tickets(whole)
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("change", [{}, {"rewind_to": 1}, {"rewind": "finetune"}, {"only": "1,3"}])
+def test_a_dense_training_that_is_repeated_is_counted_once(tmp_path, number, change):
+    settings = QUICK | {"one_shot": True} | change
+    whole = run("imp", "sbm", "gcn", settings, out=tmp_path / "whole")
+    if number not in experiment.planned(settings):
+        pytest.skip("there is no such round")
+    with pytest.raises(Stop):
+        run("imp", "sbm", "gcn", settings, out=tmp_path / "cut", watch=stop_at(number, None))
+    cut = run("imp", "sbm", "gcn", settings, out=tmp_path / "cut")
+    assert lines(cut) == lines(whole)
+    assert tickets(cut) == tickets(whole)
+
+
 @pytest.mark.parametrize("model", GRAPH_MODELS)
 def test_a_record_torn_by_a_crash_is_made_again(tmp_path, model):
     whole = run("ugs", "sbm", model, QUICK | NOISY, out=tmp_path / "whole")
@@ -188,7 +203,8 @@ def test_a_record_torn_by_a_crash_is_made_again(tmp_path, model):
 
 def test_a_run_that_is_killed_in_round_3_ends_with_the_same_digits(tmp_path):
     settings = {"hidden": 64, "rounds": 4, "epochs": 150, **NOISY}
-    name = plan("ugs", "sbm", "gcn", settings).name
+    chosen = plan("ugs", "sbm", "gcn", settings)
+    name = replace(chosen, data=build("tasks", "sbm", chosen.settings).content()).name
     flags = [f"--{n}={v}" for n, v in settings.items()]
     command = [sys.executable, "-m", "graphlth.cli", "run", "ugs", "--task=sbm", "--model=gcn",
                f"--out={tmp_path / 'killed'}", *flags]  # fmt: skip
@@ -298,7 +314,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     )
     for a, b in zip(short, long, strict=False):
         apart = {k for k in a if a[k] != b[k] and not k.startswith(record.MEASURED)}
-        assert apart <= {"settings"}
+        assert apart <= {"settings", "ticket"}  # which tells the settings too
     assert (len(short), len(long)) == (2, 4)
 
 
@@ -389,16 +405,25 @@ def graph(path, shift):
              train_mask=part == 0, val_mask=part == 1, test_mask=part == 2)  # fmt: skip
 
 
-def test_a_run_does_not_continue_on_a_changed_graph(tmp_path, out):
+def test_a_changed_graph_is_another_run_and_a_moved_one_the_same(tmp_path, out):
     settings = {"path": str(tmp_path / "g.npz"), "epochs": 3, "rounds": 2}
     graph(tmp_path / "g.npz", 0)
     with pytest.raises(Stop):
         run("ugs", "file", "gcn", settings, out=out, watch=stop_at(1, None))
-    before = lines(out / plan("ugs", "file", "gcn", settings).name)
+    (first,) = out.iterdir()
+    assert first.name.startswith("ugs-g-gcn-")
+    before = lines(first)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "g.npz").rename(tmp_path / "elsewhere" / "g.npz")
     graph(tmp_path / "g.npz", 2)
-    with pytest.raises(ValueError, match="`ticket` is of another graph"):
-        run("ugs", "file", "gcn", settings, out=out)
-    assert lines(out / plan("ugs", "file", "gcn", settings).name) == before
+    other = run("ugs", "file", "gcn", settings, out=out)
+    assert other != first and lines(first) == before
+    moved = settings | {"path": str(tmp_path / "elsewhere" / "g.npz")}
+    assert run("ugs", "file", "gcn", moved, out=out) == first
+    assert [r["round"] for r in record.read(first)] == [0, 1, 2]
+    rows = record.summary(record.read(out))  # the data tell two runs apart, the paths do not
+    assert [row.n for row in rows] == [1] * 6 and len({row.settings for row in rows}) == 2
+    assert all(row.label.startswith("data=") for row in rows)
 
 
 # Nodes, features, classes, directed edges. Citeseer's 124 raw self-loop entries would change its

@@ -12,8 +12,8 @@ import graphlth
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["streams"],
-    ["_exit", "cost", "masks", "tables", "task", "registry", "vmap"],
-    ["drawing", "graph", "presets"],
+    ["_exit", "cost", "masks", "task", "registry", "storage", "vmap"],
+    ["drawing", "graph", "presets", "record", "tables"],
     ["kernels"],
     ["dropout"],
     ["contract", "message"],
@@ -29,9 +29,8 @@ LAYERS = [
     ["train"],
     ["scores"],
     ["algorithms", "analysis", "result_warnings", "seeds"],
-    ["record"],
     ["experiment", "figures"],
-    ["export", "measure"],
+    ["export", "measure", "verify"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -9,6 +9,7 @@ from graphlth import cli, measure, record
 from graphlth.experiment import run
 from graphlth.measure import analyze
 from graphlth.registry import find, names
+from graphlth.storage import sealed
 from graphlth.task import SPLITS
 from graphlth.ticket import load
 
@@ -63,7 +64,12 @@ def test_what_exists_is_not_measured_again_and_a_torn_line_is_mended(folder, tmp
     lines = target / "seed0.jsonl"
     lines.write_bytes(lines.read_bytes()[:-10])
     taken, seen = measure.taken, []
-    monkeypatch.setattr(measure, "taken", lambda *a: seen.append(a[2:]) or taken(*a))
+
+    def noted(study, task, line):
+        seen.append((line["seed"], line["round"]))
+        return taken(study, task, line)
+
+    monkeypatch.setattr(measure, "taken", noted)
     steps = []
     assert analyze("instability", str(folder), **how, watch=steps.append) == target
     assert seen == [(0, 2)]
@@ -112,8 +118,8 @@ def spoilt(folder, name, text):
 
 def altered(folder, **settings):
     about = json.loads((folder / "settings.json").read_text())
-    return spoilt(folder, "settings.json", json.dumps(about | {
-        "settings": about["settings"] | settings.pop("settings", {}), **settings}))  # fmt: skip
+    about["settings"] |= settings.pop("settings", {})
+    return spoilt(folder, "settings.json", json.dumps(sealed(about | settings)))
 
 
 BAD = [  # what is done to a copy of the run, the arguments, the one line
@@ -125,9 +131,13 @@ BAD = [  # what is done to a copy of the run, the arguments, the one line
     (lambda f: [p.unlink() for p in f.glob("*.jsonl")], "instability", "`run` must have tickets"),
     (lambda f: (f / "seed0-round0.safetensors").unlink(), "instability", "no ticket at"),
     (lambda f: spoilt(f, "seed0-round0.safetensors", "x"), "instability", "is not a whole graph"),
-    (lambda f: altered(f, task="digits"), "instability", "`ticket` does not fit `model`"),
-    (lambda f: altered(f, settings={"edges": "directed"}), "instability",
-     "`ticket` is of another graph: fingerprint"),
+    (lambda f: spoilt(f, "settings.json", (f / "settings.json").read_text().replace("4", "5")),
+     "instability", "damaged: its digest is not that of what it says; the command of the run"),
+    (lambda f: altered(f, task="digits"), "instability", "`run` is of other data: features, edges"),
+    (lambda f: altered(f, settings={"edges": "directed"}), "instability", "`run` is of other data"),
+    (lambda f: altered(f, model="sage"), "instability", "`ticket` does not fit `model`"),
+    (lambda f: shutil.copy(f / "seed0-round1.safetensors", f / "seed0-round0.safetensors"),
+     "instability", "its SHA-256 is not that of its record"),
     (lambda f: altered(f, settings={"dropout": 0.0}), "instability", "`model` must train under"),
     (None, "instability --rounds 3", "`rounds` must be of the run's, 0, 1, 2, got 3"),
     (None, "instability --seeds 3", "`seeds` must be of the run's, 0, 1, got 2"),

@@ -81,7 +81,8 @@ def test_a_ticket_is_frozen():
 def odd_ticket():
     """Every kind of number that a file could spoil, strided tensors, and words of any language."""
     init = {
-        "w": torch.tensor([[0.0, -0.0, 1e-45], [torch.inf, torch.nan, 1 / 3]]).T,
+        "w": torch.tensor([[0.0, -0.0, 1e-45], [3e38, -1.0, 1 / 3]]).T,
+        "attended": torch.tensor([0.0, -torch.inf]),
         "double": torch.tensor([1 / 3, 1e-310], dtype=torch.float64),
         "half": torch.tensor([1 / 3]).bfloat16(),
         "steps": torch.tensor(7),
@@ -137,12 +138,13 @@ def test_a_failed_save_keeps_the_old_file_and_says_why_in_one_line(tmp_path, mon
     dense(network(0)).save(path)
     before = path.read_bytes()
 
-    def full(tensors, draft, about):
-        draft.write_bytes(b"half of it")
+    def full(draft, content):
+        with open(draft, "wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("graphlth.ticket.save_file", full)
-    with pytest.raises(OSError, match=r"cannot write ticket .*No space left") as caught:
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match=r"cannot write `.*No space left") as caught:
         dense(network(1)).save(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
@@ -150,7 +152,7 @@ def test_a_failed_save_keeps_the_old_file_and_says_why_in_one_line(tmp_path, mon
 
 
 def test_a_folder_that_is_not_there_is_named_in_one_line(tmp_path):
-    with pytest.raises(OSError, match=f"cannot write ticket {tmp_path}/no/t") as caught:
+    with pytest.raises(OSError, match=f"cannot write `{tmp_path}/no/t`") as caught:
         dense(network()).save(tmp_path / "no" / "t")
     assert "\n" not in str(caught.value)
 

@@ -1,1 +1,20 @@
 """One file per algorithm; the file name is its name on the command line."""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+
+def offered(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """`algorithm`, whose tickets tell where they come from: what `graphlth.registry.find` gives."""
+
+    @wraps(algorithm)
+    def tickets(model: Any, task: Any, **settings: Any) -> Iterator[Any]:
+        from graphlth.ticket import with_origin  # loads torch, which a list of names does without
+
+        seed = settings.get("seed", signature(algorithm).parameters["seed"].default)
+        about = {"algorithm": algorithm.__name__, "seed": seed}
+        yield from with_origin(algorithm(model, task, **settings), model, task, about)
+
+    return tickets

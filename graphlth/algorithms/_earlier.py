@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from graphlth.ticket import Ticket, load, picked, ticket_file
+from graphlth.record import read_file
+from graphlth.ticket import Ticket, of_run, picked, ticket_file
 
 
 def earlier(
@@ -15,10 +16,13 @@ def earlier(
 
     Raises:
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
+        ValueError: a ticket is damaged, or is not that of its record.
     """
+    lines = Path(folder) / f"seed{seed}.jsonl"
+    known = {line["round"]: line for line in read_file(lines)} if lines.exists() else {}
     behind = last.round if last else -1
     for r in (r for r in (0, *picked(only, rounds)) if r > behind):
         path = ticket_file(Path(folder), seed, r)
         if r and only == "all" and not path.exists():
             return
-        yield load(path)
+        yield of_run(Path(folder), known.get(r, {"seed": seed, "round": r}))

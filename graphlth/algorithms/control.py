@@ -7,7 +7,7 @@ from torch import nn
 from graphlth.algorithms._earlier import earlier
 from graphlth.controls import CONTROLS
 from graphlth.task import Task
-from graphlth.ticket import Ticket, fit_together
+from graphlth.ticket import Ticket, check_data, fit_together
 from graphlth.train import check_start
 
 
@@ -64,5 +64,6 @@ def control(
     for ticket in earlier(tickets, seed, rounds, only, last):
         if not ticket.round:  # one of each run is enough: the data are read to compare them
             fit_together(ticket, model, task.num_edges, task.fingerprint())
+            check_data(ticket.provenance, task, "`tickets`")
         ticket = ticket.to(next(model.parameters()).device)
         yield CONTROLS[control](ticket, model, task, seed) if ticket.round else ticket

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphlth.algorithms._scored import scored
+from graphlth.cost import uncounted
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.streams import stream_seed
@@ -101,11 +102,13 @@ def imp(
         rate = rates(masks, drop_weights, drop_convs, drop_output, [*matrices(model)][-1])
         return {n: drop_lowest({n: m}, scores, rate[n])[n] for n, m in masks.items()}
 
+    again = one_shot and last is not None and last.round > 0  # its training has been counted
     ticket = last or dense(model, edges=False)
     if last is None or one_shot:
         scores(ticket := dense(model, edges=False))  # what cannot be scored is told at once
-        for _ in train(model, task, ticket.masks, until=k, **how):  # θ₀ → θ_k
-            pass
+        with uncounted(last is not None):
+            for _ in train(model, task, ticket.masks, until=k, **how):  # θ₀ → θ_k
+                pass
         ticket = replace(dense(model, edges=False), search=behind(k * task.evaluate_every))
     if last is None:
         yield ticket
@@ -113,8 +116,9 @@ def imp(
     wanted = picked(only, rounds)
     for r in range(ticket.round + 1, max(wanted, default=0) + 1):
         if r == 1 or not one_shot:
-            for _ in resume(model, task, ticket, **how):
-                pass
+            with uncounted(again):
+                for _ in resume(model, task, ticket, **how):
+                    pass
             ranking, init = scores(ticket), ticket.init if rewind == "weights" else snapshot(model)
         ticket = Ticket(init, drop(ticket.masks, ranking), r, search=trained)
         if r in wanted and (last is None or r > last.round):

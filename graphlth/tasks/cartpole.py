@@ -128,6 +128,11 @@ class CartPole:
         """Which game this is: 16 hex digits over its name and the length of an episode."""
         return hashlib.sha256(f"{GAME} {LONGEST}".encode()).hexdigest()[:16]
 
+    def content(self) -> str:
+        """The game, and the episodes that validate and test: 16 hex digits over its constants."""
+        held = f"{self.fingerprint()} {self.sizes['val']} {self.sizes['test']} {self.data_seed}"
+        return hashlib.sha256(held.encode()).hexdigest()[:16]
+
     def __repr__(self) -> str:
         return f"CartPole(batch_size={self.batch_size}, discount={self.discount})"
 

@@ -12,7 +12,7 @@ from pydoc_data import topics
 import torch
 from torch import Tensor
 
-from graphlth.task import SPLITS, Batch, shuffled
+from graphlth.task import SPLITS, Batch, content_digest, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation
 LONGEST = 100_000_000  # bytes of a file
@@ -116,6 +116,10 @@ class Text:
         digest = hashlib.sha256(f"{list(self.windows.shape)} {self.alphabet}".encode())
         digest.update(self.windows.cpu().numpy().data)
         return digest.hexdigest()[:16]
+
+    def content(self) -> str:
+        """Everything that is learnt from: the windows and their splits."""
+        return content_digest(self.fingerprint(), rows=self.rows)
 
     def __repr__(self) -> str:
         return (
