@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {  # public name: the module that it is loaded from when first asked for
+    "Fit": "train",
     "Graph": "graph",
     "GraphTask": "dataset",
     "ImageTask": "images",

@@ -1,7 +1,8 @@
 """A compacted network: pruned edges gone, dead units removed, the rest laid out to run fast.
 
 What is here needs none of graphlth's models, tasks and training. A network is a list of layers
-`A (h W) + h V + b` over one graph, where A is constant edge weights or attention. Nearly all
+`A (h W) + h V + b` over one graph, where A is constant edge weights, or attention (which may have
+edge weights, too). Nearly all
 weights are those of the first layer; it has three layouts, which compute the same function:
 
 - `dense`: every weight between the features and units that are left, kept or not.
@@ -51,7 +52,7 @@ class Layer:
     """One layer `A (h W) + h V + b`; the last of them gives the logits."""
 
     weight: Tensor  # [in, out] W
-    edges: Tensor | None = None  # [E] the weights of A; None: attention
+    edges: Tensor | None = None  # [E] the weights of A, or of attention; None: attention, all 1
     own: Tensor | None = None  # [in, out] V
     sent: Tensor | None = None  # [heads, d] a_s, heads · d = out
     received: Tensor | None = None  # [heads, d] a_t
@@ -233,7 +234,7 @@ class Compact(nn.Module):
     @property
     def _convolves(self) -> bool:
         """Whether the loops over strips know all of it."""
-        known = all(layer.edges is not None and layer.bias is None for layer in self.layers)
+        known = all(layer.sent is None and layer.bias is None for layer in self.layers)
         return self._compiled and known and self.activation == "relu"
 
     def _by_strips(self, x: Any) -> Tensor:
@@ -272,12 +273,12 @@ class Compact(nn.Module):
 
     def _message(self, layer: Layer, h: Tensor) -> Tensor:
         """`A h`."""
-        if layer.edges is not None:
+        if layer.sent is None:
             return weighted_sum(self.graph, h, layer.edges)
-        assert layer.sent is not None and layer.received is not None
+        assert layer.received is not None
         h = h.view(-1, *layer.sent.shape)
         sent, received = (h * layer.sent).sum(-1), (h * layer.received).sum(-1)
-        return attention(self.graph, h, sent, received).flatten(1)
+        return attention(self.graph, h, sent, received, layer.edges).flatten(1)
 
     def _ready(self, x: Tensor | Features, values: Tensor) -> Any:
         """`x` without the features that no weight reads, as the layout needs it."""
@@ -371,10 +372,11 @@ class _Plain(nn.Module):
     def message(self, layer: Layer, h: Tensor) -> Tensor:
         """`A h`."""
         n = h.size(0)
-        if layer.edges is not None:
+        if layer.sent is None:
+            assert layer.edges is not None
             sent = layer.edges.unsqueeze(1) * h.index_select(0, self.source)
             return h.new_zeros(h.shape).index_add(0, self.target, sent)
-        assert layer.sent is not None and layer.received is not None
+        assert layer.received is not None
         h = h.reshape(n, *layer.sent.shape)
         out = (h * layer.sent).sum(-1).index_select(0, self.source)
         into = (h * layer.received).sum(-1).index_select(0, self.target)
@@ -384,6 +386,7 @@ class _Plain(nn.Module):
             0, place, logits, "amax"
         )
         share = (logits - top.index_select(0, self.target)).exp()
+        share = share if layer.edges is None else share * layer.edges.unsqueeze(1)
         total = share.new_zeros(top.shape).index_add(0, self.target, share)
         alpha = share / total.index_select(0, self.target)
         sent = alpha.unsqueeze(-1) * h.index_select(0, self.source)
@@ -472,7 +475,7 @@ def _check(parts: Parts, layout: str) -> None:
         if layer.weight.dim() != 2:
             raise ValueError(f"layer {i}: `weight` must be a matrix, got {layer.weight.dim()}-d")
         out = layer.weight.size(1)
-        attends = layer.edges is None
+        attends = layer.edges is None or layer.sent is not None
         wanted: dict[str, tuple[int, ...]] = {
             "weight": (before, out), "own": (before, out), "bias": (out,),
             "edges": (parts.graph.num_edges,),
@@ -544,16 +547,21 @@ class Bound(nn.Module):
     features alone and needs the model's own code.
     """
 
-    def __init__(self, model: nn.Module, weights: dict[str, Tensor], edge_index: Tensor):
+    def __init__(
+        self, model: nn.Module, weights: dict[str, Tensor], edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         for name, parameter in self.model.named_parameters():
             parameter.copy_(weights[name].detach())
         self.register_buffer("edge_index", edge_index)
+        self.register_buffer("edge_weight", edge_weight)
 
     def forward(self, x: Tensor | Features) -> Tensor:
         """What the model makes of `x` [N, F] on the edges that are left."""
-        output: Tensor = self.model(x.dense if isinstance(x, Features) else x, self.edge_index)
+        edges = [self.edge_index, *([] if self.edge_weight is None else [self.edge_weight])]
+        output: Tensor = self.model(x.dense if isinstance(x, Features) else x, *edges)
         return output
 
 

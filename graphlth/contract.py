@@ -179,7 +179,7 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
         taken.bind(*inputs)
     except TypeError:
         needed = "x, graph, weight=None" if _has_graph(inputs) else "x"
-        if len(inputs) == 2 and isinstance(inputs[1], Tensor):
+        if len(inputs) > 1 and isinstance(inputs[1], Tensor):
             needed = "x, edge_index, edge_weight=None"
         own = taken.replace(return_annotation=taken.empty)
         raise ValueError(f"`model.forward` must take ({needed}), as `task` gives it {given}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from graphlth import fields
+from graphlth.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.graph import Features, Graph, sparse_features
+from graphlth.published import DataWarning
 from graphlth.task import SPLITS, Batch, content_digest
 
 SPARSE = 0.1  # features with fewer non-zeros than this fraction are kept sparse
@@ -26,8 +29,11 @@ class GraphTask:
             tensor), edge_index [2, E] integers, y [N] or [N, 1] class numbers from 0 or from 1,
             below 0 where a node has none, or text; and train_mask, val_mask, test_mask, each
             boolean or integers of 0 and 1, [N] or [N, splits], or the numbers of the nodes [n]
-            (these also as train_idx, val_idx, test_idx). Of other attributes, edge weights among
-            them, nothing is read.
+            (these also as train_idx, val_idx, test_idx). If it has edge_weight, [E] or [E, 1],
+            finite and at least 0, that is A in A ⊙ m for every model: the weights of an edge that
+            is repeated are added up, and an edge of weight 0 is absent. Without, an edge is there
+            once, repeated or not. Of other attributes nothing is read; those of edges are named
+            in a warning.
         edges: what one entry of an edge mask stands for. "undirected": an unordered pair, whose
             two directions (or the one that is there; none is added) live and die together.
             "directed": one direction. Self-loops of the data are edges like any other.
@@ -46,6 +52,9 @@ class GraphTask:
     graph: Graph  # every edge once, sorted by (target, source)
     entries: Tensor  # [E] the mask entry that each edge reads
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
+    edge_weight: Tensor | None  # [E] A, of every edge of `graph`; None: all are 1
+    duplicate_edges: int  # columns of the data's edge_index that repeat another: one edge with it
+    zero_edges: int  # edges of the data whose weight is 0: none of `graph`
     evaluate_every = 1  # an iteration sees the whole graph
     y: Tensor  # [N]
     label_names: tuple[str, ...]  # what `data` call each class; () where they number them from 0
@@ -61,22 +70,25 @@ class GraphTask:
         split_seed: int = 0,
         name: str = "data",
     ):
-        if edges not in ("undirected", "directed"):
+        if edges not in KINDS:
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
         fields.one_graph(data)
         self.name, self.edges = name, edges
-        self.x = _features(fields.features(data))
+        self.x = features_of(data)
         self.num_nodes, self.num_features = self.x.shape
-        pairs, self.entries, self.num_edges = _universe(
-            fields.edge_index(data), self.num_nodes, edges
-        )
-        self.graph = Graph(pairs, self.num_nodes)
+        found = edges_of(data, self.num_nodes, edges)
+        self.graph, self.entries = Graph(found.edge_index, self.num_nodes), found.entries
+        self.num_edges, self.edge_weight = found.num_edges, found.weight
+        self.duplicate_edges, self.zero_edges = found.duplicates, found.zeros
         self.y, self.label_names = fields.labels(data, self.num_nodes)
         self.rows = fields.rows(data, self.y, split, split_seed)
         self.num_classes = fields.classes(self.y, self.rows)
-        self.notes = fields.notes(self.label_names)
+        ignored = unread(data)
+        self.notes = (*fields.notes(self.label_names), *ignored)
         self._inputs = (self.x, self.graph)
         self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
+        for text in ignored:
+            warnings.warn(text, DataWarning, stacklevel=2)
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
@@ -88,7 +100,8 @@ class GraphTask:
             nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
             few = nodes.numel() < FEW * self.num_nodes  # training need not start from X
             among = (nodes, torch.searchsorted(nodes, rows)) if few else None
-            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among)
+            a = self.edge_weight
+            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among, edge_weight=a)
             known = self._batches[split] = y, batch, stand
         yield known[1]
 
@@ -104,7 +117,9 @@ class GraphTask:
         if mask.shape != (self.num_edges,):
             raise ValueError(f"`mask` must be [{self.num_edges}], got {list(mask.shape)}")
         keep = mask.to(self.entries.device)[self.entries] != 0
-        return self._with(graph=self.graph.subgraph(keep), entries=self.entries[keep])
+        weight = None if self.edge_weight is None else self.edge_weight[keep]
+        graph = self.graph.subgraph(keep)
+        return self._with(graph=graph, entries=self.entries[keep], edge_weight=weight)
 
     def to(self, device: torch.device | str) -> GraphTask:
         """The same task on `device`."""
@@ -114,19 +129,17 @@ class GraphTask:
             graph=self.graph.to(device),
             rows=rows,
             entries=self.entries.to(device),
+            edge_weight=None if self.edge_weight is None else self.edge_weight.to(device),
             y=self.y.to(device),
         )
 
     def fingerprint(self) -> str:
-        """Which graph this is: 16 hex digits over its nodes, edges, mask entries and features.
+        """Which graph this is: 16 hex digits over nodes, edges and weights, entries and features.
 
         Labels and splits are left out: a ticket for this graph is one on every split of it.
         """
-        digest = hashlib.sha256(f"{self.num_nodes} {self.num_features} {self.num_edges}".encode())
-        x = (self.x.graph.edge_index, self.x.values) if isinstance(self.x, Features) else (self.x,)
-        for part in (self.graph.edge_index, self.entries, *x):
-            digest.update(part.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        edges = self.graph.edge_index, self.entries, self.num_edges, self.edge_weight
+        return fingerprint(self.x, *edges)
 
     def content(self) -> str:
         """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
@@ -141,8 +154,34 @@ class GraphTask:
     def __repr__(self) -> str:
         return (
             f"GraphTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
-            f"{self.edges}, features={self.num_features}, classes={self.num_classes})"
+            f"{self.edges}{'' if self.edge_weight is None else ' weighted'}, "
+            f"features={self.num_features}, classes={self.num_classes})"
         )
+
+
+def features_of(data: Any) -> Tensor | Features:
+    """The features of `data` [N, F], sparse where few of them are not 0."""
+    return _features(fields.features(data))
+
+
+def edges_of(data: Any, num_nodes: int, edges: str) -> EdgeList:
+    """The edges of `data`, with their weights if it has any."""
+    given = getattr(data, "edge_weight", None)
+    weight = None if given is None else fields.field(data, "edge_weight")
+    return edge_list(fields.edge_index(data), num_nodes, edges, weight)
+
+
+def fingerprint(
+    x: Tensor | Features, edge_index: Tensor, entries: Tensor, num_edges: int,
+    weight: Tensor | None,
+) -> str:  # fmt: skip
+    """16 hex digits over a graph; weights that are all 1 count as none."""
+    digest = hashlib.sha256(f"{x.shape[0]} {x.shape[1]} {num_edges}".encode())
+    values = (x.graph.edge_index, x.values) if isinstance(x, Features) else (x,)
+    weights = () if weight is None or bool((weight == 1).all()) else (weight,)
+    for part in (edge_index, entries, *values, *weights):
+        digest.update(part.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def split_per_class(
@@ -179,17 +218,3 @@ def _features(x: Tensor) -> Tensor | Features:
         return sparse_features(x)
     some = values != 0
     return Features(Graph(x.indices()[:, some].flip(0), (x.size(1), x.size(0))), values[some])
-
-
-def _universe(edge_index: Tensor, num_nodes: int, edges: str) -> tuple[Tensor, Tensor, int]:
-    """Every edge once, the mask entry of each, and the number of entries."""
-    wrong = edge_index[(edge_index < 0) | (edge_index >= num_nodes)]
-    if wrong.numel():
-        raise ValueError(f"`data.edge_index` must be in [0, {num_nodes}), got {int(wrong[0])}")
-    key = torch.unique(edge_index[1] * num_nodes + edge_index[0])  # sorted by (target, source)
-    source, target = key % num_nodes, key // num_nodes  # [E]
-    entries = torch.arange(key.numel())
-    if edges == "undirected":
-        pair = torch.minimum(source, target) * num_nodes + torch.maximum(source, target)
-        entries = torch.unique(pair, return_inverse=True)[1]
-    return torch.stack([source, target]), entries, int(entries.max()) + 1 if key.numel() else 0

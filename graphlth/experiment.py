@@ -783,4 +783,5 @@ def describe(
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **({"macs_reason": found} if isinstance(found, str) else {}),
         **({"data": chosen.data} if chosen.data else {}),
+        **{n: getattr(task, n) for n in ("duplicate_edges", "zero_edges") if hasattr(task, n)},
     }  # fmt: skip

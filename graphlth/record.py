@@ -108,6 +108,8 @@ OPTIONAL = {
     "memory_retrain": "a whole number of at least 0",
     "joules_search": "a number of at least 0",
     "joules_retrain": "a number of at least 0",
+    "duplicate_edges": "a whole number of at least 0",  # of the data: one edge with another
+    "zero_edges": "a whole number of at least 0",  # of the data: absent, as they weigh 0
     "drawn_epoch": "a whole number of at least 0",
     "untrained_val": "a fraction in [0, 1]",
     "untrained_test": "a fraction in [0, 1]",

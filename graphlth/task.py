@@ -26,6 +26,7 @@ class Batch:
     entries: Tensor | None = None  # [E] the mask entry that each edge reads; None without a graph
     weights: Tensor | None = None  # [rows] what each adds to the loss; None: 1 / rows each
     among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
+    edge_weight: Tensor | None = None  # [E] A, what the mask of each edge multiplies; None: ones
 
 
 class Task(Protocol):

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,7 @@ from graphlth.compact import LAYOUTS, Bound, Compact, compacted
 from graphlth.contract import check_cached, check_weights
 from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only, tied
+from graphlth.pruned import pruned
 from graphlth.record import check_search
 from graphlth.storage import arrays_digest, file_digest, printable, replacing
 from graphlth.streams import stream_seed
@@ -101,8 +103,10 @@ class Ticket:
                 there is only the dense one.
 
         Raises:
-            ValueError: the ticket is not one of this model and graph, or `layout` is unknown.
+            ValueError: the ticket is not one of this model and graph, `model` has the weights that
+                a fit of another one left (see `Fit.compact`), or `layout` is unknown.
         """
+        refuse_another(model, self, "fit.compact(model, task)")
         if layout not in LAYOUTS:
             raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         if hasattr(graph, "shape") and not isinstance(graph, Tensor):
@@ -111,6 +115,7 @@ class Ticket:
             fit_together(self, model, graph.num_edges, graph.fingerprint())
             return shrink(model, self.masks)
         entries, name = getattr(graph, "entries", None), ""
+        weight: Tensor | None = getattr(graph, "edge_weight", None)  # [E] A
         if entries is not None:
             x, num_edges, name = graph.x if x is None else x, graph.num_edges, graph.fingerprint()
             graph = graph.graph
@@ -122,13 +127,36 @@ class Ticket:
         fit_together(self, model, num_edges, name)
         if EDGES in self.masks:
             keep = self.masks[EDGES] != 0
-            graph = graph.subgraph(keep if entries is None else keep[entries])
+            keep = keep if entries is None else keep[entries]
+            graph, weight = graph.subgraph(keep), None if weight is None else weight[keep]
         weights = masked(dict(model.named_parameters()), self.masks)
         parts: Any = getattr(model, "parts", None)
         if parts is None:
-            return Bound(model, weights, graph.edge_index)
+            return Bound(model, weights, graph.edge_index, weight)
         about = {n: self.provenance[n] for n in TOLD if n in self.provenance}
-        return compacted(parts(weights, graph), x, layout, about | {"round": self.round})
+        kept = parts(weights, graph) if weight is None else parts(weights, graph, weight)
+        return compacted(kept, x, layout, about | {"round": self.round})
+
+    def prune(self, data: Any, *, edges: str | None = None) -> Any:
+        """A PyG `Data` like `data`, without the edges that this ticket has removed.
+
+        Nodes and everything that `data` holds stay, as does the order of the edges. Attributes of
+        edges (see `graphlth.edge_list.edge_attributes`) lose what belongs to edges that go: all
+        repetitions of one, and with undirected masks both directions. Edges of weight 0, which are
+        absent for every model, go too. The weights of the ticket are not looked at.
+
+        Args:
+            data: the PyG `Data` that the ticket's `GraphTask` was made of, in any order of edges.
+            edges: what an entry of the edge mask stands for, "undirected" or "directed"; where not
+                given, what the ticket says or what alone fits.
+
+        Raises:
+            ValueError: `data` is no `Data`, the ticket is not one of this graph, or both kinds of
+                entries fit.
+        """
+        known = self.provenance.get("settings", {}).get("edges", self.provenance.get("edges"))
+        mask, graph = self.masks.get(EDGES), self.provenance.get("graph", "")
+        return pruned(data, mask, edges=edges or known, graph=graph)
 
 
 def load(path: str | Path, digest: str | None = None) -> Ticket:
@@ -292,6 +320,43 @@ def rewind(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """`model` with its parameters and buffers set back to `state`, bit for bit."""
     model.load_state_dict(state)
     return model
+
+
+# Which ticket's training left the weights that a model has, and the versions of these: what a fit
+# left lies in the model alone, and nothing in it tells of which ticket. It changes no result.
+_LEFT: WeakKeyDictionary[nn.Module, tuple[Ticket, list[int]]] = WeakKeyDictionary()
+
+
+def remember(model: nn.Module, ticket: Ticket) -> None:
+    """Keep in mind that a training of `ticket` left the weights that `model` has now."""
+    _LEFT[model] = ticket, [p._version for p in model.parameters()]
+
+
+def refuse_another(model: nn.Module, ticket: Ticket, remedy: str) -> None:
+    """Refuse a ticket whose training did not leave the weights that `model` has.
+
+    Of weights that something else has made or changed since, nothing is known: they pass.
+
+    Raises:
+        ValueError: they are those of a fit of another ticket; `remedy` is a call that tells which.
+    """
+    known = _LEFT.get(model)
+    if known is None or known[1] != [p._version for p in model.parameters()]:
+        return
+    if not _same(known[0], ticket):
+        raise ValueError(
+            f"`model` has the weights of a fit of another ticket, of round {known[0].round}, not "
+            f"of this one, of round {ticket.round}: give the `Fit` that `fit` returned for it, "
+            f"{remedy}, or fit it again"
+        )
+
+
+def _same(a: Ticket, b: Ticket) -> bool:
+    pairs = ((a.init, b.init), (a.masks, b.masks))
+    return a is b or all(
+        x.keys() == y.keys() and all(torch.equal(t.cpu(), y[n].cpu()) for n, t in x.items())
+        for x, y in pairs
+    )
 
 
 def reinitialised(model: nn.Module, seed: int) -> dict[str, Tensor]:

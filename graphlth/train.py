@@ -1,9 +1,10 @@
 """One training loop for every algorithm: a generator that pauses after each epoch."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.compact import Bound, Compact
 from graphlth.contract import (
     check_arguments,
     check_cached,
@@ -25,13 +27,21 @@ from graphlth.contract import (
     undisturbed,
 )
 from graphlth.cost import spending
-from graphlth.graph import Places
+from graphlth.graph import Features, Places
 from graphlth.masks import EDGES, Masks, masked, noisy, only
 from graphlth.message import at, blank, put, spread
 from graphlth.optimizers import Product, Recipe
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Policy, Task
-from graphlth.ticket import BEHIND, Ticket, fit_together, rewind, snapshot
+from graphlth.ticket import (
+    BEHIND,
+    Ticket,
+    fit_together,
+    refuse_another,
+    remember,
+    rewind,
+    snapshot,
+)
 
 PARTS = ("weights", "soft")
 
@@ -49,11 +59,30 @@ class Epoch:
     val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit(Epoch):
+    """What a training reached in its best epoch, and the weights that it had then."""
+
+    last: Epoch = field(repr=False)  # of the training
+    ticket: Ticket = field(repr=False, compare=False)  # what was trained
+    state: dict[str, Tensor] = field(repr=False, compare=False)  # parameters and buffers
+
+    def compact(
+        self, model: nn.Module, graph: Any, *, x: Tensor | Features | None = None,
+        layout: str = "auto",
+    ) -> Compact | Bound | nn.Module:  # fmt: skip
+        """`Ticket.compact` with these weights, whatever `model` itself holds; it stays so."""
+        fit_together(self.ticket, model, len(self.ticket.masks.get(EDGES, ())))
+        trained = rewind(copy.deepcopy(model), self.state)
+        return self.ticket.compact(trained, graph, x=x, layout=layout)
+
+
 def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
     """The output for every row under `masks`; neither the model nor its weights change.
 
     A model whose `forward` names a parameter `graph` is given the `Graph`; any other is given
-    what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked.
+    what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked or
+    the data have weights.
     """
     return call(model, batch, masked(dict(model.named_parameters()), masks), masks.get(EDGES))
 
@@ -62,11 +91,19 @@ def call(
     model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None, **how: Any
 ) -> Tensor:
     """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand."""
-    inputs = inputs_of(model, batch)
-    if edges is not None and batch.entries is not None:
-        inputs = (*inputs, at(edges, batch.entries))  # [E]
-    output: Tensor = functional_call(model, dict(weights), inputs, how)
+    output: Tensor = functional_call(model, dict(weights), arguments(model, batch, edges), how)
     return output
+
+
+def arguments(model: nn.Module, batch: Batch, edges: Tensor | None) -> tuple[Any, ...]:
+    """What `model.forward` is given: the inputs and, unless all are 1, the weights A ⊙ m_g [E]."""
+    inputs = inputs_of(model, batch)
+    if batch.entries is None or (edges is None and batch.edge_weight is None):
+        return inputs
+    if edges is None:
+        return (*inputs, batch.edge_weight)
+    m = at(edges, batch.entries)
+    return (*inputs, m if batch.edge_weight is None else batch.edge_weight * m)
 
 
 def inputs_of(model: nn.Module, batch: Batch) -> tuple[Any, ...]:
@@ -128,9 +165,32 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         # Of copies: a task remembers what it has made of the weights that are trained.
         copies = {n: p.detach().clone() for n, p in model.named_parameters()}
         weights = masked(copies, only(masks, "weights"))
-        with passing(model, inputs_of(model, batch), getattr(task, "num_features", None)):
+        with passing(model, arguments(model, batch, None), getattr(task, "num_features", None)):
             output = call(model, batch, weights, None)
         check_output(output, batch, getattr(task, "num_classes", None))
+        if batch.edge_weight is not None and batch.edge_weight.numel() and not takes_graph(model):
+            check_reads_weights(call(model, _other_weights(batch), weights, None), output)
+
+
+def check_reads_weights(other: Tensor, output: Tensor) -> None:
+    """Refuse a model of your own whose output is the same with `other` edge weights of the data.
+
+    Raises:
+        ValueError: it is.
+    """
+    if torch.equal(other, output):
+        raise ValueError(
+            "`model` must read the edge weights that the data have, but its output is the same "
+            "with others: use layers that take `edge_weight`, as PyG's GraphConv, or give data "
+            "without them, `del data.edge_weight`"
+        )
+
+
+def _other_weights(batch: Batch) -> Batch:
+    """`batch` with every other edge of twice its weight, and the rest of none."""
+    assert batch.edge_weight is not None
+    some = torch.arange(batch.edge_weight.numel(), device=batch.edge_weight.device) % 2
+    return replace(batch, edge_weight=2 * some * batch.edge_weight)
 
 
 def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> None:
@@ -491,10 +551,11 @@ def retrain(
     first: int | None = None,
     seed: int = 0,
     **recipe: Any,
-) -> Generator[Epoch, None, Epoch]:
+) -> Generator[Epoch, None, Fit]:
     """Train `model` from the ticket's weights under its masks, pausing after every epoch.
 
-    Returns the first epoch of best validation accuracy and leaves `model` with its weights.
+    Returns the first epoch of best validation accuracy with its weights, and leaves them in
+    `model`, too.
 
     Args:
         model: the network; its weights are not read.
@@ -518,15 +579,17 @@ def retrain(
     fit_together(ticket, model, task.num_edges, task.fingerprint())
     check_contract(model, task, ticket.masks)
     check_trainable(model)
-    best, state = Epoch(-1, math.inf, -1.0, 0.0), ticket.init
+    best = last = Epoch(-1, math.inf, -1.0, 0.0)
+    state = ticket.init
     epochs = spans(task, iterations) or epochs
     how = {"epochs": epochs, "first": first, "seed": seed, "sparing": True, **recipe}
     for epoch in resume(model, task, ticket, **how):
         if epoch.val > best.val:
             best, state = epoch, snapshot(model)
+        last = epoch
         yield epoch
-    rewind(model, state)
-    return best
+    remember(rewind(model, state), ticket)
+    return Fit(**vars(best), last=last, ticket=ticket, state=state)
 
 
 def resume(
@@ -561,8 +624,8 @@ def spans(task: Task, iterations: int, name: str = "iterations") -> int:
     return iterations // task.evaluate_every
 
 
-def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Epoch:
-    """The best epoch of `retrain`, run to its end; `how` are its keyword arguments."""
+def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Fit:
+    """The best epoch of `retrain`, run to its end, with its weights; `how` are its arguments."""
     epochs = retrain(model, task, ticket, **how)
     while True:
         try:
@@ -572,16 +635,34 @@ def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Epoch:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, task: Task, ticket: Ticket, split: str = "test") -> Tensor:
-    """The logits of the rows of `split` [rows, C], of `model` as it is under the ticket's masks.
+def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "test") -> Tensor:
+    """The logits of the rows of `split` [rows, C] under the masks of `ticket`.
+
+    Args:
+        model: the network; its weights do not change.
+        task: the data.
+        ticket: a `Fit`, whose weights are used, or a ticket: the weights are those that `model`
+            has now.
+        split: "train", "val" or "test".
 
     Raises:
-        ValueError: as `check_contract`.
+        ValueError: as `check_contract`; `ticket` is none of this model and graph, or it is a ticket
+            alone and `model` has the weights that a fit of another one left.
     """
+    weights: dict[str, Tensor] = dict(model.named_parameters())
+    if isinstance(ticket, Fit):
+        check_arguments(model, task)
+        check_weights(model)
+        fit_together(ticket.ticket, model, task.num_edges, task.fingerprint())
+        names = [*weights, *(n for n, _ in model.named_buffers())]
+        weights = {n: ticket.state[n] for n in names if n in ticket.state}
+        ticket = ticket.ticket
+    else:
+        refuse_another(model, ticket, "predict(model, task, fit)")
     check_contract(model, task, ticket.masks)
     model.eval()
     if EDGES in ticket.masks:
         task = task.without(ticket.masks[EDGES])
-    weights = masked(dict(model.named_parameters()), only(ticket.masks, "weights"))
+    weights = masked(weights, only(ticket.masks, "weights"))
     task = played(task, lambda x: act(model, x, weights))
     return torch.cat([call(model, b, weights, None)[b.rows] for b in task.batches(split)])

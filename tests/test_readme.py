@@ -26,7 +26,7 @@ def test_the_library_example_finds_saves_and_uses_a_ticket(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     names = {"data": a_users_data()}
     exec(BLOCKS[0], names)
-    assert capsys.readouterr().out.startswith("Epoch(index=")
+    assert capsys.readouterr().out.startswith("Fit(index=")
     assert 0 < glt.sparsity(names["ticket"].masks) < 1
     hits = names["classes"] == names["task"].y[names["task"].rows["test"]]
     chance = 1 / names["task"].num_classes

@@ -541,7 +541,7 @@ def graphs(draw):
     n = draw(st.integers(2, 24))
     end = st.integers(0, n - 1)
     pairs = draw(st.sets(st.tuples(end, end).map(lambda e: tuple(sorted(e))), min_size=1))
-    return Pairs(n, np.array(sorted(pairs)).T)
+    return Pairs(n, np.array(sorted(pairs)).T, np.ones(len(pairs)))
 
 
 def proper(pairs):
@@ -597,7 +597,8 @@ def test_the_shares_of_all_edges_in_the_slow_modes_add_up_to_their_number(pairs,
 def test_slow_modes_are_the_same_by_both_solvers(parts, monkeypatch):
     draw = np.random.default_rng(1)
     ends = [np.sort(draw.integers(0, 40, (2, 90)), 0) + 50 * p for p in range(parts)]  # some alone
-    pairs = Pairs(50 * parts, np.unique(np.concatenate(ends, 1), axis=1))
+    pairs = np.unique(np.concatenate(ends, 1), axis=1)
+    pairs = Pairs(50 * parts, pairs, np.ones(pairs.shape[1]))
     whole = spectral.shares(pairs, 8)
     monkeypatch.setattr(spectral, "DENSE", 0)
     np.testing.assert_allclose(spectral.shares(pairs, 8), whole, atol=1e-8)
@@ -607,7 +608,7 @@ def test_sparse_features_are_as_similar_as_dense_ones():
     x = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
     x[x < 1.2] = 0
     x[4] = 0
-    pairs = Pairs(30, np.array(np.triu_indices(30)))
+    pairs = Pairs(30, np.array(np.triu_indices(30)), np.ones(465))
     dense, sparse = cosine(x, pairs), cosine(sparse_features(x), pairs)
     np.testing.assert_allclose(dense, sparse, atol=1e-6)
     np.testing.assert_allclose(

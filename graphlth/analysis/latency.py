@@ -15,7 +15,7 @@ from graphlth.masks import only, sparsity
 from graphlth.operations import pass_macs
 from graphlth.task import Task
 from graphlth.ticket import Ticket
-from graphlth.train import forward
+from graphlth.train import arguments, forward
 
 LEAST = 0.02  # seconds that one measurement lasts, at least
 
@@ -79,6 +79,7 @@ def latency(
     told: dict[str, Any] = {}
     if isinstance(small, Compact):
         edges = {"edge_index": whole.inputs[1].edge_index}
+        edges |= {} if whole.edge_weight is None else {"edge_weight": whole.edge_weight}
         dense, stored, layout = _bytes(model, edges), len(encoded(small)), small.layout
     else:
         (images,) = whole.inputs  # [B, C, H, W]
@@ -88,7 +89,8 @@ def latency(
         told |= {"compact_macs": pass_macs(small, task, {})}
     x = whole.inputs[0]
     difference = (small(x) - forward(model, whole, masks)).abs().max().item()
-    seconds = clock({"dense": lambda: model(*whole.inputs), "compact": lambda: small(x)}, repeats)
+    given = arguments(model, whole, None)
+    seconds = clock({"dense": lambda: model(*given), "compact": lambda: small(x)}, repeats)
     return Latency(
         ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), layout,
         seconds["dense"], seconds["compact"], dense, stored, difference, **told,

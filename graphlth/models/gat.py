@@ -106,9 +106,12 @@ class GAT(nn.Module):
         out = out.flatten(1)
         return out + self.biases[layer] if len(self.biases) else out
 
-    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
 
+        `weight` [E] is A of every edge; None: all are 1.
         A head goes when none of its units is read, a unit of another one when neither the next
         layer nor the attention reads it or it is always 0. The heads that are left are padded to
         the same number of units.
@@ -120,6 +123,8 @@ class GAT(nn.Module):
         biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
         heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
         features, *units = live(maps, biases, heeded)
+        if weight is not None:
+            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # of the loops
         rows, layers = features.nonzero().squeeze(1), []
         for i in depth:
             columns = padded(units[i].view(sent[i].shape))  # [heads, d]
@@ -130,6 +135,7 @@ class GAT(nn.Module):
                     sent=_pick(sent[i].flatten(), pick, 0).view(columns.shape),
                     received=_pick(received[i].flatten(), pick, 0).view(columns.shape),
                     bias=_pick(biases[i], pick, 0) if biases else None,
+                    edges=weight,
                 )
             )
             rows = pick

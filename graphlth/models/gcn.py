@@ -126,14 +126,17 @@ class GCN(nn.Module):
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
         return normalised(graph, weight, dtype=dtype, side=self.degree, backend=self.backend)
 
-    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
 
+        `weight` [E] is A of every edge; None: all are 1.
         The weights of Â are constants from here on.
         """
         with_loops = graph.with_loops
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
-        norm = self.normalise(with_loops, None, maps[0].dtype)
+        norm = self.normalise(with_loops, weight, maps[0].dtype)
         kept = ordered(maps, live(maps))
         layers = [Layer(w, norm) for w in between(maps, kept)]
         return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")

@@ -78,15 +78,18 @@ class GIN(nn.Module):
         near = weighted_sum(block.graph, h, weight, backend=self.backend)
         return (1 + self.eps[layer]) * block.of_nodes(h) + near
 
-    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
 
+        `weight` [E] is A of every edge; None: all are 1.
         A loop of weight 1 + ε at every node takes the place of the first term.
         """
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
         kept = ordered(maps, live(maps))
-        ones = maps[0].new_ones(graph.num_edges)
-        sums = [torch.cat([ones, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
+        a = maps[0].new_ones(graph.num_edges) if weight is None else weight
+        sums = [torch.cat([a, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
         layers = [Layer(w, a) for w, a in zip(between(maps, kept), sums, strict=True)]
         return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
 

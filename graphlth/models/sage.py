@@ -82,9 +82,12 @@ class GraphSAGE(nn.Module):
         own = product(x, self.self_weights[layer], backend=self.backend)
         return block.of_nodes(own) + near
 
-    def parts(self, weights: Mapping[str, Tensor], graph: Graph) -> Parts:
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
         """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
 
+        `weight` [E] is A of every edge; None: all are 1.
         A unit lives by either of its two matrices.
         """
         depth = range(len(self.self_weights))
@@ -93,7 +96,8 @@ class GraphSAGE(nn.Module):
         either = [(a != 0) | (b != 0) for a, b in zip(near, own, strict=True)]
         kept = ordered(either, live(either))
         target = graph.edge_index[1]
-        mean = 1 / target.bincount(minlength=graph.num_nodes).to(near[0].dtype)[target]
+        a = near[0].new_ones(graph.num_edges) if weight is None else weight
+        mean = a / a.new_zeros(graph.num_nodes).index_add(0, target, a)[target]
         pairs = zip(between(near, kept), between(own, kept), strict=True)
         layers = [Layer(w, mean, own=v) for w, v in pairs]
         return Parts(graph, layers, kept[0], near[0].size(0), "relu")

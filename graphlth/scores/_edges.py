@@ -24,15 +24,22 @@ class Pairs:
 
     num_nodes: int
     ends: Array  # [2, P] i ≤ j
+    weight: Array  # [P] above 0, of the data: the mean of the directions that there are
 
     @cached_property
     def adjacency(self) -> Any:
-        """The sparse matrix A [N, N] of zeros and ones, symmetric."""
-        i, j = self.ends
-        other = i != j
-        row, column = np.r_[i, j[other]], np.r_[j, i[other]]
-        size = (self.num_nodes, self.num_nodes)
-        return csr_array((np.ones(row.size), (row, column)), shape=size)
+        """The sparse matrix [N, N] of zeros and ones, symmetric."""
+        return self._symmetric(np.ones(self.weight.size))
+
+    @cached_property
+    def weighted(self) -> Any:
+        """The sparse matrix A [N, N] of the weights, symmetric."""
+        return self._symmetric(self.weight)
+
+    @cached_property
+    def strength(self) -> Array:
+        """The sum of the weights to all neighbours [N]: D."""
+        return np.asarray(self.weighted.sum(axis=1))
 
     @cached_property
     def degree(self) -> Array:
@@ -42,14 +49,22 @@ class Pairs:
     @cached_property
     def laplacian(self) -> Any:
         """The sparse matrix D − A [N, N], in which self-loops leave no trace."""
-        return (diags_array(self.degree) - self.adjacency).tocsr()
+        return (diags_array(self.strength) - self.weighted).tocsr()
+
+    def _symmetric(self, values: Array) -> Any:
+        i, j = self.ends
+        other = i != j
+        row, column = np.r_[i, j[other]], np.r_[j, i[other]]
+        size = (self.num_nodes, self.num_nodes)
+        return csr_array((np.r_[values, values[other]], (row, column)), shape=size)
 
 
 def of_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[str, Tensor]:
     """What `score` [P] says of the pairs that `masks` leave, for every entry [num_edges].
 
-    A pair is left as long as one of its directions is, and both score the same. A removed entry
-    gets 0. Without a mask of the edges there is nothing to score.
+    A pair is left as long as one of its directions is, and both score the same; it weighs the mean
+    of what the directions weigh that are left. A removed entry gets 0. Without a mask of the edges
+    there is nothing to score.
 
     Raises:
         ValueError: the task has no graph.
@@ -64,7 +79,10 @@ def of_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[
     key, pair = np.unique(key, return_inverse=True)  # [P], [E]
     scores = torch.zeros(masks[EDGES].shape, dtype=torch.float64)
     if key.size:
-        found = score(Pairs(n, np.stack([key // n, key % n])))
+        a = getattr(left, "edge_weight", None)
+        weight = np.ones(pair.size) if a is None else a.cpu().double().numpy()  # [E]
+        weight = np.bincount(pair, weight) / np.bincount(pair)  # [P]
+        found = score(Pairs(n, np.stack([key // n, key % n]), weight))
         scores[left.entries.cpu()] = torch.from_numpy(found[pair]).double()
     return {EDGES: scores.to(masks[EDGES].device)}
 

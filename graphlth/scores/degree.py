@@ -15,7 +15,7 @@ def degree(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     It is that of the graph of `task`, whatever `masks` have removed: TEDDY ranks edges once, and
     pruning in rounds goes down the same ranking. Edges between nodes of high degree, and with
     neighbours of high degree, go first. Both directions of a pair score the same; a self-loop
-    counts its node among its neighbours.
+    counts its node among its neighbours. Edge weights of the data are not read.
 
     Raises:
         ValueError: the task has no graph.

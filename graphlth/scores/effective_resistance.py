@@ -25,11 +25,12 @@ def effective_resistance(
     tolerance: float = 0.3,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """`w_e R_e`, with w = 1, of every edge (Spielman & Srivastava, STOC 2008, arXiv:0803.0929).
+    """`w_e R_e` of every edge (Spielman & Srivastava, STOC 2008, arXiv:0803.0929).
 
     R_e is the resistance between the ends of an edge where every pair of neighbours is a resistor
-    of 1: the probability that a random spanning tree holds the edge; 1 for a bridge. Edges with
-    many detours go first. Both directions of a pair score the same; a self-loop of the data scores
+    of 1/w, with the edge weights w of the data or 1. `w_e R_e` is the probability that a random
+    spanning tree, drawn by its weight, holds the edge; 1 for a bridge. Edges with many detours go
+    first. Both directions of a pair score the same; a self-loop of the data scores
     0 and goes before any other edge.
 
     Args:
@@ -49,9 +50,8 @@ def effective_resistance(
         raise ValueError(f"`tolerance` must be in (0, 1), got {tolerance}")
 
     def resistance(pairs: Pairs) -> Array:
-        if pairs.num_nodes <= approximate_above:
-            return exact(pairs)
-        return approximate(pairs, tolerance, seed)
+        exactly = pairs.num_nodes <= approximate_above
+        return pairs.weight * (exact(pairs) if exactly else approximate(pairs, tolerance, seed))
 
     return of_pairs(task, masks, resistance)
 
@@ -67,13 +67,14 @@ def exact(pairs: Pairs) -> Array:
 
 
 def approximate(pairs: Pairs, tolerance: float, seed: int) -> Array:
-    """R [P] as squared distances of the rows of `Z = L⁺ Bᵀ Q`, Q [P, k] random signs / √k."""
+    """R [P] as squared distances of the rows of `Z = L⁺ Bᵀ W^½ Q`, Q [P, k] random signs / √k."""
     from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
     draw, (i, j) = np.random.default_rng(stream_seed(seed, "projections")), pairs.ends
     count, edge = i.size, np.arange(i.size)
     ends = np.r_[i, j], np.r_[edge, edge]
-    b = csr_array((np.repeat([1.0, -1.0], count), ends), shape=(pairs.num_nodes, count))  # Bᵀ
+    root = np.sqrt(pairs.weight)
+    b = csr_array((np.r_[root, -root], ends), shape=(pairs.num_nodes, count))  # Bᵀ W^½
     k = int(johnson_lindenstrauss_min_dim(pairs.num_nodes, eps=tolerance))
     width, r = max(1, min(64, ROOM // count)), np.zeros(count)
     for first in range(0, k, width):
@@ -87,7 +88,8 @@ def approximate(pairs: Pairs, tolerance: float, seed: int) -> Array:
 
 def solve(pairs: Pairs, y: Array, tolerance: float) -> Array:
     """`L⁺ y` for `y` [N, k] that sums to 0 in every component, up to a constant in each."""
-    laplacian, scale = pairs.laplacian, 1 / np.maximum(pairs.degree, 1)[:, None]
+    d = np.where(pairs.strength > 0, pairs.strength, 1)
+    laplacian, scale = pairs.laplacian, 1 / d[:, None]
 
     def operator(apply: Any) -> LinearOperator:
         return LinearOperator(

@@ -11,7 +11,7 @@ def jaccard(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     """`|N(i) ∩ N(j)| / |N(i) ∪ N(j)|` of every edge (Satuluri et al., SIGMOD 2011).
 
     Edges between communities go first. Both directions of a pair score the same; a self-loop
-    scores 1 and makes its node a neighbour of itself.
+    scores 1 and makes its node a neighbour of itself. Edge weights of the data are not read.
 
     Raises:
         ValueError: the task has no graph.

@@ -17,6 +17,7 @@ def similarity(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     """`cos(x_i, x_j)` of every edge (Zhang & Zitnik, NeurIPS 2020, arXiv:2006.08149).
 
     Edges between unlike nodes go first; a node without features is like none, not even itself.
+    Edge weights of the data are not read.
 
     Raises:
         ValueError: the task has no graph.

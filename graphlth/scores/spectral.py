@@ -20,10 +20,11 @@ DENSE = 1000  # nodes up to which all eigenvectors are computed
 def spectral(
     model: nn.Module, task: Task, masks: Masks, *, components: int = 32
 ) -> dict[str, Tensor]:
-    """`Σ_k (u_k(i)/√d_i − u_k(j)/√d_j)² / λ_k` of every edge, over the lowest λ_k > 0.
+    """`Σ_k w (u_k(i)/√d_i − u_k(j)/√d_j)² / λ_k` of every edge, over the lowest λ_k > 0.
 
-    λ_k and u_k are eigenvalues and vectors of the normalised Laplacian, the sum over the edges of
-    `b bᵀ` with `b = e_i/√d_i − e_j/√d_j`; so each term is an edge's share in λ_k, what λ_k loses
+    w is the edge's weight in the data, or 1, and d_i the sum of those to the neighbours of i. λ_k
+    and u_k are eigenvalues and vectors of the normalised Laplacian, the sum over the edges of
+    `w b bᵀ` with `b = e_i/√d_i − e_j/√d_j`; so each term is an edge's share in λ_k, what λ_k loses
     without it to first order and with the degrees kept (spectral perturbation: Feng, DAC 2018,
     arXiv:1711.05135). Edges that matter to none of the slow modes go first. Both directions of a
     pair score the same; a self-loop scores 0. Where equal eigenvalues straddle the last component,
@@ -45,10 +46,11 @@ def spectral(
 
 def shares(pairs: Pairs, components: int) -> Array:
     """The sum of the shares [P] in the lowest eigenvalues above 0."""
-    root, (i, j) = np.sqrt(np.maximum(pairs.degree, 1)), pairs.ends
+    d, (i, j) = np.where(pairs.strength > 0, pairs.strength, 1), pairs.ends
+    root = np.sqrt(d)
     values, vectors = slow_modes(pairs, root, components)
     u = vectors / root[:, None]  # [N, k]
-    return sum(
+    return pairs.weight * sum(
         ((u[i, k] - u[j, k]) ** 2 / value for k, value in enumerate(values)), np.zeros(i.size)
     )
 

@@ -32,9 +32,10 @@ def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
 
 
 def ones(batch: Batch) -> Batch:
-    """`batch` with ones for its numbers; without a graph, of one example."""
+    """`batch` with ones for its features, edge weights as they are; elsewhere, of one example."""
     count = 1 if batch.entries is None else None
-    return replace(batch, inputs=tuple(_ones(x, count) for x in batch.inputs))
+    weight = None if batch.edge_weight is None else batch.edge_weight.double()
+    return replace(batch, inputs=tuple(_ones(x, count) for x in batch.inputs), edge_weight=weight)
 
 
 def _ones(x: object, count: int | None) -> object:

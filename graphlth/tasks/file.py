@@ -1,6 +1,7 @@
 """A graph of your own from a `.pt` or `.npz` file; neither format runs code here."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from torch_geometric.data import storage as storage_module
 from graphlth.archives import arrays, listed, one_line, printable, verify_torch
 from graphlth.dataset import GraphTask
 from graphlth.fields import graphs_of, tensor
+from graphlth.published import DataWarning
 from graphlth.task import SPLITS
 
 SPARSE = ("x_data", "x_indices", "x_indptr", "x_shape")  # of x [N, F] as compressed sparse rows
@@ -47,11 +49,11 @@ def file(
     """The graph in `path`; what it must hold stands at `graphlth.dataset.GraphTask`.
 
     `.pt`: a PyG `Data`, or a dict of tensors with the keys x, edge_index, y, train_mask, val_mask,
-    test_mask. `.npz`: arrays under the same keys; x may also be compressed sparse rows (x_data,
-    x_indices, x_indptr, x_shape). Masks are [N], or [splits, N] as train_masks, val_masks,
-    test_masks. Where plain arrays list no edge in both directions, they are read as undirected
-    pairs and the reverses are added, unless they hold `directed` = True. What stands under other
-    keys is not read.
+    test_mask and, if edges have weights, edge_weight. `.npz`: arrays under the same keys; x may
+    also be compressed sparse rows (x_data, x_indices, x_indptr, x_shape). Masks are [N], or
+    [splits, N] as train_masks, val_masks, test_masks. Where plain arrays list no edge in both
+    directions, they are read as undirected pairs and the reverses are added, with the same weights,
+    unless they hold `directed` = True. What stands under other keys is not read.
 
     Args:
         path: the file.
@@ -69,7 +71,11 @@ def file(
     checked = source.suffix == ".npz" or verify_torch(source)
     data = readers[source.suffix](source, labels)
     try:
-        task = GraphTask(data, edges=edges, split=split, split_seed=split_seed, name=source.stem)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # in its `notes`, which a run tells
+            task = GraphTask(
+                data, edges=edges, split=split, split_seed=split_seed, name=source.stem
+            )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not checked:
