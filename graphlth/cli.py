@@ -292,8 +292,9 @@ def list_(argv: list[str]) -> None:
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
     kind = parsed(parser, argv)["kind"]
     for each in [kind] if kind else KINDS:
+        entries = [(name, about(each, name)) for name in names(each)]
         print(f"{each}:")
-        print_list([(name, about(each, name)) for name in names(each)])
+        print_list(entries)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {  # None: all went well

@@ -399,7 +399,7 @@ def test_a_damaged_file_is_refused_and_a_failed_write_leaves_none(tmp_path):
     with pytest.raises(ValueError, match=r"small\.safetensors is not a whole compacted network"):
         compact.load(path)
     dense(model, task.num_edges).save(path)
-    with pytest.raises(ValueError, match="its format is 'graphlth-ticket-1'"):
+    with pytest.raises(ValueError, match="its format is 'graphlth-ticket-2'"):
         compact.load(path)
     for what in ("'sources'", "'counts'", "'0.weight.values'"):
         path.write_bytes(

@@ -51,6 +51,12 @@ def swapped(split, other):
     return whole
 
 
+def weighted(value):
+    whole = data()
+    whole.edge_weight = first(value)(torch.ones(whole.edge_index.size(1)))
+    return whole
+
+
 def moved(split):
     """The last node of a split is in none."""
     return changed(**{f"{split}_mask": lambda mask: mask & (mask.cumsum(0) < mask.sum())})
@@ -59,6 +65,7 @@ def moved(split):
 OTHERS = {
     "a feature": lambda: changed(x=first(3.5)),
     "an edge": lambda: changed(edge_index=lambda e: e[:, 1:]),
+    "an edge weight": lambda: weighted(2.0),
     "a label": lambda: changed(y=first(1)),
     "the training split": lambda: moved("train"),
     "the validation split": lambda: moved("val"),
@@ -70,7 +77,7 @@ OTHERS = {
 @pytest.mark.parametrize("what", OTHERS)
 def test_any_change_of_a_graph_changes_its_content(what):
     assert GraphTask(OTHERS[what]()).content() != toy().content()
-    labels = what not in ("a feature", "an edge")
+    labels = what not in ("a feature", "an edge", "an edge weight")
     assert (GraphTask(OTHERS[what]()).fingerprint() == toy().fingerprint()) == labels
 
 
