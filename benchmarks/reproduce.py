@@ -51,14 +51,19 @@ def run(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> list[
 
 def folder(settings: dict[str, Any], args: argparse.Namespace, seeds: int) -> Path:
     """The folder of a run, which is brought to its end."""
-    told = dict(settings)
-    names = [told.pop(n) for n in ("algorithm", "task", "model")]
+    names, told, how = named(settings)
     if args.data_root and "data_root" in accepted("tasks", names[1]):
         told["data_root"] = args.data_root
-    how = {"protocol": told.pop("protocol")} if "protocol" in told else {}
     return glt.run(
         *names, told, seeds=seeds, out=args.out, jobs=args.jobs, watch=report_round, **how
     )
+
+
+def named(settings: Mapping[str, Any]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """Algorithm, task and model of a run, its settings, and its protocol where that is told."""
+    told = dict(settings)
+    names = [told.pop(n) for n in ("algorithm", "task", "model")]
+    return names, told, {"protocol": told.pop("protocol")} if "protocol" in told else {}
 
 
 def folders_of(bench: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Path]:

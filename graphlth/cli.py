@@ -392,7 +392,7 @@ def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -
     """The settings of a plug-in that `parser` knows from now on."""
     known = parser.get_defaults()
     signature = inspect.signature(plugin)
-    own = [signature.parameters[n] for n in settings if n not in known]
+    own = [without_sequences(signature.parameters[n]) for n in settings if n not in known]
 
     def stand_in() -> None:  # the parser imports whatever is called like what it is given
         pass
@@ -403,6 +403,13 @@ def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -
     stand_in.__doc__ = f"settings of {plugin.__name__}\n\n{arguments}{rest}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
     return set(settings)
+
+
+def without_sequences(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The same; a sequence of numbers is a tuple, as a list would have a flag `--name+` too."""
+    if parameter.annotation != int | str | Sequence[int]:
+        return parameter
+    return parameter.replace(annotation=int | str | tuple[int, ...])
 
 
 def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:

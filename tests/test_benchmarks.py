@@ -10,6 +10,8 @@ from runpy import run_path
 import pytest
 import torch
 
+from graphlth.experiment import plan
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 REPORTS = {  # what the report of each must say
     "own_graphs": ("2 splits of 20 + 30 nodes a class", "| drawn |"),
@@ -47,6 +49,20 @@ def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
     assert str(tmp_path) not in text
     assert [said for said in REPORTS[name] if said not in text] == []
     assert name not in FIGURES or figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_benchmark_file_names_settings_that_there_are(file):
+    import early_bird
+    import reproduce
+
+    bench = tomllib.loads(file.read_text())
+    for told in (early_bird if "grid" in bench else reproduce).plans(bench).values():
+        names, settings, how = reproduce.named(told)
+        found = plan(*names, settings, **how).settings
+        if re.fullmatch("ugs_.*_gcn", file.stem):  # the universe of the published numbers
+            assert (found["edges"], found["hidden"]) == ("directed", 512)
+            assert found["degree"] == settings.get("degree", "out")
 
 
 FILE = """

@@ -142,7 +142,7 @@ def test_help_shows_what_holds_after_the_preset_in_the_words_of_the_docstrings(c
         "--lr LR Adam's learning rate, of weights and masks. (type: float, default: 0.008)",
         "--rounds ROUNDS how often to prune. (type: int, default: 20)",
         "--normalize {true,false} scale every node's features to sum 1.",
-        "--seeds SEEDS how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9. (type: ",
+        "--seeds SEEDS how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9. (type: int | ",
         "--protocol PROTOCOL whose settings are the defaults where they differ: those of the",
     ]:
         assert line in text
