@@ -114,10 +114,11 @@ def test_a_benchmark_file_is_run_and_reported(tmp_path, monkeypatch, kind, publi
     rows = [line for line in text.splitlines() if line.startswith(("| dense", "| imp", "| reinit"))]
     if "columns" in kind:
         assert [row.split()[1] for row in rows] == ["dense", "imp", "reinit"]
-        assert [row.count("–") for row in rows] == [2, 4, 1]  # no gap to itself, no number known
+        cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+        assert [row.count("–") for row in cells] == [2, 4, 1]  # no gap to itself, no number known
         assert rows[2].endswith("| – | 50.0 |")
     else:
-        assert re.search(r"\| 1 \| [^|–]+ \| – \|", text)  # of round 1 there is no control
+        assert re.search(r"\| 1 \| [^|]*\d[^|]* \| – \|", text)  # of round 1 there is no control
     for name in ("learning_speed", "learning_rate"):
         assert f"]({path.stem}_{name}.png)" in text
         assert (path.parent / f"{path.stem}_{name}.png").exists()
@@ -231,7 +232,7 @@ def test_early_bird_tickets_of_graphs_are_reported_with_what_they_cost(tmp_path,
 
 
 def test_every_speed_benchmark_is_run_here():
-    scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")}
+    scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")} | {"own_graphs"}
     assert scripts - {"speed_gpu"} == set(REPORTS)
 
 
