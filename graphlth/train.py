@@ -649,10 +649,10 @@ def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "te
         ValueError: as `check_contract`; `ticket` is none of this model and graph, or it is a ticket
             alone and `model` has the weights that a fit of another one left.
     """
+    check_arguments(model, task)
+    check_weights(model)
     weights: dict[str, Tensor] = dict(model.named_parameters())
     if isinstance(ticket, Fit):
-        check_arguments(model, task)
-        check_weights(model)
         fit_together(ticket.ticket, model, task.num_edges, task.fingerprint())
         names = [*weights, *(n for n, _ in model.named_buffers())]
         weights = {n: ticket.state[n] for n in names if n in ticket.state}
