@@ -21,6 +21,7 @@ import torch
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from torch import Tensor
 
+from graphlth.checks import check_written
 from graphlth.dataset import GraphTask
 from graphlth.graph import Graph
 from graphlth.kernels._memory import SECOND
@@ -40,8 +41,17 @@ def arguments(doc: str, *, repeats: int) -> argparse.ArgumentParser:
     parser.add_argument("--data_root", type=Path, help="the folder of the real graphs")
     parser.add_argument("--repeats", type=int, default=repeats, help="measurements of each way")
     parser.add_argument("--quick", action="store_true", help="a small case, to see that it runs")
-    parser.add_argument("--out", type=Path, help="where the report goes, too")
+    parser.add_argument("--out", type=written, help="where the report goes, too")
     return parser
+
+
+def written(path: str) -> Path:
+    """The file to write that an option names; never one of a run."""
+    try:
+        check_written("path", path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(path)
 
 
 def plainly(main: Callable[[], None]) -> None:

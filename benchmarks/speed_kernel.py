@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from bench import (
@@ -31,6 +30,7 @@ from bench import (
     spread,
     topology,
     verdict,
+    written,
 )
 from roofline import Point, Roof, compulsory_bytes, draw, measure, operations
 from torch import Tensor
@@ -166,7 +166,7 @@ def alone(graph: Graph, d: int, repeats: int, least: float) -> float:
 
 def main() -> None:
     parser = arguments(__doc__, repeats=7)
-    parser.add_argument("--figure", type=Path, help="where the roofline picture goes")
+    parser.add_argument("--figure", type=written, help="where the roofline picture goes")
     args = parser.parse_args()
     if args.data_root is None and not args.quick:
         parser.error("--data_root is needed without --quick")

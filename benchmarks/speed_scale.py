@@ -30,6 +30,7 @@ from bench import (
     spread,
     topology,
     verdict,
+    written,
 )
 
 from graphlth.models.gcn import GCN
@@ -152,7 +153,9 @@ def draw(found: dict[str, dict], law: Sequence[float], path: Path) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, repeats=5)
-    parser.add_argument("--figure", type=Path, help="where the picture of time against edges goes")
+    parser.add_argument(
+        "--figure", type=written, help="where the picture of time against edges goes"
+    )
     parser.add_argument("--edges", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7])
     parser.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -27,6 +27,7 @@ from bench import (
     report,
     spread,
     verdict,
+    written,
 )  # fmt: skip
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--tickets", type=Path, nargs="+", help="ticket files, or a run's folder")
     parser.add_argument("--seed", type=int, default=0, help="whose tickets of a folder")
     parser.add_argument("--rounds", type=int, nargs="+", help="of a folder; all by default")
-    parser.add_argument("--figure", type=Path, help="where the picture goes")
+    parser.add_argument("--figure", type=written, help="where the picture goes")
     args = parser.parse_args()
     if args.tickets is None and not args.quick:
         parser.error("--tickets is needed without --quick")

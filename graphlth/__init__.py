@@ -1,6 +1,7 @@
 """Graph lottery tickets: sub-graphs and sub-networks that train to the dense accuracy."""
 
 from importlib import import_module
+from inspect import isfunction
 from typing import Any
 
 _HOME = {  # public name: the module that it is loaded from when first asked for
@@ -14,7 +15,7 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "dense": "ticket",
     "early_bird": "algorithms.early_bird",
     "evaluate": "train",
-    "find": "registry",
+    "find": "settings",
     "fit": "train",
     "geb": "algorithms.geb",
     "imp": "algorithms.imp",
@@ -40,10 +41,15 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
-    kind, _, plugin = _HOME[name].partition(".")
-    if plugin:
-        return import_module("graphlth.registry").find(kind, plugin)
-    return getattr(import_module(f"graphlth.{kind}"), name)
+    from_registry = _HOME[name].startswith("algorithms.")
+    home = "registry" if from_registry else _HOME[name]
+    module = import_module(f"graphlth.{home}")
+    value = module.find("algorithms", name) if from_registry else getattr(module, name)
+    if not isfunction(value) or home == "settings" or name == "names":
+        return value
+    from graphlth.settings import checked
+
+    return checked(value)
 
 
 def __dir__() -> list[str]:

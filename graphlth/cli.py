@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import sys
-import tomllib
 import warnings
 from argparse import ArgumentError
 from argparse import ArgumentParser as PlainParser
@@ -25,6 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
+from graphlth.checks import check_written, type_names
+from graphlth.config import check_plain, read_config
 from graphlth.published import DataWarning
 from graphlth.registry import KINDS, find, names, one
 from graphlth.storage import printable
@@ -41,7 +42,7 @@ Find, study and use lottery tickets in graph neural networks.
 
 commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
-  analyze MEASURE RUN --out DIR      measure the tickets of a run
+  analyze MEASURE DIR... --out DIR   measure the tickets of recorded runs
   plot FIGURE DIR... --out FILE      draw recorded runs
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
   export TICKET --out FILE           retrain a ticket and write it compacted
@@ -59,6 +60,9 @@ RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALU
 APART = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
 ROOMY = 60  # letters of a line, from which on it has room for a bar
 FILES = (".npz", ".pt")  # as a task: the graph in that file
+LONGEST = 2000  # characters of an error's line
+NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
+Names = dict[str, str]  # of settings: where each comes from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +100,10 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
         if (failure := output_failure()) is not None:
             return unwritten(failure)
         return 2, f"graphlth: error: {told(error)}"
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        return 2, f"graphlth: error: {NO_MEMORY}"
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
         return 128 + number, farewell(number)
@@ -123,21 +131,27 @@ def say(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def run(argv: list[str]) -> None:
     """Find tickets, retrain and record them; then show the records."""
-    from graphlth import experiment, presets
-
     algorithm, argv = first(argv)
-    algorithm, argv = with_config(algorithm, argv)
+    algorithm, argv, origin = with_config(algorithm, argv)
+    with traced(origin):
+        _run(algorithm, argv)
+
+
+def _run(algorithm: str | None, argv: list[str]) -> None:
+    from graphlth import experiment, presets
+    from graphlth.settings import check
+
     which = chosen(argv, "task", "model")
     if Path(which.get("task", "")).suffix in FILES:
         argv, which = [*argv, "--task=file", f"--path={which['task']}"], which | {"task": "file"}
-    kinds = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
+    named = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
     parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
-                            epilog=offer(kinds, argv))  # fmt: skip
+                            epilog=offer(named, argv))  # fmt: skip
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
     own = inspect.signature(experiment.run).parameters
     add_settings(parser, experiment.run, [n for n in own if n not in APART])
     settings: set[str] = set()
-    for kind, name in kinds.items():
+    for kind, name in named.items():
         if name is not None:
             settings |= add_settings(parser, find(kind, name), experiment.accepted(kind, name))
     if algorithm is not None and which.keys() == {"task", "model"}:
@@ -150,6 +164,7 @@ def run(argv: list[str]) -> None:
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
+    check(values, experiment.settings_of(*map(str, named.values())))
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = experiment.planned(values)
@@ -161,14 +176,14 @@ def run(argv: list[str]) -> None:
 
 
 def analyze(argv: list[str]) -> None:
-    """Measure the tickets of a run, and record it."""
+    """Measure the tickets of runs, and record it."""
     from graphlth import experiment, measure
 
     name, argv = first(argv)
-    usage = "graphlth analyze MEASURE RUN --out DIR [--SETTING VALUE ...]"
+    usage = "graphlth analyze MEASURE DIR... --out DIR [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth analyze", usage=usage, exit_on_error=False,
                             epilog=offer({"analysis": name}, argv))  # fmt: skip
-    parser.add_argument("run", help="a run folder")
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
     own = [n for n in keyword_only(measure.analyze) if n != "watch"]
     add_settings(parser, measure.analyze, own)
     settings: set[str] = set()
@@ -178,10 +193,11 @@ def analyze(argv: list[str]) -> None:
         )
     given = parsed(parser, argv)
     values = {n: given.pop(n) for n in settings}
-    todo = measure.tickets(Path(given["run"]), given["seeds"], given["rounds"])
-    with orderly(), measuring(sum(map(len, todo.values()))) as watch:
-        folder = measure.analyze(str(name), settings=values, watch=watch, **given)
-    print(folder)
+    runs = measure.runs(*given.pop("folders"))
+    todo = [measure.tickets(run, given["seeds"], given["rounds"]) for run in runs]
+    with orderly(), measuring(sum(len(rounds) for run in todo for rounds in run.values())) as watch:
+        for run in runs:
+            print(measure.analyze(str(name), str(run), values, watch=watch, **given))
 
 
 def plot(argv: list[str]) -> None:
@@ -197,8 +213,11 @@ def plot(argv: list[str]) -> None:
     given = parsed(parser, argv)
     from graphlth import record
 
+    folders = given.pop("folders")
+    read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+    check_written("out", given["out"], read)
     with orderly():
-        draw(record.read(*given.pop("folders")), **given)
+        draw(record.read(*folders), **given)
     print(given["out"])
 
 
@@ -340,46 +359,48 @@ def chosen(argv: list[str], *options: str) -> dict[str, str]:
     return {n: v for n, v in vars(parser.parse_known_args(argv)[0]).items() if v is not None}
 
 
-def with_config(algorithm: str | None, argv: list[str]) -> tuple[str | None, list[str]]:
-    """What a file says put before what was typed, as if it had been typed: the last one holds."""
+def every(argv: list[str], option: str) -> list[str]:
+    """All values that an option has in `argv`."""
+    parser = PlainParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(f"--{option}", action="append", default=[])
+    found: list[str] = vars(parser.parse_known_args(argv)[0])[option]
+    return found
+
+
+def with_config(algorithm: str | None, argv: list[str]) -> tuple[str | None, list[str], Names]:
+    """What a file says put before what was typed, as if it had been typed: the last one holds.
+
+    Also where the settings come from that the file alone says.
+    """
     if "config" not in (paths := chosen(argv, "config")):
-        return algorithm, argv
-    told = read_config(Path(paths["config"]))
+        return algorithm, argv, {}
+    if sum(arg.partition("=")[0] == "--config" for arg in argv) > 1:
+        raise ValueError("`config` must be given once: put all settings into one file")
+    path = Path(paths["config"])
+    told = read_config(path)
     named = told.pop("algorithm", None)
-    flags = [f"--{n}={v if isinstance(v, str) else json.dumps(v, default=str)}"
-             for n, v in told.items()]  # fmt: skip
-    return algorithm or (None if named is None else str(named)), [*dashed(flags), *argv]
+    flags = [f"--{n}={v if isinstance(v, str) else json.dumps(v)}" for n, v in told.items()]
+    typed = {arg[2:].partition("=")[0] for arg in argv}
+    origin = {n: f"`config` {str(path)!r}" for n in told if n not in typed}
+    found = algorithm or (None if named is None else str(named))
+    return found, [*dashed(flags), *argv], origin
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a .toml or .yaml file.
+@contextmanager
+def traced(origin: Names) -> Iterator[None]:
+    """Inside, an error that names a setting first says also which file it is from.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is of another kind, damaged, or no table of settings.
+        ValueError: there is one.
     """
-    if path.suffix not in (".toml", ".yaml", ".yml"):
-        raise ValueError(f"`config` must end in .toml, .yaml or .yml, got {str(path)!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"`config` must be a file, got {str(path)!r}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"`config` {str(path)!r} is not text in UTF-8: {error}") from None
-    if path.suffix == ".toml":
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"`config` {str(path)!r} is not TOML: {error}") from None
-    import yaml
-
-    try:
-        table = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"`config` {str(path)!r} is not YAML: {error}") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"`config` must hold names and values, got {str(path)!r}")
-    return {str(n): v for n, v in table.items()}
+        yield
+    except (ValueError, ArgumentError) as error:
+        text = told(error)
+        name = re.match(r"`(\w+)`", text)
+        if name is None or name[1] not in origin:
+            raise
+        raise ValueError(f"{text}; it is set in {origin[name[1]]}") from None
 
 
 def keyword_only(plugin: Any) -> list[str]:
@@ -402,6 +423,8 @@ def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -
     stand_in.__name__ = plugin.__name__
     stand_in.__doc__ = f"settings of {plugin.__name__}\n\n{arguments}{rest}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
+    typed = vars(parser).setdefault("kinds", {})  # what `parsed` checks, as the parser knows YAML:
+    typed |= {p.name: type_names(p.annotation) for p in own}  # 1:30 and 0x10, tags and aliases
     return set(settings)
 
 
@@ -426,6 +449,10 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean `{near[0]}`? " if near else ""
             raise ValueError(f"`{name}` is no setting here; {hint}there are {', '.join(known)}")
+    typed: dict[str, set[str]] = vars(parser).get("kinds", {})
+    for name in typed:
+        for text in every(argv, name):
+            check_plain(name, text, typed[name])
     return parser.parse_args(argv).as_dict()
 
 
@@ -466,6 +493,7 @@ def installed() -> str:
 def told(error: Exception) -> str:
     """An error in one line, in the words of the house."""
     text = printable(" ".join(str(error).split()))
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
     text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
     text = re.sub(r"^Parser key \"(.+?)\": Does not validate .*?<class '(\w+)'>.* value: (.*)$",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from graphlth import fields
+from graphlth.checks import check_device
 from graphlth.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.graph import Features, Graph, sparse_features
 from graphlth.published import DataWarning
@@ -123,6 +124,7 @@ class GraphTask:
 
     def to(self, device: torch.device | str) -> GraphTask:
         """The same task on `device`."""
+        check_device(device)
         rows = {split: index.to(device) for split, index in self.rows.items()}
         return self._with(
             x=self.x.to(device),

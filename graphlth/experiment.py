@@ -18,11 +18,11 @@ import sys
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
@@ -39,23 +39,15 @@ from torch import nn
 from graphlth import record
 from graphlth import seeds as batched
 from graphlth._exit import deaf_children, hasten, ignore_interrupts, uninterrupted
-from graphlth.algorithms._channels import CHANNEL_SCORES
-from graphlth.algorithms._draw import STARTS
-from graphlth.algorithms._quantised import BITS
-from graphlth.algorithms.imp import REWINDS
-from graphlth.algorithms.transfer import CARRIED
-from graphlth.controls import CONTROLS
+from graphlth.checks import check_device, check_number, check_written
 from graphlth.cost import measured
-from graphlth.drawing import CRITERIA
 from graphlth.masks import count, ones, only, sparsity
-from graphlth.message import BACKENDS
 from graphlth.operations import counted, pass_macs
-from graphlth.optimizers import OPTIMIZERS, Recipe
 from graphlth.presets import preset
-from graphlth.prune import SCOPES
 from graphlth.published import DataWarning
-from graphlth.registry import find, names, spelt
+from graphlth.registry import find, spelt
 from graphlth.result_warnings import result_warnings
+from graphlth.settings import RECIPE, check, sized
 from graphlth.storage import opened, replacing, sealed, sweep
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -74,7 +66,6 @@ from graphlth.train import Epoch, retrain, spans, takes_graph
 EPOCHS_TOLD = 5
 MOST_SEEDS = 10_000
 SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
-RECIPE = tuple(each.name for each in fields(Recipe))
 RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
 
 
@@ -131,6 +122,12 @@ def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
 
 
+def settings_of(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
+    """The settings of a run of the three."""
+    both = accepted("algorithms", algorithm) | accepted("tasks", task)
+    return both | accepted("models", model)
+
+
 def plan(
     algorithm: str,
     task: str,
@@ -150,10 +147,7 @@ def plan(
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
     algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
-    kinds = {"algorithms": algorithm, "tasks": task, "models": model}
-    known: dict[str, inspect.Parameter] = {}
-    for kind, name in kinds.items():
-        known |= accepted(kind, name)
+    known = settings_of(algorithm, task, model)
     settings = settings or {}
     for name in settings:
         if name not in known:
@@ -166,64 +160,14 @@ def plan(
     for name in known:
         if name not in values:
             raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
-    _check(values, device, threads)
+    check(values, known)
+    check_number("threads", threads)
+    check_device(device)
     if batched and algorithm != "ugs":
         raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
     values = dict(sorted(values.items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
                 told.protocol, told.kept(values))  # fmt: skip
-
-
-# name: (lowest value, is it allowed, first value too high or None)
-RANGES: dict[str, tuple[float, bool, float | None]] = {
-    "rounds": (0, True, None), "draws": (1, True, None), "epochs": (1, True, None),
-    "hidden": (1, True, None), "layers": (1, True, None), "heads": (1, True, None),
-    "dropout": (0, True, 1), "input_dropout": (0, True, 1), "edge_dropout": (0, True, 1),
-    "drop_edges": (0, True, 1), "drop_weights": (0, True, 1), "l1_edges": (0, True, None),
-    "l1_weights": (0, True, None), "lr": (0, False, None), "weight_decay": (0, True, None),
-    "mask_noise": (0, True, 1), "rewind_to": (0, True, None), "pretrain": (0, True, None),
-    "window": (1, True, None), "epsilon": (0, False, None), "rho": (0, True, None),
-    "lr_edges": (0, False, None), "admm_steps": (1, True, None), "drop_channels": (0, True, 1),
-    "l1_norms": (0, True, None), "lr_scores": (0, False, None), "iterations": (0, True, None),
-    "drop_convs": (0, True, 1), "drop_output": (0, True, 1), "project": (0, True, None),
-}  # fmt: skip
-
-
-CHOICES: dict[str, Collection[Any]] = {
-    "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
-    "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
-    "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS, "bits": BITS,
-    "carry": CARRIED,
-}  # fmt: skip
-
-
-def _check(values: Mapping[str, Any], device: str, threads: int) -> None:
-    for name, (low, closed, high) in RANGES.items():
-        if (value := values.get(name)) is None:
-            continue
-        if not (value >= low if closed else value > low) or (high is not None and value >= high):
-            left = "[" if closed else "("
-            raise ValueError(f"`{name}` must be in {left}{low}, {high or 'inf'}), got {value}")
-    for name, choices in CHOICES.items():
-        if values.get(name, min(choices)) not in choices:
-            known = ", ".join(map(str, choices))
-            raise ValueError(f"`{name}` must be one of {known}, got {values[name]!r}")
-    Recipe(**{n: values[n] for n in RECIPE if n in values})
-    whole = duration(values)
-    if values.get("rewind_to", 0) >= values[whole] and values.get("rewind_to"):
-        raise ValueError(f"`rewind_to` must be below `{whole}` = {values[whole]}, "
-                         f"got {values['rewind_to']}")  # fmt: skip
-    if values.get("rewind") == "finetune" and values["rewind_to"]:
-        raise ValueError("`rewind_to` must be 0 with `rewind` 'finetune', "
-                         f"got {values['rewind_to']}")  # fmt: skip
-    planned(values)  # what it cannot read is told now
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}")
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"`device` {device!r} cannot be used: {reason}") from None
 
 
 def planned(settings: Mapping[str, Any]) -> list[int]:
@@ -240,7 +184,8 @@ def duration(settings: Mapping[str, Any]) -> str:
 def build(kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
     mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
-    return find(kind, name)(*before, **mine, **also)
+    plugin = sized(find(kind, name)) if kind == "models" else find(kind, name)
+    return plugin(*before, **mine, **also)
 
 
 def run(
@@ -283,10 +228,8 @@ def run(
         OSError: the folder cannot be read or written, or one of the processes was killed.
     """
     numbers = parse_seeds(seeds)
-    if jobs < 1:
-        raise ValueError(f"`jobs` must be at least 1, got {jobs}")
-    if batch < 1:
-        raise ValueError(f"`batch` must be at least 1, got {batch}")
+    check_number("jobs", jobs)
+    check_number("batch", batch)
     at_once = batch > 1 or graphs
     chosen = plan(algorithm, task, model, settings, device=device, threads=threads,
                   batched=at_once, protocol=protocol)  # fmt: skip
@@ -298,6 +241,8 @@ def run(
     _fit(chosen, data, network)
     if at_once:
         batched.check(network.to(device), data, graphs)
+    reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
+    check_written("out", Path(out) / chosen.name, reads, folder=True)
     folder = prepare(chosen, Path(out))
     environment = record.environment()
     work = partial(_drain, chosen, folder, environment, graphs)

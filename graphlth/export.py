@@ -1,6 +1,7 @@
 """From a ticket file to a network to use: rebuilt, retrained, compacted; and what that gains."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from graphlth.analysis.latency import Latency, latency
+from graphlth.checks import check_number, check_written
 from graphlth.compact import LAYOUTS, Compact
 from graphlth.experiment import RETRAIN, build
 from graphlth.storage import replacing, seal_archive
@@ -77,16 +79,17 @@ def export(
         raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     if program is not None and Path(program).suffix != ".pt2":
         raise ValueError(f"`program` must end in .pt2, got {program!r}")
-    for name, path in (("out", out), ("program", program)):  # told before the retraining
-        if path is None:
-            continue
-        target = Path(path)
-        if not target.parent.is_dir() or (target.exists() and not target.is_file()):
-            raise ValueError(f"`{name}` must be a file in a folder that exists, got {path!r}")
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}")
-    torch.set_num_threads(threads)
+    check_number("threads", threads)
+    if epochs is not None:
+        check_number("epochs", epochs)
     found = load(ticket)
+    reads = [*_read(ticket, found, data_root)]
+    check_written("out", out, reads)  # told before the retraining
+    if program is not None:
+        check_written("program", program, [*reads, out])
+        if Path(program).resolve() == Path(out).resolve():
+            raise ValueError(f"`program` must be another file than `out`, got {program!r}")
+    torch.set_num_threads(threads)
     task, model = rebuild(found, data_root)
     if task.edges is None:
         _check_of_images(out, program, layout)
@@ -113,6 +116,15 @@ def export(
     return network, best
 
 
+def _read(ticket: str, found: Ticket, data_root: str | None) -> Iterator[str | Path]:
+    """What an export reads: the ticket, and the file or the folders of the data."""
+    settings = found.provenance.get("settings", {})
+    places = [settings.get("path"), settings.get("data_root"), data_root, settings.get("tickets"),
+              os.environ.get("GRAPHLTH_DATA_ROOT")]  # fmt: skip
+    yield ticket
+    yield from (place for place in places if isinstance(place, str) and place)
+
+
 def _check_of_images(out: str, program: str | None, layout: str) -> None:
     for name, value, rule, wrong in (
         ("out", out, "end in .pt2", Path(out).suffix != ".pt2"),
@@ -126,6 +138,7 @@ def _check_of_images(out: str, program: str | None, layout: str) -> None:
 def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = None) -> None:
     """Write what `torch.export` makes of `network(x)`, all of it or nothing."""
     program = torch.export.export(network, (x,), dynamic_shapes=sizes)
+    program.example_inputs = None  # they would be saved too, and are data
     with replacing(path) as draft:
         torch.export.save(program, draft)
         seal_archive(draft)
@@ -154,8 +167,9 @@ def bench(
         ValueError: a setting or the ticket is wrong.
         OSError: a file cannot be read.
     """
-    if threads < 1:
-        raise ValueError(f"`threads` must be at least 1, got {threads}")
+    check_number("threads", threads)
+    for name, value in (("batch", batch), ("repeats", repeats)):
+        check_number(name, value)
     torch.set_num_threads(threads)
     found = load(ticket)
     task, model = rebuild(found, data_root)

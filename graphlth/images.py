@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.checks import check_device, check_number
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, content_digest, shuffled
 
@@ -65,8 +66,7 @@ class ImageTask:
         name: str = "images",
     ):
         for key, value in (("batch_size", batch_size), ("evaluate_every", evaluate_every)):
-            if value < 1:
-                raise ValueError(f"`{key}` must be at least 1, got {value}")
+            check_number(key, value)
         if augment not in AUGMENTATIONS:
             known = ", ".join(AUGMENTATIONS)
             raise ValueError(f"`augment` must be one of {known}, got {augment!r}")
@@ -117,6 +117,7 @@ class ImageTask:
 
     def to(self, device: torch.device | str) -> ImageTask:
         """The same task on `device`; its batches hold the same images as on any other."""
+        check_device(device)
         task = copy.copy(self)
         task.x, task.y = self.x.to(device), self.y.to(device)
         task.mean, task.std = self.mean.to(device), self.std.to(device)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from graphlth import record
+from graphlth.checks import check_number, check_written
 from graphlth.cost import measured
 from graphlth.experiment import (
     RETRAIN,
@@ -30,6 +31,7 @@ from graphlth.experiment import (
 )
 from graphlth.operations import pass_macs
 from graphlth.registry import find, spelt
+from graphlth.settings import check
 from graphlth.task import Task
 from graphlth.ticket import fit_together, of_run, rewind
 
@@ -82,13 +84,13 @@ def analyze(
         ValueError: a name, a setting, a file or a ticket is wrong.
         OSError: a folder cannot be read or written.
     """
-    if jobs < 1:
-        raise ValueError(f"`jobs` must be at least 1, got {jobs}")
+    check_number("jobs", jobs)
     told, folder = complete(measure, settings or {}), Path(run)
     plan = planned(folder, data_root)
     study = Study(spelt(measure), told, folder, plan, tickets(folder, seeds, rounds))
     task_of(plan, "`run`")  # what is wrong is told before anything is written
     target = Path(out) / study.name
+    check_written("out", target, [folder], folder=True)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,7 +116,9 @@ def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"`{name}` is no setting of {measure}; "
                              f"there are {', '.join(sorted(known))}")  # fmt: skip
-    return {n: p.default for n, p in known.items()} | dict(settings)
+    whole = {n: p.default for n, p in known.items()} | dict(settings)
+    check(whole, known)
+    return whole
 
 
 def planned(folder: Path, data_root: str | None = None) -> Plan:
@@ -127,6 +131,25 @@ def planned(folder: Path, data_root: str | None = None) -> Plan:
     plan = planned_in(folder)
     there = {} if data_root is None else {"data_root": data_root}
     return replace(plan, settings={**plan.settings, **there})
+
+
+def runs(*folders: str | Path) -> list[Path]:
+    """The run folders among `folders` and under them, each once; what a measure recorded is none.
+
+    Raises:
+        FileNotFoundError: a folder is missing, or neither is a run nor holds any.
+    """
+    found: dict[Path, Path] = {}
+    for top in map(Path, folders):
+        if not top.is_dir():
+            raise FileNotFoundError(f"`run` must be a folder, got {str(top)!r}")
+        below = {p.parent for p in top.rglob("seed*.jsonl")}
+        mine = [f for f in sorted(below) if f == top or (f / "settings.json").is_file()]
+        if not mine:
+            raise FileNotFoundError(f"`run` must be a run folder or hold some, got {str(top)!r} "
+                                    "without a settings.json in or below it")  # fmt: skip
+        found |= {folder.resolve(): folder for folder in mine}
+    return list(found.values())
 
 
 def tickets(

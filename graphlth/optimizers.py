@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from graphlth.checks import check_number
 from graphlth.message import blank
 
 OPTIMIZERS = ("adam", "sgd")
@@ -48,10 +49,9 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
             raise ValueError(f"`optimizer` must be one of {known}, got {self.optimizer!r}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"`momentum` must be in [0, 1), got {self.momentum}")
-        if self.warmup < 0:
-            raise ValueError(f"`warmup` must be at least 0, got {self.warmup}")
+        for name in ("lr", "weight_decay", "momentum"):
+            check_number(name, getattr(self, name), whole=False)
+        check_number("warmup", self.warmup)
         assert self.falls is not None  # read now, so that what is wrong is told now
 
     @cached_property

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.checks import check_number
 from graphlth.cost import spending
 from graphlth.dropout import draw_keys, keyed
 from graphlth.masks import EDGES, Masks, noisy, only
@@ -338,5 +339,4 @@ def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
                              f"got {len(given)}")  # fmt: skip
         if any(each.keys() != given[0].keys() for each in given):
             raise ValueError(f"`{name}` must hold the same names for every seed")
-    if epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1, got {epochs}")
+    check_number("epochs", epochs)

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from graphlth.channels import shrink
+from graphlth.checks import check_device
 from graphlth.compact import LAYOUTS, Bound, Compact, compacted
 from graphlth.contract import check_cached, check_weights
 from graphlth.graph import Features, Graph
@@ -71,6 +72,7 @@ class Ticket:
 
     def to(self, device: torch.device | str) -> Ticket:
         """The same ticket on `device`."""
+        check_device(device)
         init = {n: t.to(device) for n, t in self.init.items()}
         masks = {n: m.to(device) for n, m in self.masks.items()}
         return replace(self, init=init, masks=masks)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.checks import check_number
 from graphlth.compact import Bound, Compact
 from graphlth.contract import (
     check_arguments,
@@ -572,8 +573,9 @@ def retrain(
         ValueError: the ticket is not one of this model and graph, `epochs` is below 1, or
             `iterations` are not whole epochs of the task.
     """
-    if epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1, got {epochs}")
+    check_number("epochs", epochs)
+    check_number("iterations", iterations)
+    check_number("seed", seed)
     check_arguments(model, task)
     check_weights(model)
     fit_together(ticket, model, task.num_edges, task.fingerprint())

@@ -254,8 +254,8 @@ def test_without_gymnasium_the_error_names_the_extra(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"evaluate_every": 0}, "`evaluate_every` must be at least 1, got 0"),
+        ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000000\], got 0"),
+        ({"evaluate_every": 0}, r"`evaluate_every` must be in \[1, 1000000\], got 0"),
         ({"val_size": 0}, "`val_size` must be at least 1, got 0"),
         ({"test_size": 0}, "`test_size` must be at least 1, got 0"),
         ({"discount": 0}, r"`discount` must be in \(0, 1\], got 0"),

@@ -237,8 +237,8 @@ INDEX = {"train": torch.tensor([0, 1]), "val": torch.tensor([2]), "test": torch.
     ({"splits": INDEX | {"val": torch.tensor([1])}}, "overlap or repeat, got image 1 2 times"),
     ({"splits": INDEX | {"val": torch.tensor([2, 2])}}, "overlap or repeat, got image 2 2 times"),
     ({"splits": INDEX | {"val": torch.ones(6).bool()}}, "three int64 index tensors [images]"),
-    ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-    ({"evaluate_every": 0}, "`evaluate_every` must be at least 1, got 0"),
+    ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000000\], got 0"),
+    ({"evaluate_every": 0}, r"`evaluate_every` must be in \[1, 1000000\], got 0"),
     ({"augment": "spin"}, "`augment` must be one of none, crop-flip, got 'spin'"),
 ])  # fmt: skip
 def test_what_is_no_task_is_refused_in_one_line(change, says):

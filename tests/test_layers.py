@@ -12,7 +12,7 @@ import graphlth
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [
     ["streams"],
-    ["_exit", "cost", "masks", "task", "registry", "storage", "vmap"],
+    ["_exit", "checks", "config", "cost", "masks", "task", "registry", "storage", "vmap"],
     ["drawing", "edge_list", "graph", "presets", "record", "tables"],
     ["kernels"],
     ["dropout"],
@@ -30,6 +30,7 @@ LAYERS = [
     ["train"],
     ["scores"],
     ["algorithms", "analysis", "result_warnings", "seeds"],
+    ["settings"],
     ["experiment", "figures"],
     ["export", "measure", "verify"],
     ["cli"],

@@ -142,8 +142,8 @@ BAD = [  # what is done to a copy of the run, the arguments, the one line
     (None, "instability --rounds 3", "`rounds` must be of the run's, 0, 1, 2, got 3"),
     (None, "instability --seeds 3", "`seeds` must be of the run's, 0, 1, got 2"),
     (None, "instability --rounds first", "`rounds` must be all, or numbers as in 0,2, got 'first'"),
-    (None, "instability --points 1", "`points` must be at least 2, got 1"),
-    (None, "instability --jobs 0", "`jobs` must be at least 1, got 0"),
+    (None, "instability --points 1", "`points` must be in [2, 10000], got 1"),
+    (None, "instability --jobs 0", "`jobs` must be in [1, 1024], got 0"),
     (None, "instability --epochs 3", "`epochs` is no setting here"),
     (None, "instability --out settings.json", "cannot write `out`"),
 ]  # fmt: skip

@@ -392,7 +392,7 @@ def test_how_many_seeds_are_at_once_does_not_name_a_run_but_that_they_are_does()
 @pytest.mark.parametrize(
     ("algorithm", "task", "model", "how", "wrong"),
     [
-        ("ugs", "sbm", "gcn", {"batch": 0}, "`batch` must be at least 1, got 0"),
+        ("ugs", "sbm", "gcn", {"batch": 0}, r"`batch` must be in \[1, 10000\], got 0"),
         ("imp", "sbm", "gcn", {"batch": 2}, "`batch` above 1 and `graphs` are for ugs alone"),
         ("ugs", "sbm", "gcn", {"graphs": True}, "`graphs` must go with a CUDA device, got 'cpu'"),
     ],
@@ -410,7 +410,7 @@ def test_a_run_that_cannot_be_batched_is_refused(tmp_path, algorithm, task, mode
         ({"seeds": [0, 1]}, "`theta` must be one for each of 2 seeds, got 3"),
         ({"masks": [{}, {}]}, "`masks` must be one for each of 3 seeds, got 2"),
         ({"masks": [{}, {}, {"weights.0": None}]}, "`masks` must hold the same names"),
-        ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
+        ({"epochs": 0}, r"`epochs` must be in \[1, 1000000\], got 0"),
         ({"graphs": True}, "`graphs` must go with a CUDA device, got 'cpu'"),
         ({"lr": 1e30}, r"the loss of seed \d is \w+ in epoch \d: lower `lr`, got 1e\+30"),
     ],

@@ -240,7 +240,7 @@ def test_tickets_of_other_images_and_other_layouts_are_not_compacted():
         ticket.compact(own(), Pictures())
     with pytest.raises(ValueError, match="`ticket` is of another graph"):
         replace(ticket, provenance={"graph": "0123"}).compact(model, Pictures())
-    with pytest.raises(ValueError, match="`batch` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"`batch` must be in \[1, 10000\], got 0"):
         latency(model, Pictures(), ticket, batch=0)
 
 

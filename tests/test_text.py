@@ -99,9 +99,9 @@ def test_another_text_is_another_fingerprint():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"context": 0}, "`context` must be at least 1, got 0"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"evaluate_every": 0}, "`evaluate_every` must be at least 1, got 0"),
+        ({"context": 0}, r"`context` must be in \[1, 8192\], got 0"),
+        ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000000\], got 0"),
+        ({"evaluate_every": 0}, r"`evaluate_every` must be in \[1, 1000000\], got 0"),
         (
             {"context": 700},
             "`text` must have 2103 characters or more with `context` = 700, got 1800",

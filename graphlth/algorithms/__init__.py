@@ -1,11 +1,12 @@
 """One file per algorithm; the file name is its name on the command line."""
 
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from typing import Any
 
 
+@cache
 def offered(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """`algorithm`, whose tickets tell where they come from: what `graphlth.registry.find` gives."""
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from graphlth.checks import check_number
 from graphlth.masks import EDGES, Masks, only
 from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
@@ -69,9 +70,8 @@ def instability(
         ValueError: a setting is out of its range, the ticket does not fit, or the training has no
             noise.
     """
-    for name, value, least in (("points", points, 2), ("pairs", pairs, 1)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}")
+    for name, value in (("points", points), ("pairs", pairs)):
+        check_number(name, value)
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
     fit_together(ticket, model, task.num_edges, task.fingerprint())

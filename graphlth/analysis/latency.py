@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from graphlth.checks import check_number
 from graphlth.compact import Bound, Compact, encoded
 from graphlth.masks import only, sparsity
 from graphlth.operations import pass_macs
@@ -70,8 +71,7 @@ def latency(
             is out of its range.
     """
     for name, value in (("repeats", repeats), ("batch", batch)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}")
+        check_number(name, value)
     small = ticket.compact(model.eval(), task, layout=layout)
     if isinstance(small, Bound):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")

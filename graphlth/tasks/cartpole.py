@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlth.checks import check_device, check_number
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Policy
 from graphlth.tasks._files import library
@@ -58,7 +59,8 @@ class CartPole:
     ):
         sizes = {"batch_size": batch_size, "evaluate_every": evaluate_every}
         for key, value in (sizes | {"val_size": val_size, "test_size": test_size}).items():
-            if value < 1:
+            check_number(key, value)
+            if value < 1:  # of other tasks 0 means those that there are
                 raise ValueError(f"`{key}` must be at least 1, got {value}")
         if not 0 < discount <= 1:
             raise ValueError(f"`discount` must be in (0, 1], got {discount}")
@@ -120,6 +122,7 @@ class CartPole:
 
     def to(self, device: torch.device | str) -> CartPole:
         """The same task with its observations on `device`; the cart itself stays on the CPU."""
+        check_device(device)
         game = copy.copy(self)
         game.device = torch.device(device)
         return game

@@ -12,6 +12,7 @@ from pydoc_data import topics
 import torch
 from torch import Tensor
 
+from graphlth.checks import check_device, check_number
 from graphlth.task import SPLITS, Batch, content_digest, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation
@@ -64,8 +65,7 @@ class Text:
     ):
         told = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
         for key, value in told.items():
-            if value < 1:
-                raise ValueError(f"`{key}` must be at least 1, got {value}")
+            check_number(key, value)
         count = len(text) // (context + 1)
         if count < 3:
             raise ValueError(f"`text` must have {3 * (context + 1)} characters or more with "
@@ -106,6 +106,7 @@ class Text:
 
     def to(self, device: torch.device | str) -> Text:
         """The same task on `device`."""
+        check_device(device)
         task = copy.copy(self)
         task.windows = self.windows.to(device)
         task.rows = {split: rows.to(device) for split, rows in self.rows.items()}
