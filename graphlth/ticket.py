@@ -98,8 +98,8 @@ class Ticket:
         Args:
             model: trained under this ticket.
             graph: an `ImageTask` or a `GraphTask`; or a `Graph` or edge_index [2, E] whose edges
-                are, in order, the entries of the edge mask (of a task with undirected entries only
-                the task will do).
+                are, in order, the entries of the edge mask (of a task with undirected entries, or
+                whose edges have weights, only the task will do).
             x: the features [N, F] that `auto` measures with; of a `GraphTask` its own.
             layout: "dense", "blocks", "sparse", or "auto" for the fastest, measured now; of images
                 there is only the dense one.

@@ -19,12 +19,16 @@ from graphlth import seeds as batched
 from graphlth.analysis.latency import latency
 from graphlth.compact import LAYOUTS, encoded
 from graphlth.dataset import GraphTask
+from graphlth.experiment import run
+from graphlth.export import export
 from graphlth.graph import sparse_features
 from graphlth.masks import EDGES
+from graphlth.published import DataWarning
+from graphlth.record import read
 from graphlth.registry import find, names
 from graphlth.scores import effective_resistance as resistance
 from graphlth.scores._edges import Pairs
-from graphlth.ticket import Ticket, dense, snapshot
+from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
 from graphlth.train import evaluate, fit, forward, predict, train
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
@@ -465,3 +469,33 @@ def test_a_file_says_what_it_has_that_nothing_reads(tmp_path):
 def test_anything_with_attributes_may_have_weights():
     held = SimpleNamespace(**small(edge_weight=torch.arange(7) + 1.0).to_dict())
     assert by_edge(GraphTask(held))[3, 2] == 7
+
+
+def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tmp_path):
+    graph = data()
+    graph.edge_weight, graph.edge_attr = numbers(graph.num_edges), torch.ones(graph.num_edges)
+    graph.edge_weight[-1] = 0
+    torch.save(graph, tmp_path / "own.pt")
+    settings = {"path": str(tmp_path / "own.pt"), "rounds": 1, "epochs": 3, "hidden": 4}
+    with pytest.warns(DataWarning) as told:
+        folder = run("ugs", "file", "gat", settings, out=tmp_path)
+    [line] = [str(each.message) for each in told]  # once, however often the data are read
+    assert line.startswith("`data.edge_attr` is not read:")
+    with pytest.warns(DataWarning):
+        task = GraphTask(graph)
+    for record in read(folder):
+        assert record["duplicate_edges"] == task.duplicate_edges > 0
+        assert (record["zero_edges"], record["num_edges"]) == (1, task.num_edges)
+        assert line not in record.get("warnings", ())  # the result is as good as any
+    ticket = load(ticket_file(folder, 0, 1))
+    assert ticket.provenance["graph"] == task.fingerprint()
+    assert torch.equal(
+        ticket.prune(graph).edge_index.unique(dim=1),
+        task.without(ticket.masks[EDGES]).graph.edge_index.unique(dim=1),
+    )
+    small, best = export(str(ticket_file(folder, 0, 1)), out=str(tmp_path / "small"), epochs=3)
+    wanted = small(task.x)[task.rows["test"]].argmax(-1) == task.y[task.rows["test"]]
+    assert wanted.float().mean().item() == best.test
+    again = compact.load(tmp_path / "small")
+    torch.testing.assert_close(again(task.x), small(task.x))
+    assert all(layer.edges is not None for layer in again.layers)
