@@ -11,6 +11,8 @@ from weakref import ref
 import torch
 from torch import Tensor
 
+from graphlth import vmap
+
 
 class Graph:
     """A directed graph; edge `e` sends from `edge_index[0, e]` to `edge_index[1, e]`.
@@ -127,6 +129,9 @@ class Graph:
         return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges})"
 
 
+MOST = 0.75  # of all nodes; a copy of the features of more than these saves too little
+
+
 @dataclass(frozen=True)
 class Block:
     """The edges into some nodes, as one layer of a network needs them (None: all)."""
@@ -135,6 +140,7 @@ class Block:
     edges: Tensor | None = None  # [E'] which edges of the whole graph
     nodes: Tensor | None = None  # [R] where these nodes lie among those of the layer before
     _features: dict[int, tuple[Features, Features]] = field(default_factory=dict, repr=False)
+    _rows: list[tuple[Tensor, int, Tensor]] = field(default_factory=list, repr=False)
     _places: dict[int, tuple[Block, Tensor | None]] = field(default_factory=dict, repr=False)
 
     def of_edges(self, values: Tensor) -> Tensor:
@@ -145,18 +151,52 @@ class Block:
         """What `values` of the layer before are on these nodes."""
         return values if self.nodes is None else values.index_select(0, self.nodes)
 
-    def of_features(self, x: Tensor | Features) -> Tensor | Features:
-        """`x`, of sparse features only the entries of nodes that these edges start from."""
-        if self.edges is None or self.nodes is None or isinstance(x, Tensor):
+    def of_features(self, x: Features) -> Features:
+        """`x`, of nodes that these edges start from, or that these are."""
+        if self.edges is None or self.nodes is None:
             return x
         if id(x) not in self._features:
-            read = torch.zeros(x.shape[0], dtype=torch.bool, device=self.graph.device)
-            read[self.graph.edge_index[0]] = read[self.nodes] = True
-            read = read if x.read is None else read & x.read
+            read = self.read if x.read is None else self.read & x.read
             keep = read[x.graph.edge_index[1]]
             part = Features(x.graph.subgraph(keep), x.values[keep], read, x._known)
             self._features[id(x)] = x, part  # `x` stays: so does its id
         return self._features[id(x)][1]
+
+    def reading(self, x: Tensor | Features) -> tuple[Block, Tensor | Features]:
+        """This block and `x`, as the first layer needs them: without what it does not read.
+
+        Of dense features, rows are left out where that saves enough, and the sources of the block
+        are then those that stay.
+        """
+        if isinstance(x, Features):
+            return self, self.of_features(x)
+        if self.few is None:
+            return self, x
+        block, nodes = self.few
+        if x.requires_grad or x.is_inference() or vmap.inside():
+            return block, x.index_select(0, nodes)
+        if not any(known is x and version == x._version for known, version, _ in self._rows):
+            part = x.index_select(0, nodes)
+            self._rows[:] = [(x, x._version, part)]  # one alone: every call may have its own `x`
+        return block, self._rows[0][2]
+
+    @cached_property
+    def read(self) -> Tensor:
+        """[N] whether a node is a source of these edges, or one of these itself."""
+        read = torch.zeros(self.graph.num_sources, dtype=torch.bool, device=self.graph.device)
+        read[self.graph.edge_index[0]] = True
+        return read.fill_(True) if self.nodes is None else read.index_fill(0, self.nodes, True)
+
+    @cached_property
+    def few(self) -> tuple[Block, Tensor] | None:
+        """This block from the nodes that are `read`, and their numbers; None if most are."""
+        nodes = self.read.nonzero().squeeze(1)
+        if nodes.numel() > MOST * self.graph.num_sources:
+            return None
+        place = self.read.cumsum(0) - 1
+        source, target = self.graph.edge_index
+        ends, size = torch.stack([place[source], target]), (nodes.numel(), self.graph.num_nodes)
+        return Block(Graph(ends, size), self.edges, self.of_nodes(place)), nodes
 
     def places(self, part: Block) -> Tensor | None:
         """[R] where each of these nodes lies among those of `part`, or −1; None if some of its

@@ -350,12 +350,12 @@ def convolve(
     and, where no gradients are asked for, `x` is sparse and C is small, no other N × d numbers are
     written.
     """
-    kernel, own = _kernel(backend, w), block.of_features(x)
+    kernel, (block, own) = _kernel(backend, w), block.reading(x)
     one = not torch.is_grad_enabled() and not vmap.inside() and v.size(1) < NARROW
     if one and following and isinstance(own, Features) and hasattr(kernel, "convolve"):
         part, norm = following
+        assert isinstance(x, Features)
         places, read = block.places(part), part.of_features(x)
-        assert isinstance(read, Features)
         if places is not None and read.places is not None:
             ahead = part.graph.ahead(norm, _read(read, w)) if fixed else None
             made = (read.places, read.shape[0]) if ahead is None else None

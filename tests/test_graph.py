@@ -214,6 +214,28 @@ def test_a_block_reads_the_features_of_its_sources_and_nodes_only():
     assert graph.blocks(1)[0].of_features(x) is x
 
 
+def test_a_block_reads_the_rows_of_dense_features_that_it_needs_where_they_are_few():
+    # 0 → 1 → 2, and 3 to 9 alone
+    graph, x = Graph(torch.tensor([[0, 1], [1, 2]]), 10), torch.arange(20.0).view(10, 2)
+    block, other = (graph.blocks(2, torch.tensor(rows))[0] for rows in ([2], [*range(9)]))
+    part, some = block.reading(x)
+    assert some.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert part.graph.size == (3, 2) and part.edges is block.edges
+    assert torch.equal(weighted_sum(part.graph, some), weighted_sum(block.graph, x))
+    assert torch.equal(part.of_nodes(some), block.of_nodes(x))
+    assert block.reading(x)[1] is some, "copied once"
+    x[0, 0] = 7
+    assert block.reading(x)[1][0].tolist() == [7, 1], "but when they change"
+    assert block.reading(x + 1)[1][0].tolist() == [8, 2]
+    with torch.inference_mode():
+        assert block.reading(x + 1)[1][0].tolist() == [8, 2]
+    leaf = x.clone().requires_grad_()
+    [grad] = torch.autograd.grad(block.reading(leaf)[1].sum(), leaf)
+    assert grad[:, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert other.reading(x) == (other, x), "where they are many, it reads all"
+    assert graph.blocks(1)[0].reading(x)[1] is x
+
+
 def test_a_product_is_recalled_once_and_for_the_same_weights_only():
     x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
     x.remember(w, out)

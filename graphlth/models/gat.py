@@ -81,7 +81,8 @@ class GAT(nn.Module):
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
         first, *others = graph.blocks(len(self.weights), rows)
-        x = drop_features(first.of_features(x), self.input_dropout, self.training)
+        first, x = first.reading(x)
+        x = drop_features(x, self.input_dropout, self.training)
         h = self.attend(0, x, first, weight)
         for layer, block in enumerate(others, 1):
             h = dropout(F.elu(h), self.dropout, self.training)

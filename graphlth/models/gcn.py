@@ -94,8 +94,8 @@ class GCN(nn.Module):
     ) -> Tensor:  # fmt: skip
         """`Â X W`, ReLU and dropout, and so on: [N, out]."""
         how: Any = {"backend": self.backend}
-        x = blocks[0].of_features(x)
-        h = propagate(blocks[0].graph, x, weights[0], norms[0], fixed=fixed, **how)
+        first, x = blocks[0].reading(x)
+        h = propagate(first.graph, x, weights[0], norms[0], fixed=fixed, **how)
         for block, norm, w in zip(blocks[1:], norms[1:], weights[1:], strict=True):
             h = relu_dropout_product(h, w, self.dropout, **how)
             h = weighted_sum(block.graph, h, norm, **how)
@@ -108,13 +108,15 @@ class GCN(nn.Module):
         """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
         how: Any = {"backend": self.backend}
         if len(blocks) == 1:
-            h = product(blocks[0].of_features(x), weights[0], **how)
+            first, x = blocks[0].reading(x)
+            h = product(x, weights[0], **how)
         else:
             two = weights[0], norms[0], weights[1]
             h = convolve(blocks[0], x, *two, following=following, fixed=fixed, **how)
+            first = blocks[-1]
         for block, norm, w in zip(blocks[1:-1], norms[1:-1], weights[2:], strict=True):
             h = relu_product(block.graph, h, norm, w, **how)
-        return weighted_sum(blocks[-1].graph, h, norms[-1], backend=self.backend)
+        return weighted_sum(first.graph, h, norms[-1], backend=self.backend)
 
     def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
         """The weights `norm` [E + N] on the edges of `block`; `fixed` ones are the same tensor."""

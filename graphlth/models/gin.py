@@ -63,7 +63,8 @@ class GIN(nn.Module):
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.eps)
         first, *others = graph.blocks(len(self.weights), rows)
-        h = self.convolve(0, first.of_features(x), first, weight)
+        first, x = first.reading(x)
+        h = self.convolve(0, x, first, weight)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, block, weight)

@@ -79,7 +79,8 @@ class ResGCN(nn.Module):
         norm = normalised(graph, weight, dtype=self.first.dtype, backend=self.backend)
         near = min(REACH, len(self.weights))
         blocks = graph.blocks(len(self.weights) - near) + graph.blocks(near, rows)
-        h = product(blocks[0].of_features(x), self.first, backend=self.backend)
+        blocks[0], x = blocks[0].reading(x)
+        h = product(x, self.first, backend=self.backend)
         for layer, block in enumerate(blocks):
             h = block.of_nodes(h) + self.convolve(layer, h, block, norm)
         return product(self.activate(-1, h), self.last, backend=self.backend)

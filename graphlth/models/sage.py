@@ -66,7 +66,8 @@ class GraphSAGE(nn.Module):
             graph, weight, self.edge_dropout, self.training, like=self.self_weights[0]
         )
         first, *others = graph.blocks(len(self.self_weights), rows)
-        h = self.convolve(0, first.of_features(x), first, weight)
+        first, x = first.reading(x)
+        h = self.convolve(0, x, first, weight)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
             h = self.convolve(layer, h, block, weight)
