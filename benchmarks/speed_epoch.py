@@ -162,8 +162,9 @@ def ways(task) -> list[str]:
 
 
 def published(task: str) -> dict[str, object]:
-    """The settings of UGS, of its released code, on `task`."""
-    return dict(preset("ugs", task, "gcn", protocol="released").settings)
+    """The settings of UGS, of its released code where it has some, on `task`."""
+    protocol = "paper" if task == "sbm" else "released"
+    return {"hidden": 16, **preset("ugs", task, "gcn", protocol=protocol).settings}
 
 
 def told(args: argparse.Namespace) -> dict[str, object]:
@@ -270,7 +271,7 @@ def main() -> None:
     for way, gain in gains.items():
         less = f"{memory[way]['after'] / memory['sparse']['after']:.1f}" if memory else "–"
         rows.append([f"{way} / sparse", spread(gain, 1, 1), less, ""])
-    whole, hidden = peak(args, "run"), published(args.task).get("hidden", 16)
+    whole, hidden = peak(args, "run"), published(args.task)["hidden"]
     report(
         args.out,
         f"A mask-training epoch of GCN-{hidden} on {args.task}, with evaluation",

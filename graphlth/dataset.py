@@ -14,11 +14,10 @@ from torch import Tensor
 from graphlth import fields
 from graphlth.checks import check_device
 from graphlth.edge_list import KINDS, EdgeList, edge_list, unread
-from graphlth.graph import Features, Graph, sparse_features
+from graphlth.graph import Features, Graph, sparse_features, sparse_is_faster
 from graphlth.published import DataWarning
 from graphlth.task import SPLITS, Batch, content_digest
 
-SPARSE = 0.1  # features with fewer non-zeros than this fraction are kept sparse
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
 
@@ -49,7 +48,7 @@ class GraphTask:
             node.
     """
 
-    x: Tensor | Features  # [N, F]; sparse where fewer than a tenth of the entries are non-zero
+    x: Tensor | Features  # [N, F]; in the form whose products cost less (`sparse_is_faster`)
     graph: Graph  # every edge once, sorted by (target, source)
     entries: Tensor  # [E] the mask entry that each edge reads
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
@@ -179,11 +178,24 @@ def fingerprint(
 ) -> str:  # fmt: skip
     """16 hex digits over a graph; weights that are all 1 count as none."""
     digest = hashlib.sha256(f"{x.shape[0]} {x.shape[1]} {num_edges}".encode())
-    values = (x.graph.edge_index, x.values) if isinstance(x, Features) else (x,)
+    values = _values(x)
     weights = () if weight is None or bool((weight == 1).all()) else (weight,)
     for part in (edge_index, entries, *values, *weights):
         digest.update(part.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+SPARSE = 0.1  # of features, below which a fingerprint is one of non-zeros, as it always was
+
+
+def _values(x: Tensor | Features) -> tuple[Tensor, ...]:
+    """What tells features, whatever the form in which they are computed with."""
+    n, f = x.shape
+    found = x.values.numel() if isinstance(x, Features) else int(x.count_nonzero())
+    if found >= SPARSE * n * f:
+        return (x.to_dense(),)
+    x = x if isinstance(x, Features) else sparse_features(x)
+    return x.graph.edge_index, x.values
 
 
 def split_per_class(
@@ -214,7 +226,7 @@ def _features(x: Tensor) -> Tensor | Features:
     values = x if x.layout == torch.strided else x.values()
     if not values.isfinite().all():
         raise ValueError("`data.x` must be finite, got NaN or infinity")
-    if int(values.count_nonzero()) >= SPARSE * x.numel():
+    if not sparse_is_faster(x.size(0), x.size(1), int(values.count_nonzero())):
         return x.to_dense()
     if x.layout == torch.strided:
         return sparse_features(x)

@@ -385,6 +385,27 @@ def sparse_features(x: Tensor) -> Features:
     return Features(Graph(torch.stack([column, row]), (x.size(1), x.size(0))), x[row, column])
 
 
+# What products of [N, F] features cost, in steps of those of a dense matrix of a step an entry.
+NONZERO = (
+    2.5  # of an entry that is not 0: its number and value are read, and a row of W is looked up
+)
+ROW = 8  # of a row, whose sum is begun and written
+
+
+def sparse_is_faster(num_rows: int, num_columns: int, nonzeros: int) -> bool:
+    """Whether products with features [N, F] of so many non-zeros cost less in their sparse form.
+
+    `NONZERO · nnz + ROW · N < N · F`, a model of the shapes alone: the form decides in which order
+    sums are taken, so no run may measure it. The width of W is in both costs. Rows that are not
+    read are left out of both forms, so that N stands for those that are.
+
+    The constants are those of mask-training and training epochs of GCN and GraphSAGE with either
+    form (`benchmarks/speed_features.py`), rounded to the side of the dense form, whose products are
+    faster on some processors and which takes less memory from a tenth of non-zeros on.
+    """
+    return NONZERO * nonzeros + ROW * num_rows < num_rows * num_columns
+
+
 FILL = 3  # terms of a sum of rows for each entry summed: with more, two products are faster
 
 

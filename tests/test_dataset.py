@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask, split_per_class
-from graphlth.graph import Features
+from graphlth.graph import Features, sparse_features
 
 
 def small(**changes):
@@ -132,9 +132,9 @@ def test_the_data_is_never_changed():
         assert torch.equal(data[key], value) if isinstance(value, torch.Tensor) else True, key
 
 
-SPARSE = [  # non-zeros of 200, kept sparse
-    (19, True),
-    (20, False),
+SPARSE = [  # non-zeros of 5 × 40, kept sparse
+    (63, True),  # 2.5 · 63 + 8 · 5 < 200
+    (64, False),
     (200, False),
     (0, True),
 ]
@@ -142,7 +142,7 @@ SPARSE = [  # non-zeros of 200, kept sparse
 
 @pytest.mark.parametrize("nonzeros, sparse", SPARSE)
 @pytest.mark.parametrize("layout", ["dense", "coo", "csr"])
-def test_features_stay_sparse_below_a_tenth(nonzeros, sparse, layout):
+def test_features_are_kept_in_the_form_that_costs_less(nonzeros, sparse, layout):
     x = torch.zeros(200)
     x[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:nonzeros]] = 2.0
     x = x.view(5, 40)
@@ -151,6 +151,15 @@ def test_features_stay_sparse_below_a_tenth(nonzeros, sparse, layout):
     assert isinstance(task.x, Features) == sparse and task.num_features == 40
     assert torch.equal(task.x.to_dense(), x)
     assert task.fingerprint() == GraphTask(small(x=x)).fingerprint()
+
+
+@pytest.mark.parametrize("density", [0.05, 0.2, 0.9])
+def test_a_fingerprint_does_not_tell_the_form_of_the_features(density):
+    x = torch.rand(5, 40, generator=torch.Generator().manual_seed(0))
+    x = x * (x < density)
+    task = GraphTask(small(x=x))
+    forms = [task._with(x=form) for form in (x, sparse_features(x))]
+    assert {form.fingerprint() for form in forms} == {task.fingerprint()}
 
 
 def test_features_take_the_default_precision():
