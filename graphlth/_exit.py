@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -167,16 +167,12 @@ def ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def end(code: int, text: str | None) -> None:
+def end(text: str | None) -> None:
     """Write the last line of a process, if there is one; a signal comes too late from now on."""
     overlook_signals()
     output_failure()  # what an interrupted command has not written
     if text is not None:
         complain(text)
-    leave: Callable[..., None] = lambda number, frame: os._exit(code)  # noqa: E731
-    for number in SIGNALS:
-        signal.signal(number, leave)
-    atexit.register(overlook_signals)  # Python's own end would set them back to the system's
 
 
 # --- streams -------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare()
     code, text = attempt([*(sys.argv[1:] if argv is None else argv)] or ["--help"])
     if own:
-        end(code, text)
+        end(text)
     elif text is not None:
         complain(text)
     return code
