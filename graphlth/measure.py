@@ -143,8 +143,8 @@ def runs(*folders: str | Path) -> list[Path]:
     for top in map(Path, folders):
         if not top.is_dir():
             raise FileNotFoundError(f"`run` must be a folder, got {str(top)!r}")
-        below = {p.parent for p in top.rglob("seed*.jsonl")}
-        mine = [f for f in sorted(below) if f == top or (f / "settings.json").is_file()]
+        below = sorted({p.parent for p in top.rglob("seed*.jsonl")} | {top})
+        mine = [f for f in below if (f / "settings.json").is_file()]
         if not mine:
             raise FileNotFoundError(f"`run` must be a run folder or hold some, got {str(top)!r} "
                                     "without a settings.json in or below it")  # fmt: skip

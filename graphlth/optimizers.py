@@ -49,8 +49,9 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
             raise ValueError(f"`optimizer` must be one of {known}, got {self.optimizer!r}")
-        for name in ("lr", "weight_decay", "momentum"):
-            check_number(name, getattr(self, name), whole=False)
+        for name in ("weight_decay", "momentum", "lr"):
+            if name != "lr" or self.lr:  # at 0 all is as in training, but that nothing moves
+                check_number(name, getattr(self, name), whole=False)
         check_number("warmup", self.warmup)
         assert self.falls is not None  # read now, so that what is wrong is told now
 
