@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from torch_geometric.data import Data
 
 import graphlth as glt
+from graphlth.cli import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -22,16 +24,28 @@ def a_users_data() -> Data:
     return Data(x=x, edge_index=task.graph.edge_index, y=task.y, **masks)
 
 
-def test_the_library_example_finds_saves_and_uses_a_ticket(tmp_path, monkeypatch, capsys):
+def test_a_data_without_masks_gets_a_first_ticket(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = a_users_data()
+    exec(BLOCKS[0], {"x": data.x, "edge_index": data.edge_index, "y": data.y})
+    command = next(line for line in README.splitlines() if "--task my.pt" in line)
+    assert main([*command.split()[1:], "--epochs", "20"]) == 0
+    table = capsys.readouterr().out
+    assert "3 seeds" in table and [*Path("runs").glob("ugs-my-gcn-*/seed2-round5.safetensors")]
+
+
+def test_the_library_example_finds_saves_and_uses_a_ticket(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"data": a_users_data()}
-    exec(BLOCKS[0], names)
-    assert capsys.readouterr().out.startswith("Fit(index=")
+    exec(BLOCKS[1], names)
+    assert str(names["best"]).startswith("Fit(index=")
     assert 0 < glt.sparsity(names["ticket"].masks) < 1
+    assert names["small_data"].num_edges < names["data"].num_edges
     hits = names["classes"] == names["task"].y[names["task"].rows["test"]]
+    assert hits.float().mean().item() == pytest.approx(names["best"].test)
     chance = 1 / names["task"].num_classes
     assert hits.float().mean() > chance
-    exec(BLOCKS[1], names)  # goes on from there
+    exec(BLOCKS[2], names)  # goes on from there
     best = names["logits"].argmax(-1) == names["task"].y
     assert best[names["task"].rows["test"]].float().mean().item() == names["best"].test
 
@@ -43,5 +57,5 @@ def test_the_kernel_example_agrees_with_a_dense_product():
         "x": torch.tensor([[1.0], [2.0], [4.0]]),
         "weight": torch.tensor([1.0, 0.5, 0.25]),
     }
-    exec(BLOCKS[2], names)
+    exec(BLOCKS[3], names)
     assert names["out"].tolist() == [[0.0], [2.0], [1.0]]
