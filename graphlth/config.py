@@ -17,6 +17,7 @@ LARGEST = 1 << 16  # bytes
 DIGITS = 300  # of a number
 DEEPEST = 8  # levels; settings need one
 TRUTH, WHOLE = "true|True|TRUE|false|False|FALSE", "[-+]?(0|[1-9][0-9]*)"
+OTHER = r"[-+]?[0-9][0-9a-fA-FxXoO_:.]*"  # what YAML 1.1 may take for a number, too
 REAL = (
     r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -65,8 +66,8 @@ def _settings(table: Mapping[Any, Any], path: Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if not (isinstance(key, str) and name.isidentifier()):
             raise ValueError(f"{key!r} in `config` {str(path)!r} must be the name of a setting")
-        if name == "config":
-            raise ValueError(f"`config` must not be set in a `config` file, got {str(path)!r}")
+        if name in ("config", "help"):
+            raise ValueError(f"`{name}` must not be set in a `config` file, got {str(path)!r}")
         if name in settings:
             raise ValueError(f"`{name}` must be set once, got it twice in `config` {str(path)!r}")
         if wrong := _wrong(value):
@@ -155,5 +156,7 @@ def check_plain(name: str, text: str, kinds: Set[str]) -> None:
         kind = min(kinds - {"None"})
         shown = text if len(text) < 40 else f"{text[:40]}…, {len(text)} characters"
         raise ValueError(f"`{name}` must be of type {kind}, got {shown!r}")
+    if {"int", "str"} <= kinds and re.fullmatch(OTHER, text) and not re.fullmatch(WHOLE, text):
+        raise ValueError(f"`{name}` must be decimal, got {text!r}")
     if kinds & {"int", "float"} and len(text) > DIGITS:
         raise ValueError(f"`{name}` must have at most {DIGITS} characters, got {len(text)}")

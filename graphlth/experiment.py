@@ -156,7 +156,7 @@ def plan(
     values = {n: p.default for n, p in known.items() if p.default is not p.empty}
     told = preset(algorithm, task, model, protocol=protocol, given=settings)
     values |= {n: v for n, v in told.settings.items() if n in known}
-    values |= settings
+    values |= {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in settings.items()}
     for name in known:
         if name not in values:
             raise ValueError(f"`{name}` must be given for {algorithm} on {task}")

@@ -1,6 +1,7 @@
 """The settings of plug-ins, checked alike for the command line, files and the library."""
 
 import inspect
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import cache, wraps
@@ -71,6 +72,8 @@ def check_one(name: str, value: Any, annotation: Any) -> None:
         return  # who takes several checks them
     if kind in ("int", "float"):
         check_number(name, value, whole=kind == "int")
+    if kind == "str" and isinstance(value, os.PathLike):
+        return
     if kind in KINDS and type(value).__name__ != kind:
         raise ValueError(f"`{name}` must be {KINDS[kind]}, got {value!r}")
     if name in CHOICES and value not in CHOICES[name]:

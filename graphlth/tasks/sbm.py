@@ -7,6 +7,8 @@ import torch
 from graphlth.dataset import GraphTask, split_per_class
 from graphlth.streams import stream
 
+MOST = 10_000  # nodes, whose pairs are drawn all at once
+
 
 def sbm(
     *,
@@ -42,6 +44,9 @@ def sbm(
     ):
         if not least <= value < float("inf"):
             raise ValueError(f"`{key}` must be at least {least} and finite, got {value}")
+    if size * classes > MOST:
+        raise ValueError(f"`size` times `classes` must be at most {MOST:,} nodes, "
+                         f"got {size * classes:,}")  # fmt: skip
     for key, value in (("inside", inside), ("across", across)):
         if not 0 <= value <= 1:
             raise ValueError(f"`{key}` must be in [0, 1], got {value}")
