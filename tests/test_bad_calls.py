@@ -22,26 +22,17 @@ from graphlth import cli
 
 ROOT = Path(__file__).parents[1]
 MEMORY, TIME = 1 << 30, 60  # bytes and seconds that a call may take
-KARATE = [
-    "run",
-    "ugs",
-    "--task",
-    "karate",
-    "--model",
-    "gcn",
-    "--out",
-    "out",
-    "--epochs",
-    "2",
-    "--rounds",
-    "1",
-    "--hidden",
-    "4",
-]
-IMAGES = ["run", "imp", "--task", "digits_images", "--model", "mlp", "--out", "out"]
-SBM = ["run", "ugs", "--task", "sbm", "--model", "gcn", "--out", "out"]
-DIGITS = ["run", "ugs", "--task", "digits", "--model", "gcn", "--out", "out"]
-DRAWN = ["run", "joint_early_bird", "--task", "karate", "--model", "gcn", "--out", "out"]
+
+
+def words(text):
+    return text.split()
+
+
+KARATE = words("run ugs --task karate --model gcn --out out --epochs 2 --rounds 1 --hidden 4")
+IMAGES = words("run imp --task digits_images --model mlp --out out")
+SBM = words("run ugs --task sbm --model gcn --out out")
+DIGITS = words("run ugs --task digits --model gcn --out out")
+DRAWN = words("run joint_early_bird --task karate --model gcn --out out")
 TICKET = "run/seed0-round1.safetensors"
 LONG, ESCAPE = "a" * 5000, "\x1b[31mred"
 
@@ -52,11 +43,11 @@ def setting(base, name, *values):
 
 
 NUMBERS = [
-    *setting(KARATE, "rounds", "1:30", "0x10", "1_000", "010", "1e2", "5.0", "", " ", "[1]", "{a: 1}",
-             "&a 1", "*a", "!!int 3", "!!python/name:os.system", "true", "null", "10001", "9" * 400,
-             "-0x1", "1 2", "NaN", ".inf", "٣٣٣x"),
-    *setting(KARATE, "lr", "1:30.5", "0x1p-3", "1_0.0", "", "[0.1]", "true", "-1", "0", "-0.0", "nan",
-             ".nan", "inf", "-inf", ".inf", "1e999", "null", "{}", "1e-400"),
+    *setting(KARATE, "rounds", "1:30", "0x10", "1_000", "010", "1e2", "5.0", "", " ", "[1]",
+             "{a: 1}", "&a 1", "*a", "!!int 3", "!!python/name:os.system", "true", "null",
+             "10001", "9" * 400, "-0x1", "1 2", "NaN", ".inf", "٣٣٣x"),
+    *setting(KARATE, "lr", "1:30.5", "0x1p-3", "1_0.0", "", "[0.1]", "true", "-1", "0", "-0.0",
+             "nan", ".nan", "inf", "-inf", ".inf", "1e999", "null", "{}", "1e-400"),
     *setting(KARATE, "epochs", "-1", "1000001", "99999999999999999999"),
     *setting(KARATE, "hidden", "65537", "-4", "4.5"),
     *setting(KARATE, "layers", "0", "1025"),
@@ -90,26 +81,27 @@ NUMBERS = [
     *setting(SBM, "noise", "nan", "inf"),
     ([*SBM, "--size=10000", "--classes=10000"], "`size` times `classes` must be at most"),
     *setting(DIGITS, "neighbors", "0", "10000"),
-    *setting(["run", "imp", "--task", "text", "--model", "transformer", "--out", "out"], "context", "0", "8193"),
-    *setting(["run", "imp", "--task", "text", "--model", "transformer", "--out", "out"], "heads", "1025"),
-    *setting(["run", "edge_popup", "--task", "karate", "--model", "gcn", "--out", "out"], "lr-scores", "nan", "-1"),
-    *setting(["run", "geb", "--task", "karate", "--model", "gcn", "--out", "out"], "pretrain", "-1", "1000001"),
+    *setting(words("run imp --task text --model transformer --out out"), "context", "0", "8193"),
+    *setting(words("run imp --task text --model transformer --out out"), "heads", "1025"),
+    *setting(words("run edge_popup --task karate --model gcn --out out"), "lr-scores", "nan", "-1"),
+    *setting(words("run geb --task karate --model gcn --out out"), "pretrain", "-1", "1000001"),
     ([*KARATE, "--hidden=65536", "--layers=1024"], "`model` must have at most 268,435,456 weights"),
-    *setting(["analyze", "instability", "run", "--out", "measures"], "points", "10001", "1:30"),
-    *setting(["analyze", "instability", "run", "--out", "measures"], "pairs", "10001"),
-    *setting(["analyze", "instability", "run", "--out", "measures"], "jobs", "1025"),
+    *setting(words("analyze instability run --out measures"), "points", "10001", "1:30"),
+    *setting(words("analyze instability run --out measures"), "pairs", "10001"),
+    *setting(words("analyze instability run --out measures"), "jobs", "1025"),
     *setting(["export", TICKET, "--out=a"], "epochs", "1000001", "1:30"),
     *setting(["export", TICKET, "--out=a"], "threads", "1025", "nan"),
     *setting(["bench", TICKET], "repeats", "1000001", "1e3"),
     *setting(["bench", TICKET], "batch", "10001"),
     *setting(["bench", TICKET], "threads", "1025"),
-    *setting(["plot", "inference", "run", "--out", "a.png"], "floor", "nan", "1"),
+    *setting(words("plot inference run --out a.png"), "floor", "nan", "1"),
 ]  # fmt: skip
 NAMES = [
     *((["run", name, *KARATE[2:]], "`algorithm` must be one of")
       for name in ("_draw", "__init__", "UGS", "ugs.py", "../algorithms/ugs", "/ugs", "os", LONG,
                    "ugs\n", ESCAPE, "\udcff", "ｕｇｓ")),
-    *setting(KARATE, "task", "", "_files", "karate ", "KARATE", "tasks.karate", ESCAPE, "\udcff", LONG),
+    *setting(KARATE, "task", "", "_files", "karate ", "KARATE", "tasks.karate", ESCAPE, "\udcff",
+             LONG),
     *setting(KARATE, "model", "", "_conv", "gcn/..", ESCAPE, "gcn;ls"),
     *setting(KARATE, "scope", "", "Global", "layer ", ESCAPE),
     *setting(KARATE, "backend", "../numba", ESCAPE),
@@ -133,8 +125,8 @@ PATHS = [
     *((["export", TICKET, f"--out={out}", "--epochs=1"], "`out` must not be a file of a run")
       for out in ("run/seed0.jsonl", "run/settings.json", "run/seed0-round0.safetensors", TICKET,
                   "run/seed0.lock", "run/seed9.jsonl", "run/seed9-round3.safetensors",
-                  "./run/../run/seed0.jsonl", "run//settings.json", "link.bin", "linked/seed0.jsonl",
-                  "other/seed0.jsonl")),
+                  "./run/../run/seed0.jsonl", "run//settings.json", "link.bin",
+                  "linked/seed0.jsonl", "other/seed0.jsonl")),
     (["export", "copy.safetensors", "--out=copy.safetensors"], "`out` must not be what is read"),
     (["export", "copy.safetensors", "--out=hard"], "`out` must not be what is read"),
     (["export", "copy.safetensors", "--out=soft"], "`out` must not be what is read"),
@@ -153,7 +145,7 @@ PATHS = [
     (["plot", "sparsity", "run", "--out=a\0.png"], "`out` cannot be written: "),
     (["plot", "sparsity", "missing", "--out=a.png"], "no folder `missing`"),
     (["analyze", "instability", "missing", "--out=b"], "`run` must be a folder"),
-    (["analyze", "instability", "run", "missing", "--out=b"], "`run` must be a folder"),
+    (words("analyze instability run missing --out=b"), "`run` must be a folder"),
     (["analyze", "instability", "empty", "--out=b"], "`run` must be a run folder or hold some"),
     (["analyze", "instability", "run", "--out=file"], "cannot write `out`"),
     ([*KARATE, "--out=file"], "cannot write `out`"),
@@ -175,7 +167,7 @@ PATHS = [
     ([*KARATE, "--config="], "`config` must end in"),
     ([*KARATE, "--config=fine.toml", "--config=fine.toml"], "`config` must be given once"),
 ]  # fmt: skip
-BARE = ["run", "ugs", "--task", "karate", "--model", "gcn", "--out", "out"]
+BARE = words("run ugs --task karate --model gcn --out out")
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
 )
@@ -261,7 +253,7 @@ ENCODINGS = [
     ([*BARE, "--config=utf32.yaml"], "`config` 'utf32.yaml' is not text in UTF-8"),
     ([*BARE, "--config=nul.toml"], "`config` 'nul.toml' is not TOML"),
     ([*BARE, "--config=surrogate.yaml"], "`config` 'surrogate.yaml' is not text in UTF-8"),
-    (["run", "imp", "--task", "text", "--model", "transformer", "--path", "latin.toml", "--out", "out"], "must be UTF-8"),
+    (words("run imp --task text --model transformer --path latin.toml --out out"), "must be UTF-8"),
     (["show", "records/utf16"], "not a line of JSON|UTF-8"),
     (["show", "records/latin"], "not a line of JSON|UTF-8"),
     (["analyze", "instability", "records/settings", "--out=b"], "settings.json"),

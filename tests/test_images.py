@@ -201,7 +201,8 @@ def test_the_fingerprint_is_that_of_the_pixels():
         assert ImageTask(changed, task.y, SIZES).fingerprint() != task.fingerprint()
 
 
-def test_all_of_it_moves_to_a_device():
+def test_all_of_it_moves_to_a_device(monkeypatch):
+    monkeypatch.setattr("graphlth.images.check_device", lambda device: None)  # nothing is computed
     task = noisy(augment="crop-flip")
     moved = task.to("meta")  # computes shapes alone, and refuses tensors from elsewhere
     for split in ("train", "val", "test"):
@@ -237,8 +238,8 @@ INDEX = {"train": torch.tensor([0, 1]), "val": torch.tensor([2]), "test": torch.
     ({"splits": INDEX | {"val": torch.tensor([1])}}, "overlap or repeat, got image 1 2 times"),
     ({"splits": INDEX | {"val": torch.tensor([2, 2])}}, "overlap or repeat, got image 2 2 times"),
     ({"splits": INDEX | {"val": torch.ones(6).bool()}}, "three int64 index tensors [images]"),
-    ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000000\], got 0"),
-    ({"evaluate_every": 0}, r"`evaluate_every` must be in \[1, 1000000\], got 0"),
+    ({"batch_size": 0}, "`batch_size` must be in [1, 1000000], got 0"),
+    ({"evaluate_every": 0}, "`evaluate_every` must be in [1, 1000000], got 0"),
     ({"augment": "spin"}, "`augment` must be one of none, crop-flip, got 'spin'"),
 ])  # fmt: skip
 def test_what_is_no_task_is_refused_in_one_line(change, says):
