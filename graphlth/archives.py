@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphlth.storage import printable
+
 Array = NDArray[Any]
 
 UNPACKED, RATIO = 2**28, 100  # bytes of a member, beyond which it has at most RATIO packed times
@@ -26,12 +28,7 @@ TORCH = ("data.pkl", "byteorder", "version", ".format_version", ".storage_alignm
 
 def one_line(error: BaseException) -> str:
     """The first line of an error's text, or its type; what a file gave it is made printable."""
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
-
-
-def printable(text: str) -> str:
-    """At most the first `LINE` characters of `text`, those that a terminal would obey escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:LINE])
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0][:LINE])
 
 
 def arrays(path: Path, keys: Sequence[str]) -> dict[str, Array]:

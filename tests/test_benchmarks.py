@@ -335,3 +335,14 @@ def test_a_way_that_does_not_agree_is_refused():
     assert difference("b", [a], [a + 0.004], 2e-3) == pytest.approx(1e-3, rel=1e-3)
     with pytest.raises(AssertionError, match="b does not agree"):
         difference("b", [a], [a + 0.04], 2e-3)
+
+
+@pytest.mark.parametrize("script", sorted(set(REPORTS) - {"own_graphs"}))
+@pytest.mark.parametrize("name", ["seed0.jsonl", "settings.json", "seed0-round1.safetensors"])
+def test_no_report_is_written_over_a_file_of_a_run(tmp_path, script, name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, f"--out={tmp_path / name}"])
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(SystemExit) as end:
+        run_path(str(BENCHMARKS / f"{script}.py"), run_name="__main__")
+    assert end.value.code == 2 and "must not be a file of a run" in capsys.readouterr().err
+    assert (tmp_path / "settings.json").read_text() == "{}" and len([*tmp_path.iterdir()]) == 1

@@ -169,7 +169,7 @@ def test_a_device_error_is_one_line_the_same_for_command_and_library(device, cap
         lambda: ticket.to(device),
         lambda: glt.run("ugs", "karate", "gcn", device=device, out=tmp_path),
     ):
-        with pytest.raises(ValueError, match="^`device` '") as error:
+        with pytest.raises(ValueError, match=r"^`device` '") as error:
             call()
         lines.append(str(error.value))
     argv = ["run", "ugs", "--task=karate", "--model=gcn", f"--device={device}", f"--out={tmp_path}"]

@@ -15,10 +15,11 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
-from graphlth.archives import arrays, listed, one_line, printable, verify_torch
+from graphlth.archives import LINE, arrays, listed, one_line, verify_torch
 from graphlth.dataset import GraphTask
 from graphlth.fields import graphs_of, tensor
 from graphlth.published import DataWarning
+from graphlth.storage import printable
 from graphlth.task import SPLITS
 
 SPARSE = ("x_data", "x_indices", "x_indptr", "x_shape")  # of x [N, F] as compressed sparse rows
@@ -192,7 +193,7 @@ def _named(
 ) -> SimpleNamespace:
     """The fields of `data`; of `plain` arrays, splits as columns and pairs in both directions."""
     if labels != "y" and labels not in held:
-        known = printable(", ".join(names))
+        known = printable(", ".join(names)[:LINE])
         raise ValueError(f"{path}: `labels` must be one of the keys {known}, got {labels!r}")
     data = SimpleNamespace(**dict.fromkeys(("x", "edge_index"), None))
     vars(data).update({key: held[key] for key in KEYS if key in held}, y=held.get(labels))
@@ -207,7 +208,7 @@ def _named(
         directed = directed.item()
     if not (isinstance(directed, int) and directed in (True, False)):
         raise ValueError(
-            f"{path}: `directed` must be True or False, got {printable(repr(directed))}"
+            f"{path}: `directed` must be True or False, got {printable(repr(directed)[:LINE])}"
         )
     if isinstance(data.edge_index, Tensor) and not directed:
         _both_directions(data)
