@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import hardware, lined, plainly
+from bench import hardware, lined, plainly, written
 from reproduce import percent
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data_root", type=Path, help="the folder of the graphs")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder of the runs")
-    parser.add_argument("--out", type=Path, help="where the report goes, too")
+    parser.add_argument("--out", type=written, help="where the report goes, too")
     parser.add_argument("--quick", action="store_true", help="a small case, to see that it runs")
     args = parser.parse_args()
     if not args.quick and args.data_root is None:

@@ -156,7 +156,8 @@ def check_plain(name: str, text: str, kinds: Set[str]) -> None:
         kind = min(kinds - {"None"})
         shown = text if len(text) < 40 else f"{text[:40]}…, {len(text)} characters"
         raise ValueError(f"`{name}` must be of type {kind}, got {shown!r}")
-    if {"int", "str"} <= kinds and re.fullmatch(OTHER, text) and not re.fullmatch(WHOLE, text):
+    plain = re.fullmatch(f"{REAL}|{WHOLE}", text)
+    if {"int", "str"} <= kinds and re.fullmatch(OTHER, text) and not plain:
         raise ValueError(f"`{name}` must be decimal, got {text!r}")
     if kinds & {"int", "float"} and len(text) > DIGITS:
         raise ValueError(f"`{name}` must have at most {DIGITS} characters, got {len(text)}")

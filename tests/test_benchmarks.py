@@ -337,7 +337,7 @@ def test_a_way_that_does_not_agree_is_refused():
         difference("b", [a], [a + 0.04], 2e-3)
 
 
-@pytest.mark.parametrize("script", sorted(set(REPORTS) - {"own_graphs"}))
+@pytest.mark.parametrize("script", sorted(REPORTS))
 @pytest.mark.parametrize("name", ["seed0.jsonl", "settings.json", "seed0-round1.safetensors"])
 def test_no_report_is_written_over_a_file_of_a_run(tmp_path, script, name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, f"--out={tmp_path / name}"])
