@@ -162,7 +162,11 @@ def test_weights_that_read_a_removed_channel_no_longer_count():
 def test_what_has_no_hidden_channels_is_refused_before_it_trains():
     for model, task, says in [
         (build("gcn", toy()), toy(), "with hidden channels, for 'norm_scale', got GCN"),
-        (nn.Linear(3, 2), Pictures(), "with hidden channels, for 'norm_scale', got Linear"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(768, 2)),
+            Pictures(),
+            "with hidden channels, for 'norm_scale', got Sequential",
+        ),
         (build("lenet_5", Pictures()), Pictures(), "channels that have a norm, for 'norm_scale'"),
     ]:
         with pytest.raises(ValueError, match=f"`model` must be of images, .*{says}"):
