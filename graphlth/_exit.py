@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds after an interrupt in which another one is overlooked
 SOON = 0.05  # seconds
+CONTINUED = ("run", "analyze")  # the commands that keep what they have done when interrupted
 CLOSED = "cannot write standard output: it is closed"
 
 
@@ -59,17 +60,18 @@ def hasten() -> None:
 # --- signals -------------------------------------------------------------------------------------
 
 
-def farewell(number: int) -> str:
-    """The line that a process writes which a signal ends."""
+def farewell(number: int, argv: Sequence[str]) -> str:
+    """The line that a process writes which a signal ends, in the command `argv`."""
     what = "interrupted" if number == signal.SIGINT else "terminated"
-    return f"graphlth: {what}; the same command continues a run"
+    goes_on = argv and argv[0] in CONTINUED
+    return f"graphlth: {what}; the same command continues a run" if goes_on else f"graphlth: {what}"
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
     """End the process: nothing has begun that would have to be put in order."""
     overlook_signals()
     with suppress(OSError):
-        os.write(2, f"{farewell(number)}\n".encode())
+        os.write(2, f"{farewell(number, sys.argv[1:])}\n".encode())
     os._exit(128 + number)
 
 
@@ -203,7 +205,8 @@ def remember_failures() -> None:
     old: Any = sys.stdout
     buffer = io.BufferedWriter(Output(old.fileno(), "w", closefd=False))
     sys.stdout = io.TextIOWrapper(
-        buffer, old.encoding, old.errors,
+        # A table is shown even where its signs cannot be, as in ASCII.
+        buffer, old.encoding, "backslashreplace" if old.errors == "strict" else old.errors,
         line_buffering=old.line_buffering, write_through=old.write_through,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,25 @@ RANGES: dict[str, Range] = {
     "train_size": Range(0, 10**9), "val_size": Range(0, 10**9), "test_size": Range(0, 10**9),
     "split": Range(0, 1_000_000), "discount": Range(0, 1, above=True),
     "size": Range(0, 10_000), "classes": UP_TO["many"], "num_features": UP_TO["most"],
-    "inside": Range(0, 1), "across": Range(0, 1), "noise": _least(0),
+    "num_edges": _least(0), "inside": Range(0, 1), "across": Range(0, 1), "noise": _least(0),
     "neighbors": UP_TO["many"], "labels": UP_TO["many"],
     "batch": UP_TO["many"], "repeats": UP_TO["most"], "points": Range(2, 10_000),
     "pairs": UP_TO["many"], "threads": UP_TO["few"], "jobs": UP_TO["few"], "floor": FRACTION,
     "temperature": POSITIVE, "tolerance": Range(0, 1, above=True, below=True),
     "components": UP_TO["many"], "approximate_above": Range(0, 10**9),
 }  # fmt: skip
+
+
+def check_setting(name: str, known: Iterable[str], where: str) -> None:
+    """Refuse a setting that is not one of the `known` ones; `where` ends "is no setting".
+
+    Raises:
+        ValueError: it is not; the known one that is spelt most like it is named, and all of them.
+    """
+    if name not in (names := sorted(known)):
+        near = get_close_matches(name, names, 1)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        raise ValueError(f"`{name}` is no setting {where}; {hint}there are {', '.join(names)}")
 
 
 def check_number(name: str, value: Any, whole: bool = True) -> None:

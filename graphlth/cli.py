@@ -11,7 +11,6 @@ from argparse import ArgumentError
 from argparse import ArgumentParser as PlainParser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
-from graphlth.checks import check_written, type_names
+from graphlth.checks import check_setting, check_written, type_names
 from graphlth.config import check_plain, read_config
 from graphlth.published import DataWarning
 from graphlth.registry import KINDS, find, names, one
@@ -106,7 +105,7 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
         return 2, f"graphlth: error: {NO_MEMORY}"
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
-        return 128 + number, farewell(number)
+        return 128 + number, farewell(number, argv)
     except SystemExit:  # of help, and of it alone
         if (failure := output_failure()) is not None:
             return unwritten(failure)
@@ -445,10 +444,8 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     known = sorted(parser.get_defaults().keys())
     for arg in argv:
         name = arg[2:].partition("=")[0]
-        if arg.startswith("--") and name not in (*known, "help"):
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean `{near[0]}`? " if near else ""
-            raise ValueError(f"`{name}` is no setting here; {hint}there are {', '.join(known)}")
+        if arg.startswith("--") and name != "help":
+            check_setting(name, known, "here")
     typed: dict[str, set[str]] = vars(parser).get("kinds", {})
     for name in typed:
         for text in every(argv, name):

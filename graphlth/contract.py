@@ -37,13 +37,7 @@ def check_arguments(model: Any, task: Any) -> None:
     Raises:
         ValueError: it is none, or the two stand in each other's place.
     """
-    if isinstance(task, nn.Module) and not isinstance(model, nn.Module):
-        kinds = f"{type(model).__name__} and {type(task).__name__}"
-        raise ValueError(f"`model` must come before `task`, got {kinds}")
-    if not isinstance(model, nn.Module):
-        whole = isinstance(model, type)
-        got = f"the class {model.__name__}: build it first" if whole else type(model).__name__
-        raise ValueError(f"`model` must be a torch.nn.Module, got {got}")
+    check_model(model, task, "task")
     if not hasattr(task, "batches"):
         remedy = "use graphlth.GraphTask, graphlth.ImageTask or a named task"
         if isinstance(task, str):
@@ -51,6 +45,21 @@ def check_arguments(model: Any, task: Any) -> None:
         elif hasattr(task, "edge_index"):
             remedy = "use graphlth.GraphTask(data)"
         raise ValueError(f"`task` must be a task, got {type(task).__name__}: {remedy}")
+
+
+def check_model(model: Any, other: Any, name: str) -> None:
+    """Refuse what is no model, also where it is the argument after it, `other` called `name`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(other, nn.Module) and not isinstance(model, nn.Module):
+        kinds = f"{type(model).__name__} and {type(other).__name__}"
+        raise ValueError(f"`model` must come before `{name}`, got {kinds}")
+    if not isinstance(model, nn.Module):
+        whole = isinstance(model, type)
+        got = f"the class {model.__name__}: build it first" if whole else type(model).__name__
+        raise ValueError(f"`model` must be a torch.nn.Module, got {got}")
 
 
 def check_initialised(model: nn.Module) -> None:
@@ -105,6 +114,18 @@ def check_trainable(model: nn.Module) -> None:
     if all(frozen):
         raise ValueError(f"`model` must have a parameter to train, but of all {len(frozen)} "
                          "requires_grad is False: set it to True of some")  # fmt: skip
+
+
+def check_attached(loss: Tensor) -> None:
+    """Refuse the loss of an output without gradients, from which nothing can be learned.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if not loss.requires_grad:
+        raise ValueError("`model` must return an output that depends on its weights, got one that "
+                         "is detached: remove no_grad and detach, in it and around the call"
+                         )  # fmt: skip
 
 
 def check_cached(model: nn.Module, masks: Masks) -> None:

@@ -39,7 +39,7 @@ from torch import nn
 from graphlth import record
 from graphlth import seeds as batched
 from graphlth._exit import deaf_children, hasten, ignore_interrupts, uninterrupted
-from graphlth.checks import check_device, check_number, check_written
+from graphlth.checks import check_device, check_number, check_setting, check_written
 from graphlth.cost import measured
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.operations import counted, pass_macs
@@ -150,9 +150,7 @@ def plan(
     known = settings_of(algorithm, task, model)
     settings = settings or {}
     for name in settings:
-        if name not in known:
-            raise ValueError(f"`{name}` is no setting of {algorithm}, {task} and {model}; "
-                             f"there are {', '.join(sorted(known))}")  # fmt: skip
+        check_setting(name, known, f"of {algorithm}, {task} and {model}")
     values = {n: p.default for n, p in known.items() if p.default is not p.empty}
     told = preset(algorithm, task, model, protocol=protocol, given=settings)
     values |= {n: v for n, v in told.settings.items() if n in known}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from graphlth import record
-from graphlth.checks import check_number, check_written
+from graphlth.checks import check_number, check_setting, check_written
 from graphlth.cost import measured
 from graphlth.experiment import (
     RETRAIN,
@@ -113,9 +113,7 @@ def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = accepted("analysis", measure)
     for name in settings:
-        if name not in known:
-            raise ValueError(f"`{name}` is no setting of {measure}; "
-                             f"there are {', '.join(sorted(known))}")  # fmt: skip
+        check_setting(name, known, f"of {measure}")
     whole = {n: p.default for n, p in known.items()} | dict(settings)
     check(whole, known)
     return whole
@@ -164,15 +162,15 @@ def tickets(
     if not folder.is_dir():
         raise FileNotFoundError(f"`run` must be a folder, got {str(folder)!r}")
     found = sorted(int(p.stem.removeprefix("seed")) for p in folder.glob("seed*.jsonl"))
-    chosen = found if seeds == "all" else select("seeds", parse_seeds(seeds), found)
+    chosen = found if seeds == "all" else select("seeds", parse_seeds(seeds), found, folder)
     known = {s: [r["round"] for r in record.read_file(_lines(folder, s))] for s in chosen}
     if not any(known.values()):
         raise ValueError(f"`run` must have tickets, got none in {str(folder)!r}")
-    return {seed: among("rounds", rounds, there) for seed, there in known.items()}
+    return {s: among("rounds", rounds, there, _lines(folder, s)) for s, there in known.items()}
 
 
-def among(name: str, told: str, known: Sequence[int]) -> list[int]:
-    """The numbers in `told`, all of `known` where it is "all".
+def among(name: str, told: str, known: Sequence[int], where: Path) -> list[int]:
+    """The numbers in `told`, all of `known`, which are there `where`, if it is "all".
 
     Raises:
         ValueError: it holds anything else, or one that is not known.
@@ -183,19 +181,21 @@ def among(name: str, told: str, known: Sequence[int]) -> list[int]:
         numbers = sorted({int(number) for number in told.split(",")})
     except ValueError:
         raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {told!r}") from None
-    return select(name, numbers, known)
+    return select(name, numbers, known, where)
 
 
-def select(name: str, numbers: Sequence[int], known: Sequence[int]) -> list[int]:
+def select(name: str, numbers: Sequence[int], known: Sequence[int], where: Path) -> list[int]:
     """`numbers`, rising.
 
     Raises:
-        ValueError: one of them is not known.
+        ValueError: one of them is not known, as it is not there `where`.
     """
     for number in numbers:
         if number not in known:
             there = ", ".join(map(str, known)) or "none"
-            raise ValueError(f"`{name}` must be of the run's, {there}, got {number}")
+            raise ValueError(
+                f"`{name}` must be of the run's, {there}, got {number}: not in `{where}`"
+            )
     return sorted(numbers)
 
 

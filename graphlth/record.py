@@ -568,17 +568,24 @@ def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
     known = {record["round"]: record for record in records}
     searched = range(round + 1) if round else ()
     if missing := [number for number in (*searched, round) if number not in known]:
-        raise ValueError(f"`records` must hold rounds 0 to {round}, lack round {missing[0]}")
+        where = f" of {_named(next(iter(known.values())))}" if known else ""
+        raise ValueError(f"`records` must hold rounds 0 to {round}{where}, lack round {missing[0]}:"
+                         " leave out the folder of that run, or run it without `only`"
+                         )  # fmt: skip
     spent = [(known[number], f"{unit}_search") for number in searched]
     return sum(_cost(record, name) for record, name in [*spent, (known[round], f"{unit}_retrain")])
 
 
 def _cost(record: Record, name: str) -> float:
     if name not in record:
-        where = f"{'-'.join(_run(record)[:3])}, seed {record['seed']}, round {record['round']}"
-        raise ValueError(f"`records` must hold `{name}`, which that of {where} lacks")
+        raise ValueError(f"`records` must hold `{name}`, which that of {_named(record)}, round "
+                         f"{record['round']} lacks")  # fmt: skip
     cost: float = record[name]
     return cost
+
+
+def _named(record: Record) -> str:
+    return f"{'-'.join(_run(record)[:3])}, seed {record['seed']}"
 
 
 def winning(records: Iterable[Record], *, metric: str = "test") -> list[Row]:

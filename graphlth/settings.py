@@ -15,7 +15,7 @@ from graphlth.algorithms._draw import STARTS
 from graphlth.algorithms._quantised import BITS
 from graphlth.algorithms.imp import REWINDS
 from graphlth.algorithms.transfer import CARRIED
-from graphlth.checks import check_device, check_number, type_names
+from graphlth.checks import check_device, check_number, check_setting, type_names
 from graphlth.controls import CONTROLS
 from graphlth.drawing import CRITERIA
 from graphlth.message import BACKENDS
@@ -86,13 +86,18 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which refuses wrong settings, and a device that cannot be used, when called."""
     parameters = inspect.signature(function).parameters
     known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # those of a training
+    inputs_alone = {n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    is_training = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if is_training:
         more = {**inspect.signature(retrain).parameters, **inspect.signature(Recipe).parameters}
         known |= {n: p for n, p in more.items() if p.default is not p.empty}
     defaults = {n: p.default for n, p in known.items() if p.default is not p.empty}
 
     @wraps(function)
     def call(*inputs: Any, **given: Any) -> Any:
+        for name in given if is_training else ():
+            if name not in inputs_alone:
+                check_setting(name, known, f"of {function.__name__}")
         check(defaults | {n: given[n] for n in known if n in given}, known)
         inputs_by_name = dict(zip(parameters, inputs, strict=False)) | given
         if isinstance(model := inputs_by_name.get("model"), nn.Module):

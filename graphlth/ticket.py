@@ -17,9 +17,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from graphlth.channels import shrink
-from graphlth.checks import check_device
+from graphlth.checks import check_device, check_number
+from graphlth.compact import FORMATS as COMPACTED
 from graphlth.compact import LAYOUTS, Bound, Compact, compacted
-from graphlth.contract import check_cached, check_weights
+from graphlth.contract import check_cached, check_model, check_weights
 from graphlth.graph import Features, Graph
 from graphlth.masks import EDGES, Masks, masked, ones, only, tied
 from graphlth.pruned import pruned
@@ -108,6 +109,10 @@ class Ticket:
             ValueError: the ticket is not one of this model and graph, `model` has the weights that
                 a fit of another one left (see `Fit.compact`), or `layout` is unknown.
         """
+        check_model(model, graph, "graph")
+        if not hasattr(graph, "fingerprint") and not isinstance(graph, Graph | Tensor):
+            raise ValueError("`graph` must be a task, a Graph or an edge_index, got "
+                             f"{type(graph).__name__}")  # fmt: skip
         refuse_another(model, self, "fit.compact(model, task)")
         if layout not in LAYOUTS:
             raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -225,6 +230,8 @@ def _check(about: Any, tensors: Mapping[str, Tensor]) -> None:
     """
     if not isinstance(about, dict) or about["format"] not in FORMATS:
         form = about["format"] if isinstance(about, dict) else about
+        if form in COMPACTED:
+            raise ValueError("it is a compacted network, which `graphlth.compact.load` reads")
         raise ValueError(f"its format is {form!r}, not {FORMAT!r}")
     said = {n: v for n, v in about.items() if n != "digest"}
     if about["format"] == FORMAT and about["digest"] != arrays_digest(_arrays(tensors), said):
@@ -300,10 +307,11 @@ def dense(
     A weight that is frozen (`requires_grad` is False) has no mask.
 
     Raises:
-        ValueError: the weights of `model` are computed from others; a layer caches its graph, where
-            edges are asked for; or there is nothing to mask.
+        ValueError: the weights of `model` are computed from others; `num_edges` is no whole number;
+            a layer caches its graph, where edges are asked for; or there is nothing to mask.
     """
     check_weights(model)
+    check_number("num_edges", num_edges)
     masks = ones(model, num_edges)
     check_cached(model, masks if edges else {})
     if weights and not only(masks, "weights") and not (edges and num_edges):
@@ -334,14 +342,27 @@ def remember(model: nn.Module, ticket: Ticket) -> None:
     _LEFT[model] = ticket, [p._version for p in model.parameters()]
 
 
+def check_ticket(ticket: Any) -> None:
+    """Refuse what is no ticket.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(ticket, Ticket):
+        got = f"the path {ticket!r}" if isinstance(ticket, str | Path) else type(ticket).__name__
+        raise ValueError(f"`ticket` must be a Ticket (see `graphlth.load`), got {got}")
+
+
 def refuse_another(model: nn.Module, ticket: Ticket, remedy: str) -> None:
     """Refuse a ticket whose training did not leave the weights that `model` has.
 
     Of weights that something else has made or changed since, nothing is known: they pass.
 
     Raises:
-        ValueError: they are those of a fit of another ticket; `remedy` is a call that tells which.
+        ValueError: `ticket` is none; or they are those of a fit of another, and `remedy` is a call
+            that tells which.
     """
+    check_ticket(ticket)
     known = _LEFT.get(model)
     if known is None or known[1] != [p._version for p in model.parameters()]:
         return
@@ -410,9 +431,11 @@ def fit_together(ticket: Ticket, model: nn.Module, num_edges: int, graph: str = 
     masked as the ticket says, and is not trained.
 
     Raises:
-        ValueError: names, shapes or fingerprints differ; weights that are tied in `model` do in the
-            ticket; or a layer caches its graph, where the ticket has a mask on edges.
+        ValueError: `ticket` is none; names, shapes or fingerprints differ; weights that are tied in
+            `model` do in the ticket; or a layer caches its graph, where the ticket has a mask on
+            edges.
     """
+    check_ticket(ticket)
     check_cached(model, ticket.masks)
     state = model.state_dict()
     for n, t in ticket.init.items():

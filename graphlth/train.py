@@ -18,8 +18,10 @@ from graphlth.checks import check_number
 from graphlth.compact import Bound, Compact
 from graphlth.contract import (
     check_arguments,
+    check_attached,
     check_cached,
     check_inputs,
+    check_model,
     check_output,
     check_trainable,
     check_weights,
@@ -73,6 +75,7 @@ class Fit(Epoch):
         layout: str = "auto",
     ) -> Compact | Bound | nn.Module:  # fmt: skip
         """`Ticket.compact` with these weights, whatever `model` itself holds; it stays so."""
+        check_model(model, graph, "graph")
         fit_together(self.ticket, model, len(self.ticket.masks.get(EDGES, ())))
         trained = rewind(copy.deepcopy(model), self.state)
         return self.ticket.compact(trained, graph, x=x, layout=layout)
@@ -290,8 +293,11 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
     """The accuracy on each of `splits`, in [0, 1].
 
     Raises:
-        ValueError: as `check_contract`.
+        ValueError: as `check_contract`; or `masks` are no mapping.
     """
+    if not isinstance(masks, Mapping):
+        raise ValueError("`masks` must be a mapping of names to masks, such as `ticket.masks`, got "
+                         f"{type(masks).__name__}")  # fmt: skip
     check_contract(model, task, masks)
     weights = masked(dict(model.named_parameters()), masks)
     judge = Judge(model, task, weights, masks.get(EDGES))
@@ -418,6 +424,7 @@ def train(
         for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
             loss = fitted(scored(model, batch, weights, edges), batch)
+            check_attached(loss)
             optimizer.zero_grad()
             whole = loss + sum(rates[n] * leaf.sum() for n, leaf in apart.items() if n in rates)
             if penalty is not None:

@@ -17,7 +17,7 @@ from graphlth.compact import LAYOUTS, Compact, Layer, Parts, alike, encoded, liv
 from graphlth.graph import sparse_features
 from graphlth.kernels._memory import STRIP
 from graphlth.models.gcn import GCN
-from graphlth.ticket import Ticket, dense, snapshot
+from graphlth.ticket import Ticket, dense, load, snapshot
 from graphlth.train import forward
 
 MODELS = [
@@ -398,6 +398,8 @@ def test_a_damaged_file_is_refused_and_a_failed_write_leaves_none(tmp_path):
     small = ticket_of(model, task, 0.5).compact(model, task)
     path = tmp_path / "small.safetensors"
     small.save(path)
+    with pytest.raises(ValueError, match=r"a compacted network, which `graphlth.compact.load` rea"):
+        load(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match=r"small\.safetensors is not a whole compacted network"):

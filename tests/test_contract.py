@@ -16,7 +16,7 @@ from graphlth.controls import CONTROLS
 from graphlth.registry import names
 from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
-from graphlth.train import check_contract, fit, predict, retrain
+from graphlth.train import check_contract, evaluate, fit, predict, retrain
 
 SHORT = {"rounds": 2, "draws": 2, "epochs": 3, "pretrain": 2, "drop_edges": 0.2, "lr": 0.05,
          "drop_weights": 0.5, "drop_channels": 0.3, "weight_decay": 0.1}  # fmt: skip
@@ -369,7 +369,7 @@ CALLS = {
     "fit": lambda m, t: fit(m, t, ticket_of(m)),
     "retrain": lambda m, t: next(retrain(m, t, ticket_of(m))),
     "predict": lambda m, t: predict(m, t, ticket_of(m)),
-    "evaluate": lambda m, t: glt.evaluate(m, t, {}, ("val",)),
+    "evaluate": lambda m, t: evaluate(m, t, {}, ("val",)),
 }
 IN_MACS = ("lazy", "no parameters", "a class", "no module")
 
@@ -420,6 +420,77 @@ def test_swapped_arguments_are_named(name):
     calls = {**CALLS, "macs": lambda m, t: glt.macs(m, t, {})}
     with pytest.raises(ValueError, match="`model` must come before `task`, got GraphTask and GCN"):
         calls[name](toy(), build("gcn", toy()))
+
+
+@pytest.mark.parametrize("name", ["fit", "imp", "ugs", "geb", "edge_popup", "snip"])
+def test_an_output_without_gradients_is_refused(name):
+    task = toy(loops=False)
+    model = Conv(task, lambda logits: logits.detach())
+    with pytest.raises(ValueError, match="its weights, got one that is detached: remove no_grad"):
+        {**CALLS, "snip": lambda m, t: run("at_init", m, t, score="snip")}[name](model, task)
+
+
+# --- what a ticket must be -----------------------------------------------------------------------
+
+TAKING_TICKETS = {
+    "fit": lambda m, t, ticket: glt.fit(m, t, ticket, epochs=1),
+    "retrain": lambda m, t, ticket: next(glt.retrain(m, t, ticket, epochs=1)),
+    "predict": lambda m, t, ticket: glt.predict(m, t, ticket),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [(None, "NoneType"), ([], "list"), ("a.safetensors", "the path 'a.safetensors'")],
+)
+@pytest.mark.parametrize("name", TAKING_TICKETS)
+def test_what_is_no_ticket_is_named(name, wrong, got):
+    task = toy()
+    said = rf"^`ticket` must be a Ticket \(see `graphlth.load`\), got {got}$"
+    with pytest.raises(ValueError, match=said):
+        TAKING_TICKETS[name](build("gcn", task), task, wrong)
+
+
+def test_a_setting_that_no_training_has_is_named_with_those_that_there_are():
+    task = toy()
+    model = build("gcn", task)
+    said = "`epoch` is no setting of fit; did you mean `epochs`. there are epochs, first, .*warmup"
+    with pytest.raises(ValueError, match=said):
+        glt.fit(model, task, dense(model, task.num_edges), epoch=1)
+
+
+MIXED = {  # a call with arguments that are mixed up, what is said of it
+    "dense": (lambda m, t, fit: glt.dense(m, t), "`num_edges` must be a whole number, got Graph"),
+    "evaluate": (
+        lambda m, t, fit: glt.evaluate(m, t, fit.ticket, ("val",)),
+        "`masks` must be a mapping .*, such as `ticket.masks`, got Ticket",
+    ),
+    "fit.compact": (
+        lambda m, t, fit: fit.compact(t, m),
+        "`model` must come before `graph`, got GraphTask and GCN",
+    ),
+    "ticket.compact": (
+        lambda m, t, fit: fit.ticket.compact(t, m),
+        "`model` must come before `graph`, got GraphTask and GCN",
+    ),
+    "no graph": (
+        lambda m, t, fit: fit.compact(m, None),
+        "`graph` must be a task, a Graph or an edge_index, got NoneType",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_arguments_that_are_mixed_up_are_named(name):
+    task = toy()
+    model = build("gcn", task)
+    trained = fit(model, task, dense(model, task.num_edges), epochs=1)
+    mixed, said = MIXED[name]
+    with pytest.raises(ValueError, match=said):
+        mixed(model, task, trained)
+
+
+# --- and of images -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OF_CHANNELS)

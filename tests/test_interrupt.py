@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from test_record import entry
 
 from graphlth import _exit, record
 
@@ -88,12 +89,20 @@ def left_behind(process):
 # --- interrupts ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("argv", [["list"], [*RUN, "--jobs=2", "--seeds=2"]], ids=["list", "run"])
-def test_an_interrupt_during_the_imports_is_one_line(argv):
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["list"], "graphlth: interrupted"),
+        (["analyze", "latency", "run"], INTERRUPTED),
+        ([*RUN, "--jobs=2", "--seeds=2"], INTERRUPTED),
+    ],
+    ids=["list", "analyze", "run"],
+)
+def test_an_interrupt_during_the_imports_is_one_line(argv, line):
     with start(*argv) as process:
         wait_until_ready(process)
         signal_group(process, signal.SIGINT)
-        assert lines_of(process) == [INTERRUPTED]
+        assert lines_of(process) == [line]
     assert process.returncode == 130 and left_behind(process) == []
 
 
@@ -214,6 +223,19 @@ def test_a_stream_that_cannot_be_written_is_at_most_one_line(command, redirectio
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr.splitlines()) == (code, lines)
+
+
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_what_the_encoding_of_the_output_lacks_is_told_in_ascii(launch, tmp_path):
+    (tmp_path / "run").mkdir()
+    for seed in range(3):
+        record.append(tmp_path / f"run/seed{seed}.jsonl", entry(seed, test=0.7 + seed / 10))
+    done = subprocess.run(
+        [sys.executable, *LAUNCHES[launch], "show", "run"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cora" in done.stdout and "\\xb1" in done.stdout  # ±
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)

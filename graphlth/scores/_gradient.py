@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.contract import check_cached, check_weights
+from graphlth.contract import check_attached, check_cached, check_weights
 from graphlth.masks import EDGES, Masks
 from graphlth.task import Task
 from graphlth.train import act, fitted, forward, played
@@ -40,7 +40,9 @@ def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -
     task = played(task, lambda x: act(net, x, {}))
     for batch in task.batches("train"):
         logits = forward(net, batch, {})[batch.rows]
-        yield fitted(logits / temperature, batch)
+        loss = fitted(logits / temperature, batch)
+        check_attached(loss)
+        yield loss
 
 
 def gradient(value: Tensor, theta: Masks, *, twice: bool = False) -> dict[str, Tensor]:
