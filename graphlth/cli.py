@@ -267,9 +267,9 @@ def bench(argv: list[str]) -> None:
     add_settings(parser, bench, keyword_only(bench))
     given = parsed(parser, argv)
     rows = [bench(path, **given) for path in given.pop("tickets")]
-    head = ("round", "edges removed", "weights removed", "layout", "dense bytes",
+    head = ["round", "edges removed", "weights removed", "layout", "dense bytes",
             "compact bytes", "smaller", "dense MACs", "fewer", "dense ms", "compact ms", "faster",
-            "max |Δ|")  # fmt: skip
+            "max |Δ|"]  # fmt: skip
     table = []
     for row in rows:
         macs = row.dense_macs and row.compact_macs and row.dense_macs / row.compact_macs
@@ -281,6 +281,9 @@ def bench(argv: list[str]) -> None:
             milliseconds(row.seconds_dense), milliseconds(row.seconds_compact),
             f"{row.faster:.2f}×", f"{row.difference:.1e}",
         ])  # fmt: skip
+    if not any(row.dense_macs for row in rows):  # they are counted of images alone
+        shown = [i for i, name in enumerate(head) if name not in ("dense MACs", "fewer")]
+        head, table = [head[i] for i in shown], [[line[i] for i in shown] for line in table]
     print_table(head, table, left=["layout"])
     if any(row.images is None for row in rows):
         print_text("milliseconds: median (least – most) of a full-graph inference, "

@@ -210,7 +210,8 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        width = f": must it read `task.num_features` = {features}?" if features else ""
+        shapes = features and "shape" in str(error)
+        width = f": must it read `task.num_features` = {features}?" if shapes else ""
         first = (str(error).splitlines() or [""])[0]
         raise ValueError(f"`model` must take what `task` gives it, {given}, but raises "
                          f"{type(error).__name__}: {first}{width}") from error  # fmt: skip

@@ -53,6 +53,7 @@ class GraphTask:
     entries: Tensor  # [E] the mask entry that each edge reads
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
     edge_weight: Tensor | None  # [E] A, of every edge of `graph`; None: all are 1
+    one_way_edges: int  # of the data, whose reverse is no edge; a self-loop is its own
     duplicate_edges: int  # columns of the data's edge_index that repeat another: one edge with it
     zero_edges: int  # edges of the data whose weight is 0: none of `graph`
     evaluate_every = 1  # an iteration sees the whole graph
@@ -80,6 +81,7 @@ class GraphTask:
         self.graph, self.entries = Graph(found.edge_index, self.num_nodes), found.entries
         self.num_edges, self.edge_weight = found.num_edges, found.weight
         self.duplicate_edges, self.zero_edges = found.duplicates, found.zeros
+        self.one_way_edges = _one_way(found.edge_index, self.num_nodes)
         self.y, self.label_names = fields.labels(data, self.num_nodes)
         self.rows = fields.rows(data, self.y, split, split_seed)
         self.num_classes = fields.classes(self.y, self.rows)
@@ -232,3 +234,9 @@ def _features(x: Tensor) -> Tensor | Features:
         return sparse_features(x)
     some = values != 0
     return Features(Graph(x.indices()[:, some].flip(0), (x.size(1), x.size(0))), values[some])
+
+
+def _one_way(edge_index: Tensor, num_nodes: int) -> int:
+    """How many edges [2, E] have no reverse."""
+    source, target = edge_index
+    return int((~torch.isin(target * num_nodes + source, source * num_nodes + target)).sum())

@@ -65,6 +65,7 @@ from graphlth.train import Epoch, retrain, spans, takes_graph
 
 EPOCHS_TOLD = 5
 MOST_SEEDS = 10_000
+EDGES_SEEN = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
 SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
 RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
 
@@ -726,5 +727,5 @@ def describe(
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **({"macs_reason": found} if isinstance(found, str) else {}),
         **({"data": chosen.data} if chosen.data else {}),
-        **{n: getattr(task, n) for n in ("duplicate_edges", "zero_edges") if hasattr(task, n)},
+        **{n: getattr(task, n) for n in EDGES_SEEN if hasattr(task, n)},
     }  # fmt: skip

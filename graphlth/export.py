@@ -91,6 +91,9 @@ def export(
             raise ValueError(f"`program` must be another file than `out`, got {program!r}")
     torch.set_num_threads(threads)
     task, model = rebuild(found, data_root)
+    if task.edges is not None and Path(out).suffix == ".pt2":
+        raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
+                         f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
     if task.edges is None:
         _check_of_images(out, program, layout)
     how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}

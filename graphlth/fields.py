@@ -344,6 +344,13 @@ def classes(y: Tensor, rows: Mapping[str, Tensor]) -> int:
     taught = torch.zeros(num_classes, dtype=torch.bool)
     taught[y[rows["train"]]] = True
     if not taught.all():
+        gap = [c for c in (~taught).nonzero().view(-1).tolist() if not bool((y == c).any())]
+        if gap:
+            raise ValueError(
+                f"`data.y` must count classes without a gap, got none of class {gap[0]} below "
+                f"class {num_classes - 1}: number them anew, y.unique(return_inverse=True)[1], or "
+                "give text"
+            )
         raise ValueError(
             "`data.train_mask` must hold a node of every class, got none of class "
             f"{int((~taught).nonzero()[0])}"

@@ -108,6 +108,7 @@ OPTIONAL = {
     "memory_retrain": "a whole number of at least 0",
     "joules_search": "a number of at least 0",
     "joules_retrain": "a number of at least 0",
+    "one_way_edges": "a whole number of at least 0",  # of the data: their reverse is no edge
     "duplicate_edges": "a whole number of at least 0",  # of the data: one edge with another
     "zero_edges": "a whole number of at least 0",  # of the data: absent, as they weigh 0
     "drawn_epoch": "a whole number of at least 0",

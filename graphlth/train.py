@@ -247,7 +247,8 @@ def check_edges(model: nn.Module, task: Task) -> None:
             "one of graphlth's models"
         )
     raise ValueError(
-        f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}"
+        f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}: "
+        "use layers that read `edge_weight`, as PyG's GraphConv, or one of graphlth.models"
     )
 
 

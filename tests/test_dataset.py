@@ -3,12 +3,14 @@
 import copy
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
 
 from graphlth.dataset import GraphTask, split_per_class
 from graphlth.graph import Features, sparse_features
+from graphlth.registry import find
 
 
 def small(**changes):
@@ -304,3 +306,23 @@ def test_a_million_edges_load_within_seconds():
     task = random_task(num_nodes=20_000, num_edges=1_000_000)
     task.without(torch.ones(task.num_edges)), task.fingerprint()
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "directed", "one_way", "says"),
+    [
+        ([[0, 1], [1, 2]], None, 0, ""),
+        ([[0, 1], [1, 2]], True, 2, ""),
+        ([[0, 1, 1], [1, 0, 2]], None, 1, "1 of 3 edges have no reverse"),
+        ([[0, 1, 1, 2, 2], [1, 0, 2, 1, 2]], None, 0, ""),
+    ],
+)
+def test_a_file_of_arrays_says_what_its_edges_lack(pairs, directed, one_way, says, tmp_path):
+    i = np.arange(6)
+    masks = {f"{split}_mask": i // 2 == k for k, split in enumerate(("train", "val", "test"))}
+    about = {} if directed is None else {"directed": directed}
+    path = tmp_path / "my.npz"
+    np.savez(path, x=np.eye(6), y=i % 2, edge_index=np.array(pairs), **masks, **about)
+    task = find("tasks", "file")(path=str(path))
+    assert task.one_way_edges == one_way
+    assert len(task.notes) == bool(says) and all(says in note for note in task.notes)

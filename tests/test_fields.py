@@ -279,7 +279,7 @@ def test_the_key_of_the_labels_can_be_named(tmp_path):
         (np.array([b"\xff", b"a"] * 6), "`data.y` must hold text in UTF-8"),
         (torch.eye(2).long()[NODES % 2], "got [12, 2]: of labels that are 1 in one column each"),
         ((NODES % 2).bool(), "must hold int64 class numbers, got torch.bool: if they are whole"),
-        (NODES % 2 * 2, "`data.train_mask` must hold a node of every class, got none of class 1"),
+        (NODES % 2 * 2, "`data.y` must count classes without a gap, got none of class 1"),
         (NODES % 2 * 13, "`data.y` must hold class numbers of at most 12 (of 12 nodes), got 13"),
         (["a", 1] * 6, "`data.y` must be a tensor, got list"),
     ],

@@ -37,7 +37,7 @@ def elsewhere(tmp_path_factory):
     part = np.arange(30) % 3  # train, val, test
     np.savez(
         path, x=draw.random((30, 34), dtype=np.float32), y=np.arange(30) // 3 % 3,
-        edge_index=draw.integers(0, 30, (2, 90)),
+        edge_index=draw.integers(0, 30, (2, 90)), directed=True,
         **{f"{name}_mask": part == i for i, name in enumerate(("train", "val", "test"))},
     )  # fmt: skip
     return {"path": str(path)}

@@ -79,6 +79,7 @@ def file(
             )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    task.notes += _directions(task, data)
     if not checked:
         task.notes += (
             f"{path}: in the format of torch before 1.6, which has no checksums: damage to it "
@@ -210,9 +211,19 @@ def _named(
         raise ValueError(
             f"{path}: `directed` must be True or False, got {printable(repr(directed)[:LINE])}"
         )
+    data.directed = bool(directed)
     if isinstance(data.edge_index, Tensor) and not directed:
         _both_directions(data)
     return data
+
+
+def _directions(task: GraphTask, data: SimpleNamespace) -> tuple[str, ...]:
+    """A line about edges that are listed in one direction, unless the file says `directed`."""
+    if task.one_way_edges and not getattr(data, "directed", False):
+        return (f"{task.one_way_edges:,} of {task.graph.num_edges:,} edges have no reverse, and "
+                "messages go one way along them: torch_geometric.transforms.ToUndirected() adds "
+                "the reverses",)  # fmt: skip
+    return ()
 
 
 def _both_directions(data: SimpleNamespace) -> None:
