@@ -143,10 +143,10 @@ def check_place(model: nn.Module, task: Task | None) -> None:
         ValueError: names the device, or both.
     """
     places = {p.device for p in model.parameters()}
-    for place in places:
-        check_device(place)
     theirs = getattr(getattr(task, "y", None), "device", None)
     if theirs is not None and places and places != {theirs}:
         ours = ", ".join(sorted(map(str, places)))
         raise ValueError(f"`model` must be on the device of `task`, {theirs}, got {ours}: "
-                         "move either with `.to`")  # fmt: skip
+                         f"use model.to('{theirs}') or move the task")  # fmt: skip
+    for place in places:
+        check_device(place)

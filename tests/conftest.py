@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch loads, so before it
 os.environ["MPLBACKEND"] = "Agg"  # subprocesses inherit it
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables fit it
 
 import pytest
 import torch
