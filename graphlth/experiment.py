@@ -600,23 +600,36 @@ def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
     Raises:
         ValueError: a record is of another round or of another run.
     """
-    lines, numbers = folder / f"seed{seed}.jsonl", planned(chosen.settings)
+    lines = folder / f"seed{seed}.jsonl"
     done = record.mend(lines)
-    right = {"seed": seed, "algorithm": chosen.algorithm, "data": chosen.data}
-    right |= json.loads(json.dumps(chosen.decisive))  # as it is read
-    for i, line in enumerate(done, start=1):
-        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
-        has = line["settings"] | line
-        for name, value in told.items():
-            if has.get(name) != value:
-                raise ValueError(f"`{lines}` must hold {name} {value} in line {i}, "
-                                 f"got {has.get(name)}; {record.REMEDY}")  # fmt: skip
+    check_own(chosen, lines, done)
     if done and not _has_ticket(folder, done[-1]):
         if done[1:]:
             continued(folder, done[-2])  # or nothing is taken back
         record.take_back(lines)
         return done[:-1]
     return done
+
+
+def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse the `lines` of a record file that are not those of the first rounds of a plan.
+
+    Raises:
+        ValueError: one is of another round, seed or run; names the first.
+    """
+    numbers = planned(chosen.settings)
+    right = {"seed": int(file.stem.removeprefix("seed")), "algorithm": chosen.algorithm,
+             "model": chosen.model, "data": chosen.data or None}  # fmt: skip
+    settings = json.loads(json.dumps(chosen.decisive))  # as they are read
+    for i, line in enumerate(lines, start=1):
+        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
+        pairs = [(name, value, line.get(name)) for name, value in told.items()]
+        pairs += [(name, value, line["settings"].get(name)) for name, value in settings.items()]
+        for name, value, has in pairs:
+            if has != value:
+                raise ValueError(f"`{file}` must hold {name} {value} in line {i}, got {has}; "
+                                 "put the settings.json of its run back, or "
+                                 f"{record.REMEDY}")  # fmt: skip
 
 
 def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:

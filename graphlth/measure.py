@@ -2,7 +2,7 @@
 
 The records go, a line per ticket, to
 
-    OUT/<name of the run's folder>-<measure>-<hash of its settings>/seed<k>.jsonl
+    OUT/<name of the run's folder>-<measure>-<hash of its settings and of the run>/seed<k>.jsonl
 """
 
 import inspect
@@ -22,6 +22,7 @@ from graphlth.experiment import (
     Plan,
     Step,
     accepted,
+    check_own,
     held,
     in_processes,
     parse_seeds,
@@ -48,8 +49,9 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The name of the folder of its records."""
-        return f"{self.run.name}-{self.measure}-{record.settings_hash(self.settings)}"
+        """The name of the folder of its records: another one for a run of the same folder name."""
+        told = {"run": self.plan.name, "settings": self.settings}
+        return f"{self.run.name}-{self.measure}-{record.settings_hash(told)}"
 
 
 def analyze(
@@ -210,15 +212,32 @@ def _drain(study: Study, target: Path, environment: Mapping[str, Any],
     for seed in seeds:
         with held(target, seed):
             done = {line["round"]: line for line in record.mend(_lines(target, seed))}
-            own = {line["round"]: line for line in record.read_file(_lines(study.run, seed))}
+            known = record.read_file(_lines(study.run, seed))
+            check_own(study.plan, _lines(study.run, seed), known)
+            own = {line["round"]: line for line in known}
             for r in study.todo[seed]:
-                if r not in done:
+                about = {"measure": study.measure, "measure_settings": dict(study.settings)}
+                if r in done:
+                    check_same(done[r], {**own[r], **about}, _lines(target, seed))
+                else:
                     found = taken(study, task, own[r])
-                    about = {"measure": study.measure, "measure_settings": dict(study.settings),
-                             "measure_environment": environment}  # fmt: skip
+                    about["measure_environment"] = environment
                     done[r] = {**found, **own[r], **about}
                     record.append(_lines(target, seed), done[r])
                 watch(Step(seed, r, None, done[r]))
+
+
+def check_same(line: Mapping[str, Any], known: Mapping[str, Any], file: Path) -> None:
+    """Refuse a `line` of a measure in `file` that does not say what is `known`, but for its cost.
+
+    Raises:
+        ValueError: names the first field that differs.
+    """
+    for name, value in known.items():
+        if line.get(name) != value and not name.startswith(record.MEASURED):
+            raise ValueError(f"`{file}` is of another run: the record of round {line['round']} has "
+                             f"another {name} than the run's; give another `out`, or "
+                             "move the file aside")  # fmt: skip
 
 
 def taken(study: Study, task: Task, line: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphlth import compact, published, record, ticket
-from graphlth.experiment import planned, planned_in
+from graphlth.experiment import check_own, planned, planned_in
 from graphlth.storage import check_archive, file_digest, printable
 
 NAMES = ("settings file", "record", "ticket", "network", "program", "data file")
@@ -147,15 +147,9 @@ def _records(file: Path, report: Report) -> None:
     if not (file.parent / "settings.json").is_file():
         return  # of a measure: the tickets are elsewhere
     chosen = planned_in(file.parent)
-    numbers, seed = planned(chosen.settings), int(file.stem.removeprefix("seed"))
+    check_own(chosen, file, lines)
     for i, line in enumerate(lines, start=1):
-        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", "seed": seed,
-                "algorithm": chosen.algorithm, "data": chosen.data or None}  # fmt: skip
-        for name, right in told.items():
-            if line.get(name) != right:
-                raise ValueError(f"line {i} must be of {name} {right}, got {line.get(name)}; "
-                                 f"{record.REMEDY}")  # fmt: skip
-        path = ticket.ticket_file(file.parent, seed, line["round"])
+        path = ticket.ticket_file(file.parent, line["seed"], line["round"])
         if not path.is_file():
             report.faults.append(printable(f"`{file}`, line {i}: no ticket at {path}"))
         elif line.get("ticket", digest := file_digest(path)) != digest:

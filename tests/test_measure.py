@@ -96,6 +96,35 @@ def test_runs_and_measures_are_told_apart(folder, tmp_path):
     assert len({row.label for row in found}) == 3
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another run, in a folder of the name that the first has in its copy."""
+    place = tmp_path_factory.mktemp("other")
+    found = run("imp", "karate", "gcn", QUICK | {"lr": 0.1}, seeds=2, out=place)
+    return found.rename(place / "run")
+
+
+def test_runs_whose_folders_have_one_name_are_measured_each(folder, other, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "run")
+    how = {"settings": SETTINGS["latency"], "out": str(tmp_path / "out"), "rounds": "0"}
+    first, second = (analyze("latency", str(run), **how) for run in (copy, other))
+    assert first.name.startswith("run-latency-") and first != second
+    for target, own in ((first, folder), (second, other)):
+        tickets = {r["ticket"] for r in record.read(own) if not r["round"]}
+        assert {r["ticket"] for r in record.read(target)} == tickets
+
+
+def test_what_was_measured_of_another_ticket_is_not_taken_for_that_of_this_one(
+    folder, other, tmp_path
+):
+    how = {"settings": SETTINGS["latency"], "rounds": "0", "seeds": "0-0"}
+    first = analyze("latency", str(folder), **how, out=str(tmp_path / "a"))
+    second = analyze("latency", str(other), **how, out=str(tmp_path / "b"))
+    shutil.copy(second / "seed0.jsonl", first / "seed0.jsonl")
+    with pytest.raises(ValueError, match=r"seed0.jsonl` is of another run: .* round 0 .*`out`"):
+        analyze("latency", str(folder), **how, out=str(tmp_path / "a"))
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
@@ -122,6 +151,15 @@ def altered(folder, **settings):
     return spoilt(folder, "settings.json", json.dumps(sealed(about | settings)))
 
 
+def both(folder, **told):
+    """`folder`, altered, and its records too."""
+    for path in folder.glob("*.jsonl"):
+        lines = record.read_file(path)
+        settings = {"settings": lines[0]["settings"] | told.get("settings", {})}
+        path.write_text("".join(json.dumps(sealed(r | told | settings)) + "\n" for r in lines))
+    return altered(folder, **told)
+
+
 BAD = [  # what is done to a copy of the run, the arguments, the one line
     (None, "nope", "`measure` must be one of instability, latency, got 'nope'"),
     (shutil.rmtree, "instability", "`run` must be a folder, got"),
@@ -135,10 +173,13 @@ BAD = [  # what is done to a copy of the run, the arguments, the one line
      "instability", "damaged: its digest is not that of what it says; the command of the run"),
     (lambda f: altered(f, task="digits"), "instability", "`run` is of other data: features, edges"),
     (lambda f: altered(f, settings={"edges": "directed"}), "instability", "`run` is of other data"),
-    (lambda f: altered(f, model="sage"), "instability", "`ticket` does not fit `model`"),
+    (lambda f: altered(f, model="sage"), "instability", "must hold model sage in line 1, got gcn"),
+    (lambda f: altered(f, settings={"lr": 0.5}), "instability",
+     "seed0.jsonl` must hold lr 0.5 in line 1, got 0.05; put the settings.json of its run back"),
+    (lambda f: both(f, model="sage"), "instability", "`ticket` does not fit `model`"),
     (lambda f: shutil.copy(f / "seed0-round1.safetensors", f / "seed0-round0.safetensors"),
      "instability", "its SHA-256 is not that of its record"),
-    (lambda f: altered(f, settings={"dropout": 0.0}), "instability", "`model` must train under"),
+    (lambda f: both(f, settings={"dropout": 0.0}), "instability", "`model` must train under"),
     (None, "instability --rounds 3",
      "`rounds` must be of the run's, 0, 1, 2, got 3: not in `run/seed0.jsonl`"),
     (None, "instability --seeds 3", "`seeds` must be of the run's, 0, 1, got 2: not in `run`"),

@@ -421,13 +421,23 @@ def test_where_all_is_well_verify_says_so_in_one_line(stored, capsys):
     assert cli.main(["verify", str(small), str(folder / "seed0-round0.safetensors")]) == 0
 
 
+def about(folder, **settings):
+    """`folder`, whose settings.json has other settings, as if it were that of another run."""
+    told = json.loads((folder / "settings.json").read_text())
+    told["settings"] |= settings
+    (folder / "settings.json").write_text(json.dumps(storage.sealed(told)))
+    return folder
+
+
 FAULTS = [  # what is done to a copy of the run, the lines
     (lambda f: (f / "settings.json").write_text("{}"), ["settings.json` is not that of a run"]),
     (lambda f: (f / "seed0-round1.safetensors").unlink(), ["line 2: no ticket at"]),
     (lambda f: shutil.copy(f / "seed0-round0.safetensors", f / "seed0-round1.safetensors"),
      ["SHA-256 is not that of its record"]),
     (lambda f: (f / "seed0.jsonl").unlink(), ["no record in", "no record in"]),
-    (lambda f: shutil.copy(f / "seed0.jsonl", f / "seed1.jsonl"), ["must be of seed 1, got 0"]),
+    (lambda f: shutil.copy(f / "seed0.jsonl", f / "seed1.jsonl"),
+     ["must hold seed 1 in line 1, got 0"]),
+    (lambda f: about(f, epochs=4), ["seed0.jsonl` must hold epochs 4 in line 1, got 3; put the"]),
     (lambda f: [(f / n).write_text("x") for n in ("seed0.jsonl", "a.safetensors", "b.pt2")],
      ["a.safetensors is not a whole", "b.pt2`: damaged", "no record", "no record"]),
 ]  # fmt: skip
