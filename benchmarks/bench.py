@@ -26,6 +26,7 @@ from graphlth.dataset import GraphTask
 from graphlth.graph import Graph
 from graphlth.kernels._memory import SECOND
 from graphlth.record import environment
+from graphlth.storage import replacing
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
 PLACES = {"--data_root": "DIR", "--out": "FILE.md", "--figure": "FILE.png", "--tickets": "FOLDER",
@@ -263,4 +264,10 @@ def report(out: Path | None, title: str, *parts: Sequence[str]) -> None:
     text = "\n\n".join([f"# {title}", *("\n".join(part) for part in parts if part)]) + "\n"
     print(text)
     if out:
-        out.write_text(text)
+        save(out, text)
+
+
+def save(out: Path, text: str) -> None:
+    """Write a report; a file that `out` is a link to stays as it is."""
+    with replacing(out) as draft:
+        draft.write_text(text)

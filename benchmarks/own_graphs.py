@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import hardware, lined, plainly, written
-from reproduce import percent
+from bench import hardware, lined, plainly, save, written
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 import graphlth as glt
 from graphlth import record
 from graphlth.dataset import split_per_class
-from graphlth.record import Record
+from graphlth.record import Record, percent
 
 PUBLISHED = {  # GCN, table 2 of that paper: mean and standard deviation over 100 splits
     "amazon_photo": (0.912, 0.012),
@@ -108,17 +107,21 @@ def dense(path: Path, splits: int, runs: Path, **told: Any) -> list[Record]:
     return found
 
 
+def deviating(mean: float, deviation: float) -> str:
+    """A mean and a standard deviation in per cent."""
+    return f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+
+
 def row(name: str, arrays: Arrays, records: list[Record]) -> list[str]:
     """The line of a graph in the table."""
     tests = [r["test"] for r in records]
     best = [r["best_epoch"] for r in records]
     return [
         name, f"{len(arrays.y):,}", f"{arrays.pairs.shape[1]:,}", f"{arrays.x.shape[1]:,}",
-        percent(*PUBLISHED[name]) if name in PUBLISHED else "–",
-        percent(fmean(tests), stdev(tests)),
-        percent(fmean(tests), record.interval(tests)),
+        deviating(*PUBLISHED[name]) if name in PUBLISHED else "–",
+        deviating(fmean(tests), stdev(tests)), percent(tests),
         f"{100 * min(tests):.1f} – {100 * max(tests):.1f}",
-        percent(fmean(r["val"] for r in records), None), f"{min(best)} – {max(best)}",
+        percent([fmean(r["val"] for r in records)]), f"{min(best)} – {max(best)}",
     ]  # fmt: skip
 
 
@@ -176,7 +179,7 @@ def main() -> None:
     ]  # fmt: skip
     print("\n".join(text))
     if args.out:
-        args.out.write_text("\n".join(text))
+        save(args.out, "\n".join(text))
 
 
 if __name__ == "__main__":

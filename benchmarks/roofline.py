@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from graphlth.graph import Graph
+from graphlth.storage import replacing
 
 NUMBER = INDEX = 4  # bytes of a float32, and of an int32
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44")
@@ -144,7 +145,8 @@ def draw(points: Sequence[Point], roofs: Sequence[Roof], path: Path) -> None:
     figure.tight_layout(w_pad=3)  # before labels are placed, which depends on it
     for at, (panel, roof) in enumerate(zip(panels[0], roofs, strict=True)):
         label(panel, [(p, p.rates[at] / 1e9) for p in points], draw_roof(panel, roof))
-    figure.savefig(path)
+    with replacing(path) as draft:
+        figure.savefig(draft)
     plt.close(figure)
 
 

@@ -34,6 +34,7 @@ from bench import (
 )
 
 from graphlth.models.gcn import GCN
+from graphlth.storage import replacing
 from graphlth.task import Task
 from graphlth.ticket import dense
 from graphlth.train import train
@@ -147,7 +148,8 @@ def draw(found: dict[str, dict], law: Sequence[float], path: Path) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, loc="upper left")
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=150)
     plt.close(figure)
 
 

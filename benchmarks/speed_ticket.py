@@ -38,6 +38,7 @@ from graphlth.compact import LAYOUTS, encoded
 from graphlth.experiment import ticket_file
 from graphlth.export import rebuild
 from graphlth.masks import only, sparsity
+from graphlth.storage import replacing
 from graphlth.train import forward
 
 TARGETS = {9: (1.5, 5), 17: (3, 20)}  # round: times faster, times smaller, at least
@@ -154,7 +155,8 @@ def draw(cases: list[Case], path: Path) -> None:
                     handlelength=1.5, columnspacing=1)  # fmt: skip
         axes.set_xlabel("weights removed, %")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=150)
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ def beside(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where runs go by default
     out, figure = tmp_path / "report.md", tmp_path / "figure.png"
     options = ["--quick", f"--out={out}", *([f"--figure={figure}"] if name in FIGURES else [])]
     monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *options])
@@ -346,3 +347,21 @@ def test_no_report_is_written_over_a_file_of_a_run(tmp_path, script, name, monke
         run_path(str(BENCHMARKS / f"{script}.py"), run_name="__main__")
     assert end.value.code == 2 and "must not be a file of a run" in capsys.readouterr().err
     assert (tmp_path / "settings.json").read_text() == "{}" and len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("link", ["hardlink_to", "symlink_to"])
+def test_a_report_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp_path, link):
+    import roofline
+    from bench import report
+
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    out, figure = tmp_path / "report.md", tmp_path / "figure.png"
+    for path in (out, figure):
+        getattr(path, link)(theirs)
+    report(out, "Title", ["text"])
+    points = [roofline.Point("a", 16, 1.1, [7e9, 14e9])]
+    roofs = [roofline.Roof(t, t * 1e10, t * 1e11, {"a": t * 1e11}) for t in (1, 2)]
+    roofline.draw(points, roofs, figure)
+    assert out.read_text() == "# Title\n\ntext\n" and theirs.read_text() == "theirs"
+    assert figure.read_bytes().startswith(b"\x89PNG") and len([*tmp_path.iterdir()]) == 3
