@@ -1,13 +1,14 @@
 """Every algorithm that searches: counts, rewinding, resuming, seeds, controls."""
 
 import inspect
+import re
 from itertools import combinations, pairwise
 
 import pytest
 import torch
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import ALGORITHMS, GRAPH_MODELS, build, call, toy
+from toys import ALGORITHMS, GRAPH_MODELS, Pictures, build, call, toy
 
 from graphlth import masks as M
 from graphlth import train
@@ -344,3 +345,36 @@ def test_every_algorithm_stays_finite_on_every_model_down_to_nothing(name, model
     assert weights <= 1
     last = fit(build(model, task), task, ticket, epochs=2)
     assert torch.tensor(last.loss).isfinite()
+
+
+RATES = {name: [s for s in inspect.signature(find("algorithms", name)).parameters
+                if s in ("drop_edges", "drop_weights")] for name in ALGORITHMS}  # fmt: skip
+EDGES_NEEDED = ("geb", "joint_early_bird", "random_graph", "sgcn")
+SEARCHED = ("edge_popup", "supermask")
+
+
+@pytest.mark.parametrize("on", ["graph", "images"])
+@pytest.mark.parametrize(
+    ("name", "zero"),
+    [(n, zero) for n, rates in RATES.items() for zero in (*({r} for r in rates), {*rates})],
+)
+def test_a_rate_of_0_leaves_its_part_whole_or_is_refused_in_a_line(name, zero, on):
+    task = toy() if on == "graph" else Pictures()
+    model = build("gcn" if on == "graph" else "mlp", task)
+    rates = {rate: 0 if rate in zero else 0.3 for rate in RATES[name]}
+    found = call(name, model, task, rounds=1, draws=1, epochs=2, pretrain=1, **rates)
+    parts = {"drop_weights": True, "drop_edges": on == "graph"}
+    refused = None
+    if name in EDGES_NEEDED and on == "images":
+        refused = "`task` must have edges to remove, got 'pictures' without any"
+    elif name in SEARCHED and not any(rates[rate] for rate in rates if parts[rate]):
+        names = "`drop_weights` or `drop_edges`" if on == "graph" else "`drop_weights`"
+        refused = f"{names} must be above 0, got 0: nothing is left to search"
+    if refused:
+        with pytest.raises(ValueError, match=f"^{re.escape(refused)}$"):
+            list(found)
+        return
+    last = list(found)[-1]
+    cut = {n for n, m in last.masks.items() if not m.all()}
+    assert (M.EDGES in cut) == (parts["drop_edges"] and rates.get("drop_edges", 0) > 0)
+    assert bool(cut - {M.EDGES}) == (rates.get("drop_weights", 0) > 0)

@@ -12,6 +12,15 @@ def dense_graph(model: nn.Module, task: Task, *, weights: bool = False) -> Ticke
     Raises:
         ValueError: `task` has no edges.
     """
+    check_edges(task)
+    return dense(model, task.num_edges, weights=weights)
+
+
+def check_edges(task: Task) -> None:
+    """Refuse a task without edges.
+
+    Raises:
+        ValueError: it has none.
+    """
     if not task.num_edges:
         raise ValueError(f"`task` must have edges to remove, got {task.name!r} without any")
-    return dense(model, task.num_edges, weights=weights)

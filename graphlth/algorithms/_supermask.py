@@ -23,7 +23,14 @@ def beginning(
 
     α is the root mean square of a layer's weights: the standard deviation that they were drawn
     with, as in Zhou et al., rather than one that a formula tells.
+
+    Raises:
+        ValueError: no part is dropped, so that there is nothing to search.
     """
+    rates = {"drop_weights": drop_weights} | ({"drop_edges": drop_edges} if task.num_edges else {})
+    if not any(rates.values()):
+        names = " or ".join(f"`{name}`" for name in rates)
+        raise ValueError(f"{names} must be above 0, got 0: nothing is left to search")
     with torch.no_grad():
         for p in prunable(model).values() if constant else ():
             p.copy_(p.sign() * p.square().mean().sqrt())

@@ -6,6 +6,7 @@ from torch import nn
 
 from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._draw import drawn, starting
+from graphlth.algorithms._graph import check_edges
 from graphlth.drawing import CRITERIA, Queue
 from graphlth.masks import EDGES, prunable
 from graphlth.prune import redrawing
@@ -67,6 +68,7 @@ def joint_early_bird(
         last: continue after this ticket.
     """
     check_start(model, task, last)
+    check_edges(task)
     whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     begin, masks = starting(model, start, seed), whole.masks  # m_g, m_θ ← 1
     if last is None:
