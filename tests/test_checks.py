@@ -189,7 +189,7 @@ def test_a_model_on_another_device_is_refused(function):
     model = toys.build("gcn", task)
     ticket = glt.dense(model, task.num_edges)
     inputs = (ticket,) if function in (glt.fit, glt.retrain) else ()
-    with pytest.raises(ValueError, match="on the device of `task`, cpu, got meta: use model.to"):
+    with pytest.raises(ValueError, match=r"on the device of `task`, cpu, got meta: use model.to"):
         function(model.to("meta"), task, *inputs)
 
 
