@@ -48,7 +48,7 @@ from graphlth.published import DataWarning
 from graphlth.registry import find, spelt
 from graphlth.result_warnings import result_warnings
 from graphlth.settings import RECIPE, check, sized
-from graphlth.storage import opened, replacing, sealed, sweep
+from graphlth.storage import file_digest, opened, replacing, sealed, sweep
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import (
@@ -84,17 +84,19 @@ class Plan:
     protocol: str | None = None  # of the preset; decides no digit that the settings do not
     preset: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source: settings as it says
     data: str = ""  # the digest of the task's content; "" where it is not known yet
+    source: str = ""  # the name of the run whose tickets are read; "" where none are
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The settings that can change a digit: where the data lie is none of them."""
-        return {n: v for n, v in self.settings.items() if n not in record.ASIDE}
+        """The settings that can change a digit: where data and tickets lie is none of them."""
+        aside = (*record.ASIDE, "tickets") if self.source else record.ASIDE
+        return {n: v for n, v in self.settings.items() if n not in aside}
 
     @property
     def name(self) -> str:
         """The name of the run's folder."""
         told = self.decisive | {"device": self.device, "threads": self.threads}
-        told |= {"data": self.data} if self.data else {}
+        told |= {n: v for n, v in (("data", self.data), ("source", self.source)) if v}
         digest = record.settings_hash(told | ({"batched": True} if self.batched else {}))
         return f"{self.algorithm}-{self._named}-{self.model}-{digest}"
 
@@ -238,6 +240,9 @@ def run(
     chosen = replace(chosen, data=data.content())
     network = build("models", model, chosen.settings, data)
     _fit(chosen, data, network)
+    if "tickets" in chosen.settings:
+        source = planned_in(Path(chosen.settings["tickets"]), "tickets")
+        chosen = replace(chosen, source=source.name)
     if at_once:
         batched.check(network.to(device), data, graphs)
     reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
@@ -437,6 +442,7 @@ def prepare(chosen: Plan, out: Path) -> Path:
              "settings": dict(chosen.settings), "device": chosen.device,
              "threads": chosen.threads, "data": chosen.data}  # fmt: skip
     about |= {"batched": True} if chosen.batched else {}
+    about |= {"source": chosen.source} if chosen.source else {}
     if chosen.protocol is not None:
         about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
     text = json.dumps(sealed(about), indent=1) + "\n"
@@ -452,8 +458,8 @@ def prepare(chosen: Plan, out: Path) -> Path:
     return folder
 
 
-def planned_in(folder: Path) -> Plan:
-    """The plan of the run in `folder`, verified.
+def planned_in(folder: Path, argument: str = "run") -> Plan:
+    """The plan of the run in `folder`, which is the value of an argument, verified.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -461,7 +467,7 @@ def planned_in(folder: Path) -> Plan:
     """
     file = folder / "settings.json"
     if not file.is_file():
-        raise FileNotFoundError(f"`run` must be a run folder, got {str(folder)!r} without "
+        raise FileNotFoundError(f"`{argument}` must be a run folder, got {str(folder)!r} without "
                                 "a settings.json")  # fmt: skip
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
@@ -603,6 +609,8 @@ def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
     lines = folder / f"seed{seed}.jsonl"
     done = record.mend(lines)
     check_own(chosen, lines, done)
+    if chosen.source:
+        check_source(chosen, seed, done)
     if done and not _has_ticket(folder, done[-1]):
         if done[1:]:
             continued(folder, done[-2])  # or nothing is taken back
@@ -619,7 +627,8 @@ def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> N
     """
     numbers = planned(chosen.settings)
     right = {"seed": int(file.stem.removeprefix("seed")), "algorithm": chosen.algorithm,
-             "model": chosen.model, "data": chosen.data or None}  # fmt: skip
+             "model": chosen.model, "data": chosen.data or None,
+             "source": chosen.source or None}  # fmt: skip
     settings = json.loads(json.dumps(chosen.decisive))  # as they are read
     for i, line in enumerate(lines, start=1):
         told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
@@ -630,6 +639,24 @@ def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> N
                 raise ValueError(f"`{file}` must hold {name} {value} in line {i}, got {has}; "
                                  "put the settings.json of its run back, or "
                                  f"{record.REMEDY}")  # fmt: skip
+
+
+def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse tickets of an earlier run that are not its own, or not those that `done` came from.
+
+    Raises:
+        ValueError: names the file.
+    """
+    folder = Path(chosen.settings["tickets"])
+    lines = folder / f"seed{seed}.jsonl"
+    if lines.exists():
+        check_own(planned_in(folder, "tickets"), lines, record.read_file(lines))
+    for line in done:
+        path = ticket_file(folder, seed, line["round"])
+        if path.exists() and line.get("source_ticket") != file_digest(path):
+            raise ValueError(f"`{path}` is not the ticket that round {line['round']} of seed "
+                             f"{seed} is recorded of; put that back, or give another `out`"
+                             )  # fmt: skip
 
 
 def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:
@@ -740,5 +767,6 @@ def describe(
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **({"macs_reason": found} if isinstance(found, str) else {}),
         **({"data": chosen.data} if chosen.data else {}),
+        **({"source": chosen.source} if chosen.source else {}),
         **{n: getattr(task, n) for n in EDGES_SEEN if hasattr(task, n)},
     }  # fmt: skip

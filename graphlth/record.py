@@ -100,6 +100,8 @@ OPTIONAL = {
     "macs_reason": "text",  # why `macs` is null
     "data": "16 hex digits",  # the content of the task
     "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
+    "source": "text",  # the name of the run whose tickets were read
+    "source_ticket": "64 hex digits",  # the SHA-256 of the one that this one came from
     "epochs_search": "a whole number of at least 0",
     "epochs_retrain": "a whole number of at least 0",
     "macs_search": "a number of at least 0",
@@ -136,7 +138,9 @@ OPTIONAL = {
     "barrier_error": "fractions in [0, 1]",
 }
 # What a search may tell of its ticket; every other field is the run's own.
-SEARCHED = ("drawn_epoch", "untrained_val", "untrained_test", "first_iteration")
+SEARCHED = (
+    "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
+)  # fmt: skip
 MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
 
 
@@ -440,10 +444,11 @@ def _run(record: Record) -> Run:
 def _settings(record: Record) -> Record:
     """The settings of the run, its data and, where there was a measure, what was measured how.
 
-    Where the data lay is no part of them, if their content is known.
+    Where data and tickets lay is no part of them, if it is known what they are.
     """
-    told = {n: record[n] for n in ("data", "measure", "measure_settings") if n in record}
-    aside = ASIDE if "data" in record else ()
+    names = ("data", "source", "measure", "measure_settings")
+    told = {n: record[n] for n in names if n in record}
+    aside = (*(ASIDE if "data" in record else ()), *(("tickets",) if "source" in record else ()))
     return {n: v for n, v in record["settings"].items() if n not in aside} | told
 
 

@@ -1,5 +1,8 @@
 """Every control changes its object and nothing else."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from toys import build, toy
@@ -10,6 +13,7 @@ from graphlth.controls import CONTROLS
 from graphlth.experiment import run, ticket_file
 from graphlth.masks import EDGES, only
 from graphlth.ticket import Ticket, load, snapshot
+from graphlth.verify import verify
 
 FRESH = ("reinit", "random")  # weights drawn anew
 MOVED = ("random", "shuffle")  # masks drawn anew
@@ -144,6 +148,57 @@ def test_a_run_reads_the_tickets_of_an_earlier_one_and_searches_nothing(name, ea
         ticket, other = (load(ticket_file(f, b["seed"], b["round"])) for f in (earlier, folder))
         same = bits(ticket.init) == bits(other.init) and bits(ticket.masks) == bits(other.masks)
         assert same == (b["round"] == 0)
+
+
+def shuffled(tickets, out, seeds=1):
+    how = QUICK | {"tickets": str(tickets), "control": "shuffle"}
+    return run("control", "karate", "gcn", how, seeds=seeds, out=out)
+
+
+def test_a_control_is_of_a_run_wherever_that_lies(earlier, tmp_path, monkeypatch):
+    place = shutil.copytree(earlier, tmp_path / "copy")
+    folder = shuffled(place, tmp_path)
+    kept = (folder / "seed0.jsonl").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert shuffled("./copy/", tmp_path) == shuffled(earlier, tmp_path, seeds=2) == folder
+    assert (folder / "seed0.jsonl").read_bytes() == kept
+    assert not verify([folder]).faults
+    lines = record.read_file(folder / "seed0.jsonl") + record.read_file(folder / "seed1.jsonl")
+    assert {line["source"] for line in lines} == {earlier.name}
+    assert [r["source_ticket"] for r in lines] == [r["ticket"] for r in record.read(earlier)]
+    assert {row.n for row in record.summary(record.read(folder))} == {2}  # one run, of two seeds
+
+
+def test_a_control_of_another_run_at_the_same_place_is_another_run(earlier, tmp_path):
+    place = shutil.copytree(earlier, tmp_path / "source")
+    first = shuffled(place, tmp_path)
+    shutil.rmtree(place)
+    run("ugs", "karate", "gcn", QUICK | {"lr": 0.1}, out=tmp_path / "o").rename(place)
+    second = shuffled(place, tmp_path)
+    assert first != second
+    assert len({row.settings for row in record.summary(record.read(first, second))}) == 2
+
+
+def test_tickets_that_have_been_replaced_are_not_continued_with(earlier, tmp_path):
+    place = shutil.copytree(earlier, tmp_path / "source")
+    shuffled(place, tmp_path)
+    lines = record.read_file(place / "seed0.jsonl")
+    ticket = load(ticket_file(place, 0, 1))
+    changed = replace(ticket, init={n: 2 * t for n, t in ticket.init.items()})
+    lines[1]["ticket"] = changed.save(ticket_file(place, 0, 1))
+    (place / "seed0.jsonl").unlink()
+    for line in lines:
+        record.append(place / "seed0.jsonl", line)
+    with pytest.raises(ValueError, match=r"seed0-round1.*is not the ticket that round 1 of seed 0"):
+        shuffled(place, tmp_path)
+
+
+def test_the_settings_of_another_run_among_tickets_are_refused(earlier, tmp_path):
+    place = shutil.copytree(earlier, tmp_path / "source")
+    other = run("ugs", "karate", "gcn", QUICK | {"lr": 0.1}, out=tmp_path)
+    shutil.copy(other / "settings.json", place)
+    with pytest.raises(ValueError, match=r"seed0.jsonl` must hold lr 0.1 in line 1, got 0.01"):
+        shuffled(place, tmp_path)
 
 
 def test_a_continued_control_equals_an_uninterrupted_one(earlier):

@@ -1,9 +1,11 @@
 """The tickets of an earlier run, for those who change or move them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from graphlth.record import read_file
+from graphlth.storage import file_digest
 from graphlth.ticket import Ticket, of_run, picked, ticket_file
 
 
@@ -12,7 +14,8 @@ def earlier(
 ) -> Iterator[Ticket]:
     """The dense ticket of `seed` in a run's `folder`, then those of the rounds asked for.
 
-    Of "all" up to `rounds` as many as there are; those behind `last` are left out.
+    Of "all" up to `rounds` as many as there are; those behind `last` are left out. Each tells in
+    its `search` the SHA-256 of the file that it is from.
 
     Raises:
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
@@ -25,4 +28,7 @@ def earlier(
         path = ticket_file(Path(folder), seed, r)
         if r and only == "all" and not path.exists():
             return
-        yield of_run(Path(folder), known.get(r, {"seed": seed, "round": r}))
+        line = known.get(r, {"seed": seed, "round": r})
+        ticket = of_run(Path(folder), line)
+        origin = {"source_ticket": line.get("ticket") or file_digest(path)}
+        yield replace(ticket, search=ticket.search | origin)
