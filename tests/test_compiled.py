@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +153,20 @@ def test_without_a_place_for_the_key_functions_work_and_the_reason_is_said_once(
     ) as w:
         assert compiled(twice)(2) == 4 and compiled(lambda x: x * x)(3) == 9
     assert len(w) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux lists open files")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("gone")])
+def test_a_key_that_is_no_file_is_named_once_left_there_and_not_left_open(home, make):
+    path = home / "graphlth" / "key"
+    path.parent.mkdir(parents=True)
+    make(path)
+    before = os.listdir("/proc/self/fd")
+    with pytest.warns(RuntimeWarning, match=f"compiled code is not kept.*{path}") as w:
+        for _ in range(3):
+            assert compiled(twice)(2) == 4
+    assert len(w) == 1 and os.listdir("/proc/self/fd") == before
+    assert path.is_dir() or path.is_fifo() or path.is_symlink()
 
 
 def test_a_home_that_is_no_whole_path_gets_no_folder(tmp_path, monkeypatch):

@@ -80,12 +80,21 @@ def _key(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """The key in `path`; None if there is no such file, nothing if it cannot be trusted."""
+    """The key in `path`; None if there is no such file, nothing if it cannot be trusted.
+
+    Raises:
+        OSError: it is no file, but a folder, a link or a pipe.
+    """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            about, found = os.fstat(file.fileno()), file.read(BYTES + 1)
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait
     except FileNotFoundError:
         return None
-    mine = S_ISREG(about.st_mode) and about.st_uid == os.getuid()
-    secret = not about.st_mode & (S_IRWXG | S_IRWXO)
+    try:
+        about = os.fstat(number)
+        if not S_ISREG(about.st_mode):
+            raise OSError(f"{path} is not a file")
+        found = os.read(number, BYTES + 1)
+    finally:
+        os.close(number)
+    mine, secret = about.st_uid == os.getuid(), not about.st_mode & (S_IRWXG | S_IRWXO)
     return found if mine and secret and len(found) == BYTES else b""
