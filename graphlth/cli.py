@@ -100,7 +100,7 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
             return unwritten(failure)
         return 2, f"graphlth: error: {told(error)}"
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("memory|bad_alloc", str(error)):
             raise
         return 2, f"graphlth: error: {NO_MEMORY}"
     except KeyboardInterrupt as error:

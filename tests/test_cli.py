@@ -368,3 +368,17 @@ def test_no_warning_of_a_library_reaches_the_terminal():
         f"seed 0 round {r}/2" for r in range(3)
     ]
     assert "Warning" not in output
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("std::bad_alloc"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+])  # fmt: skip
+def test_where_memory_is_short_a_line_says_what_to_lower(error, monkeypatch, capsys):
+    def short(argv):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "list", short)
+    assert cli.main(["list"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"graphlth: error: {cli.NO_MEMORY}"
