@@ -163,7 +163,7 @@ def tickets(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"`run` must be a folder, got {str(folder)!r}")
-    found = sorted(int(p.stem.removeprefix("seed")) for p in folder.glob("seed*.jsonl"))
+    found = sorted(s for p in folder.glob("seed*.jsonl") if (s := record.seed_of(p)) is not None)
     chosen = found if seeds == "all" else select("seeds", parse_seeds(seeds), found, folder)
     known = {s: [r["round"] for r in record.read_file(_lines(folder, s))] for s in chosen}
     if not any(known.values()):

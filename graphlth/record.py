@@ -319,18 +319,33 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def seed_of(path: Path) -> int | None:
+    """The seed whose records the file `path` is called after; None for any other file.
+
+    Raises:
+        ValueError: it is called after a seed in other digits, as a copy is: seed00.jsonl.
+    """
+    found = re.fullmatch(r"seed(\d+)\.jsonl", path.name)
+    if found is None:
+        return None
+    seed = int(found[1])
+    if path.name != (right := f"seed{seed}.jsonl"):
+        raise ValueError(f"records of seed {seed} must be in `{right}`, got `{path}`: move it aside")
+    return seed
+
+
 def read(*folders: str | Path) -> list[Record]:
     """All records under run folders, or under folders of run folders, each file once.
 
     Sorted by algorithm, task, model, settings, seed and round.
     Errors: FileNotFoundError names a folder that is missing or holds no record; ValueError names
-    file and line of a damaged record.
+    file and line of a damaged record, or a file that is called as none is (see `seed_of`).
     """
     files: dict[Path, Path] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder `{folder}`")
-        found = [p for p in folder.rglob("seed*.jsonl") if re.fullmatch(r"seed\d+\.jsonl", p.name)]
+        found = [p for p in folder.rglob("seed*.jsonl") if seed_of(p) is not None]
         if not any(path.stat().st_size for path in found):
             raise FileNotFoundError(f"no records (seed<k>.jsonl) under `{folder}`")
         files |= {path.resolve(): path for path in found}

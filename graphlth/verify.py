@@ -75,7 +75,7 @@ def _verify_file(file: Path, report: Report, named: bool) -> None:
 def _kind(file: Path) -> str | None:
     if file.name == "settings.json":
         return "settings"
-    if re.fullmatch(r"seed\d+\.jsonl", file.name):
+    if record.seed_of(file) is not None:
         return "records"
     if file.suffix == ".pt2":
         return "program"

@@ -213,3 +213,18 @@ def test_a_measure_must_be_named(capsys):
 def test_a_setting_that_the_measure_lacks_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^`repeats` is no setting of instability; there are pai"):
         analyze("instability", str(folder), {"repeats": 1}, out=str(tmp_path))
+
+
+def test_only_files_that_are_called_after_a_seed_are_read(folder, tmp_path, capsys):
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    for name in ("seedx.jsonl", "seed.jsonl", "seed0.old.jsonl", "seed-1.jsonl"):
+        (copy / name).write_text("not a record")
+    assert measure.tickets(copy) == measure.tickets(folder) == {0: [0, 1, 2], 1: [0, 1, 2]}
+    assert record.read(copy) == record.read(folder)
+    shutil.copy(copy / "seed0.jsonl", copy / "seed00.jsonl")
+    out = str(tmp_path / "out")
+    for command in (["analyze", "latency", str(copy), "--out", out], ["show", str(copy)]):
+        assert cli.main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "records of seed 0 must be in `seed0.jsonl`, got `" in line
+        assert line.endswith("seed00.jsonl`: move it aside")

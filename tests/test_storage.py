@@ -437,6 +437,8 @@ FAULTS = [  # what is done to a copy of the run, the lines
     (lambda f: (f / "seed0.jsonl").unlink(), ["no record in", "no record in"]),
     (lambda f: shutil.copy(f / "seed0.jsonl", f / "seed1.jsonl"),
      ["must hold seed 1 in line 1, got 0"]),
+    (lambda f: shutil.copy(f / "seed0.jsonl", f / "seed00.jsonl"),
+     ["records of seed 0 must be in `seed0.jsonl`, got "]),
     (lambda f: about(f, epochs=4), ["seed0.jsonl` must hold epochs 4 in line 1, got 3; put the"]),
     (lambda f: [(f / n).write_text("x") for n in ("seed0.jsonl", "a.safetensors", "b.pt2")],
      ["a.safetensors is not a whole", "b.pt2`: damaged", "no record", "no record"]),
