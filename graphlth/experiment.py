@@ -48,7 +48,7 @@ from graphlth.published import DataWarning
 from graphlth.registry import find, spelt
 from graphlth.result_warnings import result_warnings
 from graphlth.settings import RECIPE, check, sized
-from graphlth.storage import file_digest, opened, replacing, sealed, sweep
+from graphlth.storage import called, file_digest, opened, replacing, sealed, sweep
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import (
@@ -103,7 +103,8 @@ class Plan:
     @property
     def _named(self) -> str:
         """The name of the task, or of the file or folder of one's own."""
-        path = Path(self.settings.get("path") or ".")
+        told = self.settings.get("path")
+        path = Path(called(told) if told else self.task)
         name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
         return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
 

@@ -330,7 +330,9 @@ def seed_of(path: Path) -> int | None:
         return None
     seed = int(found[1])
     if path.name != (right := f"seed{seed}.jsonl"):
-        raise ValueError(f"records of seed {seed} must be in `{right}`, got `{path}`: move it aside")
+        raise ValueError(
+            f"records of seed {seed} must be in `{right}`, got `{path}`: move it aside"
+        )
     return seed
 
 

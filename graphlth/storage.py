@@ -124,6 +124,12 @@ def arrays_digest(
     return whole.hexdigest()
 
 
+def called(path: str | Path) -> str:
+    """What a file or folder is called: as it is told; of `.` and `..`, the folder that they are."""
+    path = Path(path)
+    return path.name if path.name not in ("", "..") else path.resolve().name
+
+
 def printable(text: Any) -> str:
     """The words of `text` in which no character steers a terminal: such are written as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -19,7 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from graphlth import published
+from graphlth import published, record
+from graphlth.experiment import plan, run
 from graphlth.images import _moments
 from graphlth.registry import find
 from graphlth.tasks import _files, _idx, cifar10, fashion_mnist, mnist
@@ -431,6 +432,28 @@ def test_classes_are_folders_and_splits_are_drawn(tmp_path):
     assert first_pixels(other, "test") != held["test"]
     tenth = folder(path=str(tmp_path / "pets"))
     assert [len(tenth.rows[part]) for part in ("train", "val", "test")] == [9, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("where", "path", "name"),
+    [("pets", ".", "pets"), ("pets/cat", "..", "pets"), (".", "pets/cat/..", "pets"),
+     (".", "pets/.", "pets"), (".", "link", "link"), (".", "link/", "link")],
+)  # fmt: skip
+def test_a_folder_has_one_name_however_its_path_is_spelt(tmp_path, monkeypatch, where, path, name):
+    fill(tmp_path / "pets")
+    (tmp_path / "link").symlink_to("pets")
+    monkeypatch.chdir(tmp_path / where)
+    assert folder(path=path).name == name
+    assert plan("imp", "image_folder", "mlp", {"path": path}).name.startswith(f"imp-{name}-mlp-")
+
+
+def test_what_is_trained_on_the_folder_here_is_recorded_under_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(fill(tmp_path / "pets"))
+    how = {"iterations": 1, "evaluate_every": 1, "rounds": 0, "hidden": 2}
+    runs = {run("imp", "image_folder", "mlp", {"path": path, **how}, out=tmp_path / "runs")
+            for path in (".", "cat/..", str(tmp_path / "pets"))}  # fmt: skip
+    (line,) = record.read(*runs)
+    assert line["task"] == "pets" and len(runs) == 1
 
 
 @pytest.mark.parametrize("val", [True, False])

@@ -7,6 +7,7 @@ import torch
 
 from graphlth.images import ImageTask
 from graphlth.planetoid import folders
+from graphlth.storage import called
 from graphlth.streams import stream
 from graphlth.task import SPLITS
 from graphlth.tasks._files import pixels
@@ -67,7 +68,8 @@ def image_folder(
     return ImageTask(
         *read([file for part in SPLITS for file in parts[part]], size),
         {part: len(parts[part]) for part in SPLITS},
-        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment, name=root.name,
+        batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
+        name=called(root) or "images",  # the root of a disk has no name
     )  # fmt: skip
 
 
