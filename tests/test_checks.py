@@ -281,7 +281,8 @@ WRITE = [  # a call of every command that writes where it is told; {} is the fil
 @pytest.mark.parametrize("argv", WRITE, ids=lambda argv: argv[0] + argv[-1])
 @pytest.mark.parametrize("file", ["seed0.jsonl", "seed0-round1.safetensors", "settings.json"])
 def test_no_command_writes_over_a_run(place, capsys, argv, link, file):
-    name = "out.png" if argv[0] == "plot" else "out.pt2"
+    name = "out.pt2" if argv[-1] == "--program={}" else "out.safetensors"
+    name = "out.png" if argv[0] == "plot" else name
     link(Path("runs/run", file).resolve(), name)
     reads = argv[0] == "export" and file == "seed0-round1.safetensors"
     reads |= argv[0] == "plot" and file == "seed0.jsonl"

@@ -479,8 +479,9 @@ def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tm
     settings = {"path": str(tmp_path / "own.pt"), "rounds": 1, "epochs": 3, "hidden": 4}
     with pytest.warns(DataWarning) as told:
         folder = run("ugs", "file", "gat", settings, out=tmp_path)
-    [line] = [str(each.message) for each in told]  # once, however often the data are read
-    assert line.startswith("`data.edge_attr` is not read:")
+    lines = [str(each.message) for each in told]  # each once, however often the data are read
+    assert sum(line.startswith("`data.edge_attr` is not read:") for line in lines) == 1
+    assert sum("have no reverse" in line for line in lines) == len(lines) - 1 == 1
     with pytest.warns(DataWarning):
         task = GraphTask(graph)
     for record in read(folder):
