@@ -487,7 +487,7 @@ def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tm
     for record in read(folder):
         assert record["duplicate_edges"] == task.duplicate_edges > 0
         assert (record["zero_edges"], record["num_edges"]) == (1, task.num_edges)
-        assert line not in record.get("warnings", ())  # the result is as good as any
+        assert not {*lines} & {*record.get("warnings", ())}  # the result is as good as any
     ticket = load(ticket_file(folder, 0, 1))
     assert ticket.provenance["graph"] == task.fingerprint()
     assert torch.equal(
