@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ class Range:
 
     def __contains__(self, number: float) -> bool:
         low = number > self.low if self.above else number >= self.low
+        low = low and number <= sys.float_info.max  # or it overflows where a float is needed
         return bool(low and (number < self.high if self.below else number <= self.high))
 
     def __str__(self) -> str:

@@ -68,6 +68,11 @@ MOST_SEEDS = 10_000
 EDGES_SEEN = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
 SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
 RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
+TOLD: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
+    **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source"), (str, "text")),
+    "protocol": ((str, type(None)), "text or null"), "batched": (bool, "true or false"),
+    "settings": (dict, "an object"), "preset": (dict, "an object"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -475,10 +480,28 @@ def planned_in(folder: Path, argument: str = "run") -> Plan:
         if not isinstance(held, dict):
             raise ValueError(f"it must be an object, got {type(held).__name__}")
         plan = Plan(**opened(held, needed="data" in held))
+        for field, (kind, rule) in TOLD.items():
+            if not isinstance(value := getattr(plan, field), kind):
+                raise ValueError(f"`{field}` must be {rule}, got {value!r}")
+        check_number("threads", plan.threads)
+        check_whole(plan.settings, settings_of(plan.algorithm, plan.task, plan.model))
         return replace(plan, settings=dict(plan.settings))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "
                          "again, makes it anew") from None  # fmt: skip
+
+
+def check_whole(settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse settings of a file that lack one, or of which one is wrong; see `settings.check`.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in settings:
+            raise ValueError(f"`settings` must hold `{name}`")
+    defaults = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    check(defaults | dict(settings), known)  # of an earlier version, which had fewer
 
 
 def task_of(chosen: Plan, what: str = "the run") -> Task:
@@ -638,8 +661,8 @@ def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> N
         for name, value, has in pairs:
             if has != value:
                 raise ValueError(f"`{file}` must hold {name} {value} in line {i}, got {has}; "
-                                 "put the settings.json of its run back, or "
-                                 f"{record.REMEDY}")  # fmt: skip
+                                 f"{record.REMEDY}; or put the settings.json of its run back"
+                                 )  # fmt: skip
 
 
 def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> None:

@@ -11,11 +11,11 @@ from torch import nn
 from graphlth.analysis.latency import Latency, latency
 from graphlth.checks import check_number, check_written
 from graphlth.compact import LAYOUTS, Compact
-from graphlth.experiment import RETRAIN, build
+from graphlth.experiment import RETRAIN, build, check_whole, settings_of
 from graphlth.storage import replacing, seal_archive
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, check_data, load, rewind
+from graphlth.ticket import Ticket, check_data, fit_together, load, rewind
 from graphlth.train import Epoch, retrain
 
 
@@ -27,10 +27,15 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
             no `parts`.
     """
     about = ticket.provenance
-    for name in ("task", "model", "settings", "seed"):
+    for name in ("algorithm", "task", "model", "settings", "seed"):
         if name not in about:
             raise ValueError(f"`ticket` must come from a run, got one that has no {name!r}")
     settings = dict(about["settings"])
+    try:
+        check_number("seed", about["seed"])
+        check_whole(settings, settings_of(about["algorithm"], about["task"], about["model"]))
+    except ValueError as error:
+        raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build("tasks", about["task"], settings)
@@ -40,6 +45,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if task.edges is not None and not hasattr(model, "parts"):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
+    fit_together(ticket, model, task.num_edges, task.fingerprint())
     return task, rewind(model, ticket.init)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from graphlth.checks import RANGES
 from graphlth.storage import opened, printable, sealed, sync
 from graphlth.storage import replacing as replacing
 
@@ -31,6 +32,7 @@ FEWEST = 3  # values that an interval is given for; of fewer the range says more
 FAR = 0.2  # between two seeds, from which on an interval of accuracies means nothing
 METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
+TOO_MUCH = 1e300  # for a number of a record: sums and means of such would overflow
 ASIDE = ("data_root", "path")  # where the data lie: what they are tells a run by their digest
 PACKAGES = (
     "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
@@ -42,7 +44,11 @@ PACKAGES = (
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_round(value: Any) -> bool:
+    return _is_count(value) and value in RANGES["rounds"]
 
 
 def _is_amount(value: Any) -> bool:
@@ -61,10 +67,13 @@ def _is_hex(digits: int) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", v) is not None
 
 
+COUNT = "a whole number of at least 0, below 2**63"
+ROUND = f"a whole number in {RANGES['rounds']}"
 RULES: Mapping[str, Callable[[Any], bool]] = {
     "text": lambda v: isinstance(v, str) and v != "",
     "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),
-    "a whole number of at least 0": _is_count,
+    COUNT: _is_count,
+    ROUND: _is_round,
     "a fraction in [0, 1]": _is_fraction,
     "a number of at least 0": _is_amount,
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
@@ -79,16 +88,16 @@ FIELDS = {
     "algorithm": "text",
     "task": "text",
     "model": "text",
-    "seed": "a whole number of at least 0",
-    "round": "a whole number of at least 0",
+    "seed": COUNT,
+    "round": ROUND,
     "edges": "text, or null without a graph",
     "edge_sparsity": "a fraction in [0, 1]",
     "weight_sparsity": "a fraction in [0, 1]",
-    "num_edges": "a whole number of at least 0",
-    "num_weights": "a whole number of at least 0",
+    "num_edges": COUNT,
+    "num_weights": COUNT,
     "val": "a fraction in [0, 1]",
     "test": "a fraction in [0, 1]",
-    "best_epoch": "a whole number of at least 0",
+    "best_epoch": COUNT,
     "macs": "a number of at least 0, or null when not counted",
     "seconds_search": "a number of at least 0",
     "seconds_retrain": "a number of at least 0",
@@ -102,35 +111,35 @@ OPTIONAL = {
     "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
     "source": "text",  # the name of the run whose tickets were read
     "source_ticket": "64 hex digits",  # the SHA-256 of the one that this one came from
-    "epochs_search": "a whole number of at least 0",
-    "epochs_retrain": "a whole number of at least 0",
+    "epochs_search": COUNT,
+    "epochs_retrain": COUNT,
     "macs_search": "a number of at least 0",
     "macs_retrain": "a number of at least 0",
-    "memory_search": "a whole number of at least 0",  # bytes, the peak
-    "memory_retrain": "a whole number of at least 0",
+    "memory_search": COUNT,  # bytes, the peak
+    "memory_retrain": COUNT,
     "joules_search": "a number of at least 0",
     "joules_retrain": "a number of at least 0",
-    "one_way_edges": "a whole number of at least 0",  # of the data: their reverse is no edge
-    "duplicate_edges": "a whole number of at least 0",  # of the data: one edge with another
-    "zero_edges": "a whole number of at least 0",  # of the data: absent, as they weigh 0
-    "drawn_epoch": "a whole number of at least 0",
+    "one_way_edges": COUNT,  # of the data: their reverse is no edge
+    "duplicate_edges": COUNT,  # of the data: one edge with another
+    "zero_edges": COUNT,  # of the data: absent, as they weigh 0
+    "drawn_epoch": COUNT,
     "untrained_val": "a fraction in [0, 1]",
     "untrained_test": "a fraction in [0, 1]",
-    "first_iteration": "a whole number of at least 0",  # what θ_k has been trained for
-    "best_iteration": "a whole number of at least 0",
+    "first_iteration": COUNT,  # what θ_k has been trained for
+    "best_iteration": COUNT,
     "val_last": "a fraction in [0, 1]",  # of the last epoch, as is
     "test_last": "a fraction in [0, 1]",
     "warnings": "a list of lines",  # what makes the result doubtful
-    "stop_iteration": "a whole number of at least 0",  # of the lowest validation loss
+    "stop_iteration": COUNT,  # of the lowest validation loss
     "test_at_stop": "a fraction in [0, 1]",
     "label_names": "a list of texts",  # what the data call each class, where not by its number
     "measure": "text",  # these and below: what `graphlth.measure` adds
     "measure_settings": "an object",
     "measure_environment": "an object",
     "seconds_measure": "a number of at least 0",
-    "epochs_measure": "a whole number of at least 0",
+    "epochs_measure": COUNT,
     "macs_measure": "a number of at least 0",
-    "memory_measure": "a whole number of at least 0",
+    "memory_measure": COUNT,
     "joules_measure": "a number of at least 0",
     "instability": "a fraction in [0, 1]",
     "instability_pairs": "fractions in [0, 1]",
@@ -157,7 +166,9 @@ def _plain(value: Any, field: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"`{field}` must be finite, got {value}")
-        return float(value)
+        value = float(value)
+    if not isinstance(value, str | None) and abs(value) >= TOO_MUCH:
+        raise ValueError(f"`{field}` must be below {TOO_MUCH}, got {value}")
     return value
 
 

@@ -175,7 +175,7 @@ BAD = [  # what is done to a copy of the run, the arguments, the one line
     (lambda f: altered(f, settings={"edges": "directed"}), "instability", "`run` is of other data"),
     (lambda f: altered(f, model="sage"), "instability", "must hold model sage in line 1, got gcn"),
     (lambda f: altered(f, settings={"lr": 0.5}), "instability",
-     "seed0.jsonl` must hold lr 0.5 in line 1, got 0.05; put the settings.json of its run back"),
+     "anew; or put the settings.json of its run back"),
     (lambda f: both(f, model="sage"), "instability", "`ticket` does not fit `model`"),
     (lambda f: shutil.copy(f / "seed0-round1.safetensors", f / "seed0-round0.safetensors"),
      "instability", "its SHA-256 is not that of its record"),

@@ -439,10 +439,65 @@ FAULTS = [  # what is done to a copy of the run, the lines
      ["must hold seed 1 in line 1, got 0"]),
     (lambda f: shutil.copy(f / "seed0.jsonl", f / "seed00.jsonl"),
      ["records of seed 0 must be in `seed0.jsonl`, got "]),
-    (lambda f: about(f, epochs=4), ["seed0.jsonl` must hold epochs 4 in line 1, got 3; put the"]),
+    (lambda f: about(f, rounds="2"), ["is not that of a run: `rounds` must be a whole number"]),
+    (lambda f: about(f, lr=10**400), ["is not that of a run: `lr` must be in (0, inf), got 1000"]),
+    (lambda f: about(f, epochs=4), ["seed0.jsonl` must hold epochs 4 in line 1, got 3; move the"]),
     (lambda f: [(f / n).write_text("x") for n in ("seed0.jsonl", "a.safetensors", "b.pt2")],
      ["a.safetensors is not a whole", "b.pt2`: damaged", "no record", "no record"]),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("algorithm", 3, "`algorithm` must be text, got 3"),
+        ("algorithm", "nope", "`algorithm` must be one of"),
+        ("task", None, "`task` must be text, got None"),
+        ("settings", [], "`settings` must be an object, got []"),
+        ("settings", {"rounds": -1}, "`rounds` must be in [0, 10000], got -1"),
+        ("settings", {"epochs": 2.5}, "`epochs` must be a whole number, got 2.5"),
+        ("settings", {"only": "x"}, "`only` must be all, or rising rounds"),
+        ("device", 0, "`device` must be text, got 0"),
+        ("threads", "1", "`threads` must be a whole number, got '1'"),
+        ("batched", 1, "`batched` must be true or false, got 1"),
+        ("protocol", 1, "`protocol` must be text or null, got 1"),
+        ("data", [], "`data` must be text, got []"),
+        ("source", 1, "`source` must be text, got 1"),
+        ("more", 1, "more"),
+    ],
+)
+def test_every_field_of_the_settings_of_a_run_is_validated(stored, tmp_path, field, value, words):
+    told = json.loads((stored[0] / "settings.json").read_text())
+    told[field] = told["settings"] | {"only": "all"} | value if isinstance(value, dict) else value
+    (tmp_path / "settings.json").write_text(json.dumps(storage.sealed(told)))
+    with pytest.raises(ValueError, match=r"settings.json` is not that of a run: ") as caught:
+        planned_in(tmp_path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"settings": {"hidden": 5}}, "`ticket` does not fit `model`: "),
+        ({"settings": {"hidden": "x"}}, "got one in which `hidden` must be a whole number"),
+        ({"settings": {"epochs": 0}}, "`epochs` must be in [1, 1000000], got 0"),
+        ({"settings": {"lr": "abc"}}, "`lr` must be a number, got 'abc'"),
+        ({"settings": {"backend": "x"}}, "`backend` must be one of"),
+        ({"algorithm": "nope"}, "`algorithm` must be one of"),
+        ({"seed": 2**70}, "`seed` must be in [0, 4294967295], got"),
+    ],
+)
+def test_the_settings_in_a_ticket_are_validated_before_they_are_used(
+    stored, tmp_path, capsys, told, words
+):
+    ticket = load(stored[0] / "seed0-round1.safetensors")
+    about = ticket.provenance
+    about = about | told | {"settings": about["settings"] | told.get("settings", {})}
+    replace(ticket, provenance=about).save(tmp_path / "t")
+    for how in (["bench", "--repeats=1"], ["export", f"--out={tmp_path / 'out'}"]):
+        assert cli.main([*how, str(tmp_path / "t")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
 
 
 @pytest.mark.parametrize(("harm", "lines"), FAULTS)
