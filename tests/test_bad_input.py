@@ -484,7 +484,7 @@ MIDDLE = [  # harm to an earlier round, the one line
     (alter(0, lambda line: line.replace(b'"seed": 0', b'"seed": 1')),
      r"seed0\.jsonl`, line 1: damaged: its digest is not that of what it says; move the file"),
     (alter(0, lambda line: b""),
-     r"seed0\.jsonl` must hold round 0 in line 1, got 1; put the .*, or move the"),
+     r"seed0\.jsonl` must hold round 0 in line 1, got 1; move the"),
     (alter(1, lambda line: line + line), r"seed0\.jsonl` must hold round none in line 3, got 1"),
     (lambda folder: [cut_ticket(0)(folder), cut_ticket(1)(folder)],
      r"seed0-round0\.safetensors is not a whole graphlth ticket.*or move .* aside"),
