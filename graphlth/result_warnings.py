@@ -13,9 +13,7 @@ from graphlth.task import Task
 from graphlth.train import Epoch, Judge
 
 SPLITS = ("val", "test")
-Counts = dict[
-    str, tuple[Tensor, Tensor]
-]  # of a split: rows predicted as each class, rows of it [C]
+Counts = dict[str, tuple[Tensor, Tensor]]  # of a split: rows predicted as, and of, each class [C]
 
 
 def result_warnings(

@@ -56,9 +56,7 @@ class Epoch:
     index: int
     loss: float
     val: float  # accuracy, in [0, 1]
-    test: (
-        float  # accuracy, in [0, 1]; NaN but at the last and where `val` or `val_loss` is the best
-    )
+    test: float  # accuracy, in [0, 1]; NaN but in the last epoch and the best so far
     val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
 
 
