@@ -633,12 +633,6 @@ def load(path: str | Path) -> Compact:
                          "again") from None  # fmt: skip
 
 
-def is_verified(path: str | Path) -> bool:
-    """Whether a file that `load` takes has a digest of its own: those of version 0.1.0 do not."""
-    with safe_open(path, "np") as file:
-        return "digest" in json.loads(file.metadata()["graphlth"])
-
-
 def _arrays(held: Mapping[str, Array]) -> Iterator[tuple[str, str, tuple[int, ...], Any]]:
     for name, array in held.items():
         yield name, str(array.dtype), array.shape, np.ascontiguousarray(array).tobytes()

@@ -192,12 +192,6 @@ def load(path: str | Path, digest: str | None = None) -> Ticket:
                          "again what has found it") from None  # fmt: skip
 
 
-def is_verified(path: str | Path) -> bool:
-    """Whether a ticket that `load` takes has a digest of its own: those of version 0.1.0 do not."""
-    with safe_open(path, "pt") as file:
-        return "digest" in json.loads(file.metadata()["graphlth"])
-
-
 def _arrays(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, list[int], Any]]:
     for name, t in tensors.items():
         plain = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -1,11 +1,14 @@
 """Whether what is stored is as it was written: every record, ticket, network and data file."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from graphlth import compact, published, record, ticket
 from graphlth.experiment import check_own, planned, planned_in
@@ -99,9 +102,15 @@ def _settings(file: Path, report: Report) -> None:
     _count(report, "settings file", planned_in(file.parent).data != "")
 
 
+def _has_digest(file: Path) -> bool:
+    """Whether a whole ticket or network has a digest: those of version 0.1.0 do not."""
+    with safe_open(file, "np") as held:
+        return "digest" in json.loads(held.metadata()["graphlth"])
+
+
 def _network(file: Path, report: Report) -> None:
     compact.load(file)
-    _count(report, "network", compact.is_verified(file))
+    _count(report, "network", _has_digest(file))
 
 
 def _program(file: Path, report: Report) -> None:
@@ -127,7 +136,7 @@ def _is_published(file: Path) -> bool:
 def _ticket(file: Path, report: Report) -> None:
     """A ticket, and that a run's has a record: but for one that its run was killed after."""
     ticket.load(file)
-    _count(report, "ticket", ticket.is_verified(file))
+    _count(report, "ticket", _has_digest(file))
     own = re.fullmatch(r"seed(\d+)-round(\d+)\.safetensors", file.name)
     if own and (file.parent / "settings.json").is_file():
         seed, number = map(int, own.groups())
