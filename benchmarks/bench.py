@@ -21,11 +21,11 @@ import torch
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from torch import Tensor
 
-from graphlth.checks import check_written
-from graphlth.dataset import GraphTask
-from graphlth.graph import Graph
-from graphlth.kernels._memory import SECOND
-from graphlth.record import environment
+from graphlth.data.node import GraphTask
+from graphlth.records.schema import environment
+from graphlth.settings.checks import check_written
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.kernels._memory import SECOND
 from graphlth.storage import replacing
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
@@ -60,7 +60,7 @@ def plainly(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        from graphlth.cli import told  # loads slowly
+        from graphlth.cli.main import told  # loads slowly
 
         sys.exit(f"{Path(sys.argv[0]).name}: error: {told(error)}")
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from graphlth.kernels._compiled import compiled
+from graphlth.sparse.kernels._compiled import compiled
 
 LINE, TURNS, TRIES = 16, 200, 10  # numbers of a line and its neighbour; passes to and fro of a try
 

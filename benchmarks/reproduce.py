@@ -20,10 +20,10 @@ from typing import Any
 from bench import plainly
 
 import graphlth as glt
-from graphlth import record
-from graphlth.cli import warning_lines
-from graphlth.experiment import accepted
-from graphlth.record import Record, percent
+from graphlth.cli.main import warning_lines
+from graphlth.experiment.run import accepted
+from graphlth.records import schema as record
+from graphlth.records.schema import Record, percent
 from graphlth.registry import find
 
 HERE = Path(__file__).parent

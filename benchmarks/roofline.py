@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from graphlth.graph import Graph
+from graphlth.sparse.graph import Graph
 from graphlth.storage import replacing
 
 NUMBER = INDEX = 4  # bytes of a float32, and of an int32

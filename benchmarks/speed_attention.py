@@ -37,9 +37,9 @@ from torch_geometric.nn import GATConv
 from torch_geometric.utils import scatter
 
 import graphlth as glt
-from graphlth.graph import Block, Features, Graph, sparse_features
-from graphlth.message import attention
-from graphlth.models.gat import GAT
+from graphlth.models.graph.gat import GAT
+from graphlth.sparse.graph import Block, Features, Graph, sparse_features
+from graphlth.sparse.message import attention
 
 SHAPES = ((8, 8), (8, 64))  # heads, channels of each
 FEATURES = 64

@@ -27,11 +27,11 @@ from bench import (
 )  # fmt: skip
 from torch import nn
 
-from graphlth.channels import channel_masks, norm_scales, shrink
-from graphlth.operations import input_macs
+from graphlth.compaction.channels import channel_masks, norm_scales, shrink
+from graphlth.cost.macs import input_macs
 from graphlth.registry import find
 from graphlth.task import Batch
-from graphlth.train import forward
+from graphlth.training.loop import forward
 
 TASK = SimpleNamespace(shape=(3, 32, 32), num_features=3072, num_classes=10, num_edges=0)
 MODELS = ("vgg_16", "resnet_20")

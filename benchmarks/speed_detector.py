@@ -26,7 +26,7 @@ from torch import Tensor
 from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
-from graphlth.experiment import accepted, build, plan
+from graphlth.experiment.run import accepted, build, plan
 from graphlth.masks import Masks, count, only
 from graphlth.prune import redrawing
 

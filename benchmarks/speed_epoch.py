@@ -36,11 +36,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 import graphlth as glt
-from graphlth.experiment import build
+from graphlth.experiment.run import build
 from graphlth.masks import EDGES
-from graphlth.presets import preset
+from graphlth.settings.presets import preset
 from graphlth.ticket import dense
-from graphlth.train import train
+from graphlth.training.loop import train
 
 L1 = 1e-2
 HOW = {"lr": 8e-3, "weight_decay": 8e-5}

@@ -1,6 +1,6 @@
 """Sparse against dense features: epochs with either form, on both sides of where they cost alike.
 
-What `graphlth.graph.sparse_is_faster` chooses is marked; its constants come from this table.
+What `graphlth.sparse.graph.sparse_is_faster` chooses is marked; its constants come from this table.
 
     python benchmarks/speed_features.py [--model gcn] [--out FILE.md]
 """
@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import torch
 from bench import arguments, clock, hardware, lined, plainly, power_law, ratios, report, spread
 
-from graphlth.dataset import GraphTask
-from graphlth.experiment import build
-from graphlth.graph import Features, sparse_features, sparse_is_faster
+from graphlth.data.node import GraphTask
+from graphlth.experiment.run import build
+from graphlth.sparse.graph import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
-from graphlth.train import train
+from graphlth.training.loop import train
 
 SHAPES = [(3000, 50), (3000, 100), (3000, 1000), (20_000, 500)]  # nodes, features
 DENSITIES = [0.02, 0.1, 0.2, 0.3, 0.5]

@@ -29,13 +29,13 @@ from bench import (
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
 
-from graphlth import seeds
-from graphlth.experiment import build, plan
-from graphlth.graph import Graph
+from graphlth.experiment.run import build, plan
 from graphlth.masks import EDGES
-from graphlth.message import weighted_sum
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import weighted_sum
 from graphlth.task import Task
 from graphlth.ticket import dense
+from graphlth.training import batched as seeds
 
 BACKENDS = ("triton", "sparse", "scatter", "reference")
 ARXIV, D = (169_343, 1_166_243), 256  # nodes and undirected edges; channels

@@ -38,8 +38,8 @@ from torch_geometric.nn import MessagePassing
 from torch_scatter import scatter, segment_csr
 
 import graphlth as glt
-from graphlth.graph import Graph
-from graphlth.message import weighted_sum
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import weighted_sum
 
 WIDTHS = (16, 128, 512)
 HELD = 5  # tensors of the size of the messages; peers hold 4.0 at once

@@ -28,12 +28,12 @@ from bench import (
 )
 
 import graphlth as glt
-from graphlth.experiment import RETRAIN, build, ticket_file
+from graphlth.experiment.run import RETRAIN, build, ticket_file
 from graphlth.masks import only, sparsity
-from graphlth.record import settings_hash
+from graphlth.records.schema import settings_hash
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.train import Epoch, fit, forward, predict
+from graphlth.training.loop import Epoch, fit, forward, predict
 
 TARGETS = {10: 0.6, 20: 0.4}  # of the time of round 0, at most
 

@@ -33,11 +33,11 @@ from bench import (
     written,
 )
 
-from graphlth.models.gcn import GCN
+from graphlth.models.graph.gcn import GCN
 from graphlth.storage import replacing
 from graphlth.task import Task
 from graphlth.ticket import dense
-from graphlth.train import train
+from graphlth.training.loop import train
 
 DEGREE = 10  # mean degree of the generated graphs
 REAL = {"Cornell5": "fb100_cornell5", "NELL": "nell_topology"}

@@ -34,12 +34,12 @@ from torch import Tensor
 from torch_geometric.nn import GCNConv
 
 import graphlth as glt
-from graphlth.compact import LAYOUTS, encoded
-from graphlth.experiment import ticket_file
-from graphlth.export import rebuild
+from graphlth.compaction.network import LAYOUTS, encoded
+from graphlth.experiment.export import rebuild
+from graphlth.experiment.run import ticket_file
 from graphlth.masks import only, sparsity
 from graphlth.storage import replacing
-from graphlth.train import forward
+from graphlth.training.loop import forward
 
 TARGETS = {9: (1.5, 5), 17: (3, 20)}  # round: times faster, times smaller, at least
 CLOSE = 1e-4  # of the largest logit

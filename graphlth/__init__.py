@@ -5,31 +5,31 @@ from inspect import isfunction
 from typing import Any
 
 _HOME = {  # public name: the module that it is loaded from when first asked for
-    "Fit": "train",
-    "Graph": "graph",
-    "GraphTask": "dataset",
-    "ImageTask": "images",
+    "Fit": "training.loop",
+    "Graph": "sparse.graph",
+    "GraphTask": "data.node",
+    "ImageTask": "data.images",
     "Ticket": "ticket",
-    "analyze": "measure",
+    "analyze": "experiment.measure",
     "at_init": "algorithms.at_init",
     "dense": "ticket",
     "early_bird": "algorithms.early_bird",
-    "evaluate": "train",
-    "find": "settings",
-    "fit": "train",
+    "evaluate": "training.loop",
+    "find": "settings.validation",
+    "fit": "training.loop",
     "geb": "algorithms.geb",
     "imp": "algorithms.imp",
     "joint_early_bird": "algorithms.joint_early_bird",
     "load": "ticket",
-    "macs": "operations",
-    "macs_reason": "operations",
+    "macs": "cost.macs",
+    "macs_reason": "cost.macs",
     "names": "registry",
     "one_shot": "algorithms.one_shot",
-    "predict": "train",
+    "predict": "training.loop",
     "random_graph": "algorithms.random_graph",
     "random_tickets": "algorithms.random_tickets",
-    "retrain": "train",
-    "run": "experiment",
+    "retrain": "training.loop",
+    "run": "experiment.run",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",
     "transfer": "algorithms.transfer",
@@ -45,9 +45,9 @@ def __getattr__(name: str) -> Any:
     home = "registry" if from_registry else _HOME[name]
     module = import_module(f"graphlth.{home}")
     value = module.find("algorithms", name) if from_registry else getattr(module, name)
-    if not isfunction(value) or home == "settings" or name == "names":
+    if not isfunction(value) or home == "settings.validation" or name == "names":
         return value
-    from graphlth.settings import checked
+    from graphlth.settings.validation import checked
 
     return checked(value)
 

@@ -6,9 +6,9 @@ from graphlth._exit import prepare
 
 
 def main() -> int:
-    """The exit code: as `graphlth.cli.main`."""
+    """The exit code: as `graphlth.cli.main.main`."""
     prepare()
-    from graphlth import cli  # loads slowly
+    from graphlth.cli import main as cli  # loads slowly
 
     return cli.main()
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from graphlth.drawing import Draw
-from graphlth.kernels._redraw import Array, Redraw, unpacked
-from graphlth.kernels._select import without_lowest
 from graphlth.masks import Masks, only
+from graphlth.sparse.kernels._redraw import Array, Redraw, unpacked
+from graphlth.sparse.kernels._select import without_lowest
 
 SCOPES = ("global", "layer")
 COMPILED = (torch.float32, torch.float64)  # on the CPU

@@ -1,7 +1,8 @@
-"""Plug-ins by file name: `graphlth/<kind>/<name>.py` defines `<name>`. No table to edit."""
+"""Plug-ins by file name: `graphlth/<kind>/**/<name>.py` defines `<name>`. No table to edit."""
 
+from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 KINDS = ("algorithms", "analysis", "figures", "models", "scores", "tasks")
@@ -11,8 +12,16 @@ def names(kind: str) -> list[str]:
     """The names of the plug-ins of `kind`, sorted."""
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
-    path = import_module(f"graphlth.{kind}").__path__
-    return sorted(m.name for m in iter_modules(path) if not m.name.startswith("_"))
+    return sorted(modules(kind))
+
+
+@cache
+def modules(kind: str) -> dict[str, str]:
+    """The module of every plug-in of `kind`, by its name."""
+    package = import_module(f"graphlth.{kind}")
+    found = walk_packages(package.__path__, f"{package.__name__}.")
+    names = {m.name.rpartition(".")[2]: m.name for m in found if not m.ispkg}
+    return {name: module for name, module in names.items() if not name.startswith("_")}
 
 
 def find(kind: str, name: str) -> Any:
@@ -20,7 +29,7 @@ def find(kind: str, name: str) -> Any:
     known, module = names(kind), spelt(name)
     if module not in known:
         raise ValueError(f"`{one(kind)}` must be one of {', '.join(known)}, got {name!r}")
-    plugin = getattr(import_module(f"graphlth.{kind}.{module}"), module)
+    plugin = getattr(import_module(modules(kind)[module]), module)
     offered = getattr(import_module(f"graphlth.{kind}"), "offered", None)  # what its kind adds
     return offered(plugin) if offered else plugin
 

@@ -16,15 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from graphlth.channels import shrink
-from graphlth.checks import check_device, check_number
-from graphlth.compact import FORMATS as COMPACTED
-from graphlth.compact import LAYOUTS, Bound, Compact, compacted
-from graphlth.contract import check_cached, check_model, check_weights
-from graphlth.graph import Features, Graph
+from graphlth.compaction.channels import shrink
+from graphlth.compaction.network import FORMATS as COMPACTED
+from graphlth.compaction.network import LAYOUTS, Bound, Compact, compacted
+from graphlth.data.pruned import pruned
 from graphlth.masks import EDGES, Masks, masked, ones, only, tied
-from graphlth.pruned import pruned
-from graphlth.record import check_search
+from graphlth.model import check_cached, check_model, check_weights
+from graphlth.records.schema import check_search
+from graphlth.settings.checks import check_device, check_number
+from graphlth.sparse.graph import Features, Graph
 from graphlth.storage import arrays_digest, file_digest, printable, replacing
 from graphlth.streams import stream_seed
 
@@ -91,9 +91,9 @@ class Ticket:
 
         Its function is that of the masked model; rounding apart, every output is equal. Of
         graphlth's models pruned edges, dead units and unread features are gone, and the weights lie
-        in the fastest layout (see `graphlth.compact`). Of any other, and of `resgcn`, only the
-        edges go: its weights are multiplied by the masks, but its units stay, so that it is hardly
-        faster. Of a task of images the dead channels go (see `graphlth.channels.shrink`): an
+        in the fastest layout (see `graphlth.compaction.network`). Of any other, and of `resgcn`,
+        only the edges go: its weights are multiplied by the masks, but its units stay, so that it
+        is hardly faster. Of a task of images the dead channels go (see `channels.shrink` there): an
         ordinary network of smaller layers, in which scattered zeros stay as zeros.
 
         Args:
@@ -148,7 +148,7 @@ class Ticket:
         """A PyG `Data` like `data`, without the edges that this ticket has removed.
 
         Nodes and everything that `data` holds stay, as does the order of the edges. Attributes of
-        edges (see `graphlth.edge_list.edge_attributes`) lose what belongs to edges that go: all
+        edges (see `graphlth.data.edge_list`) lose what belongs to edges that go: all
         repetitions of one, and with undirected masks both directions. Edges of weight 0, which are
         absent for every model, go too. The weights of the ticket are not looked at.
 
@@ -225,7 +225,9 @@ def _check(about: Any, tensors: Mapping[str, Tensor]) -> None:
     if not isinstance(about, dict) or about["format"] not in FORMATS:
         form = about["format"] if isinstance(about, dict) else about
         if form in COMPACTED:
-            raise ValueError("it is a compacted network, which `graphlth.compact.load` reads")
+            raise ValueError(
+                "it is a compacted network, which `graphlth.compaction.network.load` reads"
+            )
         raise ValueError(f"its format is {form!r}, not {FORMAT!r}")
     said = {n: v for n, v in about.items() if n != "digest"}
     if about["format"] == FORMAT and about["digest"] != arrays_digest(_arrays(tensors), said):

@@ -11,11 +11,11 @@ from torch_geometric import nn as pyg
 from toys import ALGORITHMS, GRAPH_MODELS, Pictures, build, call, toy
 
 from graphlth import masks as M
-from graphlth import train
-from graphlth.optimizers import Adam
 from graphlth.registry import find
 from graphlth.ticket import load, snapshot
-from graphlth.train import fit
+from graphlth.training import loop as train
+from graphlth.training.loop import fit
+from graphlth.training.optimizers import Adam
 
 every = pytest.mark.parametrize("name", ALGORITHMS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -167,7 +167,7 @@ def test_every_training_starts_from_the_ticket(name, monkeypatch):
         assert not any(m.any() for m in optimizer.means + optimizer.squares + optimizer.steps)
         return optimizer
 
-    monkeypatch.setattr("graphlth.optimizers.Adam", watched)
+    monkeypatch.setattr("graphlth.training.optimizers.Adam", watched)
     list(call(name, model, task, **SHORT))
     assert len(starts) == {"ugs": 3, "imp": 4, "one_shot": 1}[name]  # imp trains to θ_k first
     assert all(s == start for s in starts)

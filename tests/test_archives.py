@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphlth.archives import RATIO, UNPACKED, arrays, verify_torch
+from graphlth.data.archives import RATIO, UNPACKED, arrays, verify_torch
 from graphlth.registry import find
 
 file = find("tasks", "file")

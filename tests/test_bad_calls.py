@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphlth import cli
+from graphlth.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 MEMORY, TIME = 1 << 30, 60  # bytes and seconds that a call may take

@@ -18,11 +18,13 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from graphlth import cli, experiment, record
-from graphlth.dataset import GraphTask
-from graphlth.models.gcn import GCN
+from graphlth.cli import main as cli
+from graphlth.data.node import GraphTask
+from graphlth.experiment import run as experiment
+from graphlth.models.graph.gcn import GCN
+from graphlth.records import schema as record
 from graphlth.ticket import dense, load
-from graphlth.train import fit
+from graphlth.training.loop import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = "--epochs 2 --rounds 1 --hidden 4"
@@ -392,7 +394,7 @@ def test_bad_input_ends_in_one_line_and_loses_nothing(place, capsys, command, li
 def test_a_process_ends_with_code_2(place, command):
     before = snapshot(place)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-m", "graphlth.cli", *command.split()]
+    call = [sys.executable, "-m", "graphlth.cli.main", *command.split()]
     done = subprocess.run(call, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     refused(done.stdout, done.stderr)

@@ -10,7 +10,7 @@ from runpy import run_path
 import pytest
 import torch
 
-from graphlth.experiment import plan
+from graphlth.experiment.run import plan
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 REPORTS = {  # what the report of each must say
@@ -276,7 +276,7 @@ def test_the_benchmark_of_a_cuda_device_writes_its_report(tmp_path):
 def test_the_roofline_follows_from_its_formula():
     from roofline import Roof, compulsory_bytes, gathered_bytes, operations
 
-    from graphlth.graph import Graph
+    from graphlth.sparse.graph import Graph
 
     # 3 nodes, 4 edges, 2 channels: x, ∂out, out, ∂x; m, ∂m; columns; offsets
     assert compulsory_bytes(3, 4, 2) == 4 * (4 * 3 * 2) + 4 * (2 * 4) + 4 * (2 * 4) + 4 * (2 * 4)

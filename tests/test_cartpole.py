@@ -11,13 +11,13 @@ from test_experiment import lines, tickets
 from toys import build, call
 
 from graphlth import masks as M
-from graphlth.experiment import run
-from graphlth.operations import macs
+from graphlth.cost.macs import macs
+from graphlth.experiment.run import run
 from graphlth.registry import find
-from graphlth.scores.snip import snip
+from graphlth.scores.weights.snip import snip
 from graphlth.task import Batch
 from graphlth.tasks.cartpole import LONGEST, CartPole, advantages, cartpole
-from graphlth.train import act, evaluate, fit, fitted, predict, train
+from graphlth.training.loop import act, evaluate, fit, fitted, predict, train
 
 gymnasium = pytest.importorskip("gymnasium", reason="the extra `control` is not installed")
 

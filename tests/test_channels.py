@@ -8,12 +8,12 @@ from torch import nn
 from torch.func import functional_call
 from toys import Pictures, build, toy
 
-from graphlth import channels as C
 from graphlth import masks as M
-from graphlth.models._vgg import vgg
-from graphlth.operations import input_macs
+from graphlth.compaction import channels as C
+from graphlth.cost.macs import input_macs
+from graphlth.models.image._vgg import vgg
 from graphlth.ticket import Ticket, load, snapshot
-from graphlth.train import fit, train
+from graphlth.training.loop import fit, train
 
 MODELS = ["vgg_16", "conv_4", "lenet_5", "lenet_300_100", "resnet_20", "preresnet_20"]
 models = pytest.mark.parametrize("name", MODELS)

@@ -14,10 +14,11 @@ import toys
 from torch import nn
 
 import graphlth as glt
-from graphlth import cli, export
-from graphlth.checks import RANGES, check_number, check_written, type_names
+from graphlth.cli import main as cli
+from graphlth.experiment import export
 from graphlth.registry import KINDS, find, names
-from graphlth.settings import CHOICES, check_one, sized
+from graphlth.settings.checks import RANGES, check_number, check_written, type_names
+from graphlth.settings.validation import CHOICES, check_one, sized
 from graphlth.ticket import load
 
 PLUGINS = [(kind, name) for kind in KINDS for name in names(kind)]

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from graphlth import cli, record
-from graphlth.experiment import Step, build, plan
+from graphlth.cli import main as cli
+from graphlth.experiment.run import Step, build, plan
+from graphlth.records import schema as record
 from graphlth.registry import KINDS, find, names
-from graphlth.train import Epoch
+from graphlth.training.loop import Epoch
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--size=15", "--hidden=8", "--rounds=2", "--epochs=3"]
@@ -240,7 +241,7 @@ def test_plot_draws_what_the_figure_draws_with_its_settings(folder, capsys):
                                   ["plot", "sparsity", "OUT", "--out=a.png"]])  # fmt: skip
 def test_what_needs_no_torch_does_not_load_it(folder, argv):
     argv = [str(folder) if arg == "OUT" else arg for arg in argv]
-    code = f"import sys; from graphlth import cli; assert cli.main({argv!r}) == 0; " \
+    code = f"import sys; from graphlth.cli import main as cli; assert cli.main({argv!r}) == 0; " \
            "sys.exit('torch' in sys.modules)"  # fmt: skip
     process = child("-c", code)
     assert (*process.communicate()[1:], process.returncode) == ("", 0)
@@ -264,8 +265,8 @@ def found(request, capsys):
 def test_export_writes_a_network_with_the_accuracy_that_it_says(found, capsys):
     import torch
 
-    from graphlth import compact
-    from graphlth.export import rebuild
+    from graphlth.compaction import network as compact
+    from graphlth.experiment.export import rebuild
     from graphlth.ticket import load
 
     assert cli.main(["export", str(found), "--out=small.safetensors", "--program=small.pt2"]) == 0
@@ -316,7 +317,7 @@ def test_a_model_whose_units_stay_is_refused_before_it_is_retrained(command, cap
 
 
 def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
-    from graphlth import compact
+    from graphlth.compaction import network as compact
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -347,7 +348,7 @@ def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
 
 
 def test_an_interrupt_ends_in_one_line_and_the_run_can_go_on():
-    argv = ["-m", "graphlth.cli", *RUN, "--epochs=300", "--rounds=9"]
+    argv = ["-m", "graphlth.cli.main", *RUN, "--epochs=300", "--rounds=9"]
     how = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     with child(*argv, **how) as process:
         assert process.stderr.readline().startswith("seed 0 round 0/9")
@@ -361,7 +362,7 @@ def test_an_interrupt_ends_in_one_line_and_the_run_can_go_on():
 
 
 def test_no_warning_of_a_library_reaches_the_terminal():
-    process = child("-m", "graphlth.cli", *RUN)
+    process = child("-m", "graphlth.cli.main", *RUN)
     output, error = process.communicate()
     assert process.returncode == 0
     assert [line.partition("  ")[0] for line in error.splitlines()] == [

@@ -11,14 +11,14 @@ import torch
 from torch_geometric.nn import GCN as PyGGCN
 from toys import N, build, toy
 
-from graphlth import compact
 from graphlth import masks as M
-from graphlth.compact import LAYOUTS, Compact, Layer, Parts, alike, encoded, live
-from graphlth.graph import sparse_features
-from graphlth.kernels._memory import STRIP
-from graphlth.models.gcn import GCN
+from graphlth.compaction import network as compact
+from graphlth.compaction.network import LAYOUTS, Compact, Layer, Parts, alike, encoded, live
+from graphlth.models.graph.gcn import GCN
+from graphlth.sparse.graph import sparse_features
+from graphlth.sparse.kernels._memory import STRIP
 from graphlth.ticket import Ticket, dense, load, snapshot
-from graphlth.train import forward
+from graphlth.training.loop import forward
 
 MODELS = [
     ("gcn", {}), ("gcn", {"degree": "out"}), ("gcn", {"layers": 1}), ("gcn", {"layers": 3}),
@@ -102,7 +102,7 @@ def test_single_precision_and_threads_give_the_same(name, settings):
 
 
 def test_many_threads_give_what_one_gives(monkeypatch):
-    from graphlth.kernels import _strips
+    from graphlth.sparse.kernels import _strips
 
     task = in_dense_form(toy(num_features=40, density=0.2))
     for name in ("gcn", "sage"):
@@ -147,7 +147,7 @@ def test_layers_that_no_model_here_has_are_computed_too():
 
 
 def test_what_other_networks_left_in_memory_is_not_read():
-    from graphlth.kernels import _strips
+    from graphlth.sparse.kernels import _strips
 
     task = toy()
     model = trained("sage", task, layers=3)
@@ -381,7 +381,7 @@ def test_a_file_is_read_without_models_and_training(tmp_path):
     small.save(tmp_path / "small.safetensors")
     code = f"""if True:
         import sys, torch
-        from graphlth import compact
+        from graphlth.compaction import network as compact
         torch.set_default_dtype(torch.float64)
         small = compact.load({str(tmp_path / "small.safetensors")!r})
         print(small(torch.ones({N}, {task.num_features})).sum().item())
@@ -398,7 +398,9 @@ def test_a_damaged_file_is_refused_and_a_failed_write_leaves_none(tmp_path):
     small = ticket_of(model, task, 0.5).compact(model, task)
     path = tmp_path / "small.safetensors"
     small.save(path)
-    with pytest.raises(ValueError, match=r"a compacted network, which `graphlth.compact.load` rea"):
+    with pytest.raises(
+        ValueError, match=r"a compacted network, which `graphlth.compaction.network.load` rea"
+    ):
         load(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from graphlth.kernels import _compiled, _signed
-from graphlth.kernels._compiled import Files, compiled
-from graphlth.kernels._signed import BYTES, key, signed, verified
+from graphlth.sparse.kernels import _compiled, _signed
+from graphlth.sparse.kernels._compiled import Files, compiled
+from graphlth.sparse.kernels._signed import BYTES, key, signed, verified
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def test_a_key_that_is_a_link_is_not_followed(home, tmp_path):
 
 
 def test_processes_that_start_at_once_have_one_key(home):
-    code = "from graphlth.kernels._signed import key; print(key().hex())"
+    code = "from graphlth.sparse.kernels._signed import key; print(key().hex())"
     run = {"stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen([sys.executable, "-c", code], **run) for _ in range(4)]
     found = {process.communicate(timeout=60)[0] for process in running}

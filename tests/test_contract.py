@@ -12,11 +12,11 @@ from toys import Pictures, build, call, data, toy
 
 import graphlth as glt
 from graphlth import masks as M
-from graphlth.controls import CONTROLS
+from graphlth.algorithms._controls import CONTROLS
 from graphlth.registry import names
 from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
-from graphlth.train import check_contract, evaluate, fit, predict, retrain
+from graphlth.training.loop import check_contract, evaluate, fit, predict, retrain
 
 SHORT = {"rounds": 2, "draws": 2, "epochs": 3, "pretrain": 2, "drop_edges": 0.2, "lr": 0.05,
          "drop_weights": 0.5, "drop_channels": 0.3, "weight_decay": 0.1}  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_model_without_a_weight_to_prune_is_refused_where_there_is_nothing_els
 def test_a_weight_frozen_after_its_ticket_is_masked_and_starts_from_it_but_is_not_trained(
     few, monkeypatch
 ):
-    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
     model, task = case("imp")
     *_, ticket = run("imp", model, task)
     fit(model, task, ticket, epochs=2)

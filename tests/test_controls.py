@@ -7,13 +7,14 @@ import pytest
 import torch
 from toys import build, toy
 
-from graphlth import experiment, record
+from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms.control import control as algorithm
-from graphlth.controls import CONTROLS
-from graphlth.experiment import run, ticket_file
+from graphlth.experiment import run as experiment
+from graphlth.experiment.run import run, ticket_file
+from graphlth.experiment.verify import verify
 from graphlth.masks import EDGES, only
+from graphlth.records import schema as record
 from graphlth.ticket import Ticket, load, snapshot
-from graphlth.verify import verify
 
 FRESH = ("reinit", "random")  # weights drawn anew
 MOVED = ("random", "shuffle")  # masks drawn anew

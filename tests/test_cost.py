@@ -10,12 +10,12 @@ from test_algorithms import user
 from torch import nn
 from toys import build, call, toy
 
-from graphlth import cost
-from graphlth.cost import Cost, measured, uncounted
+from graphlth.cost import meters as cost
+from graphlth.cost.macs import pass_macs
+from graphlth.cost.meters import Cost, measured, uncounted
 from graphlth.masks import ones
-from graphlth.operations import pass_macs
 from graphlth.task import Batch
-from graphlth.train import train
+from graphlth.training.loop import train
 
 
 def seven(model, task, masks):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from graphlth.dataset import GraphTask, split_per_class
-from graphlth.graph import Features, sparse_features
+from graphlth.data.node import GraphTask, split_per_class
 from graphlth.registry import find
+from graphlth.sparse.graph import Features, sparse_features
 
 
 def small(**changes):

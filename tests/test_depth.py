@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from toys import N, build, toy
 
 from graphlth import masks as M
-from graphlth.compact import Bound
-from graphlth.models.resgcn import ResGCN
+from graphlth.compaction.network import Bound
+from graphlth.models.graph.resgcn import ResGCN
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.tasks.sbm import sbm
 from graphlth.ticket import dense
-from graphlth.train import forward, train, train_masks
+from graphlth.training.loop import forward, train, train_masks
 
 DEEP = {"layers": 28, "hidden": 16}
 

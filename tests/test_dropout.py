@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphlth.dropout import STEPS, dropout, edge_dropout, philox, relu_dropout
-from graphlth.graph import Graph
+from graphlth.sparse.dropout import STEPS, dropout, edge_dropout, philox, relu_dropout
+from graphlth.sparse.graph import Graph
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.6, 0.9])

@@ -8,13 +8,13 @@ from toys import Pictures, build, call
 from graphlth.algorithms import early_bird as module
 from graphlth.algorithms._channels import CHANNEL_SCORES, norm_penalty
 from graphlth.algorithms._quantised import BITS, quantised
-from graphlth.channels import channel_masks, levels, norm_scales, surviving
-from graphlth.cost import measured
+from graphlth.compaction.channels import channel_masks, levels, norm_scales, surviving
+from graphlth.cost.macs import input_macs, pass_macs
+from graphlth.cost.meters import measured
 from graphlth.drawing import Queue
-from graphlth.operations import input_macs, pass_macs
 from graphlth.streams import stream_seed
 from graphlth.ticket import load, reinitialised, snapshot
-from graphlth.train import train
+from graphlth.training.loop import train
 
 SHORT = {"epochs": 6, "lr": 0.05, "optimizer": "sgd"}
 few = pytest.mark.parametrize("few", [2, 3, 8])

@@ -13,23 +13,23 @@ from torch_geometric.nn import GCN as PyGGCN
 from torch_geometric.nn import GraphSAGE as PyGSAGE
 from toys import GRAPH_MODELS, N, build, call, data
 
-from graphlth import compact
 from graphlth import masks as M
-from graphlth import seeds as batched
 from graphlth.analysis.latency import latency
-from graphlth.compact import LAYOUTS, encoded
-from graphlth.dataset import GraphTask
-from graphlth.experiment import run
-from graphlth.export import export
-from graphlth.graph import sparse_features
+from graphlth.compaction import network as compact
+from graphlth.compaction.network import LAYOUTS, encoded
+from graphlth.data.node import GraphTask
+from graphlth.data.published import DataWarning
+from graphlth.experiment.export import export
+from graphlth.experiment.run import run
 from graphlth.masks import EDGES
-from graphlth.published import DataWarning
-from graphlth.record import read
+from graphlth.records.schema import read
 from graphlth.registry import find, names
-from graphlth.scores import effective_resistance as resistance
-from graphlth.scores._edges import Pairs
+from graphlth.scores.edges import effective_resistance as resistance
+from graphlth.scores.edges._edges import Pairs
+from graphlth.sparse.graph import sparse_features
 from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
-from graphlth.train import evaluate, fit, forward, predict, train
+from graphlth.training import batched
+from graphlth.training.loop import evaluate, fit, forward, predict, train
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])

@@ -17,8 +17,8 @@ import pytest
 from filelock import FileLock
 from toys import ALGORITHMS, GRAPH_MODELS, of
 
-from graphlth import experiment, record
-from graphlth.experiment import (
+from graphlth.experiment import run as experiment
+from graphlth.experiment.run import (
     Step,
     accepted,
     build,
@@ -27,9 +27,10 @@ from graphlth.experiment import (
     run,
     ticket_file,
 )
-from graphlth.models.gcn import GCN
+from graphlth.models.graph.gcn import GCN
+from graphlth.records import schema as record
 from graphlth.ticket import load
-from graphlth.train import fit
+from graphlth.training.loop import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"size": 15, "hidden": 8, "rounds": 3, "epochs": 4}
@@ -206,7 +207,7 @@ def test_a_run_that_is_killed_in_round_3_ends_with_the_same_digits(tmp_path):
     chosen = plan("ugs", "sbm", "gcn", settings)
     name = replace(chosen, data=build("tasks", "sbm", chosen.settings).content()).name
     flags = [f"--{n}={v}" for n, v in settings.items()]
-    command = [sys.executable, "-m", "graphlth.cli", "run", "ugs", "--task=sbm", "--model=gcn",
+    command = [sys.executable, "-m", "graphlth.cli.main", "run", "ugs", "--task=sbm", "--model=gcn",
                f"--out={tmp_path / 'killed'}", *flags]  # fmt: skip
     path = tmp_path / "killed" / name / "seed0.jsonl"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -13,7 +13,7 @@ from toys import GRAPH_MODELS, IMAGE_MODELS, Pictures, build, call, toy
 
 import graphlth as glt
 from graphlth.ticket import _LEFT, Ticket, dense, load, rewind, snapshot
-from graphlth.train import Epoch, Fit, fit, forward, predict, retrain
+from graphlth.training.loop import Epoch, Fit, fit, forward, predict, retrain
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 

@@ -18,10 +18,12 @@ import pytest
 import torch
 
 import graphlth as glt
-from graphlth import cli, compact, record
-from graphlth.experiment import planned_in, run
+from graphlth.cli import main as cli
+from graphlth.compaction import network as compact
+from graphlth.experiment.run import planned_in, run
+from graphlth.experiment.verify import verify
+from graphlth.records import schema as record
 from graphlth.ticket import load
-from graphlth.verify import verify
 
 pytestmark = pytest.mark.slow
 FLIPS, KILLS = 40, 50

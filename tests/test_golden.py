@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from toys import ALGORITHMS, of
 
-from graphlth.experiment import run
-from graphlth.record import read
+from graphlth.experiment.run import run
+from graphlth.records.schema import read
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS = ("round", "edge_sparsity", "weight_sparsity", "macs", "best_epoch", "val", "test")

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlth.graph import Features, Graph, Sum, sparse_features, sparse_is_faster
-from graphlth.message import weighted_sum
+from graphlth.sparse.graph import Features, Graph, Sum, sparse_features, sparse_is_faster
+from graphlth.sparse.message import weighted_sum
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -19,11 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
-from graphlth import published, record
-from graphlth.experiment import plan, run
-from graphlth.images import _moments
+from graphlth.data import files as _files
+from graphlth.data import idx as _idx
+from graphlth.data import published
+from graphlth.data.images import _moments
+from graphlth.experiment.run import plan, run
+from graphlth.records import schema as record
 from graphlth.registry import find
-from graphlth.tasks import _files, _idx, cifar10, fashion_mnist, mnist
+from graphlth.tasks import cifar10, fashion_mnist, mnist
 
 KNOWN = published.known()
 RANDOM = np.random.default_rng(0)

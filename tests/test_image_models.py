@@ -9,10 +9,10 @@ from torch import nn
 from toys import IMAGE_MODELS, Pictures, build, toy
 
 from graphlth import masks as M
-from graphlth.operations import input_macs, macs
+from graphlth.cost.macs import input_macs, macs
 from graphlth.registry import find
 from graphlth.ticket import dense, fit_together, snapshot
-from graphlth.train import forward, train
+from graphlth.training.loop import forward, train
 
 images = pytest.mark.parametrize("name", IMAGE_MODELS)
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)

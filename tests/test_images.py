@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import graphlth as glt
-from graphlth import images, record
-from graphlth.experiment import Plan, describe
-from graphlth.images import PAD, ImageTask, crop_flip, held_out
+from graphlth.data import images
+from graphlth.data.images import PAD, ImageTask, crop_flip, held_out
+from graphlth.experiment.run import Plan, describe
+from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.ticket import dense
-from graphlth.train import evaluate, train
+from graphlth.training.loop import evaluate, train
 
 N, SIZES = 23, {"train": 13, "val": 4, "test": 6}
 
@@ -202,7 +203,9 @@ def test_the_fingerprint_is_that_of_the_pixels():
 
 
 def test_all_of_it_moves_to_a_device(monkeypatch):
-    monkeypatch.setattr("graphlth.images.check_device", lambda device: None)  # nothing is computed
+    monkeypatch.setattr(
+        "graphlth.data.images.check_device", lambda device: None
+    )  # nothing is computed
     task = noisy(augment="crop-flip")
     moved = task.to("meta")  # computes shapes alone, and refuses tensors from elsewhere
     for split in ("train", "val", "test"):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from toys import build, call, toy
 
-from graphlth.experiment import outcome, plan
-from graphlth.images import ImageTask
+from graphlth.data.images import ImageTask
+from graphlth.experiment.run import outcome, plan
 from graphlth.masks import sparsity
-from graphlth.optimizers import Recipe
 from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
-from graphlth.train import Epoch, retrain, train
+from graphlth.training.loop import Epoch, retrain, train
+from graphlth.training.optimizers import Recipe
 
 SPAN = 3
 

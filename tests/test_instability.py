@@ -11,11 +11,11 @@ from toys import build, toy
 
 from graphlth.analysis import instability as file
 from graphlth.analysis.instability import barrier, between, instability, noise, renormalise, trained
-from graphlth.images import ImageTask
+from graphlth.data.images import ImageTask
 from graphlth.masks import ones
 from graphlth.registry import find
 from graphlth.ticket import BEHIND, Ticket, dense, snapshot
-from graphlth.train import train
+from graphlth.training.loop import train
 
 HOW = {"points": 5, "pairs": 1, "epochs": 4, "lr": 0.1}
 

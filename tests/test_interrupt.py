@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from test_record import entry
 
-from graphlth import _exit, record
+from graphlth import _exit
+from graphlth.records import schema as record
 
 ROOT = Path(__file__).parents[1]
 RUN = ["run", "ugs", "--task=karate", "--model=gcn", "--hidden=8", "--epochs=40", "--out=out"]
@@ -20,7 +21,7 @@ INTERRUPTED = "graphlth: interrupted; the same command continues a run"
 TERMINATED = "graphlth: terminated; the same command continues a run"
 LAUNCHES = {
     "module": ["-m", "graphlth"],
-    "script": ["-c", "import sys; from graphlth.cli import main; sys.exit(main())"],
+    "script": ["-c", "import sys; from graphlth.cli.main import main; sys.exit(main())"],
 }
 
 

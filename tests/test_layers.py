@@ -1,8 +1,9 @@
-"""Imports point down the list; files of one folder never import each other."""
+"""Imports point down the list of layers; plug-ins of one kind stand alone; there is no cycle."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,46 +11,47 @@ import pytest
 import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
-LAYERS = [
-    ["streams"],
-    ["_exit", "checks", "config", "cost", "masks", "task", "registry", "storage", "vmap"],
-    ["drawing", "edge_list", "graph", "presets", "record", "tables"],
-    ["kernels"],
-    ["dropout"],
-    ["contract", "message"],
-    ["compact", "operations", "optimizers"],
-    ["prune"],
-    ["channels"],
-    ["archives", "published"],
-    ["fields", "planetoid"],
-    ["dataset", "images"],
-    ["pruned"],
+LAYERS = [  # packages, and files of them that stand elsewhere; below first
+    ["_exit", "storage", "streams", "cost.meters"],
+    ["masks", "registry", "task"],
+    ["drawing", "settings"],
+    ["records", "sparse"],
+    ["model", "prune"],
+    ["compaction"],
+    ["data"],
     ["ticket"],
-    ["controls"],
-    ["models", "tasks"],
-    ["train"],
+    ["cost", "models", "tasks", "training.optimizers"],
+    ["training"],
     ["scores"],
-    ["algorithms", "analysis", "result_warnings", "seeds"],
-    ["settings"],
+    ["algorithms", "analysis"],
+    ["settings.validation"],
     ["experiment", "figures"],
-    ["export", "measure", "verify"],
     ["cli"],
     ["__init__", "__main__"],
 ]
 RANK = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
-PLUGINS = ["kernels", "scores", "models", "tasks", "algorithms", "analysis", "figures"]
+PLUGINS = ["algorithms", "analysis", "figures", "models", "scores", "sparse.kernels", "tasks"]
+
+
+def module(file):
+    """models/graph/gcn.py -> ("models", "graph", "gcn"); models/__init__.py -> ("models",)."""
+    parts = file.with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
+
+
+MODULES = {module(file) for file in FILES}
 
 
 def place(parts):
-    """("models", "gcn", "GCN") -> its file ("models", "gcn"); ("__version__",) -> ("__init__",)."""
-    if not parts or parts[0] not in RANK:
-        return ("__init__",)
-    return parts[:2] if parts[0] in PLUGINS else parts[:1]
+    """The module that a name stands in: ("models", "graph", "gcn", "GCN") -> without "GCN"."""
+    while parts and parts not in MODULES:
+        parts = parts[:-1]
+    return parts or ("__init__",)
 
 
 def imports(source, file):
-    """The places that the source of `file` imports, also inside functions and for types only."""
+    """The modules that the source of `file` imports, also inside functions and for types only."""
     package = (ROOT.name, *file.parts[:-1])
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -63,42 +65,58 @@ def imports(source, file):
         yield from (place(target[1:]) for target in targets if target[0] == ROOT.name)
 
 
+def rank(parts):
+    """The layer of a module: its own, else that of its package."""
+    return RANK.get(".".join(parts), RANK.get(parts[0]))
+
+
+def kind(parts):
+    """The kind of plug-ins that a module is one of; None for others."""
+    return next((k for k in PLUGINS if ".".join(parts).startswith(f"{k}.")), None)
+
+
 def faults(source, file):
-    here = file.with_suffix("").parts
+    here = module(file)
     for there in imports(source, file):
-        shared = there[-1].startswith("_")  # models/_norm.py: shared by its folder, no plug-in
-        if here[0] == there[0] and here[0] in PLUGINS:
+        shared = there[-1].startswith("_")  # models/graph/_norm.py: shared by its folder
+        name = ".".join(there)
+        if kind(here) and kind(here) == kind(there):
             if not shared:
-                yield f"{file} imports its sibling {'/'.join(there)}"
-        elif RANK[there[0]] >= RANK[here[0]]:
-            yield f"{file} imports {there[0]}, which is not below it"
-        elif here[0] == "figures" and there[0] != "record":
-            yield f"{file} imports {there[0]}, but figures import record only"
+                yield f"{file} imports its sibling {name}"
+        elif here[0] == there[0]:
+            if rank(there) > rank(here):
+                yield f"{file} imports {name}, which is not below it"
+        elif rank(there) >= rank(here):
+            yield f"{file} imports {name}, which is not below it"
+        elif here[0] == "figures" and there[0] != "records":
+            yield f"{file} imports {name}, but figures import records only"
 
 
 @pytest.mark.parametrize(
     ("file", "source", "fault"),
     [
-        ("train.py", "from graphlth.masks import ones", ""),
-        ("train.py", "from graphlth import masks, prune", ""),
-        ("train.py", "from graphlth.experiment import run", "not below it"),
-        ("train.py", "import graphlth.experiment", "not below it"),
-        ("train.py", "from . import cli", "not below it"),
-        ("train.py", "from graphlth import __version__", "not below it"),
-        ("train.py", "def f():\n    from .cli import main", "not below it"),
-        ("masks.py", "from graphlth.task import Batch", "not below it"),
+        ("training/loop.py", "from graphlth.masks import ones", ""),
+        ("training/loop.py", "from graphlth import masks, prune", ""),
+        ("training/loop.py", "from graphlth.experiment.run import run", "not below it"),
+        ("training/loop.py", "import graphlth.experiment", "not below it"),
+        ("training/loop.py", "from .. import cli", "not below it"),
+        ("training/loop.py", "from graphlth import __version__", "not below it"),
+        ("training/loop.py", "def f():\n    from ..cli.main import main", "not below it"),
+        ("masks.py", "from graphlth.prune import drop_lowest", "not below it"),
         ("prune.py", "from graphlth.ticket import Ticket", "not below it"),
         ("ticket.py", "from graphlth.prune import drop_lowest", ""),
-        ("models/gcn.py", "from graphlth.message import weighted_sum", ""),
-        ("models/gcn.py", "from graphlth.models._norm import norm", ""),
-        ("models/gcn.py", "from graphlth.models.gat import GAT", "sibling"),
-        ("models/gcn.py", "from .gat import GAT", "sibling"),
-        ("models/gcn.py", "from . import gat", "sibling"),
-        ("models/gcn.py", "from ..tasks.cora import cora", "not below it"),
-        ("models/__init__.py", "from .gat import GAT", "sibling"),
-        ("figures/sparsity.py", "from graphlth.record import read", ""),
-        ("figures/sparsity.py", "from graphlth.masks import density", "record only"),
-        ("__init__.py", "from graphlth.cli import main", ""),
+        ("models/graph/gcn.py", "from graphlth.sparse.message import weighted_sum", ""),
+        ("models/graph/gcn.py", "from graphlth.models.graph._norm import normalised", ""),
+        ("models/graph/gcn.py", "from graphlth.models.graph.gat import GAT", "sibling"),
+        ("models/graph/gcn.py", "from .gat import GAT", "sibling"),
+        ("models/graph/gcn.py", "from . import gat", "sibling"),
+        ("models/graph/gcn.py", "from ...tasks.cora import cora", "not below it"),
+        ("models/__init__.py", "from graphlth.tasks.cora import cora", "not below it"),
+        ("sparse/graph.py", "from graphlth.sparse.message import product", ""),
+        ("sparse/kernels/numba.py", "from graphlth.sparse.kernels.scatter import sum", "sibling"),
+        ("figures/sparsity.py", "from graphlth.records.schema import read", ""),
+        ("figures/sparsity.py", "from graphlth.masks import density", "records only"),
+        ("__init__.py", "from graphlth.cli.main import main", ""),
     ],
 )
 def test_a_wrong_import_is_seen(file, source, fault):
@@ -108,25 +126,34 @@ def test_a_wrong_import_is_seen(file, source, fault):
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_imports_point_down(file):
-    assert file.with_suffix("").parts[0] in RANK, f"{file} has no layer: give it one in LAYERS"
+    assert rank(module(file)) is not None, f"{file} has no layer: give it one in LAYERS"
     assert not list(faults((ROOT / file).read_text(), file))
+
+
+def test_there_is_no_cycle_of_imports():
+    graph = {}
+    for file in FILES:
+        here = module(file)
+        found = {*imports((ROOT / file).read_text(), file)}
+        graph[here] = {there for there in found if there != here and there != ("__init__",)}
+    assert [*TopologicalSorter(graph).static_order()]  # CycleError names the modules of a cycle
 
 
 @pytest.mark.parametrize("folder", PLUGINS)
 def test_every_plugin_folder_holds_plugins(folder):
-    assert [f for f in FILES if f.parts[0] == folder and not f.name.startswith("_")]
+    assert [f for f in FILES if kind(module(f)) == folder and not f.name.startswith("_")]
 
 
-TORCH_FREE = ["graphlth", "graphlth.record", "graphlth.registry"] + [
-    ".".join(("graphlth", *file.with_suffix("").parts))
+TORCH_FREE = ["graphlth", "graphlth.records.schema", "graphlth.registry"] + [
+    ".".join(("graphlth", *module(file)))
     for file in FILES
     if file.parts[0] == "figures" and file.name != "__init__.py"
 ]
 
 
-@pytest.mark.parametrize("module", TORCH_FREE)
-def test_a_figure_redraws_without_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_a_figure_redraws_without_torch(name):
+    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

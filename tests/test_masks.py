@@ -7,7 +7,7 @@ from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import LOOPS, N, toy
 
 from graphlth import masks as M
-from graphlth.dataset import GraphTask
+from graphlth.data.node import GraphTask
 from graphlth.registry import find
 
 

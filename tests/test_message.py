@@ -14,15 +14,15 @@ from numba import njit
 from numba.core.caching import IndexDataCacheFile
 from toys import Largest
 
-from graphlth.dropout import relu_dropout
-from graphlth.graph import Features, Graph, Places, Sum, sparse_features
-from graphlth.kernels import _vector
-from graphlth.kernels._compiled import Files
-from graphlth.kernels._memory import LINE, PACKED, cache_size, fresh
-from graphlth.kernels._threads import together
-from graphlth.kernels._vector import exp, load, store
-from graphlth.kernels.numba import sums_at
-from graphlth.message import (
+from graphlth.sparse.dropout import relu_dropout
+from graphlth.sparse.graph import Features, Graph, Places, Sum, sparse_features
+from graphlth.sparse.kernels import _vector
+from graphlth.sparse.kernels._compiled import Files
+from graphlth.sparse.kernels._memory import LINE, PACKED, cache_size, fresh
+from graphlth.sparse.kernels._threads import together
+from graphlth.sparse.kernels._vector import exp, load, store
+from graphlth.sparse.kernels.numba import sums_at
+from graphlth.sparse.message import (
     attention,
     blank,
     convolve,
@@ -242,7 +242,7 @@ def test_backends_agree_in_single_precision(backend, heads, op):
 @pytest.mark.parametrize("installed", [True, False])
 def test_auto_takes_half_precision_with_and_without_torch_scatter(installed, monkeypatch):
     if not installed:
-        monkeypatch.setattr("graphlth.message.find_spec", lambda name: None)
+        monkeypatch.setattr("graphlth.sparse.message.find_spec", lambda name: None)
         monkeypatch.setitem(sys.modules, "torch_scatter", None)
     graph = Graph(torch.tensor([[0, 1, 2], [1, 1, 0]]), 3)
     x, weight = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1.0, 0.5, 2.0])
@@ -253,7 +253,7 @@ def test_auto_takes_half_precision_with_and_without_torch_scatter(installed, mon
 
 def test_a_backend_that_is_not_installed_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_scatter", None)
-    monkeypatch.delitem(sys.modules, "graphlth.kernels.scatter", raising=False)
+    monkeypatch.delitem(sys.modules, "graphlth.sparse.kernels.scatter", raising=False)
     with pytest.raises(ValueError, match=r"`backend` 'scatter' needs torch-scatter"):
         weighted_sum(Graph(torch.tensor([[0], [0]]), 1), torch.ones(1, 1), backend="scatter")
 
@@ -432,8 +432,8 @@ def layer_of(width, share, dtype=torch.float64):
 @pytest.fixture(params=[1, 2])
 def strips(request, monkeypatch):
     """One thread, and two that share out even small strips; near rows are fetched ahead, too."""
-    monkeypatch.setattr("graphlth.kernels._strips.SHARED", 0)
-    monkeypatch.setattr("graphlth.kernels._memory.CACHE", 0)
+    monkeypatch.setattr("graphlth.sparse.kernels._strips.SHARED", 0)
+    monkeypatch.setattr("graphlth.sparse.kernels._memory.CACHE", 0)
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(1)
@@ -481,9 +481,9 @@ def test_an_evaluation_keeps_what_the_next_step_asks_for(width, backend):
 def test_a_layer_of_features_has_its_gradients_at_any_width(
     few, threads, held, large, dtype, monkeypatch
 ):
-    monkeypatch.setattr("graphlth.kernels.numba.HELD", held)
-    monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)
-    monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0 if large else 1 << 20)
+    monkeypatch.setattr("graphlth.sparse.kernels.numba.HELD", held)
+    monkeypatch.setattr("graphlth.sparse.kernels.numba.SHARED", 0)
+    monkeypatch.setattr("graphlth.sparse.kernels.numba.CACHE", 0 if large else 1 << 20)
     torch.set_num_threads(threads)
     try:
         for width in (1, 64, 65, 130, 256):
@@ -565,7 +565,7 @@ def test_an_evaluation_reads_a_part_of_a_larger_matrix_as_it_is(width):
 @pytest.mark.parametrize("nodes", [20, 21])
 def test_an_evaluation_takes_a_next_matrix_of_any_few_columns(nodes, rows, columns, monkeypatch):
     """However many rows are multiplied at a time."""
-    monkeypatch.setattr("graphlth.kernels._strips.ROWS", rows)
+    monkeypatch.setattr("graphlth.sparse.kernels._strips.ROWS", rows)
     x, _, weight, *_ = layer_of(96, share=0.3)
     first, _ = RING.blocks(2, torch.arange(6))
     whole, _ = RING.blocks(2, torch.arange(nodes))
@@ -740,15 +740,23 @@ WIDE = [1, 7, 16, 40, 128, 200, 256]
 @pytest.mark.parametrize("held", [(128, 128), (512, 256)])
 def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtype, monkeypatch):
     for name, size in zip(("WIDE", "HELD"), held, strict=True):
-        monkeypatch.setattr(f"graphlth.kernels.numba.{name}", size)  # as other processors do,
-    monkeypatch.setattr("graphlth.kernels.numba.SHARED", 0)  # share out even small sums,
-    monkeypatch.setattr("graphlth.kernels.numba.NEAR", 2048 if large == "in parts" else 1 << 62)
+        monkeypatch.setattr(
+            f"graphlth.sparse.kernels.numba.{name}", size
+        )  # as other processors do,
+    monkeypatch.setattr("graphlth.sparse.kernels.numba.SHARED", 0)  # share out even small sums,
+    monkeypatch.setattr(
+        "graphlth.sparse.kernels.numba.NEAR", 2048 if large == "in parts" else 1 << 62
+    )
     if large:
-        monkeypatch.setattr("graphlth.kernels.numba.PART", 0)
-        monkeypatch.setattr("graphlth.kernels.numba.FAR", 0)  # lay out even small strips,
-        monkeypatch.setattr("graphlth.kernels.numba.CACHE", 0)
-        monkeypatch.setattr("graphlth.kernels._memory.CACHE", 0)  # and fetch even near rows ahead
-        monkeypatch.setattr("graphlth.kernels._memory.BEYOND", 0 if "two" in large else 1 << 62)
+        monkeypatch.setattr("graphlth.sparse.kernels.numba.PART", 0)
+        monkeypatch.setattr("graphlth.sparse.kernels.numba.FAR", 0)  # lay out even small strips,
+        monkeypatch.setattr("graphlth.sparse.kernels.numba.CACHE", 0)
+        monkeypatch.setattr(
+            "graphlth.sparse.kernels._memory.CACHE", 0
+        )  # and fetch even near rows ahead
+        monkeypatch.setattr(
+            "graphlth.sparse.kernels._memory.BEYOND", 0 if "two" in large else 1 << 62
+        )
     draw = torch.Generator().manual_seed(0)
     graph = Graph(torch.randint(30, (2, 600), generator=draw), 33)
     torch.set_num_threads(threads)
@@ -863,7 +871,7 @@ def test_a_part_that_fails_says_so_once_the_others_are_done():
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os, signal
-from graphlth.kernels._threads import together
+from graphlth.sparse.kernels._threads import together
 together([int] * 3)
 child = os.fork()
 if not child:
@@ -916,8 +924,8 @@ def test_fresh_memory_starts_at_a_cache_line_and_is_a_matrix_like_any_other(kind
 
 COMPILED = """
 import torch
-from graphlth.graph import Graph
-from graphlth.message import attention, product, relu_product, weighted_sum
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import attention, product, relu_product, weighted_sum
 graph = Graph(torch.tensor([[0, 1, 2], [1, 2, 0]]), 3)
 x, scores, weight = torch.ones(3, 2, 9), torch.ones(3, 2), torch.ones(3)
 x = x.requires_grad_()
@@ -960,7 +968,7 @@ def test_what_is_compiled_lasts_until_a_file_of_which_it_holds_parts_changes(tmp
     files.save("int", 1)
     files.save("float", 2)
     assert files.load("int") == 1
-    monkeypatch.setattr("graphlth.kernels._compiled.STATE", "another")
+    monkeypatch.setattr("graphlth.sparse.kernels._compiled.STATE", "another")
     assert files.load("int") is None
     files.save("int", 3)
     assert files.load("int") == 3 and len([*tmp_path.iterdir()]) == 1, "the others are gone"

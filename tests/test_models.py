@@ -9,13 +9,13 @@ from torch_geometric import nn as pyg
 from toys import ALONE, GRAPH_MODELS, LOOPS, Largest, N, build, toy
 
 from graphlth import masks as M
-from graphlth.dropout import edge_dropout, keyed
-from graphlth.graph import Graph, sparse_features
-from graphlth.models.gat import GAT
-from graphlth.models.gcn import GCN
-from graphlth.models.gin import GIN
-from graphlth.models.sage import GraphSAGE
-from graphlth.train import forward
+from graphlth.models.graph.gat import GAT
+from graphlth.models.graph.gcn import GCN
+from graphlth.models.graph.gin import GIN
+from graphlth.models.graph.sage import GraphSAGE
+from graphlth.sparse.dropout import edge_dropout, keyed
+from graphlth.sparse.graph import Graph, sparse_features
+from graphlth.training.loop import forward
 
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
 MODELS = [(name, {}) for name in GRAPH_MODELS]
@@ -395,7 +395,9 @@ def test_gin_is_pyg_gin():
 @pytest.mark.parametrize(("name", "settings"), LAYERS)
 @pytest.mark.parametrize(("sparse", "most"), [(True, 1.0), (False, 0.0), (False, 1.0)])
 def test_the_logits_of_some_nodes_are_those_of_all(name, settings, sparse, most, monkeypatch):
-    monkeypatch.setattr("graphlth.graph.MOST", most)  # of the rows of dense features that are few
+    monkeypatch.setattr(
+        "graphlth.sparse.graph.MOST", most
+    )  # of the rows of dense features that are few
     task = toy("directed")
     model = build(name, task, **settings)
     x = sparse_features(batch_of(task).inputs[0]) if sparse else batch_of(task).inputs[0]

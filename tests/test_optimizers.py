@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from graphlth.optimizers import SGD, Adam, Product, Recipe
+from graphlth.training.optimizers import SGD, Adam, Product, Recipe
 
 TORCHS = [
     (Adam, torch.optim.Adam, {"weight_decay": 0.0}),

@@ -15,9 +15,9 @@ import torch
 from scipy.sparse import csr_matrix
 from torch_geometric.datasets import Planetoid
 
-from graphlth import planetoid, published
-from graphlth.archives import one_line
-from graphlth.planetoid import Counts, load, read
+from graphlth.data import planetoid, published
+from graphlth.data.archives import one_line
+from graphlth.data.planetoid import Counts, load, read
 from graphlth.registry import find
 
 ROOT = os.environ.get("GRAPHLTH_DATA_ROOT")

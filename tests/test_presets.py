@@ -6,10 +6,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from graphlth import cli, record
-from graphlth.experiment import accepted, plan, run
-from graphlth.presets import PROTOCOLS, _tables, preset
+from graphlth.cli import main as cli
+from graphlth.experiment.run import accepted, plan, run
+from graphlth.records import schema as record
 from graphlth.registry import names
+from graphlth.settings.presets import PROTOCOLS, _tables, preset
 
 EVERY = list(product(names("algorithms"), names("tasks"), names("models")))
 CITATION = ["citeseer", "cora", "pubmed"]

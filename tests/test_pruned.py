@@ -7,7 +7,7 @@ from test_dataset import small
 from torch_geometric.data import Data
 from toys import build, call, data
 
-from graphlth.dataset import GraphTask
+from graphlth.data.node import GraphTask
 from graphlth.masks import EDGES
 from graphlth.ticket import Ticket, snapshot
 

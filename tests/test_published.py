@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphlth import planetoid, published
+from graphlth.data import idx as _idx
+from graphlth.data import planetoid, published
 from graphlth.registry import find
-from graphlth.tasks import _idx, cifar10
+from graphlth.tasks import cifar10
 
 KNOWN = published.known()
 TASKS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
@@ -54,7 +55,7 @@ def test_every_file_of_every_layout_is_listed_or_known_to_have_no_digest():
 
 def test_the_wheel_has_the_digests():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-    assert "published.toml" in project["tool"]["setuptools"]["package-data"]["graphlth"]
+    assert "data/published.toml" in project["tool"]["setuptools"]["package-data"]["graphlth"]
 
 
 @pytest.mark.parametrize("pattern", [

@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 import graphlth as glt
-from graphlth.cli import main
+from graphlth.cli.main import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from scipy import stats
 
-from graphlth import record as R
+from graphlth.records import schema as R
 
 
 def entry(seed=0, number=0, test=0.8, **fields):
@@ -471,7 +471,7 @@ def test_the_environment_names_versions_machine_and_commit():
 
 def test_records_and_figures_need_no_torch():
     code = (
-        "import sys, graphlth.figures.sparsity, graphlth.record as r; r.environment()\n"
+        "import sys, graphlth.figures.sparsity, graphlth.records.schema as r; r.environment()\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,10 +8,10 @@ import torch
 from toys import Pictures, build, toy
 
 from graphlth import masks as M
-from graphlth import record
-from graphlth.experiment import run
-from graphlth.result_warnings import class_counts, class_warnings, result_warnings
-from graphlth.train import Epoch, evaluate
+from graphlth.experiment.run import run
+from graphlth.experiment.warnings import class_counts, class_warnings, result_warnings
+from graphlth.records import schema as record
+from graphlth.training.loop import Epoch, evaluate
 
 UNFINISHED = "the best epoch is the last one: train longer (`epochs`)"
 MAJORITY = "the test accuracy is the share of the majority class"

@@ -15,15 +15,15 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, N, Pictures, build, data, toy
 
 from graphlth import masks as M
-from graphlth.dataset import GraphTask
-from graphlth.graph import sparse_features
-from graphlth.message import BACKENDS, weighted_sum
+from graphlth.data.node import GraphTask
 from graphlth.prune import drop_jointly, drop_lowest
 from graphlth.registry import find, names
-from graphlth.scores import effective_resistance as resistance
-from graphlth.scores import spectral
-from graphlth.scores._edges import Pairs
-from graphlth.scores.similarity import cosine
+from graphlth.scores.edges import effective_resistance as resistance
+from graphlth.scores.edges import spectral
+from graphlth.scores.edges._edges import Pairs
+from graphlth.scores.edges.similarity import cosine
+from graphlth.sparse.graph import sparse_features
+from graphlth.sparse.message import BACKENDS, weighted_sum
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
 from graphlth.ticket import snapshot

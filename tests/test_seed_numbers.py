@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from graphlth import cli, record
-from graphlth.experiment import MOST_SEEDS, parse_seeds, run
-from graphlth.measure import analyze, tickets
+from graphlth.cli import main as cli
+from graphlth.experiment.measure import analyze, tickets
+from graphlth.experiment.run import MOST_SEEDS, parse_seeds, run
+from graphlth.records import schema as record
 
 QUICK = {"hidden": 4, "epochs": 2, "rounds": 1}
 

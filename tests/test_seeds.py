@@ -11,13 +11,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, build, toy
 
-from graphlth import dropout, experiment, record, seeds, train
 from graphlth import masks as M
 from graphlth.algorithms.ugs import ugs
-from graphlth.experiment import plan, run, ticket_file
-from graphlth.kernels.reference import weighted_sum as plain_sum
-from graphlth.message import edge_softmax, product, weighted_sum
+from graphlth.experiment import run as experiment
+from graphlth.experiment.run import plan, run, ticket_file
+from graphlth.records import schema as record
+from graphlth.sparse import dropout
+from graphlth.sparse.kernels.reference import weighted_sum as plain_sum
+from graphlth.sparse.message import edge_softmax, product, weighted_sum
 from graphlth.ticket import dense, load, snapshot
+from graphlth.training import batched as seeds
+from graphlth.training import loop as train
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 features = pytest.mark.parametrize("about", [{}, {"num_features": 40, "density": 0.05}])
@@ -231,7 +235,7 @@ def test_dropout_inside_vmap_needs_keys():
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")
 def test_the_device_draws_the_bits_of_the_cpu(shape, dtype):
     pytest.importorskip("triton")
-    from graphlth.kernels._dropout import drop
+    from graphlth.sparse.kernels._dropout import drop
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     draw = torch.Generator().manual_seed(1)

@@ -14,14 +14,17 @@ from torch_geometric.data import Data
 from toys import ALGORITHMS, build, call, data, of, toy
 
 import graphlth as glt
-from graphlth import cli, compact, record, storage
-from graphlth.dataset import GraphTask
-from graphlth.experiment import plan, planned_in, run
-from graphlth.images import ImageTask
-from graphlth.measure import analyze
+from graphlth import storage
+from graphlth.cli import main as cli
+from graphlth.compaction import network as compact
+from graphlth.data.images import ImageTask
+from graphlth.data.node import GraphTask
+from graphlth.experiment.measure import analyze
+from graphlth.experiment.run import plan, planned_in, run
+from graphlth.experiment.verify import verify
+from graphlth.records import schema as record
 from graphlth.tasks.text import Text
 from graphlth.ticket import Ticket, fingerprint, load, ticket_file
-from graphlth.verify import verify
 
 QUICK = {"hidden": 4, "epochs": 3, "rounds": 2}
 KARATE = ["run", "ugs", "--task=karate", "--model=gcn", "--hidden=4", "--epochs=3", "--rounds=2"]

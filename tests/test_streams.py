@@ -7,7 +7,7 @@ import torch
 from toys import toy
 
 import graphlth as glt
-from graphlth.models.gcn import GCN
+from graphlth.models.graph.gcn import GCN
 from graphlth.streams import stream, stream_seed
 
 PACKAGE = Path(glt.__file__).parent

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from toys import Pictures, build, call, toy
 
-from graphlth import cli, record
 from graphlth import masks as M
 from graphlth.algorithms._channels import (
     CHANNEL_SCORES,
@@ -22,14 +21,16 @@ from graphlth.algorithms._channels import (
     thinet,
 )
 from graphlth.analysis.latency import latency
-from graphlth.channels import levels, surviving
-from graphlth.models._vgg import vgg
-from graphlth.operations import input_macs
+from graphlth.cli import main as cli
+from graphlth.compaction.channels import levels, surviving
+from graphlth.cost.macs import input_macs
+from graphlth.models.image._vgg import vgg
+from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
 from graphlth.ticket import dense, load, snapshot
-from graphlth.train import fit, forward, train
+from graphlth.training.loop import fit, forward, train
 
 scores = pytest.mark.parametrize("score", CHANNEL_SCORES)
 starts = pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])

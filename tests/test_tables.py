@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from graphlth import cli, tables
+from graphlth.cli import main as cli
+from graphlth.cli import tables
 from graphlth.registry import KINDS
 
 ROOT = Path(__file__).parents[1]

@@ -7,11 +7,11 @@ from test_experiment import lines, tickets
 from toys import TEXT_MODELS, build, call
 
 from graphlth import masks as M
-from graphlth.experiment import run
-from graphlth.operations import macs
+from graphlth.cost.macs import macs
+from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.tasks.text import Text
-from graphlth.train import Judge, evaluate, forward, train
+from graphlth.training.loop import Judge, evaluate, forward, train
 
 SAID = "the quick brown fox jumps over the lazy dog; " * 40  # 1,800 characters
 SMALL = {"context": 8, "batch_size": 5, "evaluate_every": 3}

@@ -10,13 +10,12 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, build, toy
 
 from graphlth import masks as M
-from graphlth.optimizers import Adam
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import SPLITS, Batch
 from graphlth.ticket import Ticket, dense, rewind, snapshot
-from graphlth.train import (
+from graphlth.training.loop import (
     Epoch,
     Judge,
     Survivors,
@@ -31,6 +30,7 @@ from graphlth.train import (
     train_masks,
     weigh,
 )
+from graphlth.training.optimizers import Adam
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -106,7 +106,7 @@ def test_edge_weights_reach_a_pyg_model_and_zero_is_absent(edges, improved):
 @pytest.mark.parametrize("few", [0.0, 1.0])
 @universes
 def test_a_pyg_model_without_edge_weights_trains_on_the_cut_graph(edges, few, conv, monkeypatch):
-    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
     task = toy(edges, loops=False)
     masks = some_masks(user(conv, task), task)
     ours, theirs = user(conv, task), user(conv, task)
@@ -297,7 +297,7 @@ def test_masks_come_from_the_first_epoch_of_best_validation(monkeypatch):
             seen.append(index)
             yield Epoch(index, 0.0, val, 0.0)
 
-    monkeypatch.setattr("graphlth.train.train", scripted)
+    monkeypatch.setattr("graphlth.training.loop.train", scripted)
     assert search(0)[M.EDGES].unique().tolist() == [1]
     assert seen == [0, 1, 2, 3]
 
@@ -340,7 +340,9 @@ def test_accuracy_is_that_of_the_rows_of_each_split():
 def test_splits_share_the_forward_pass_of_a_model_that_computes_all_rows(monkeypatch):
     task, calls = toy(), []
     model = user(pyg.GCNConv, task)
-    monkeypatch.setattr("graphlth.train.call", lambda *about: calls.append(0) or call(*about))
+    monkeypatch.setattr(
+        "graphlth.training.loop.call", lambda *about: calls.append(0) or call(*about)
+    )
     judge = Judge(model, task, dict(model.named_parameters()), None)
     assert [judge(s)[0] for s in SPLITS] == evaluate(model, task, {}, SPLITS)
     calls.clear()
@@ -360,7 +362,7 @@ def scripted_vals(monkeypatch, vals):
                     p.fill_(index)
             yield Epoch(index, 1.0, val, 0.5)
 
-    monkeypatch.setattr("graphlth.train.train", scripted)
+    monkeypatch.setattr("graphlth.training.loop.train", scripted)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_traini
     monkeypatch, name, few
 ):
     """Or the whole graph, where these are not few; and finds the accuracies of the whole graph."""
-    monkeypatch.setattr("graphlth.dataset.FEW", few)
+    monkeypatch.setattr("graphlth.data.node.FEW", few)
     task = toy()
     model = build(name, task).eval()
     output = call(model, next(task.batches("val")), dict(model.named_parameters()), None)
@@ -572,7 +574,7 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
     task = toy("directed", **features)
     results = []
     for few in (0.0, 1.0):
-        monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+        monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
         model = build(name, task)
         draw = torch.Generator().manual_seed(0)
         masks = {
@@ -688,7 +690,7 @@ def test_two_trainings_that_take_turns_are_the_alternation_by_hand(edges):
 @pytest.mark.parametrize("part", ["weights", "soft"])
 @models
 def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
-    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
     task = toy()
     model = build(name, task)
     masks = some_masks(model, task)
@@ -704,7 +706,7 @@ def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monkeypatch):
     """Weights of 0 give every class the same logit; and they are not set back."""
-    monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
     task = toy()
     model = build("gcn", task)
     soft = {M.EDGES: graph_of(task)}
@@ -722,7 +724,7 @@ def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monk
 def test_turns_with_few_survivors_are_turns_with_many(monkeypatch):
     task, found = toy(), []
     for few in (0.0, 1.0):
-        monkeypatch.setattr("graphlth.train.Survivors.FEW", few)
+        monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
         model = build("gcn", task, hidden=8)
         start = snapshot(model)
         a, masks = graph_of(task), some_masks(model, task, share=0.6)

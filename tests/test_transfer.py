@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from graphlth import experiment, record
 from graphlth.algorithms.transfer import CARRIED, transfer
-from graphlth.experiment import run
+from graphlth.data.planetoid import projected
+from graphlth.experiment import run as experiment
+from graphlth.experiment.run import run
 from graphlth.masks import EDGES
-from graphlth.planetoid import projected
+from graphlth.records import schema as record
 from graphlth.streams import stream_seed
 from graphlth.ticket import load, ticket_file
 

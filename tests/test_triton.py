@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Largest
 
-from graphlth.graph import Graph
-from graphlth.message import edge_softmax
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import edge_softmax
 
 pytest.importorskip("triton")
-from graphlth.kernels.triton import attention, weighted_sum
+from graphlth.sparse.kernels.triton import attention, weighted_sum
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = [pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")]
@@ -386,9 +386,9 @@ def test_a_second_derivative_is_refused(which):
 
 def test_without_triton_the_import_fails_plainly(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "graphlth.kernels.triton")
+    monkeypatch.delitem(sys.modules, "graphlth.sparse.kernels.triton")
     with pytest.raises(ImportError, match="triton"):
-        importlib.import_module("graphlth.kernels.triton")
+        importlib.import_module("graphlth.sparse.kernels.triton")
 
 
 COMPILE = """
@@ -396,7 +396,7 @@ import torch, triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from graphlth.kernels import triton as kernels
+from graphlth.sparse.kernels import triton as kernels
 
 EXACT = {"top", "total", "mean", "grad_logit", "shares"}
 SIZES = dict(H=3, D=5, SLOPE=0.2, BLOCK_E=16, BLOCK_H=4, BLOCK_D=8)

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch_geometric.data import Data
 
-from graphlth.dataset import GraphTask
+from graphlth.data.node import GraphTask
 from graphlth.registry import find, names
 from graphlth.task import Batch
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.channels import (
+from graphlth.compaction.channels import (
     Level,
     filter_norms,
     kept_channels,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
-from graphlth.cost import uncounted
+from graphlth.cost.meters import uncounted
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
 from graphlth.ticket import Ticket, reinitialised, snapshot

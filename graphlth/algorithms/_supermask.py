@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from graphlth.masks import EDGES, Masks, noisy, only, prunable
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import evaluate, train
+from graphlth.training.loop import evaluate, train
 
 
 def straight_through(value: Tensor, like: Tensor) -> Tensor:

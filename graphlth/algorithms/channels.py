@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from graphlth.algorithms._channels import hidden, keeping, norm_penalty
 from graphlth.algorithms._draw import starting
-from graphlth.channels import spread
+from graphlth.compaction.channels import spread
 from graphlth.masks import Masks
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.train import check_start, spans, train
+from graphlth.training.loop import check_start, spans, train
 
 
 def channels(
@@ -46,7 +46,7 @@ def channels(
     A round trains from the last ticket's weights, scores the channels and removes some.
 
     Args:
-        model: a network of images that has hidden channels (see `graphlth.channels`).
+        model: a network of images that has hidden channels (see `graphlth.compaction.channels`).
         task: the images.
         rounds: how often to prune.
         epochs: epochs of training per round, and of retraining.

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms._earlier import earlier
-from graphlth.controls import CONTROLS
 from graphlth.task import Task
 from graphlth.ticket import Ticket, check_data, fit_together
-from graphlth.train import check_start
+from graphlth.training.loop import check_start
 
 
 def control(

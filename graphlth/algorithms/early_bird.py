@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from graphlth.algorithms._channels import hidden, keeping, norm_penalty
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._quantised import quantised
-from graphlth.channels import spread
+from graphlth.compaction.channels import spread
 from graphlth.drawing import Queue
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.train import check_start, spans, train
+from graphlth.training.loop import check_start, spans, train
 
 
 def early_bird(

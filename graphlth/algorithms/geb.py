@@ -13,7 +13,7 @@ from graphlth.prune import redrawing
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.train import check_start, train
+from graphlth.training.loop import check_start, train
 
 
 def geb(

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphlth.algorithms._scored import scored
-from graphlth.cost import uncounted
+from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
-from graphlth.train import check_start, resume, spans, train
+from graphlth.training.loop import check_start, resume, spans, train
 
 REWINDS = ("weights", "lr", "finetune")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from graphlth.cost import uncounted
+from graphlth.cost.meters import uncounted
 from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import check_start, train_masks
+from graphlth.training.loop import check_start, train_masks
 
 
 def one_shot(

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.algorithms._supermask import beginning, found, searched, straight_through
-from graphlth.cost import uncounted
+from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
-from graphlth.train import check_start
+from graphlth.training.loop import check_start
 
 
 def supermask(

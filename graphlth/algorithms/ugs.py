@@ -8,7 +8,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.train import check_start, train_masks
+from graphlth.training.loop import check_start, train_masks
 
 
 def ugs(

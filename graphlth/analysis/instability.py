@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.checks import check_number
 from graphlth.masks import EDGES, Masks, only
+from graphlth.settings.checks import check_number
 from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
-from graphlth.train import evaluate, forward, resume, spans
+from graphlth.training.loop import evaluate, forward, resume, spans
 
 State = dict[str, Tensor]
 

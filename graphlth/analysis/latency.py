@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from graphlth.checks import check_number
-from graphlth.compact import Bound, Compact, encoded
+from graphlth.compaction.network import Bound, Compact, encoded
+from graphlth.cost.macs import pass_macs
 from graphlth.masks import only, sparsity
-from graphlth.operations import pass_macs
+from graphlth.settings.checks import check_number
 from graphlth.task import Task
 from graphlth.ticket import Ticket
-from graphlth.train import arguments, forward
+from graphlth.training.loop import arguments, forward
 
 LEAST = 0.02  # seconds that one measurement lasts, at least
 

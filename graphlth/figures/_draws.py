@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from graphlth.figures._style import Series, unfit, without
-from graphlth.record import Record, Row, run_of, summary
+from graphlth.records.schema import Record, Row, run_of, summary
 
 
 def searches(records: Iterable[Record], *aside: str) -> list[Row]:

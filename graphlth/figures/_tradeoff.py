@@ -34,7 +34,7 @@ from graphlth.figures._style import (
     unfit,
     values,
 )
-from graphlth.record import Record, Row, check_metric, summary
+from graphlth.records.schema import Record, Row, check_metric, summary
 
 Amounts = Callable[[Series, Row], list[float]]  # of a round of a run: one a seed
 Mark = Callable[[Row], dict[str, Any]]  # size and shift of the mark of a ticket, as of `point`

@@ -27,14 +27,14 @@ from graphlth.figures._style import (
     ruled,
     save,
 )
-from graphlth.record import Record
+from graphlth.records.schema import Record
 
 
 def barrier(records: Iterable[Record], *, out: str, title: str | None = None) -> None:
     """Draw the error between copies of tickets into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.record.read` gives, of `graphlth analyze instability`.
+        records: what `graphlth.records.schema.read` gives, of `graphlth analyze instability`.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.
 

@@ -34,7 +34,7 @@ from graphlth.figures._style import (
     ruled,
     save,
 )
-from graphlth.record import Record
+from graphlth.records.schema import Record
 
 COLOUR_MAP = "cividis"  # even in lightness, and the same to colour-blind readers
 LEAST = 1e-3  # of a distance on the logarithmic axis: below it lies 0
@@ -50,7 +50,7 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
     """Draw the distances between drawn masks into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.record.read` gives, of `early_bird`, `geb` or
+        records: what `graphlth.records.schema.read` gives, of `early_bird`, `geb` or
             `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.

@@ -34,7 +34,7 @@ from graphlth.figures._style import (
     ruled,
     save,
 )
-from graphlth.record import Record, check_metric
+from graphlth.records.schema import Record, check_metric
 
 DRAWN = Line2D([], [], color="0.35", marker="o", markersize=8, linestyle="")
 LATE = Line2D([], [], color="0.35", marker="o", markersize=8, markerfacecolor="white", linestyle="")
@@ -46,7 +46,7 @@ def drawing(
     """Draw accuracy against drawing epoch into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.record.read` gives, of `early_bird`, `geb` or
+        records: what `graphlth.records.schema.read` gives, of `early_bird`, `geb` or
             `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".

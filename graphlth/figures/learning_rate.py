@@ -31,7 +31,7 @@ from graphlth.figures._style import (
     save,
     unfit,
 )
-from graphlth.record import Record, check_metric, summary
+from graphlth.records.schema import Record, check_metric, summary
 
 
 def learning_rate(
@@ -45,7 +45,7 @@ def learning_rate(
     """Draw accuracy against the weights that remain, by learning rate, into a file.
 
     Args:
-        records: what `graphlth.record.read` gives.
+        records: what `graphlth.records.schema.read` gives.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphlth.checks import check_device, check_number
+from graphlth.data.files import library
+from graphlth.settings.checks import check_device, check_number
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Policy
-from graphlth.tasks._files import library
 
 GAME, LONGEST = "CartPole-v1", 500  # steps of an episode, each worth 1
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphlth import published
-from graphlth.archives import Array, one_line
-from graphlth.images import ImageTask, held_out
-from graphlth.planetoid import unpickled
-from graphlth.tasks._files import download, find, library, pixels
+from graphlth.data import published
+from graphlth.data.archives import Array, one_line
+from graphlth.data.files import download, find, library, pixels
+from graphlth.data.images import ImageTask, held_out
+from graphlth.data.planetoid import unpickled
 
 NAMES = ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py")
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]

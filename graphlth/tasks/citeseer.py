@@ -1,7 +1,7 @@
 """CiteSeer: 3,327 papers, 6 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
-from graphlth.dataset import GraphTask
-from graphlth.planetoid import Counts, load
+from graphlth.data.node import GraphTask
+from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
 

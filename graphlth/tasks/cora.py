@@ -1,7 +1,7 @@
 """Cora: 2,708 papers, 7 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
-from graphlth.dataset import GraphTask
-from graphlth.planetoid import Counts, load
+from graphlth.data.node import GraphTask
+from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
 

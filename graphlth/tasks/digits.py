@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from graphlth.dataset import GraphTask, split_per_class
+from graphlth.data.node import GraphTask, split_per_class
 from graphlth.streams import stream
 
 

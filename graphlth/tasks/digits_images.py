@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from graphlth.images import ImageTask, held_out
+from graphlth.data.images import ImageTask, held_out
 
 
 def digits_images(

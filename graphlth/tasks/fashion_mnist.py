@@ -1,7 +1,7 @@
 """Fashion-MNIST: 70,000 articles of clothing (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747)."""
 
-from graphlth.images import ImageTask
-from graphlth.tasks import _idx
+from graphlth.data import idx as _idx
+from graphlth.data.images import ImageTask
 
 NAMES = ("fashion_mnist", "fashion-mnist", "FashionMNIST")
 URL = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"

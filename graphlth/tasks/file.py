@@ -15,10 +15,10 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
-from graphlth.archives import LINE, arrays, listed, one_line, verify_torch
-from graphlth.dataset import GraphTask
-from graphlth.fields import graphs_of, tensor
-from graphlth.published import DataWarning
+from graphlth.data.archives import LINE, arrays, listed, one_line, verify_torch
+from graphlth.data.fields import graphs_of, tensor
+from graphlth.data.node import GraphTask
+from graphlth.data.published import DataWarning
 from graphlth.storage import printable
 from graphlth.task import SPLITS
 
@@ -47,7 +47,7 @@ def file(
     split: int | str = 0,
     split_seed: int = 0,
 ) -> GraphTask:
-    """The graph in `path`; what it must hold stands at `graphlth.dataset.GraphTask`.
+    """The graph in `path`; what it must hold stands at `graphlth.data.node.GraphTask`.
 
     `.pt`: a PyG `Data`, or a dict of tensors with the keys x, edge_index, y, train_mask, val_mask,
     test_mask and, if edges have weights, edge_weight. `.npz`: arrays under the same keys; x may

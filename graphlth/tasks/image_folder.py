@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphlth.images import ImageTask
-from graphlth.planetoid import folders
+from graphlth.data.files import pixels
+from graphlth.data.images import ImageTask
+from graphlth.data.planetoid import folders
 from graphlth.storage import called
 from graphlth.streams import stream
 from graphlth.task import SPLITS
-from graphlth.tasks._files import pixels
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import networkx as nx
 import torch
 
-from graphlth.dataset import GraphTask, split_per_class
+from graphlth.data.node import GraphTask, split_per_class
 from graphlth.streams import stream
 
 

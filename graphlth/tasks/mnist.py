@@ -1,7 +1,7 @@
 """MNIST: 70,000 hand-written digits (LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998)."""
 
-from graphlth.images import ImageTask
-from graphlth.tasks import _idx
+from graphlth.data import idx as _idx
+from graphlth.data.images import ImageTask
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 PER_CLASS = {

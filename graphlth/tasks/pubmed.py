@@ -1,7 +1,7 @@
 """PubMed: 19,717 papers on diabetes, 3 types (Namata et al., MLG 2012; Planetoid files)."""
 
-from graphlth.dataset import GraphTask
-from graphlth.planetoid import Counts, load
+from graphlth.data.node import GraphTask
+from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
 

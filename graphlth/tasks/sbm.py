@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from graphlth.dataset import GraphTask, split_per_class
+from graphlth.data.node import GraphTask, split_per_class
 from graphlth.streams import stream
 
 MOST = 10_000  # nodes, whose pairs are drawn all at once

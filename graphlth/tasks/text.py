@@ -12,7 +12,7 @@ from pydoc_data import topics
 import torch
 from torch import Tensor
 
-from graphlth.checks import check_device, check_number
+from graphlth.settings.checks import check_device, check_number
 from graphlth.task import SPLITS, Batch, content_digest, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation

@@ -1,0 +1,1 @@
+"""What a training and a forward pass cost: time, memory, energy, multiply-accumulates."""

@@ -1,0 +1,242 @@
+"""Node classification on one graph, from a PyG `Data`: yours or a task's."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphlth.data import fields
+from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
+from graphlth.data.published import DataWarning
+from graphlth.settings.checks import check_device
+from graphlth.sparse.graph import Features, Graph, sparse_features, sparse_is_faster
+from graphlth.task import SPLITS, Batch, content_digest
+
+FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
+
+
+class GraphTask:
+    """Node classification on one graph; `data` itself is never changed.
+
+    Args:
+        data: a PyG `Data`, or anything else that has x [N, F] finite numbers (dense, or a sparse
+            tensor), edge_index [2, E] integers, y [N] or [N, 1] class numbers from 0 or from 1,
+            below 0 where a node has none, or text; and train_mask, val_mask, test_mask, each
+            boolean or integers of 0 and 1, [N] or [N, splits], or the numbers of the nodes [n]
+            (these also as train_idx, val_idx, test_idx). If it has edge_weight, [E] or [E, 1],
+            finite and at least 0, that is A in A ⊙ m for every model: the weights of an edge that
+            is repeated are added up, and an edge of weight 0 is absent. Without, an edge is there
+            once, repeated or not. Of other attributes nothing is read; those of edges are named
+            in a warning.
+        edges: what one entry of an edge mask stands for. "undirected": an unordered pair, whose
+            two directions (or the one that is there; none is added) live and die together.
+            "directed": one direction. Self-loops of the data are edges like any other.
+        split: the column of masks that are [N, splits]; or "random": whatever masks there are,
+            60 / 20 / 20 % of the labelled nodes of each class train, validate and test.
+        split_seed: draws the random split.
+        name: what records call the data.
+
+    Raises:
+        ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
+            range, or several graphs; a split is empty or overlaps another; a class has no training
+            node.
+    """
+
+    x: Tensor | Features  # [N, F]; in the form whose products cost less (`sparse_is_faster`)
+    graph: Graph  # every edge once, sorted by (target, source)
+    entries: Tensor  # [E] the mask entry that each edge reads
+    num_edges: int  # mask entries: the prunable edges that 100 % stands for
+    edge_weight: Tensor | None  # [E] A, of every edge of `graph`; None: all are 1
+    one_way_edges: int  # of the data, whose reverse is no edge; a self-loop is its own
+    duplicate_edges: int  # columns of the data's edge_index that repeat another: one edge with it
+    zero_edges: int  # edges of the data whose weight is 0: none of `graph`
+    evaluate_every = 1  # an iteration sees the whole graph
+    y: Tensor  # [N]
+    label_names: tuple[str, ...]  # what `data` call each class; () where they number them from 0
+    rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
+    notes: tuple[str, ...]  # what was decided about the data, a line each
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        edges: str = "undirected",
+        split: int | str = 0,
+        split_seed: int = 0,
+        name: str = "data",
+    ):
+        if edges not in KINDS:
+            raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+        fields.one_graph(data)
+        self.name, self.edges = name, edges
+        self.x = features_of(data)
+        self.num_nodes, self.num_features = self.x.shape
+        found = edges_of(data, self.num_nodes, edges)
+        self.graph, self.entries = Graph(found.edge_index, self.num_nodes), found.entries
+        self.num_edges, self.edge_weight = found.num_edges, found.weight
+        self.duplicate_edges, self.zero_edges = found.duplicates, found.zeros
+        self.one_way_edges = _one_way(found.edge_index, self.num_nodes)
+        self.y, self.label_names = fields.labels(data, self.num_nodes)
+        self.rows = fields.rows(data, self.y, split, split_seed)
+        self.num_classes = fields.classes(self.y, self.rows)
+        ignored = unread(data)
+        self.notes = (*fields.notes(self.label_names), *ignored)
+        self._inputs = (self.x, self.graph)
+        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
+        for text in ignored:
+            warnings.warn(text, DataWarning, stacklevel=2)
+
+    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
+        """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
+        known, y, rows = self._batches.get(split), self.y, self.rows[split]
+        stand = y._version, rows._version
+        if known is None or known[0] is not y or known[1].rows is not rows or known[2] != stand:
+            nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
+            few = nodes.numel() < FEW * self.num_nodes  # training need not start from X
+            among = (nodes, torch.searchsorted(nodes, rows)) if few else None
+            a = self.edge_weight
+            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among, edge_weight=a)
+            known = self._batches[split] = y, batch, stand
+        yield known[1]
+
+    def whole(self, split: str) -> Iterator[Batch]:
+        """What `batches` gives: the whole graph."""
+        return self.batches(split)
+
+    def without(self, mask: Tensor) -> GraphTask:
+        """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
+
+        The edges are gone, not weighted; `num_edges` and the numbers of the entries stay.
+        """
+        if mask.shape != (self.num_edges,):
+            raise ValueError(f"`mask` must be [{self.num_edges}], got {list(mask.shape)}")
+        keep = mask.to(self.entries.device)[self.entries] != 0
+        weight = None if self.edge_weight is None else self.edge_weight[keep]
+        graph = self.graph.subgraph(keep)
+        return self._with(graph=graph, entries=self.entries[keep], edge_weight=weight)
+
+    def to(self, device: torch.device | str) -> GraphTask:
+        """The same task on `device`."""
+        check_device(device)
+        rows = {split: index.to(device) for split, index in self.rows.items()}
+        return self._with(
+            x=self.x.to(device),
+            graph=self.graph.to(device),
+            rows=rows,
+            entries=self.entries.to(device),
+            edge_weight=None if self.edge_weight is None else self.edge_weight.to(device),
+            y=self.y.to(device),
+        )
+
+    def fingerprint(self) -> str:
+        """Which graph this is: 16 hex digits over nodes, edges and weights, entries and features.
+
+        Labels and splits are left out: a ticket for this graph is one on every split of it.
+        """
+        edges = self.graph.edge_index, self.entries, self.num_edges, self.edge_weight
+        return fingerprint(self.x, *edges)
+
+    def content(self) -> str:
+        """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
+        return content_digest(self.fingerprint(), self.y, rows=self.rows)
+
+    def _with(self, **changes: Any) -> GraphTask:
+        task = copy.copy(self)
+        vars(task).update(changes)
+        task._inputs, task._batches = (task.x, task.graph), {}
+        return task
+
+    def __repr__(self) -> str:
+        return (
+            f"GraphTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
+            f"{self.edges}{'' if self.edge_weight is None else ' weighted'}, "
+            f"features={self.num_features}, classes={self.num_classes})"
+        )
+
+
+def features_of(data: Any) -> Tensor | Features:
+    """The features of `data` [N, F], sparse where few of them are not 0."""
+    return _features(fields.features(data))
+
+
+def edges_of(data: Any, num_nodes: int, edges: str) -> EdgeList:
+    """The edges of `data`, with their weights if it has any."""
+    given = getattr(data, "edge_weight", None)
+    weight = None if given is None else fields.field(data, "edge_weight")
+    return edge_list(fields.edge_index(data), num_nodes, edges, weight)
+
+
+def fingerprint(
+    x: Tensor | Features, edge_index: Tensor, entries: Tensor, num_edges: int,
+    weight: Tensor | None,
+) -> str:  # fmt: skip
+    """16 hex digits over a graph; weights that are all 1 count as none."""
+    digest = hashlib.sha256(f"{x.shape[0]} {x.shape[1]} {num_edges}".encode())
+    values = _values(x)
+    weights = () if weight is None or bool((weight == 1).all()) else (weight,)
+    for part in (edge_index, entries, *values, *weights):
+        digest.update(part.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+SPARSE = 0.1  # of features, below which a fingerprint is one of non-zeros, as it always was
+
+
+def _values(x: Tensor | Features) -> tuple[Tensor, ...]:
+    """What tells features, whatever the form in which they are computed with."""
+    n, f = x.shape
+    found = x.values.numel() if isinstance(x, Features) else int(x.count_nonzero())
+    if found >= SPARSE * n * f:
+        return (x.to_dense(),)
+    x = x if isinstance(x, Features) else sparse_features(x)
+    return x.graph.edge_index, x.values
+
+
+def split_per_class(
+    y: Tensor, train: int, val: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Boolean masks [N]: from every class `train` and `val` nodes at random, the rest for test."""
+    order = torch.randperm(y.numel(), generator=generator)
+    order = order[y[order].argsort(stable=True)]  # by class, shuffled within each
+    sizes = y.bincount()
+    place = torch.empty_like(order)  # [N] the place of each node within its class
+    place[order] = torch.arange(y.numel()) - (sizes.cumsum(0) - sizes)[y[order]]
+    if train < 1 or val < 1 or int(sizes.min()) <= train + val:
+        raise ValueError(
+            "`train` and `val` must be at least 1 and leave each class a test node, "
+            f"got {train} and {val} of {int(sizes.min())}"
+        )
+    return {
+        "train_mask": place < train,
+        "val_mask": (place >= train) & (place < train + val),
+        "test_mask": place >= train + val,
+    }
+
+
+def _features(x: Tensor) -> Tensor | Features:
+    x = x.to(torch.get_default_dtype())
+    if x.layout != torch.strided:
+        x = x.to_sparse_coo().coalesce()
+    values = x if x.layout == torch.strided else x.values()
+    if not values.isfinite().all():
+        raise ValueError("`data.x` must be finite, got NaN or infinity")
+    if not sparse_is_faster(x.size(0), x.size(1), int(values.count_nonzero())):
+        return x.to_dense()
+    if x.layout == torch.strided:
+        return sparse_features(x)
+    some = values != 0
+    return Features(Graph(x.indices()[:, some].flip(0), (x.size(1), x.size(0))), values[some])
+
+
+def _one_way(edge_index: Tensor, num_nodes: int) -> int:
+    """How many edges [2, E] have no reverse."""
+    source, target = edge_index
+    return int((~torch.isin(target * num_nodes + source, source * num_nodes + target)).sum())

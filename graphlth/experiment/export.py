@@ -1,0 +1,187 @@
+"""From a ticket file to a network to use: rebuilt, retrained, compacted; and what that gains."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphlth.analysis.latency import Latency, latency
+from graphlth.compaction.network import LAYOUTS, Compact
+from graphlth.experiment.run import RETRAIN, build, check_whole, settings_of
+from graphlth.settings.checks import check_number, check_written
+from graphlth.storage import replacing, seal_archive
+from graphlth.streams import stream_seed
+from graphlth.task import Task
+from graphlth.ticket import Ticket, check_data, fit_together, load, rewind
+from graphlth.training.loop import Epoch, retrain
+
+
+def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Module]:
+    """The task and the model of a ticket that a run has found; the model with the ticket's weights.
+
+    Raises:
+        ValueError: the ticket does not say what it is of, or it is of a graph and a model that has
+            no `parts`.
+    """
+    about = ticket.provenance
+    for name in ("algorithm", "task", "model", "settings", "seed"):
+        if name not in about:
+            raise ValueError(f"`ticket` must come from a run, got one that has no {name!r}")
+    settings = dict(about["settings"])
+    try:
+        check_number("seed", about["seed"])
+        check_whole(settings, settings_of(about["algorithm"], about["task"], about["model"]))
+    except ValueError as error:
+        raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
+    if data_root is not None:
+        settings["data_root"] = data_root
+    task: Task = build("tasks", about["task"], settings)
+    check_data(about, task, "`ticket`")
+    torch.manual_seed(stream_seed(about["seed"], "initialise"))
+    model: nn.Module = build("models", about["model"], settings, task)
+    if task.edges is not None and not hasattr(model, "parts"):
+        raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
+                         f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
+    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    return task, rewind(model, ticket.init)
+
+
+def export(
+    ticket: str,
+    *,
+    out: str,
+    layout: str = "auto",
+    epochs: int | None = None,
+    threads: int = 1,
+    data_root: str | None = None,
+    program: str | None = None,
+    watch: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
+) -> tuple[nn.Module, Epoch]:
+    """Retrain a ticket, write the compacted network to `out`, and return it with its best epoch.
+
+    A `Compact` is written for a ticket of a graph. For one of images it is a program of
+    `torch.export` for batches of any size, which torch alone reads: `torch.export.load(out)` has an
+    ordinary `nn.Module` in it.
+
+    Args:
+        ticket: the ticket's file.
+        out: the file to write, all of it or nothing; .pt2 for a ticket of images.
+        layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
+        epochs: epochs of retraining; those of the ticket's run where not given.
+        threads: threads of the retraining and of the measurement.
+        data_root: the folder of the data, where it is not that of the run.
+        program: another file to write: the network of dense features by `torch.export` (.pt2);
+            not for images.
+        watch: is called after every epoch, with the number of epochs.
+
+    Raises:
+        ValueError: a setting or the ticket is wrong.
+        OSError: a file cannot be read or written.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if program is not None and Path(program).suffix != ".pt2":
+        raise ValueError(f"`program` must end in .pt2, got {program!r}")
+    check_number("threads", threads)
+    if epochs is not None:
+        check_number("epochs", epochs)
+    found = load(ticket)
+    reads = [*_read(ticket, found, data_root)]
+    check_written("out", out, reads)  # told before the retraining
+    if program is not None:
+        check_written("program", program, [*reads, out])
+        if Path(program).resolve() == Path(out).resolve():
+            raise ValueError(f"`program` must be another file than `out`, got {program!r}")
+    torch.set_num_threads(threads)
+    task, model = rebuild(found, data_root)
+    if task.edges is not None and Path(out).suffix == ".pt2":
+        raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
+                         f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
+    if task.edges is None:
+        _check_of_images(out, program, layout)
+    how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}
+    how |= {} if epochs is None else {"epochs": epochs, "iterations": 0}
+    steps = retrain(model, task, found, seed=found.provenance["seed"], **how)
+    while True:
+        try:
+            watch(next(steps), how.get("iterations", 0) or how.get("epochs", 0))
+        except StopIteration as end:
+            best: Epoch = end.value
+            break
+    network = found.compact(model, task, layout=layout)
+    x = next(iter(task.batches("test"))).inputs[0]
+    if not isinstance(network, Compact):
+        some = torch.export.Dim("images")
+        _save_program(network.requires_grad_(False), x[[0, 0]], Path(out), ({0: some},))
+        return network, best
+    network.about |= {"val": best.val, "test": best.test}
+    if program is not None:
+        x = x if isinstance(x, torch.Tensor) else x.dense
+        _save_program(network.plain(), x, Path(program))
+    network.save(out)
+    return network, best
+
+
+def _read(ticket: str, found: Ticket, data_root: str | None) -> Iterator[str | Path]:
+    """What an export reads: the ticket, and the file or the folders of the data."""
+    settings = found.provenance.get("settings", {})
+    places = [settings.get("path"), settings.get("data_root"), data_root, settings.get("tickets"),
+              os.environ.get("GRAPHLTH_DATA_ROOT")]  # fmt: skip
+    yield ticket
+    yield from (place for place in places if isinstance(place, str) and place)
+
+
+def _check_of_images(out: str, program: str | None, layout: str) -> None:
+    for name, value, rule, wrong in (
+        ("out", out, "end in .pt2", Path(out).suffix != ".pt2"),
+        ("program", program, "not be given", program is not None),
+        ("layout", layout, "be auto or dense", layout not in ("auto", "dense")),
+    ):
+        if wrong:
+            raise ValueError(f"`{name}` must {rule} for a ticket of images, got {value!r}")
+
+
+def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = None) -> None:
+    """Write what `torch.export` makes of `network(x)`, all of it or nothing."""
+    program = torch.export.export(network, (x,), dynamic_shapes=sizes)
+    program.example_inputs = None  # they would be saved too, and are data
+    with replacing(path) as draft:
+        torch.export.save(program, draft)
+        seal_archive(draft)
+
+
+def bench(
+    ticket: str,
+    *,
+    layout: str = "auto",
+    batch: int = 64,
+    repeats: int = 15,
+    threads: int = 1,
+    data_root: str | None = None,
+) -> Latency:
+    """What compaction of a ticket gains, without retraining: time does not depend on values.
+
+    Args:
+        ticket: the ticket's file.
+        layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
+        batch: images inferred at once, where the ticket is of images.
+        repeats: measurements of each, the dense and the compacted by turns.
+        threads: threads of each.
+        data_root: the folder of the data, where it is not that of the run.
+
+    Raises:
+        ValueError: a setting or the ticket is wrong.
+        OSError: a file cannot be read.
+    """
+    check_number("threads", threads)
+    for name, value in (("batch", batch), ("repeats", repeats)):
+        check_number(name, value)
+    torch.set_num_threads(threads)
+    found = load(ticket)
+    task, model = rebuild(found, data_root)
+    return latency(
+        model, task, found, layout=layout, batch=batch, repeats=repeats
+    )  # fmt: skip

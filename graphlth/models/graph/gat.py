@@ -1,0 +1,212 @@
+"""GAT (Veličković et al., ICLR 2018, arXiv:1710.10903), of any depth."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphlth.compaction.network import Layer, Parts, live
+from graphlth.sparse.dropout import dropout, edge_dropout
+from graphlth.sparse.graph import Block, Features, Graph
+from graphlth.sparse.message import attention, product
+from graphlth.task import Task
+
+
+class GAT(nn.Module):
+    """Attention layers `α (X W)` with `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`.
+
+    Every node attends to itself through a loop that is the model's own and never pruned. Hidden
+    layers concatenate `heads` heads of `hidden_channels` each and end with ELU; the last has one
+    head. The inputs of every layer and the attention are dropped out.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
+        heads: attention heads of every hidden layer.
+        dropout: probability, in [0, 1), on attention and hidden outputs.
+        input_dropout: probability, in [0, 1), on the features; 0 in UGS.
+        bias: whether layers add a bias; not in UGS.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        heads: int = 8,
+        dropout: float = 0.6,
+        input_dropout: float = 0.6,
+        bias: bool = True,
+        edge_dropout: float = 0.0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        hidden = num_layers - 1
+        widths = [in_channels, *[heads * hidden_channels] * hidden]
+        shapes = [*[(heads, hidden_channels)] * hidden, (1, out_channels)]  # (heads, d) per layer
+        self.weights = nn.ParameterList(
+            torch.empty(i, h * d) for i, (h, d) in zip(widths, shapes, strict=True)
+        )
+        self.source_attention = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.target_attention = nn.ParameterList(torch.empty(s) for s in shapes)
+        widths = [h * d for h, d in shapes] if bias else []
+        self.biases = nn.ParameterList(torch.empty(d) for d in widths)
+        self.dropout, self.input_dropout = dropout, input_dropout
+        self.edge_dropout, self.backend = edge_dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights; set biases to 0."""
+        for w in self.parameters():
+            nn.init.xavier_uniform_(w) if w.dim() > 1 else nn.init.zeros_(w)
+
+    def forward(
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
+        graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
+        graph = graph.with_loops
+        if weight is not None:
+            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
+        first, *others = graph.blocks(len(self.weights), rows)
+        first, x = first.reading(x)
+        x = drop_features(x, self.input_dropout, self.training)
+        h = self.attend(0, x, first, weight)
+        for layer, block in enumerate(others, 1):
+            h = dropout(F.elu(h), self.dropout, self.training)
+            h = self.attend(layer, h, block, weight)
+        return h
+
+    def attend(
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
+    ) -> Tensor:
+        """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
+        a_source, a_target = self.source_attention[layer], self.target_attention[layer]
+        w, heads = self.weights[layer], len(a_source)
+        h = product(x, w, backend=self.backend).view(-1, *a_source.shape)
+        to_both = torch.cat([(w.view(-1, *a.shape) * a).sum(-1) for a in (a_source, a_target)], 1)
+        scores = product(x, to_both, backend=self.backend)  # [N, 2 heads] a·(W x) = (a·W) x
+        sent, received = scores[:, :heads], block.of_nodes(scores[:, heads:])
+        weight = None if weight is None else block.of_edges(weight)
+        keep = None
+        if self.training and self.dropout:
+            keep = dropout(h.new_ones(block.graph.num_edges, h.size(1)), self.dropout)
+        out = attention(block.graph, h, sent, received, weight, keep, backend=self.backend)
+        out = out.flatten(1)
+        return out + self.biases[layer] if len(self.biases) else out
+
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        `weight` [E] is A of every edge; None: all are 1.
+        A head goes when none of its units is read, a unit of another one when neither the next
+        layer nor the attention reads it or it is always 0. The heads that are left are padded to
+        the same number of units.
+        """
+        depth = range(len(self.weights))
+        maps = [weights[f"weights.{i}"] for i in depth]
+        sent = [weights[f"source_attention.{i}"] for i in depth]
+        received = [weights[f"target_attention.{i}"] for i in depth]
+        biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
+        heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
+        features, *units = live(maps, biases, heeded)
+        if weight is not None:
+            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # of the loops
+        rows, layers = features.nonzero().squeeze(1), []
+        for i in depth:
+            columns = padded(units[i].view(sent[i].shape))  # [heads, d]
+            pick = columns.flatten()
+            layers.append(
+                Layer(
+                    _pick(_pick(maps[i], rows, 0), pick, 1),
+                    sent=_pick(sent[i].flatten(), pick, 0).view(columns.shape),
+                    received=_pick(received[i].flatten(), pick, 0).view(columns.shape),
+                    bias=_pick(biases[i], pick, 0) if biases else None,
+                    edges=weight,
+                )
+            )
+            rows = pick
+        kept = features.nonzero().squeeze(1)
+        return Parts(graph.with_loops, layers, kept, maps[0].size(0), "elu")
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
+        return {
+            f"layer.{i}": num_nodes
+            * sum(nnz[f"{n}.{i}"] for n in ("weights", "source_attention", "target_attention"))
+            + (num_edges + num_nodes) * w.size(1)
+            for i, w in enumerate(self.weights)
+        }
+
+
+def padded(kept: Tensor) -> Tensor:
+    """The numbers [heads', d'] of the units `kept` [heads, d] of the heads that have any, then -1.
+
+    Where none is left, one head of one unit that is not there stands in.
+    """
+    count = kept.sum(1)
+    numbers = torch.full((max(1, int((count > 0).sum())), max(1, int(count.max()))), -1)
+    numbers = numbers.to(kept.device)
+    for row, head in enumerate(count.nonzero().flatten().tolist()):
+        own = kept[head].nonzero().squeeze(1)
+        numbers[row, : own.numel()] = head * kept.size(1) + own
+    return numbers
+
+
+def _pick(values: Tensor, numbers: Tensor, dim: int) -> Tensor:
+    """The slices `numbers` of `values` along `dim`, zeros for -1."""
+    shape = [-1 if d == dim else 1 for d in range(values.dim())]
+    return values.index_select(dim, numbers.clamp(min=0)) * (numbers >= 0).view(shape)
+
+
+def drop_features(x: Tensor | Features, p: float, training: bool) -> Tensor | Features:
+    """`x` after dropout; of sparse features the entries that there are."""
+    if isinstance(x, Features):
+        return Features(x.graph, dropout(x.values, p, training))
+    return dropout(x, p, training)
+
+
+def gat(
+    task: Task,
+    *,
+    hidden: int = 8,
+    layers: int = 2,
+    heads: int = 8,
+    dropout: float = 0.6,
+    input_dropout: float = 0.6,
+    bias: bool = True,
+    edge_dropout: float = 0.0,
+    backend: str = "auto",
+) -> GAT:
+    """A graph attention network.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every head of a hidden layer.
+        layers: number of attention layers.
+        heads: attention heads of every hidden layer.
+        dropout: probability, in [0, 1), on attention and hidden outputs.
+        input_dropout: probability, in [0, 1), on the features; 0 in UGS.
+        bias: whether layers add a bias; not in UGS.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GAT(
+        task.num_features, hidden, task.num_classes, layers,
+        heads=heads, dropout=dropout, input_dropout=input_dropout, bias=bias,
+        edge_dropout=edge_dropout, backend=backend,
+    )  # fmt: skip

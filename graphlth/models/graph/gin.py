@@ -1,0 +1,127 @@
+"""GIN (Xu et al., ICLR 2019, arXiv:1810.00826), of any depth."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.compaction.network import Layer, Parts, between, live, ordered
+from graphlth.sparse.dropout import edge_dropout, relu_dropout
+from graphlth.sparse.graph import Block, Features, Graph
+from graphlth.sparse.message import product, weighted_sum
+from graphlth.task import Task
+
+
+class GIN(nn.Module):
+    """Isomorphism layers `((1 + ε) X + (A ⊙ m) X) W` with ReLU and dropout between them.
+
+    ε is learned per layer; one bias-free linear map a layer, as in UGS.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` weight matrices.
+        dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        dropout: float = 0.5,
+        edge_dropout: float = 0.0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(widths))
+        self.eps = nn.Parameter(torch.zeros(num_layers))
+        self.dropout, self.edge_dropout, self.backend = dropout, edge_dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights; set ε to 0."""
+        for w in self.weights:
+            nn.init.xavier_uniform_(w)
+        nn.init.zeros_(self.eps)
+
+    def forward(
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
+        graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.eps)
+        first, *others = graph.blocks(len(self.weights), rows)
+        first, x = first.reading(x)
+        h = self.convolve(0, x, first, weight)
+        for layer, block in enumerate(others, 1):
+            h = relu_dropout(h, self.dropout, self.training)
+            h = self.convolve(layer, h, block, weight)
+        return h
+
+    def convolve(
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
+    ) -> Tensor:
+        """`((1 + ε) X + (A ⊙ m) X) W` [N, d]."""
+        h = product(x, self.weights[layer], backend=self.backend)
+        weight = None if weight is None else block.of_edges(weight)
+        near = weighted_sum(block.graph, h, weight, backend=self.backend)
+        return (1 + self.eps[layer]) * block.of_nodes(h) + near
+
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        `weight` [E] is A of every edge; None: all are 1.
+        A loop of weight 1 + ε at every node takes the place of the first term.
+        """
+        maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
+        kept = ordered(maps, live(maps))
+        a = maps[0].new_ones(graph.num_edges) if weight is None else weight
+        sums = [torch.cat([a, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
+        layers = [Layer(w, a) for w, a in zip(between(maps, kept), sums, strict=True)]
+        return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""
+        return {
+            f"weights.{i}": num_nodes * nnz[f"weights.{i}"] + (num_edges + num_nodes) * w.size(1)
+            for i, w in enumerate(self.weights)
+        }
+
+
+def gin(
+    task: Task,
+    *,
+    hidden: int = 16,
+    layers: int = 2,
+    dropout: float = 0.5,
+    edge_dropout: float = 0.0,
+    backend: str = "auto",
+) -> GIN:
+    """A graph isomorphism network.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every hidden layer.
+        layers: number of isomorphism layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GIN(
+        task.num_features, hidden, task.num_classes, layers,
+        dropout=dropout, edge_dropout=edge_dropout, backend=backend,
+    )  # fmt: skip

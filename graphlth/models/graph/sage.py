@@ -1,0 +1,137 @@
+"""GraphSAGE with mean aggregation (Hamilton et al., NeurIPS 2017, arXiv:1706.02216)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.compaction.network import Layer, Parts, between, live, ordered
+from graphlth.sparse.dropout import edge_dropout, relu_dropout
+from graphlth.sparse.graph import Block, Features, Graph
+from graphlth.sparse.message import product, weighted_mean
+from graphlth.task import Task
+
+
+class GraphSAGE(nn.Module):
+    """Layers `X W_self + mean_m(X) W_neighbour` with ReLU and dropout between them.
+
+    The mean is weighted by the masks, `Σ m x / Σ m`, so a pruned neighbour is not counted.
+    No bias and no L2 normalisation of the rows.
+
+    Args:
+        in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: the kernel's backend.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        dropout: float = 0.5,
+        edge_dropout: float = 0.0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        shapes = list(pairwise(widths))
+        self.self_weights = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.neighbour_weights = nn.ParameterList(torch.empty(s) for s in shapes)
+        self.dropout, self.edge_dropout, self.backend = dropout, edge_dropout, backend
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw Glorot-uniform weights."""
+        for w in self.parameters():
+            nn.init.xavier_uniform_(w)
+
+    def forward(
+        self,
+        x: Tensor | Features,
+        graph: Graph | Tensor,
+        weight: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
+
+        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        """
+        graph = Graph.of(graph, x.shape[0])
+        weight = edge_dropout(
+            graph, weight, self.edge_dropout, self.training, like=self.self_weights[0]
+        )
+        first, *others = graph.blocks(len(self.self_weights), rows)
+        first, x = first.reading(x)
+        h = self.convolve(0, x, first, weight)
+        for layer, block in enumerate(others, 1):
+            h = relu_dropout(h, self.dropout, self.training)
+            h = self.convolve(layer, h, block, weight)
+        return h
+
+    def convolve(
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
+    ) -> Tensor:
+        """`X W_self + mean_m(X) W_neighbour` [N, d]."""
+        near = product(x, self.neighbour_weights[layer], backend=self.backend)
+        weight = None if weight is None else block.of_edges(weight)
+        near = weighted_mean(block.graph, near, weight, backend=self.backend)
+        own = product(x, self.self_weights[layer], backend=self.backend)
+        return block.of_nodes(own) + near
+
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+    ) -> Parts:
+        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+
+        `weight` [E] is A of every edge; None: all are 1.
+        A unit lives by either of its two matrices.
+        """
+        depth = range(len(self.self_weights))
+        near = [weights[f"neighbour_weights.{i}"] for i in depth]
+        own = [weights[f"self_weights.{i}"] for i in depth]
+        either = [(a != 0) | (b != 0) for a, b in zip(near, own, strict=True)]
+        kept = ordered(either, live(either))
+        target = graph.edge_index[1]
+        a = near[0].new_ones(graph.num_edges) if weight is None else weight
+        mean = a / a.new_zeros(graph.num_nodes).index_add(0, target, a)[target]
+        pairs = zip(between(near, kept), between(own, kept), strict=True)
+        layers = [Layer(w, mean, own=v) for w, v in pairs]
+        return Parts(graph, layers, kept[0], near[0].size(0), "relu")
+
+    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+        """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""
+        return {
+            f"layer.{i}": num_nodes * (nnz[f"self_weights.{i}"] + nnz[f"neighbour_weights.{i}"])
+            + num_edges * w.size(1)
+            for i, w in enumerate(self.self_weights)
+        }
+
+
+def sage(
+    task: Task,
+    *,
+    hidden: int = 16,
+    layers: int = 2,
+    dropout: float = 0.5,
+    edge_dropout: float = 0.0,
+    backend: str = "auto",
+) -> GraphSAGE:
+    """GraphSAGE with mean aggregation.
+
+    Args:
+        task: gives the numbers of features and classes.
+        hidden: channels of every hidden layer.
+        layers: number of layers.
+        dropout: probability, in [0, 1), after every layer but the last.
+        edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        backend: message-passing backend: auto, sparse, scatter or reference.
+    """
+    return GraphSAGE(
+        task.num_features, hidden, task.num_classes, layers,
+        dropout=dropout, edge_dropout=edge_dropout, backend=backend,
+    )  # fmt: skip

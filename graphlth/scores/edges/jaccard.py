@@ -1,0 +1,26 @@
+"""Jaccard: how many neighbours the ends of an edge share."""
+
+from torch import Tensor, nn
+
+from graphlth.masks import Masks
+from graphlth.scores.edges._edges import Array, Pairs, dots, of_pairs
+from graphlth.task import Task
+
+
+def jaccard(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
+    """`|N(i) ∩ N(j)| / |N(i) ∪ N(j)|` of every edge (Satuluri et al., SIGMOD 2011).
+
+    Edges between communities go first. Both directions of a pair score the same; a self-loop
+    scores 1 and makes its node a neighbour of itself. Edge weights of the data are not read.
+
+    Raises:
+        ValueError: the task has no graph.
+    """
+    return of_pairs(task, masks, shared)
+
+
+def shared(pairs: Pairs) -> Array:
+    """The Jaccard index [P]."""
+    i, j = pairs.ends
+    both = dots(pairs.adjacency, pairs.ends)
+    return both / (pairs.degree[i] + pairs.degree[j] - both)

@@ -1,0 +1,40 @@
+"""Similarity: how alike the features at the ends of an edge are."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from graphlth.masks import Masks
+from graphlth.scores.edges._edges import Array, Pairs, dots, of_pairs
+from graphlth.sparse.graph import Features
+from graphlth.task import Task
+
+
+def similarity(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
+    """`cos(x_i, x_j)` of every edge (Zhang & Zitnik, NeurIPS 2020, arXiv:2006.08149).
+
+    Edges between unlike nodes go first; a node without features is like none, not even itself.
+    Edge weights of the data are not read.
+
+    Raises:
+        ValueError: the task has no graph.
+    """
+    x: Any = getattr(task, "x", None)  # of a task without a graph, which is refused
+    return of_pairs(task, masks, partial(cosine, x))
+
+
+def cosine(x: Tensor | Features, pairs: Pairs) -> Array:
+    """The cosine [P] of the rows of `x` [N, F] at both ends."""
+    rows: Any = x.cpu().numpy() if isinstance(x, Tensor) else sparse(x)
+    norm = np.sqrt((rows * rows).sum(axis=1))  # [N]
+    (i, j), known = pairs.ends, np.where(norm > 0, norm, 1)
+    return dots(rows, pairs.ends) / known[i] / known[j]
+
+
+def sparse(x: Features) -> Any:
+    """`x` as SciPy's sparse matrix [N, F]."""
+    column, row = x.graph.edge_index.cpu().numpy()
+    return csr_array((x.values.cpu().numpy(), (row, column)), shape=x.shape)

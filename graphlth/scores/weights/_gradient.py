@@ -1,0 +1,60 @@
+"""Gradients of the training loss in the weights, on a copy of the model.
+
+The copy is in evaluation mode, so that no dropout makes the score a matter of chance; only its
+batch norms see the statistics of their batch, as in training.
+"""
+
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from graphlth.masks import EDGES, Masks
+from graphlth.model import check_attached, check_cached, check_weights
+from graphlth.task import Task
+from graphlth.training.loop import act, fitted, forward, played
+
+
+def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A copy of `model` with the weights θ ⊙ m_θ, and those weights: leaves, by name."""
+    check_weights(model)
+    check_cached(model, masks)
+    net = deepcopy(model)
+    for module in net.modules():
+        module.training = isinstance(module, _BatchNorm)
+    for n, p in net.named_parameters():
+        p.requires_grad_(n in masks)
+        if n in masks:
+            p.detach().mul_(masks[n])
+    return net, {n: p for n, p in net.named_parameters() if n in masks}
+
+
+def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -> Iterator[Tensor]:
+    """The loss of every training batch on the graph that `masks` leave.
+
+    The logits are divided by `temperature`.
+    """
+    task = task.without(masks[EDGES]) if EDGES in masks else task
+    task = played(task, lambda x: act(net, x, {}))
+    for batch in task.batches("train"):
+        logits = forward(net, batch, {})[batch.rows]
+        loss = fitted(logits / temperature, batch)
+        check_attached(loss)
+        yield loss
+
+
+def gradient(value: Tensor, theta: Masks, *, twice: bool = False) -> dict[str, Tensor]:
+    """∂value/∂θ; with `twice`, differentiable itself."""
+    leaves = list(theta.values())
+    found = torch.autograd.grad(value, leaves, create_graph=twice, materialize_grads=True)
+    return dict(zip(theta, found, strict=True))
+
+
+def summed(parts: Iterable[Masks]) -> dict[str, Tensor]:
+    """The sum of tensors by name."""
+    total: dict[str, Tensor] = {}
+    for part in parts:
+        total = {n: total[n] + t if n in total else t for n, t in part.items()}
+    return total

@@ -1,0 +1,46 @@
+"""SynFlow (Tanaka et al., NeurIPS 2020, arXiv:2006.05467)."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.masks import EDGES, Masks
+from graphlth.scores.weights._gradient import gradient, network
+from graphlth.sparse.graph import Features
+from graphlth.task import Batch, Task
+from graphlth.training.loop import forward
+
+
+def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
+    """|∂R/∂θ ⊙ θ| with R = Σ f(1), where f has the weights |θ|, and its input is all ones.
+
+    The sum of the strengths of all paths through a weight. It reads no data but the shape and the
+    graph of the first training batch: on a graph every feature of every node is 1, elsewhere the
+    input is one example. In float64 and in evaluation mode; of networks whose activations are
+    homogeneous and whose biases are 0, the scores into a unit add up to those out of it.
+    """
+    net, theta = network(model, masks)
+    if not theta:
+        return {}
+    net.eval().double()
+    for p in net.parameters():
+        p.detach().abs_()
+    task = task.without(masks[EDGES]) if EDGES in masks else task
+    r = forward(net, ones(next(iter(task.batches("train")))), {}).sum()
+    return {n: (g * theta[n].detach()).abs() for n, g in gradient(r, theta).items()}
+
+
+def ones(batch: Batch) -> Batch:
+    """`batch` with ones for its features, edge weights as they are; elsewhere, of one example."""
+    count = 1 if batch.entries is None else None
+    weight = None if batch.edge_weight is None else batch.edge_weight.double()
+    return replace(batch, inputs=tuple(_ones(x, count) for x in batch.inputs), edge_weight=weight)
+
+
+def _ones(x: object, count: int | None) -> object:
+    if isinstance(x, Features):
+        return torch.ones(x.shape, dtype=torch.float64, device=x.values.device)
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return torch.ones_like(x[:count], dtype=torch.float64)
+    return x

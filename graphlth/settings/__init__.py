@@ -1,0 +1,1 @@
+"""Settings: their ranges, presets and files."""

@@ -1,0 +1,236 @@
+"""Dropout from few random bits.
+
+Bits come from Philox4x32-10 (Salmon et al., SC 2011), a counter-based generator: a call draws one
+key from torch's generator, and an entry's chance depends on the key and its place alone. So the
+backward pass draws the same bits again instead of keeping them, and four entries cost what one
+would: each takes 16 bits.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphlth.sparse import vmap
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.kernels._compiled import compiled
+from graphlth.sparse.kernels._memory import fresh
+
+STEPS = 1 << 16
+COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
+
+
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """`x` with each entry zeroed with probability `p` and the others scaled by `1 / (1 − p)`.
+
+    `p` is rounded to a multiple of 2⁻¹⁶, and the scale with it, so that the mean is exact.
+
+    Raises:
+        ValueError: `p` is outside [0, 1).
+    """
+    keep = _steps(p)
+    return x if not training or keep == STEPS else _apply(_Dropout, x, keep)
+
+
+def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """`dropout(x.relu(), p, training)`, which remembers nothing but its output."""
+    keep = _steps(p)
+    return x.relu() if not training or keep == STEPS else _apply(_ReluDropout, x, keep)
+
+
+@torch.no_grad()
+def relu_dropped(x: Tensor, p: float) -> tuple[Tensor, float]:
+    """`relu_dropout(x, p)` without gradients, and the scale of the entries that are left."""
+    keep = _steps(p)
+    return (x.relu(), 1.0) if keep == STEPS else (_drop(x, keep, _key(), True), STEPS / keep)
+
+
+def edge_dropout(
+    graph: Graph, weight: Tensor | None, p: float, training: bool = True, *, like: Tensor
+) -> Tensor | None:
+    """The edge weights [E] with each edge left out, at weight 0, with probability `p`.
+
+    DropEdge (Rong et al., ICLR 2020, arXiv:1907.10903): one draw for all layers of a pass, whose
+    degrees count what is left. Kept weights are not scaled. The two directions of an undirected
+    edge are drawn each by itself, as the entries of the adjacency matrix are in the paper's code;
+    that leaves out a fixed number of them, here the number varies around its mean.
+
+    Args:
+        graph: the edges, without the loops that a model adds.
+        weight: [E]; None counts every edge once, and comes back if nothing is drawn.
+        p: in [0, 1), rounded to a multiple of 2⁻¹⁶.
+        training: whether to draw at all.
+        like: has the type and device of the result without `weight`.
+
+    Raises:
+        ValueError: `p` is outside [0, 1).
+    """
+    keep = _steps(p, "edge_dropout")
+    if not training or keep == STEPS:
+        return weight
+    ones = torch.ones(graph.num_edges, dtype=like.dtype, device=like.device)
+    kept = (_apply(_Dropout, ones, keep) > 0).to(ones.dtype)
+    return kept if weight is None else weight * kept
+
+
+@contextmanager
+def keyed(keys: Iterable[int] | Iterable[Tensor]) -> Iterator[None]:
+    """Inside, every dropout takes the next of `keys`, and none from torch's generator.
+
+    Under `torch.vmap` a key is a tensor [], one for each of what is stacked.
+    """
+    token = _KEYS.set(iter(keys))
+    try:
+        yield
+    finally:
+        _KEYS.reset(token)
+
+
+def draw_keys(count: int, seed: int) -> Tensor:
+    """The keys [count] that `count` dropouts would draw after `torch.manual_seed(seed)`."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.empty(count, dtype=torch.int64).random_(generator=generator)
+
+
+_KEYS: ContextVar[Iterator[Any] | None] = ContextVar("keys", default=None)
+
+
+class Keys(NamedTuple):
+    """One key for each of what lies along the dimension `dim`."""
+
+    values: Tensor  # [S]
+    dim: int
+
+
+def _apply(function: Any, x: Tensor, keep: int) -> Tensor:
+    if vmap.inside():
+        return vmap.at_once(_each, x, _key(), keep, function)
+    return function.apply(x, keep, _key())
+
+
+def _each(
+    size: int, dims: vmap.Dims, x: Tensor, key: Tensor, keep: int, function: Any
+) -> tuple[Tensor, int]:
+    """Dropout of each of S tensors with a key of its own."""
+    if dims[1] is None:
+        raise ValueError("`dropout` inside `torch.vmap` needs stacked keys: see `dropout.keyed`")
+    dim = dims[0]
+    if dim is None:
+        x, dim = x.expand(size, *x.shape), 0
+    return function.apply(x, keep, Keys(key, dim)), dim
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
+        ctx.draw = keep, key
+        return _drop(x, keep, key, False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        keep, key = ctx.draw
+        return _drop(grad, keep, key, False), None, None
+
+
+class _ReluDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
+        out = _drop(x, keep, key, True)
+        ctx.keep = keep
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (out,) = ctx.saved_tensors  # above 0 just where x is, and was kept
+        return torch.ops.aten.threshold_backward(grad, out, 0).mul_(STEPS / ctx.keep), None, None
+
+
+def _steps(p: float, name: str = "dropout") -> int:
+    """How many of `STEPS` equal chances keep an entry."""
+    if not 0 <= p < 1:
+        raise ValueError(f"`{name}` must be in [0, 1), got {p}")
+    return max(1, round((1 - p) * STEPS))
+
+
+def _key() -> Any:
+    """The next of the keys that are given, or one of 63 bits from torch's generator."""
+    keys = _KEYS.get()
+    return int(torch.empty((), dtype=torch.int64).random_()) if keys is None else next(keys)
+
+
+def _drop(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
+    """`x`, where it is kept (and positive, if so asked), times `STEPS / keep`; elsewhere 0."""
+    if x.is_cuda and _has_triton():
+        return _drop_on_device(x, keep, key, positive)
+    if isinstance(key, Keys):
+        parts = zip(x.unbind(key.dim), key.values.tolist(), strict=True)
+        return torch.stack([_drop(part, keep, k, positive) for part, k in parts], key.dim)
+    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+        out = fresh(x, *x.shape)
+        flat = x.detach().contiguous().view(-1).numpy()
+        _drop_array(flat, *_words(key), keep, flat.dtype.type(STEPS / keep), positive,
+                    out.view(-1).numpy())  # fmt: skip
+        return out
+    kept = torch.empty(x.shape, dtype=torch.float32)
+    _drop_array(np.ones(x.numel(), np.float32), *_words(key), keep, np.float32(STEPS / keep),
+                False, kept.view(-1).numpy())  # fmt: skip
+    return (x.relu() if positive else x) * kept.to(x)
+
+
+def _drop_on_device(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
+    from graphlth.sparse.kernels._dropout import drop
+
+    if isinstance(key, Keys):
+        return drop(x, keep, key.values, key.dim, positive)
+    return drop(x.unsqueeze(0), keep, torch.tensor([key], device=x.device), 0, positive).squeeze(0)
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _words(key: int) -> tuple[np.uint32, np.uint32]:
+    return np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+
+
+@compiled
+def _drop_array(x, low, high, keep, scale, positive, out):  # type: ignore[no-untyped-def]
+    words = np.empty((4, COUNTERS), np.uint32)
+    chance = words.reshape(-1).view(np.uint16)
+    for start in range(0, x.size, chance.size):
+        philox(low, high, np.uint64(start // 8), words)
+        part = x[start : start + chance.size]
+        result = out[start : start + chance.size]
+        if positive:
+            for i in range(part.size):
+                goes = (part[i] <= 0) | (chance[i] >= keep)  # so that a NaN stays one
+                result[i] = x.dtype.type(0) if goes else part[i] * scale
+        else:
+            for i in range(part.size):
+                result[i] = part[i] * scale if chance[i] < keep else x.dtype.type(0)
+
+
+@compiled
+def philox(low, high, start, out):  # type: ignore[no-untyped-def]
+    """Fill `out` [4, n] with the words of Philox4x32-10 under the key `(low, high)`.
+
+    Column i is that of the counter `start + i`.
+    """
+    for i in range(out.shape[1]):
+        counter, k0, k1 = start + np.uint64(i), low, high
+        a, b = np.uint32(counter), np.uint32(counter >> np.uint64(32))
+        c = d = np.uint32(0)
+        for _ in range(10):
+            p, q = np.uint64(a) * np.uint64(0xD2511F53), np.uint64(c) * np.uint64(0xCD9E8D57)
+            a, b = np.uint32(q >> np.uint64(32)) ^ b ^ k0, np.uint32(q)
+            c, d = np.uint32(p >> np.uint64(32)) ^ d ^ k1, np.uint32(p)
+            k0, k1 = np.uint32(k0 + np.uint32(0x9E3779B9)), np.uint32(k1 + np.uint32(0xBB67AE85))
+        out[0, i], out[1, i], out[2, i], out[3, i] = a, b, c, d

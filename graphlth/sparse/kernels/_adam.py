@@ -1,0 +1,91 @@
+"""Compiled steps of Adam on both factors of a product at once, from the gradient of the product.
+
+A pass over the entries does what takes a dozen of torch's: the gradients of both factors, their
+moments, their steps, and the new product. Each operation rounds as in torch's fused Adam.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+from graphlth.sparse.kernels._compiled import compiled
+from graphlth.sparse.kernels._vector import (
+    fma,
+    full,
+    load_some,
+    minus,
+    over,
+    plus,
+    relu,
+    root,
+    store_some,
+    times,
+)
+
+LANES = 16  # entries at a time
+
+
+@cache
+def step(some: bool) -> Callable[..., None]:
+    """What steps in the rows from `first` to before `last`, of `d` entries each.
+
+    Rows of the product begin `stride` entries apart, all others follow one another. If not `some`,
+    `d` is a multiple of `LANES`.
+
+    `constants` are λ of the decay, 1 − β₁, 1 − β₂, β₂, the root of the second bias correction, ε,
+    the length of a step, negative, and what is added to the gradient of the second factor.
+    """
+
+    @compiled
+    def loop(  # type: ignore[no-untyped-def]
+        grad, a, b, a_means, a_squares, b_means, b_squares, product, constants, d, stride,
+        first, last,
+    ):  # fmt: skip
+        rate = full(grad, constants[7], LANES)
+        for row in range(first, last):
+            for column in range(0, d, LANES):
+                i, n = row * d + column, d - column
+                g = load_some(grad, i, n, LANES, some)
+                x, y = load_some(a, i, n, LANES, some), load_some(b, i, n, LANES, some)
+                gx = decayed(times(g, y), x, constants)
+                gy = decayed(plus(times(g, x), rate), y, constants)
+                mx = mean(gx, load_some(a_means, i, n, LANES, some), constants)
+                my = mean(gy, load_some(b_means, i, n, LANES, some), constants)
+                sx = square(gx, load_some(a_squares, i, n, LANES, some), constants)
+                sy = square(gy, load_some(b_squares, i, n, LANES, some), constants)
+                x, y = moved(x, mx, sx, constants), relu(moved(y, my, sy, constants))
+                store_some(a_means, i, n, mx, some)
+                store_some(b_means, i, n, my, some)
+                store_some(a_squares, i, n, sx, some)
+                store_some(b_squares, i, n, sy, some)
+                store_some(a, i, n, x, some)
+                store_some(b, i, n, y, some)
+                store_some(product, row * stride + column, n, times(x, y), some)
+
+    return loop
+
+
+@compiled
+def decayed(g, x, constants):  # type: ignore[no-untyped-def]
+    """The gradient of `x` with that of its decay."""
+    return fma(x, full(constants, constants[0], LANES), g)
+
+
+@compiled
+def mean(g, before, constants):  # type: ignore[no-untyped-def]
+    """The first moment."""
+    return fma(full(constants, constants[1], LANES), minus(g, before), before)
+
+
+@compiled
+def square(g, before, constants):  # type: ignore[no-untyped-def]
+    """The second moment."""
+    kept = times(before, full(constants, constants[3], LANES))
+    return fma(times(full(constants, constants[2], LANES), g), g, kept)
+
+
+@compiled
+def moved(x, mean, square, constants):  # type: ignore[no-untyped-def]
+    """`x` after its step."""
+    below = plus(over(root(square), full(constants, constants[4], LANES)),
+                 full(constants, constants[5], LANES))  # fmt: skip
+    return plus(x, over(times(full(constants, constants[6], LANES), mean), below))

@@ -1,0 +1,342 @@
+"""Many seeds at once: S copies of a model over one graph, trained as one.
+
+What differs from seed to seed is stacked, [S, ...]: weights, masks, Adam's moments and the keys of
+dropout. The losses are added up, so that no gradient crosses from one seed to another. An epoch
+never waits for its device and leaves all that it changes in place: it can be a CUDA graph.
+
+The graph is common, so a removed edge stays in it with weight 0; in `training.loop` it is gone.
+Sums go in another order, and once edges are removed dropout counts its places differently.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphlth.cost.meters import spending
+from graphlth.masks import EDGES, Masks, noisy, only
+from graphlth.prune import drop_jointly
+from graphlth.settings.checks import check_number
+from graphlth.sparse.dropout import draw_keys, keyed
+from graphlth.streams import stream_seed
+from graphlth.task import Batch, Task
+from graphlth.ticket import Ticket, dense, fit_together
+from graphlth.training.loop import Epoch, call, scored, takes_graph
+from graphlth.training.optimizers import Adam
+
+SPLITS = ("val", "test")
+WARM = 3  # epochs before the capture, in which kernels are compiled and structures are built
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training made of one seed."""
+
+    epochs: list[Epoch]
+    state: dict[str, Tensor]  # the soft masks, else the weights, after the best epoch
+
+    @property
+    def best(self) -> Epoch:
+        """The first epoch of best validation accuracy."""
+        return max(self.epochs, key=lambda epoch: epoch.val)
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    theta: Sequence[Masks],
+    masks: Sequence[Masks],
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    soft: Sequence[Masks] | None = None,
+    rates: Mapping[str, float] | None = None,
+    graphs: bool = False,
+) -> list[Trained]:
+    """Train S copies of `model` at once; every argument is left as it is.
+
+    Args:
+        model: the network that all seeds share; its own weights are not read.
+        task: data whose training split is one batch.
+        theta: for each seed, the weights to start from.
+        masks: for each seed, what is left.
+        seeds: for each seed, what drives its dropout.
+        epochs: how many, at least 1.
+        lr: Adam's learning rate.
+        weight_decay: Adam's L2 decay.
+        soft: for each seed, soft masks to be trained too; they are kept at or above 0.
+        rates: γ, what each soft mask adds to the loss for an entry of 1.
+        graphs: capture an epoch as a CUDA graph and replay it.
+
+    Raises:
+        ValueError: the model or task cannot be batched, the seeds do not fit together, there is
+            nothing to capture on this device, or a loss is no longer finite.
+    """
+    check(model, task, graphs)
+    _fit(seeds, epochs, theta=theta, masks=masks)
+    device = next(model.parameters()).device
+    hard, m = stack(masks), {n: t.requires_grad_() for n, t in stack(soft or []).items()}
+    learnt = {n: p.requires_grad for n, p in model.named_parameters()}  # a tied one by one name
+    weights = {n: t.requires_grad_(learnt[n]) for n, t in stack(theta).items() if n in learnt}
+    leaves, rates = [t for t in (*weights.values(), *m.values()) if t.requires_grad], rates or {}
+    optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
+    [batch] = task.batches("train")
+    scoring = {split: list(task.batches(split)) for split in SPLITS}
+    target = batch.target.repeat(len(seeds))  # [S · rows]
+    keys = _keys(model, batch, theta[0], seeds, epochs).to(device)  # [epochs, calls, S]
+    kept = {n: t.detach().clone() for n, t in (m or weights).items()}
+    best = torch.full((len(seeds),), -1.0, device=device)
+    curves = torch.zeros(epochs, 3, len(seeds), device=device)  # loss, val, test
+    now = torch.zeros(1, dtype=torch.int64, device=device)  # which epoch it is
+
+    def weigh() -> dict[str, Tensor]:  # θ ⊙ m_θ, and m_g
+        whole = {n: t * m[n] if n in m else t for n, t in weights.items()}
+        if EDGES in hard:
+            whole[EDGES] = m.get(EDGES, hard[EDGES])
+        return {n: t * hard[n] if n in hard else t for n, t in whole.items()}
+
+    def epoch() -> None:
+        model.train()
+        optimizer.zero_grad()
+        output = each(scored, model, batch, weigh(), keys.index_select(0, now)[0])  # [S, rows, C]
+        loss = F.cross_entropy(output.flatten(0, 1), target, reduction="none")
+        loss = loss.view(len(seeds), -1).mean(1)  # [S]
+        (loss.sum() + sum(rates[n] * t.sum() for n, t in m.items())).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for t in m.values():
+                t.clamp_(min=0)
+            model.eval()
+            reached = accuracies(model, scoring, weigh())  # [2, S]
+            better = reached[0] > best
+            best.copy_(torch.where(better, reached[0], best))
+            for n, t in (m or weights).items():
+                kept[n].copy_(torch.where(better.view(-1, *[1] * (t.dim() - 1)), t, kept[n]))
+            curves.index_copy_(0, now, torch.cat([loss[None], reached])[None])
+            now.add_(1)
+
+    _repeat(epoch, epochs, graphs)
+    for each_masks in masks:
+        spend = spending(model, task, each_masks)
+        for _ in range(epochs):
+            spend(1)
+    return _read(curves, kept, seeds, lr)
+
+
+def each(
+    function: Callable[..., Tensor], model: nn.Module, batch: Batch, values: Masks, keys: Tensor
+) -> Tensor:
+    """`function` (`call` or `scored`) [S, ...] of every seed's masked `values` [S, ...].
+
+    `keys` [calls, S] are those of dropout.
+    """
+
+    def one(values: dict[str, Tensor], keys: Tensor) -> Tensor:
+        with keyed(keys.unbind()):
+            return function(model, batch, only(values, "weights"), values.get(EDGES))
+
+    return torch.vmap(one, in_dims=(0, 1))(dict(values), keys)
+
+
+def accuracies(model: nn.Module, batches: Mapping[str, list[Batch]], values: Masks) -> Tensor:
+    """The accuracies [splits, S]; splits of one graph share one forward pass."""
+    inputs, output, reached = None, torch.empty(0), []
+    size = len(next(iter(values.values())))
+    for split in batches.values():
+        hits = []
+        for batch in split:
+            if batch.inputs is not inputs:
+                none = batch.target.new_empty(0, size)
+                inputs, output = batch.inputs, each(call, model, batch, values, none)
+            hits.append(output[:, batch.rows].argmax(-1) == batch.target)
+        reached.append(torch.cat(hits, 1).float().mean(1))
+    return torch.stack(reached)
+
+
+def train_masks(
+    model: nn.Module,
+    task: Task,
+    theta: Sequence[Masks],
+    masks: Sequence[Masks],
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    l1_edges: float,
+    l1_weights: float,
+    lr: float,
+    weight_decay: float,
+    noise: float,
+    graphs: bool = False,
+) -> list[dict[str, Tensor]]:
+    """For each seed, the soft masks at its epoch of best validation accuracy.
+
+    As `graphlth.training.loop.train_masks`, of UGS (arXiv:2102.06790, Algorithm 1).
+    """
+    trained = train(
+        model, task, theta, masks, seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay,
+        soft=[noisy(whole, noise, seed) for whole, seed in zip(masks, seeds, strict=False)],
+        rates={n: l1_edges if n == EDGES else l1_weights for whole in masks for n in whole},
+        graphs=graphs,
+    )  # fmt: skip
+    return [seed.state for seed in trained]
+
+
+def retrain(
+    model: nn.Module,
+    task: Task,
+    tickets: Sequence[Ticket],
+    *,
+    seeds: Sequence[int],
+    epochs: int = 200,
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    graphs: bool = False,
+) -> list[Trained]:
+    """Train `model` from each ticket's weights under its masks; each result has its best weights.
+
+    Raises:
+        ValueError: a ticket is not one of this model and graph; else as `train`.
+    """
+    for ticket in tickets:
+        fit_together(ticket, model, task.num_edges, task.fingerprint())
+    return train(
+        model, task, [t.init for t in tickets], [t.masks for t in tickets],
+        seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay, graphs=graphs,
+    )  # fmt: skip
+
+
+def ugs(
+    models: Sequence[nn.Module],
+    task: Task,
+    *,
+    rounds: int,
+    epochs: int,
+    drop_edges: float,
+    drop_weights: float,
+    l1_edges: float,
+    l1_weights: float,
+    lr: float,
+    weight_decay: float,
+    scope: str,
+    mask_noise: float,
+    seeds: Sequence[int],
+    last: Sequence[Ticket] | None = None,
+    graphs: bool = False,
+) -> Iterator[list[Ticket]]:
+    """Yield the dense ticket of every seed, then in each round one of every seed.
+
+    `models` are one network with the weights θ₀ of each seed; `last` are tickets of one round, to
+    continue after. The other arguments are those of `graphlth.algorithms.ugs`.
+    """
+    parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
+    tickets = list(last or [dense(model, task.num_edges, **parts) for model in models])
+    if last is None:
+        yield tickets
+    theta_0 = [ticket.init for ticket in tickets]
+    for r in range(tickets[0].round + 1, rounds + 1):
+        soft = train_masks(  # m_g, m_θ
+            models[0], task, theta_0, [ticket.masks for ticket in tickets],
+            seeds=[stream_seed(seed, "mask training", r) for seed in seeds], epochs=epochs,
+            l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
+            noise=mask_noise, graphs=graphs,
+        )  # fmt: skip
+        tickets = [
+            Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
+            for t, m in zip(tickets, soft, strict=True)
+        ]
+        yield tickets
+
+
+def stack(states: Sequence[Masks]) -> dict[str, Tensor]:
+    """One tensor [S, ...] for every name, a copy."""
+    return {n: torch.stack([s[n].detach() for s in states]) for n in (states[0] if states else ())}
+
+
+def _keys(
+    model: nn.Module, batch: Batch, theta: Masks, seeds: Sequence[int], epochs: int
+) -> Tensor:
+    """The keys [epochs, calls, S] of every dropout, as each seed would draw them on its own."""
+    counter = count()
+    model.train()
+    with torch.no_grad(), keyed(counter):
+        scored(model, batch, theta, None)
+    calls = next(counter)
+    drawn = [
+        draw_keys(epochs * calls, stream_seed(seed, "dropout")).view(epochs, calls)
+        for seed in seeds
+    ]
+    return torch.stack(drawn, 2)
+
+
+def _repeat(epoch: Callable[[], None], times: int, graphs: bool) -> None:
+    """Do `epoch` `times` times; with `graphs`, all but the first few as one CUDA graph."""
+    if not graphs:
+        for _ in range(times):
+            epoch()
+        return
+    warm, stream = min(WARM, times), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(warm):
+            epoch()
+    torch.cuda.current_stream().wait_stream(stream)
+    if warm < times:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):  # records an epoch and does none
+            epoch()
+        for _ in range(times - warm):
+            graph.replay()
+
+
+def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[Trained]:
+    """What lies on the device at the end, seed by seed."""
+    trained = []
+    for s, (seed, curve) in enumerate(zip(seeds, curves.cpu().unbind(2), strict=True)):
+        wrong = (~curve[:, 0].isfinite()).nonzero()
+        if len(wrong):
+            at = int(wrong[0])
+            raise ValueError(f"the loss of seed {seed} is {float(curve[at, 0])} in epoch {at}: "
+                             f"lower `lr`, got {lr}")  # fmt: skip
+        best, last = [-1.0, *curve[:, 1].cummax(0).values.tolist()], len(curve) - 1
+        epochs = [
+            Epoch(index, loss, val, test if val > best[index] or index == last else math.nan)
+            for index, (loss, val, test) in enumerate(curve.tolist())
+        ]
+        trained.append(Trained(epochs, {n: t[s].clone() for n, t in kept.items()}))
+    return trained
+
+
+def check(model: nn.Module, task: Task, graphs: bool) -> None:
+    """Refuse what cannot be trained many seeds at once, or not as a CUDA graph.
+
+    Raises:
+        ValueError: the model takes no graph or has buffers, the task has more than one training
+            batch, or `graphs` is asked for off a CUDA device.
+    """
+    if not takes_graph(model) or next(model.buffers(), None) is not None:
+        raise ValueError(f"`model` must take a `graph` and have no buffers to train many seeds "
+                         f"at once, got {type(model).__name__}")  # fmt: skip
+    if (batches := sum(1 for _ in task.batches("train"))) != 1:
+        raise ValueError(f"`task` must have one training batch to train many seeds at once, "
+                         f"got {batches}")  # fmt: skip
+    device = next(model.parameters()).device
+    if graphs and device.type != "cuda":
+        raise ValueError(f"`graphs` must go with a CUDA device, got {str(device)!r}")
+
+
+def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
+    if not seeds:
+        raise ValueError("`seeds` must hold at least 1, got none")
+    for name, given in states.items():
+        if len(given) != len(seeds):
+            raise ValueError(f"`{name}` must be one for each of {len(seeds)} seeds, "
+                             f"got {len(given)}")  # fmt: skip
+        if any(each.keys() != given[0].keys() for each in given):
+            raise ValueError(f"`{name}` must hold the same names for every seed")
+    check_number("epochs", epochs)
