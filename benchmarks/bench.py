@@ -21,7 +21,7 @@ import torch
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from torch import Tensor
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.records.schema import environment
 from graphlth.settings.checks import check_written
 from graphlth.sparse.graph import Graph
@@ -104,7 +104,7 @@ def both_ways(pairs: Tensor, num_nodes: int) -> Graph:
     return Graph(both[:, (both[1] * num_nodes + both[0]).argsort()], num_nodes)
 
 
-def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -> GraphTask:
+def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -> NodeTask:
     """The topology with random features and labels; half of the nodes train, a quarter test."""
     draw = torch.Generator().manual_seed(0)
     part = torch.rand(num_nodes, generator=draw)
@@ -116,7 +116,7 @@ def random_task(pairs: Tensor, num_nodes: int, *, features: int, classes: int) -
         val_mask=(part >= 0.5) & (part < 0.75),
         test_mask=part >= 0.75,
     )
-    return GraphTask(data, name="random")
+    return NodeTask(data, name="random")
 
 
 # --- measurements --------------------------------------------------------------------------------

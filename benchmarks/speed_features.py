@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 from bench import arguments, clock, hardware, lined, plainly, power_law, ratios, report, spread
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.experiment.run import build
 from graphlth.sparse.graph import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
@@ -27,7 +27,7 @@ SPLITS = {"few": (60, 500), "half": (0.5, 0.25)}  # of the nodes that train, tha
 LARGEST = 3e9  # multiplications of a dense product, above which half of the nodes are too many
 
 
-def forms(nodes: int, features: int, density: float, split: str) -> dict[str, GraphTask]:
+def forms(nodes: int, features: int, density: float, split: str) -> dict[str, NodeTask]:
     """The same random task with its features in either form."""
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(nodes, features, generator=draw)
@@ -42,11 +42,11 @@ def forms(nodes: int, features: int, density: float, split: str) -> dict[str, Gr
         val_mask=(part >= train) & (part < train + val),
         test_mask=part >= train + val,
     )
-    task = GraphTask(data, name="random")
+    task = NodeTask(data, name="random")
     return {"dense": task._with(x=x), "sparse": task._with(x=sparse_features(x))}
 
 
-def epochs(task: GraphTask, name: str, hidden: int, soft: bool) -> Callable[[], object]:
+def epochs(task: NodeTask, name: str, hidden: int, soft: bool) -> Callable[[], object]:
     """What trains for one epoch more, with `soft` masks or without."""
     torch.manual_seed(0)
     model = build("models", name, {"hidden": hidden}, task)

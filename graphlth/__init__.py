@@ -7,8 +7,8 @@ from typing import Any
 _HOME = {  # public name: the module that it is loaded from when first asked for
     "Fit": "training.loop",
     "Graph": "sparse.graph",
-    "GraphTask": "data.node",
     "ImageTask": "data.images",
+    "NodeTask": "data.node",
     "Ticket": "ticket",
     "analyze": "experiment.measure",
     "at_init": "algorithms.at_init",
@@ -39,6 +39,8 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "GraphTask":
+        raise AttributeError("`graphlth.GraphTask` is now `graphlth.NodeTask`: write that instead")
     if name not in _HOME:
         raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
     from_registry = _HOME[name].startswith("algorithms.")

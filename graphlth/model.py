@@ -39,11 +39,11 @@ def check_arguments(model: Any, task: Any) -> None:
     """
     check_model(model, task, "task")
     if not hasattr(task, "batches"):
-        remedy = "use graphlth.GraphTask, graphlth.ImageTask or a named task"
+        remedy = "use graphlth.NodeTask, graphlth.ImageTask or a named task"
         if isinstance(task, str):
             remedy = f"use graphlth.find('tasks', {task!r})()"
         elif hasattr(task, "edge_index"):
-            remedy = "use graphlth.GraphTask(data)"
+            remedy = "use graphlth.NodeTask(data)"
         raise ValueError(f"`task` must be a task, got {type(task).__name__}: {remedy}")
 
 

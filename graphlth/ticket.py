@@ -98,10 +98,10 @@ class Ticket:
 
         Args:
             model: trained under this ticket.
-            graph: an `ImageTask` or a `GraphTask`; or a `Graph` or edge_index [2, E] whose edges
+            graph: an `ImageTask` or a `NodeTask`; or a `Graph` or edge_index [2, E] whose edges
                 are, in order, the entries of the edge mask (of a task with undirected entries, or
                 whose edges have weights, only the task will do).
-            x: the features [N, F] that `auto` measures with; of a `GraphTask` its own.
+            x: the features [N, F] that `auto` measures with; of a `NodeTask` its own.
             layout: "dense", "blocks", "sparse", or "auto" for the fastest, measured now; of images
                 there is only the dense one.
 
@@ -153,7 +153,7 @@ class Ticket:
         absent for every model, go too. The weights of the ticket are not looked at.
 
         Args:
-            data: the PyG `Data` that the ticket's `GraphTask` was made of, in any order of edges.
+            data: the PyG `Data` that the ticket's `NodeTask` was made of, in any order of edges.
             edges: what an entry of the edge mask stands for, "undirected" or "directed"; where not
                 given, what the ticket says or what alone fits.
 

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from graphlth.cli import main as cli
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.experiment import run as experiment
 from graphlth.models.graph.gcn import GCN
 from graphlth.records import schema as record
@@ -544,7 +544,7 @@ def task():
     there, part = (ring + 1) % 12, ring // 2 % 3
     edge_index = torch.stack([torch.cat([ring, there]), torch.cat([there, ring])])
     masks = {f"{name}_mask": part == i for i, name in enumerate(("train", "val", "test"))}
-    return GraphTask(Data(x=torch.eye(12), y=ring % 2, edge_index=edge_index, **masks))
+    return NodeTask(Data(x=torch.eye(12), y=ring % 2, edge_index=edge_index, **masks))
 
 
 def test_a_ticket_of_another_model_or_graph_is_refused(task):

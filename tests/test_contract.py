@@ -400,9 +400,9 @@ def test_macs_refuse_what_is_no_model(wrong):
 
 
 TASKS = {
-    "Data": (data, r"`task` must be a task, got Data: use graphlth.GraphTask\(data\)"),
+    "Data": (data, r"`task` must be a task, got Data: use graphlth.NodeTask\(data\)"),
     "name": (lambda: "cora", r"`task` must be a task, got str: use graphlth.find\('tasks', 'cora'"),
-    "loader": (lambda: [1], "`task` must be a task, got list: use graphlth.GraphTask, graphlth.I"),
+    "loader": (lambda: [1], "`task` must be a task, got list: use graphlth.NodeTask, graphlth.I"),
 }
 
 
@@ -418,7 +418,7 @@ def test_what_is_no_task_is_named_with_the_remedy(name, wrong):
 @pytest.mark.parametrize("name", [*CALLS, "macs"])
 def test_swapped_arguments_are_named(name):
     calls = {**CALLS, "macs": lambda m, t: glt.macs(m, t, {})}
-    with pytest.raises(ValueError, match="`model` must come before `task`, got GraphTask and GCN"):
+    with pytest.raises(ValueError, match="`model` must come before `task`, got NodeTask and GCN"):
         calls[name](toy(), build("gcn", toy()))
 
 
@@ -467,11 +467,11 @@ MIXED = {  # a call with arguments that are mixed up, what is said of it
     ),
     "fit.compact": (
         lambda m, t, fit: fit.compact(t, m),
-        "`model` must come before `graph`, got GraphTask and GCN",
+        "`model` must come before `graph`, got NodeTask and GCN",
     ),
     "ticket.compact": (
         lambda m, t, fit: fit.ticket.compact(t, m),
-        "`model` must come before `graph`, got GraphTask and GCN",
+        "`model` must come before `graph`, got NodeTask and GCN",
     ),
     "no graph": (
         lambda m, t, fit: fit.compact(m, None),

@@ -1,4 +1,4 @@
-"""`GraphTask`: a graph as the engine sees it, and every graph that it refuses."""
+"""`NodeTask`: a graph as the engine sees it, and every graph that it refuses."""
 
 import copy
 import time
@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from graphlth.data.node import GraphTask, split_per_class
+import graphlth as glt
+from graphlth.data.node import NodeTask, split_per_class
 from graphlth.registry import find
 from graphlth.sparse.graph import Features, sparse_features
 
@@ -29,7 +30,7 @@ def small(**changes):
 def random_task(num_nodes=50, num_edges=300, edges="undirected", seed=0):
     random = torch.Generator().manual_seed(seed)
     y = torch.arange(num_nodes) % 2
-    return GraphTask(
+    return NodeTask(
         Data(
             x=torch.randn(num_nodes, 4, generator=random),
             y=y,
@@ -48,7 +49,7 @@ UNIVERSES = [  # edges       the entry that each edge reads    entries
 
 @pytest.mark.parametrize("edges, entries, num_edges", UNIVERSES)
 def test_what_one_entry_stands_for(edges, entries, num_edges):
-    task = GraphTask(small(), edges=edges)
+    task = NodeTask(small(), edges=edges)
     assert task.graph.edge_index.T.tolist() == [  # each once, by target and source, none added
         [0, 0],
         [1, 0],
@@ -72,13 +73,13 @@ def test_undirected_entries_tie_a_pair_and_nothing_else():
 def test_the_order_of_the_edges_changes_nothing():
     data = small()
     shuffled = small(edge_index=data.edge_index[:, torch.tensor([3, 6, 0, 5, 2, 4, 1])])
-    a, b = GraphTask(data), GraphTask(shuffled)
+    a, b = NodeTask(data), NodeTask(shuffled)
     assert torch.equal(a.graph.edge_index, b.graph.edge_index)
     assert torch.equal(a.entries, b.entries) and a.fingerprint() == b.fingerprint()
 
 
 def test_a_batch_has_the_labels_and_rows_that_the_task_has_then():
-    task = GraphTask(small())
+    task = NodeTask(small())
     assert next(task.batches("val")) is next(task.batches("val"))
     before = next(task.batches("val")).target.clone()
     task.y[task.rows["val"]] = 1 - before.clamp(max=1)
@@ -91,7 +92,7 @@ def test_a_batch_has_the_labels_and_rows_that_the_task_has_then():
 
 
 def test_every_split_is_one_batch_of_the_whole_graph():
-    task = GraphTask(small())
+    task = NodeTask(small())
     batches = {split: list(task.batches(split, seed=3)) for split in ("train", "val", "test")}
     for split, rows in {"train": [0, 1], "val": [2], "test": [3]}.items():
         (batch,) = batches[split]
@@ -126,7 +127,7 @@ def test_every_edge_may_go_and_none_may():
 def test_the_data_is_never_changed():
     data = small(extra="kept")
     before = copy.deepcopy(data)
-    task = GraphTask(data)
+    task = NodeTask(data)
     task.without(torch.zeros(task.num_edges)), task.to("cpu"), task.fingerprint()
     task.y.fill_(0)
     assert data.keys() == before.keys()
@@ -149,24 +150,24 @@ def test_features_are_kept_in_the_form_that_costs_less(nonzeros, sparse, layout)
     x[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:nonzeros]] = 2.0
     x = x.view(5, 40)
     given = {"dense": x, "coo": x.to_sparse_coo(), "csr": x.to_sparse_csr()}[layout]
-    task = GraphTask(small(x=given))
+    task = NodeTask(small(x=given))
     assert isinstance(task.x, Features) == sparse and task.num_features == 40
     assert torch.equal(task.x.to_dense(), x)
-    assert task.fingerprint() == GraphTask(small(x=x)).fingerprint()
+    assert task.fingerprint() == NodeTask(small(x=x)).fingerprint()
 
 
 @pytest.mark.parametrize("density", [0.05, 0.2, 0.9])
 def test_a_fingerprint_does_not_tell_the_form_of_the_features(density):
     x = torch.rand(5, 40, generator=torch.Generator().manual_seed(0))
     x = x * (x < density)
-    task = GraphTask(small(x=x))
+    task = NodeTask(small(x=x))
     forms = [task._with(x=form) for form in (x, sparse_features(x))]
     assert {form.fingerprint() for form in forms} == {task.fingerprint()}
 
 
 def test_features_take_the_default_precision():
     for dtype in (torch.float64, torch.float16, torch.int32, torch.bool):
-        assert GraphTask(small(x=torch.ones(5, 2).to(dtype))).x.dtype == torch.float32
+        assert NodeTask(small(x=torch.ones(5, 2).to(dtype))).x.dtype == torch.float32
 
 
 def test_split_picks_the_column():
@@ -174,10 +175,10 @@ def test_split_picks_the_column():
         f"{part}_mask": torch.stack([small()[f"{part}_mask"], small()[f"{other}_mask"]], dim=1)
         for part, other in (("train", "train"), ("val", "test"), ("test", "val"))
     }
-    assert GraphTask(small(**masks), split=0).rows["val"].tolist() == [2]
-    assert GraphTask(small(**masks), split=1).rows["val"].tolist() == [3]
+    assert NodeTask(small(**masks), split=0).rows["val"].tolist() == [2]
+    assert NodeTask(small(**masks), split=1).rows["val"].tolist() == [3]
     with pytest.raises(ValueError, match=r"`split` must be in \[0, 2\), got 2"):
-        GraphTask(small(**masks), split=2)
+        NodeTask(small(**masks), split=2)
 
 
 PER_NODE = ("x", "y", "train_mask", "val_mask", "test_mask")
@@ -190,13 +191,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_the_fingerprint_tells_graphs_apart(what):
-    assert GraphTask(small(**CHANGES[what])).fingerprint() != GraphTask(small()).fingerprint()
+    assert NodeTask(small(**CHANGES[what])).fingerprint() != NodeTask(small()).fingerprint()
 
 
 def test_the_fingerprint_is_that_of_the_graph():
-    task = GraphTask(small())
-    assert task.fingerprint() == GraphTask(small(y=1 - small().y.clamp(min=0))).fingerprint()
-    assert task.fingerprint() != GraphTask(small(), edges="directed").fingerprint()
+    task = NodeTask(small())
+    assert task.fingerprint() == NodeTask(small(y=1 - small().y.clamp(min=0))).fingerprint()
+    assert task.fingerprint() != NodeTask(small(), edges="directed").fingerprint()
     assert task.fingerprint() != task.without(torch.tensor([1, 1, 1, 0])).fingerprint()
     assert task.fingerprint() == task.to("cpu").fingerprint() == "b79cf2acdadccc81"
 
@@ -256,7 +257,7 @@ REFUSED = [  # change                                       what the line says
 @pytest.mark.parametrize("change, says", REFUSED)
 def test_bad_data_ends_in_one_line(change, says):
     with pytest.raises(ValueError) as error:
-        GraphTask(small(**change))
+        NodeTask(small(**change))
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
@@ -270,17 +271,17 @@ def test_bad_data_ends_in_one_line(change, says):
 )
 def test_bad_arguments_end_in_one_line(arguments, says):
     with pytest.raises(ValueError) as error:
-        GraphTask(small(), **arguments)
+        NodeTask(small(), **arguments)
     assert str(error.value) == says
 
 
 def test_something_else_than_data_is_refused():
     with pytest.raises(ValueError, match="`data` must be a PyG `Data`, got dict"):
-        GraphTask({"x": torch.ones(5, 2)})
+        NodeTask({"x": torch.ones(5, 2)})
 
 
 def test_a_graph_without_edges_is_a_task():
-    task = GraphTask(small(edge_index=torch.empty(2, 0).long()))
+    task = NodeTask(small(edge_index=torch.empty(2, 0).long()))
     assert (task.num_edges, task.graph.num_edges, task.entries.tolist()) == (0, 0, [])
     assert task.without(torch.ones(0)).num_edges == 0
 
@@ -326,3 +327,8 @@ def test_a_file_of_arrays_says_what_its_edges_lack(pairs, directed, one_way, say
     task = find("tasks", "file")(path=str(path))
     assert task.one_way_edges == one_way
     assert len(task.notes) == bool(says) and all(says in note for note in task.notes)
+
+
+def test_the_former_name_of_the_node_task_tells_the_new_one():
+    with pytest.raises(AttributeError, match=r"GraphTask. is now .graphlth.NodeTask"):
+        _ = glt.GraphTask

@@ -17,7 +17,7 @@ from graphlth import masks as M
 from graphlth.analysis.latency import latency
 from graphlth.compaction import network as compact
 from graphlth.compaction.network import LAYOUTS, encoded
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
 from graphlth.experiment.export import export
 from graphlth.experiment.run import run
@@ -46,7 +46,7 @@ def weighted(edges="undirected", weight=None, **about):
     """The toy graph with weights of its own in both directions of a pair."""
     graph = data(**about)
     graph.edge_weight = numbers(graph.num_edges) if weight is None else weight
-    return GraphTask(graph, edges=edges, name="weighted")
+    return NodeTask(graph, edges=edges, name="weighted")
 
 
 def by_edge(task):
@@ -84,7 +84,7 @@ ROWS = [  # small(): columns 0→0, 1→0, 0→1, 0→1, 2→1, 1→2, 3→2
 def test_repeated_edges_add_up_and_an_edge_of_weight_0_is_absent(
     weight, expected, zeros, dtype, shape
 ):
-    task = GraphTask(small(edge_weight=torch.tensor(weight, dtype=dtype).view(shape)))
+    task = NodeTask(small(edge_weight=torch.tensor(weight, dtype=dtype).view(shape)))
     assert (task.edge_weight is None) == (expected is None)
     assert (task.duplicate_edges, task.zero_edges) == (1, zeros)
     if expected is not None:
@@ -96,12 +96,12 @@ def test_repeated_edges_add_up_and_an_edge_of_weight_0_is_absent(
 
 @pytest.mark.parametrize("weight", [[1, 2, 3, 4, 5, 6, 7], [True] * 7])
 def test_whole_numbers_and_truth_values_are_weights(weight):
-    task = GraphTask(small(edge_weight=torch.tensor(weight)))
+    task = NodeTask(small(edge_weight=torch.tensor(weight)))
     assert by_edge(task)[0, 1] == (7 if weight[1] is not True else 2)
 
 
 def test_without_weights_a_repeated_edge_is_there_once():
-    task = GraphTask(small())
+    task = NodeTask(small())
     assert task.edge_weight is None and task.duplicate_edges == 1 and task.zero_edges == 0
     assert set(by_edge(task).values()) == {1}
 
@@ -111,7 +111,7 @@ def test_weights_are_the_same_for_every_order_of_the_edges():
     edge_index = torch.randint(5, (2, 400), generator=draw)  # each about 16 times
     weight = torch.rand(400, generator=draw, dtype=torch.float64) ** 9
     first, *others = [
-        GraphTask(small(edge_index=edge_index[:, order], edge_weight=weight[order]))
+        NodeTask(small(edge_index=edge_index[:, order], edge_weight=weight[order]))
         for order in (torch.randperm(400, generator=draw) for _ in range(5))
     ]
     for other in others:
@@ -120,12 +120,12 @@ def test_weights_are_the_same_for_every_order_of_the_edges():
 
 
 def test_the_fingerprint_tells_weights_apart_and_is_the_old_one_without():
-    plain = GraphTask(small()).fingerprint()
+    plain = NodeTask(small()).fingerprint()
     ones = small(edge_weight=torch.tensor([1, 1, 0.5, 0.5, 1, 1, 1]))
     two = small(edge_weight=torch.tensor([1, 1, 0.5, 0.5, 1, 1, 2]))
     other = small(edge_weight=torch.tensor([1, 1, 0.5, 0.5, 1, 2, 1]))
-    assert GraphTask(ones).fingerprint() == plain
-    assert len({plain, GraphTask(two).fingerprint(), GraphTask(other).fingerprint()}) == 3
+    assert NodeTask(ones).fingerprint() == plain
+    assert len({plain, NodeTask(two).fingerprint(), NodeTask(other).fingerprint()}) == 3
 
 
 def test_a_cut_and_a_moved_task_keep_the_weights_of_their_edges():
@@ -137,7 +137,7 @@ def test_a_cut_and_a_moved_task_keep_the_weights_of_their_edges():
     assert by_edge(cut).items() <= known.items()
     assert by_edge(task.to("cpu")) == known
     assert next(cut.batches("val")).edge_weight is cut.edge_weight
-    assert " weighted" in repr(task) and "weighted" not in repr(GraphTask(small()))
+    assert " weighted" in repr(task) and "weighted" not in repr(NodeTask(small()))
 
 
 WRONG = [
@@ -156,20 +156,20 @@ WRONG = [
 @pytest.mark.parametrize("weight, message", WRONG)
 def test_other_weights_are_refused(weight, message):
     with pytest.raises(ValueError, match="`data.edge_weight` " + message):
-        GraphTask(small(edge_weight=weight))
+        NodeTask(small(edge_weight=weight))
 
 
 def test_attributes_of_edges_that_nothing_reads_are_named_once():
     graph = small(edge_attr=torch.ones(7, 3), edge_type=torch.arange(7), edge_weight=torch.ones(7))
     with pytest.warns(UserWarning) as told:
-        task = GraphTask(graph)
+        task = NodeTask(graph)
         task.without(torch.ones(task.num_edges)).to("cpu")
     [line] = task.notes
     assert [str(each.message) for each in told] == [line] and told[0].filename == __file__
     assert line.startswith("`data.edge_attr`, `data.edge_type` are not read:")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert GraphTask(small(edge_weight=torch.ones(7))).notes == ()
+        assert NodeTask(small(edge_weight=torch.ones(7))).notes == ()
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def pull(model, batch, x, mask, weights=None):
 @universes
 @models
 def test_weights_are_what_a_mask_of_each_edge_would_be(name, edges, backend):
-    task, plain = weighted(edges), GraphTask(data(), edges="directed")
+    task, plain = weighted(edges), NodeTask(data(), edges="directed")
     model = build(name, task, backend=backend)
     m = soft_of(task).requires_grad_()
     out, grads = pull(model, next(task.batches("train")), task.x, m)
@@ -248,7 +248,7 @@ def test_one_size_of_all_weights_is_felt_only_where_it_should_be(name):
     """A mean does not change; a sum, and what stands beside a loop of weight 1, do."""
     graph = data().coalesce()
     graph.edge_weight = torch.full((graph.num_edges,), 7.0)
-    one, seven = GraphTask(data()), GraphTask(graph)
+    one, seven = NodeTask(data()), NodeTask(graph)
     assert one.edge_weight is None and seven.edge_weight is not None
     model = build(name, one)
     outs = [forward(model, next(task.batches("test")), {}) for task in (one, seven)]
@@ -265,10 +265,10 @@ def test_training_and_what_is_left_of_it_agree(name):
     logits = predict(model, task, best)
     whole = forward(model, next(task.batches("test")), ticket.masks)[task.rows["test"]]
     torch.testing.assert_close(logits, whole, atol=1e-5, rtol=1e-4)
-    plain = GraphTask(data())
+    plain = NodeTask(data())
     assert not torch.allclose(logits, predict(model, plain, best.ticket), atol=1e-4)
     left = ticket.prune(Data(**data().to_dict() | {"edge_weight": numbers(data().num_edges)}))
-    assert by_edge(GraphTask(left)) == by_edge(task.without(ticket.masks[EDGES]))
+    assert by_edge(NodeTask(left)) == by_edge(task.without(ticket.masks[EDGES]))
 
 
 def test_a_step_of_training_is_that_of_a_layer_with_these_weights():
@@ -319,7 +319,7 @@ class Unweighted(torch.nn.Module):
 def test_a_model_that_ignores_the_weights_is_refused(make, message):
     task = weighted(loops=False)
     model = make(task)
-    fit(model, GraphTask(data(loops=False)), dense(model, edges=False), epochs=1)
+    fit(model, NodeTask(data(loops=False)), dense(model, edges=False), epochs=1)
     with pytest.raises(ValueError, match=message):
         fit(model, task, dense(model, edges=False), epochs=1)
 
@@ -342,7 +342,7 @@ def test_many_seeds_at_once_see_the_weights(name):
 
 # --- compaction ----------------------------------------------------------------------------------
 
-COMPACT = [name for name in GRAPH_MODELS if hasattr(build(name, GraphTask(data())), "parts")]
+COMPACT = [name for name in GRAPH_MODELS if hasattr(build(name, NodeTask(data())), "parts")]
 
 
 @pytest.mark.usefixtures("double")
@@ -360,7 +360,7 @@ def test_a_compacted_network_keeps_the_weights(name, layout, tmp_path):
     for network in (small, small.plain(), compact.load(tmp_path / "small")):
         torch.testing.assert_close(network(task.x), wanted, atol=1e-10, rtol=1e-9)
     torch.testing.assert_close(small(sparse_features(task.x)), wanted, atol=1e-10, rtol=1e-9)
-    plain = GraphTask(data())
+    plain = NodeTask(data())
     assert len(encoded(small)) >= len(encoded(ticket.compact(model, plain, layout=layout)))
 
 
@@ -390,7 +390,7 @@ UNWEIGHTED = {"degree", "jaccard", "similarity", "magnitude", "magnitude_increas
 
 @pytest.mark.parametrize("name", [n for n in names("scores") if not n.startswith("_")])
 def test_scores_read_the_weights_or_say_that_they_do_not(name):
-    task, plain = weighted(), GraphTask(data())
+    task, plain = weighted(), NodeTask(data())
     model = build("gcn", task)
     masks = M.ones(model, task.num_edges)
     score = find("scores", name)
@@ -418,8 +418,8 @@ def test_resistances_of_weights_obey_foster_and_the_pseudo_inverse():
 
 def test_edges_of_one_weight_score_as_those_of_weight_1():
     count = data().num_edges
-    model = build("gcn", GraphTask(data()))
-    masks = M.ones(model, GraphTask(data()).num_edges)
+    model = build("gcn", NodeTask(data()))
+    masks = M.ones(model, NodeTask(data()).num_edges)
     for name in ("effective_resistance", "spectral"):
         one, seven = (
             find("scores", name)(model, weighted(weight=torch.full((count,), a)), masks)[EDGES]
@@ -468,7 +468,7 @@ def test_a_file_says_what_it_has_that_nothing_reads(tmp_path):
 
 def test_anything_with_attributes_may_have_weights():
     held = SimpleNamespace(**small(edge_weight=torch.arange(7) + 1.0).to_dict())
-    assert by_edge(GraphTask(held))[3, 2] == 7
+    assert by_edge(NodeTask(held))[3, 2] == 7
 
 
 def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tmp_path):
@@ -483,7 +483,7 @@ def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tm
     assert sum(line.startswith("`data.edge_attr` is not read:") for line in lines) == 1
     assert sum("have no reverse" in line for line in lines) == len(lines) - 1 == 1
     with pytest.warns(DataWarning):
-        task = GraphTask(graph)
+        task = NodeTask(graph)
     for record in read(folder):
         assert record["duplicate_edges"] == task.duplicate_edges > 0
         assert (record["zero_edges"], record["num_edges"]) == (1, task.num_edges)

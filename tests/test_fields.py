@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from graphlth.cli import main as cli
 from graphlth.data import fields
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.tasks.file import _npz
@@ -63,9 +63,9 @@ LAYOUTS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64])
 def test_every_sparse_layout_holds_the_same_features(layout, dtype):
     given = LAYOUTS[layout](X.to(dtype))
-    task = GraphTask(data(x=given))
+    task = NodeTask(data(x=given))
     assert torch.equal(task.x.to_dense(), X)
-    assert task.fingerprint() == GraphTask(data(x=X)).fingerprint()
+    assert task.fingerprint() == NodeTask(data(x=X)).fingerprint()
 
 
 def pointers(layout, starts, others, count, size=(12, 3), block=()):
@@ -116,7 +116,7 @@ def test_a_sparse_tensor_that_points_out_of_itself_is_refused(tmp_path, make, sa
     held = data(x=x)
     with pytest.raises(ValueError) as error:
         if where == "as a tensor":
-            GraphTask(held)
+            NodeTask(held)
         else:
             torch.save(held, tmp_path / "own.pt")
             file(path=str(tmp_path / "own.pt"))
@@ -127,7 +127,7 @@ def test_a_sparse_tensor_that_points_out_of_itself_is_refused(tmp_path, make, sa
 
 def test_what_calls_itself_coalesced_is_summed_all_the_same():
     x = points([[0, 0], [1, 1]], is_coalesced=True)
-    assert GraphTask(data(x=x)).x.to_dense()[0].tolist() == [0, 2, 0]
+    assert NodeTask(data(x=x)).x.to_dense()[0].tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ def test_what_calls_itself_coalesced_is_summed_all_the_same():
 )
 def test_sizes_and_kinds_that_are_not_taken_are_told(change, says):
     with pytest.raises(ValueError) as error:
-        GraphTask(data(**change))
+        NodeTask(data(**change))
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16,
                                    torch.uint32, torch.int32, torch.uint64])  # fmt: skip
 def test_every_integer_type_numbers_nodes_and_classes(dtype):
-    want = GraphTask(data())
+    want = NodeTask(data())
     odd = {key: data()[key].to(dtype) for key in ("y", "edge_index", *UNSPLIT)}
-    task = GraphTask(data(**odd))
+    task = NodeTask(data(**odd))
     assert task.fingerprint() == want.fingerprint() and rows(task) == rows(want)
     assert torch.equal(task.y, want.y) and task.y.dtype == torch.int64
 
@@ -209,18 +209,18 @@ def test_several_graphs_in_a_file_are_refused(tmp_path, kind):
 ])  # fmt: skip
 def test_several_graphs_are_no_task(make):
     with pytest.raises(ValueError, match=r"`data` must be one graph, got \d or more: .*dataset.0."):
-        GraphTask(make())
+        NodeTask(make())
 
 
 def test_one_graph_of_a_dataset_is_a_task(tmp_path):
-    want = GraphTask(data())
+    want = NodeTask(data())
     one = collated(1)
     for given in (Batch.from_data_list([data()]), data(batch=torch.zeros(12).long())):
-        assert GraphTask(given).fingerprint() == want.fingerprint()
+        assert NodeTask(given).fingerprint() == want.fingerprint()
     for held in ((one[0].to_dict(), one[1], Data), (data().to_dict(), None, Data)):
         assert file(path=in_file(tmp_path, held)).fingerprint() == want.fingerprint()
     with pytest.raises(ValueError, match=r"must be a PyG `Data`, got list: give `dataset\[0\]`"):
-        GraphTask([data()])
+        NodeTask([data()])
 
 
 # --- labels ----------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ LABELS = [  # y, class numbers, what the classes are called
 @pytest.mark.parametrize(("y", "numbers", "names"), LABELS)
 def test_labels_are_numbered_and_their_names_kept(y, numbers, names):
     test = (PART == 2) & (NODES != 11)  # the last node has no label in some
-    task = GraphTask(data(y=y, test_mask=test))
+    task = NodeTask(data(y=y, test_mask=test))
     assert task.y.tolist() == numbers and task.label_names == names and task.num_classes == 2
     assert len(task.notes) == bool(names)
     if names:
@@ -255,7 +255,7 @@ def test_labels_are_numbered_and_their_names_kept(y, numbers, names):
 @pytest.mark.parametrize("y", [(NODES % 2 + 1)[:, None], WORDS, torch.tensor([0, 1] * 6)])
 @pytest.mark.parametrize("kind", ["npz", "pt"])
 def test_labels_in_files_are_those_in_memory(tmp_path, y, kind):
-    want = GraphTask(data(y=y))
+    want = NodeTask(data(y=y))
     path = saved(tmp_path, y=y) if kind == "npz" else in_file(tmp_path, data(y=y).to_dict())
     task = file(path=path, edges="undirected")
     assert task.y.tolist() == want.y.tolist() and task.label_names == want.label_names
@@ -288,7 +288,7 @@ def test_the_key_of_the_labels_can_be_named(tmp_path):
 )
 def test_what_are_no_labels_is_told(y, says):
     with pytest.raises(ValueError) as error:
-        GraphTask(data(y=y))
+        NodeTask(data(y=y))
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
@@ -322,7 +322,7 @@ def test_every_kind_of_mask_selects_the_same_nodes(tmp_path, kind, where):
     if where == "npz" and "columns" in kind:
         pytest.skip("of plain arrays the splits are rows")
     task = {
-        "memory": lambda: GraphTask(data(**held)),
+        "memory": lambda: NodeTask(data(**held)),
         "npz": lambda: file(path=saved(tmp_path, **held)),
         "pt": lambda: file(path=in_file(tmp_path, data(**held))),
     }[where]()
@@ -331,26 +331,26 @@ def test_every_kind_of_mask_selects_the_same_nodes(tmp_path, kind, where):
 
 def test_zeros_and_ones_are_a_mask_only_where_there_is_one_for_each_node():
     some = {"train_mask": torch.tensor([0, 1]), "val_mask": PART == 1, "test_mask": PART == 2}
-    assert rows(GraphTask(data(**some)))["train"] == [0, 1]  # the numbers of two of twelve nodes
+    assert rows(NodeTask(data(**some)))["train"] == [0, 1]  # the numbers of two of twelve nodes
     number = {f"{part}_idx": torch.tensor([0, 1]) for part in ("train",)}
-    assert rows(GraphTask(data(train_mask=None, **number)))["train"] == [0, 1]
+    assert rows(NodeTask(data(train_mask=None, **number)))["train"] == [0, 1]
 
 
 def test_a_random_split_takes_three_fifths_of_every_class():
     y = torch.tensor([0] * 50 + [1] * 25 + [2] * 3 + [-1] * 22)
     held = Data(x=torch.ones(100, 2), y=y, edge_index=torch.zeros(2, 0).long())
-    task = GraphTask(held, split="random")
+    task = NodeTask(held, split="random")
     counts = {part: y[index].bincount(minlength=3).tolist() for part, index in task.rows.items()}
     assert counts == {"train": [30, 15, 1], "val": [10, 5, 1], "test": [10, 5, 1]}
     taken = torch.cat(list(task.rows.values()))
     assert sorted(taken.tolist()) == list(range(78))  # each labelled node once
-    again, other = (GraphTask(held, split="random", split_seed=s) for s in (0, 1))
+    again, other = (NodeTask(held, split="random", split_seed=s) for s in (0, 1))
     assert rows(again) == rows(task) and rows(other) != rows(task)
     assert again.fingerprint() == other.fingerprint()
 
 
 def test_a_random_split_is_the_same_in_memory_and_from_every_file(tmp_path):
-    want = rows(GraphTask(data(), split="random", split_seed=3))
+    want = rows(NodeTask(data(), split="random", split_seed=3))
     for path in (saved(tmp_path), saved(tmp_path, **UNSPLIT), in_file(tmp_path, data(**UNSPLIT))):
         assert rows(file(path=path, split="random", split_seed=3)) == want
     assert want != SPLIT
@@ -359,7 +359,7 @@ def test_a_random_split_is_the_same_in_memory_and_from_every_file(tmp_path):
 def test_the_global_state_has_no_part_in_a_random_split():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    GraphTask(data(), split="random")
+    NodeTask(data(), split="random")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -376,7 +376,7 @@ def test_the_global_state_has_no_part_in_a_random_split():
 )  # fmt: skip
 def test_what_cannot_be_split_is_told(change, split, says):
     with pytest.raises(ValueError) as error:
-        GraphTask(data(**change), split=split)
+        NodeTask(data(**change), split=split)
     assert says in str(error.value) and "\n" not in str(error.value)
 
 

@@ -7,7 +7,7 @@ from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import LOOPS, N, toy
 
 from graphlth import masks as M
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.registry import find
 
 
@@ -85,7 +85,7 @@ UNIVERSES = [  # task, edges, entries that 100 % is
 
 @pytest.mark.parametrize(("name", "edges", "entries"), UNIVERSES)
 def test_an_undirected_edge_is_one_entry_and_a_directed_one_is_two(name, edges, entries):
-    task: GraphTask = find("tasks", name)(edges=edges)
+    task: NodeTask = find("tasks", name)(edges=edges)
     assert task.num_edges == entries
     assert task.graph.num_edges == 156
     mask = torch.ones(task.num_edges)

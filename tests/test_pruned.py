@@ -7,7 +7,7 @@ from test_dataset import small
 from torch_geometric.data import Data
 from toys import build, call, data
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.masks import EDGES
 from graphlth.ticket import Ticket, snapshot
 
@@ -45,7 +45,7 @@ def numbered(graph):
 
 
 def ticket_of(graph, edges, kept=0.6, **about):
-    task = GraphTask(graph, edges=edges)
+    task = NodeTask(graph, edges=edges)
     draw = torch.Generator().manual_seed(3)
     mask = (torch.rand(task.num_edges, generator=draw) < kept).float()
     return task, Ticket({}, {EDGES: mask}, 1, **about)
@@ -62,7 +62,7 @@ def test_what_is_left_is_the_graph_that_the_ticket_trains_on(graph, edges):
     columns = left.edge_attr[:, 0]  # every one with its own attribute, in the order of the data
     assert torch.equal(graph.edge_index[:, columns], left.edge_index)
     assert torch.equal(columns, columns.sort().values)
-    again = GraphTask(left, edges=edges)
+    again = NodeTask(left, edges=edges)
     assert torch.equal(again.graph.edge_index, right)
 
 
@@ -115,7 +115,7 @@ def test_an_attribute_of_nodes_is_not_cut_where_there_are_as_many_edges():
 
 def test_edges_of_weight_0_go_with_the_removed_ones():
     graph = small(edge_weight=torch.tensor([1.0, 0, 2, 3, 1, 1, 1]))
-    task = GraphTask(graph)
+    task = NodeTask(graph)
     left = Ticket({}, {EDGES: torch.ones(task.num_edges)}, 1).prune(graph)
     assert left.edge_index.T.tolist() == [[0, 0], [0, 1], [0, 1], [2, 1], [1, 2], [3, 2]]
     assert left.edge_weight.tolist() == [1, 2, 3, 1, 1, 1]
@@ -135,15 +135,15 @@ def test_a_found_ticket_says_itself_what_its_entries_are(edges):
 
 def test_the_number_of_entries_tells_where_it_can():
     for edges in ("undirected", "directed"):
-        model = build("gcn", GraphTask(messy(), edges=edges))
-        task = GraphTask(messy(), edges=edges)
+        model = build("gcn", NodeTask(messy(), edges=edges))
+        task = NodeTask(messy(), edges=edges)
         *_, ticket = call("ugs", model, task, rounds=1, epochs=2, drop_edges=0.4)
-        left = GraphTask(ticket.prune(messy()), edges=edges).graph.edge_index
+        left = NodeTask(ticket.prune(messy()), edges=edges).graph.edge_index
         assert torch.equal(left, task.without(ticket.masks[EDGES]).graph.edge_index)
 
 
 def test_a_ticket_without_a_mask_of_edges_leaves_all():
-    task = GraphTask(messy())
+    task = NodeTask(messy())
     model = build("gcn", task)
     left = Ticket(snapshot(model), {}, 1).prune(messy())
     assert torch.equal(left.edge_index, messy().edge_index)
@@ -156,7 +156,7 @@ def other(**changes):
 @pytest.mark.parametrize(
     "graph, how, message",
     [
-        (GraphTask(messy()), {}, "`data` must be a PyG `Data`, got GraphTask"),
+        (NodeTask(messy()), {}, "`data` must be a PyG `Data`, got NodeTask"),
         (other(edge_index=messy().edge_index[:, :50]), {}, r"its mask of edges has \d+ entries, the"
          r" data have \d+ undirected or \d+ directed edges"),
         (messy(), {"edges": "directed"}, r"the data have \d+ directed edges"),
@@ -167,7 +167,7 @@ def other(**changes):
     ],
 )  # fmt: skip
 def test_other_data_are_refused(graph, how, message):
-    task = GraphTask(messy())
+    task = NodeTask(messy())
     about = {"graph": task.fingerprint()}
     ticket = Ticket({}, {EDGES: torch.ones(task.num_edges)}, 1, about)
     with pytest.raises(ValueError, match=message):

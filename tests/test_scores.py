@@ -15,7 +15,7 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, N, Pictures, build, data, toy
 
 from graphlth import masks as M
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.prune import drop_jointly, drop_lowest
 from graphlth.registry import find, names
 from graphlth.scores.edges import effective_resistance as resistance
@@ -164,7 +164,7 @@ def hard(name):
 @pytest.mark.parametrize("case", ["no edges", "no features", "all gone", "loops"])
 @every
 def test_a_score_stays_finite(name, case, edges):
-    task = GraphTask(hard(case), edges=edges)
+    task = NodeTask(hard(case), edges=edges)
     model = build("gcn", task)
     masks = M.ones(model) | {M.EDGES: torch.full((task.num_edges,), float(case != "all gone"))}
     for n, s in score(name, model, task, masks).items():
@@ -223,12 +223,12 @@ def test_a_score_follows_its_seed_if_it_has_one(name):
 @pytest.mark.parametrize("name", [n for n in SCORES if n not in ("random", "degree")])
 def test_a_removed_edge_is_an_absent_one(name, edges):
     whole = data()
-    task = GraphTask(whole, edges=edges)
+    task = NodeTask(whole, edges=edges)
     model = build("gcn", task)
     masks = M.ones(model) | M.only(some_masks(model, task), "edges")
     keep = masks[M.EDGES][task.entries] > 0
     whole.edge_index = task.graph.edge_index[:, keep]
-    without = GraphTask(whole, edges=edges)
+    without = NodeTask(whole, edges=edges)
     ours = score(name, model, task, masks)
     theirs = score(name, model, without, M.ones(model, without.num_edges))
     dense = score(name, model, task, M.ones(model, task.num_edges))
@@ -261,7 +261,7 @@ def test_renumbering_the_nodes_renumbers_the_scores(name):
     old = place.argsort()
     about = {n: whole[n][old] for n in ("x", "y", "train_mask", "val_mask", "test_mask")}
     other = SimpleNamespace(edge_index=place[whole.edge_index], **about)
-    first, second = GraphTask(whole, edges="directed"), GraphTask(other, edges="directed")
+    first, second = NodeTask(whole, edges="directed"), NodeTask(other, edges="directed")
     model = build("gcn", first)
     masks = M.ones(model, first.num_edges)
     ours, theirs = (score(name, model, task, masks) for task in (first, second))
@@ -516,7 +516,7 @@ X = [[1, 0], [3, 4], [0, 2], [0, 0], [-5, 0]]
 
 def small(pairs):
     part = torch.arange(5)
-    return GraphTask(
+    return NodeTask(
         SimpleNamespace(
             x=torch.tensor(X).float(),
             edge_index=torch.tensor(pairs).T,

@@ -18,7 +18,7 @@ from graphlth import storage
 from graphlth.cli import main as cli
 from graphlth.compaction import network as compact
 from graphlth.data.images import ImageTask
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.run import plan, planned_in, run
 from graphlth.experiment.verify import verify
@@ -79,16 +79,16 @@ OTHERS = {
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_any_change_of_a_graph_changes_its_content(what):
-    assert GraphTask(OTHERS[what]()).content() != toy().content()
+    assert NodeTask(OTHERS[what]()).content() != toy().content()
     labels = what not in ("a feature", "an edge", "an edge weight")
-    assert (GraphTask(OTHERS[what]()).fingerprint() == toy().fingerprint()) == labels
+    assert (NodeTask(OTHERS[what]()).fingerprint() == toy().fingerprint()) == labels
 
 
 SAME = {
-    "another name": lambda: GraphTask(data(), name="other"),
-    "int32": lambda: GraphTask(changed(y=lambda y: y.int(), edge_index=lambda e: e.int())),
-    "edges in another order": lambda: GraphTask(changed(edge_index=lambda e: e.flip(1))),
-    "sparse features": lambda: GraphTask(changed(x=lambda x: x.to_sparse())),
+    "another name": lambda: NodeTask(data(), name="other"),
+    "int32": lambda: NodeTask(changed(y=lambda y: y.int(), edge_index=lambda e: e.int())),
+    "edges in another order": lambda: NodeTask(changed(edge_index=lambda e: e.flip(1))),
+    "sparse features": lambda: NodeTask(changed(x=lambda x: x.to_sparse())),
     "a copy": lambda: toy().to("cpu"),
 }
 
@@ -551,5 +551,5 @@ def test_a_measure_compares_each_ticket_with_its_record(stored, tmp_path):
 
 
 def test_a_ticket_without_a_graph_in_it_is_still_one_of_any_graph():
-    task = GraphTask(Data(**data().to_dict()))
+    task = NodeTask(Data(**data().to_dict()))
     assert glt.fit(build("gcn", task), task, glt.dense(build("gcn", task)), epochs=1).index == 0

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch_geometric.data import Data
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.registry import find, names
 from graphlth.task import Batch
 
@@ -36,7 +36,7 @@ def data(num_features=6, density=1.0, loops=True):
 
 
 def toy(edges="undirected", **about):
-    return GraphTask(data(**about), edges=edges, name="toy")
+    return NodeTask(data(**about), edges=edges, name="toy")
 
 
 class Pictures:

@@ -21,7 +21,7 @@ from graphlth.task import SPLITS, Batch, content_digest
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
 
-class GraphTask:
+class NodeTask:
     """Node classification on one graph; `data` itself is never changed.
 
     Args:
@@ -111,7 +111,7 @@ class GraphTask:
         """What `batches` gives: the whole graph."""
         return self.batches(split)
 
-    def without(self, mask: Tensor) -> GraphTask:
+    def without(self, mask: Tensor) -> NodeTask:
         """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
 
         The edges are gone, not weighted; `num_edges` and the numbers of the entries stay.
@@ -123,7 +123,7 @@ class GraphTask:
         graph = self.graph.subgraph(keep)
         return self._with(graph=graph, entries=self.entries[keep], edge_weight=weight)
 
-    def to(self, device: torch.device | str) -> GraphTask:
+    def to(self, device: torch.device | str) -> NodeTask:
         """The same task on `device`."""
         check_device(device)
         rows = {split: index.to(device) for split, index in self.rows.items()}
@@ -148,7 +148,7 @@ class GraphTask:
         """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
         return content_digest(self.fingerprint(), self.y, rows=self.rows)
 
-    def _with(self, **changes: Any) -> GraphTask:
+    def _with(self, **changes: Any) -> NodeTask:
         task = copy.copy(self)
         vars(task).update(changes)
         task._inputs, task._batches = (task.x, task.graph), {}
@@ -156,7 +156,7 @@ class GraphTask:
 
     def __repr__(self) -> str:
         return (
-            f"GraphTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
+            f"NodeTask({self.name!r}, nodes={self.num_nodes}, edges={self.num_edges} "
             f"{self.edges}{'' if self.edge_weight is None else ' weighted'}, "
             f"features={self.num_features}, classes={self.num_classes})"
         )

@@ -1,6 +1,6 @@
 """CiteSeer: 3,327 papers, 6 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
@@ -13,7 +13,7 @@ def citeseer(
     normalize: bool = True,
     project: int = 0,
     edges: str = "undirected",
-) -> GraphTask:
+) -> NodeTask:
     """The CiteSeer citation graph, 48 of whose nodes are isolated.
 
     Args:
@@ -26,4 +26,4 @@ def citeseer(
     data = load(
         "CiteSeer", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project
     )
-    return GraphTask(data, edges=edges, name="citeseer")
+    return NodeTask(data, edges=edges, name="citeseer")

@@ -1,6 +1,6 @@
 """Cora: 2,708 papers, 7 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
@@ -13,7 +13,7 @@ def cora(
     normalize: bool = True,
     project: int = 0,
     edges: str = "undirected",
-) -> GraphTask:
+) -> NodeTask:
     """The Cora citation graph.
 
     Args:
@@ -26,4 +26,4 @@ def cora(
     data = load(
         "Cora", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project
     )
-    return GraphTask(data, edges=edges, name="cora")
+    return NodeTask(data, edges=edges, name="cora")

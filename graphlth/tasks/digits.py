@@ -10,13 +10,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from graphlth.data.node import GraphTask, split_per_class
+from graphlth.data.node import NodeTask, split_per_class
 from graphlth.streams import stream
 
 
 def digits(
     *, neighbors: int = 8, labels: int = 10, data_seed: int = 0, edges: str = "undirected"
-) -> GraphTask:
+) -> NodeTask:
     """Images as nodes; two are linked if either is among the `neighbors` nearest of the other.
 
     Args:
@@ -37,7 +37,7 @@ def digits(
         y=y,
         **split_per_class(y, labels, 30, stream(data_seed, "split")),
     )
-    return GraphTask(data, edges=edges, name="digits")
+    return NodeTask(data, edges=edges, name="digits")
 
 
 def nearest(points: Tensor, count: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch_geometric.data import storage as storage_module
 
 from graphlth.data.archives import LINE, arrays, listed, one_line, verify_torch
 from graphlth.data.fields import graphs_of, tensor
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
 from graphlth.storage import printable
 from graphlth.task import SPLITS
@@ -46,8 +46,8 @@ def file(
     labels: str = "y",
     split: int | str = 0,
     split_seed: int = 0,
-) -> GraphTask:
-    """The graph in `path`; what it must hold stands at `graphlth.data.node.GraphTask`.
+) -> NodeTask:
+    """The graph in `path`; what it must hold stands at `graphlth.data.node.NodeTask`.
 
     `.pt`: a PyG `Data`, or a dict of tensors with the keys x, edge_index, y, train_mask, val_mask,
     test_mask and, if edges have weights, edge_weight. `.npz`: arrays under the same keys; x may
@@ -74,9 +74,7 @@ def file(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # in its `notes`, which a run tells
-            task = GraphTask(
-                data, edges=edges, split=split, split_seed=split_seed, name=source.stem
-            )
+            task = NodeTask(data, edges=edges, split=split, split_seed=split_seed, name=source.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     task.notes += _directions(task, data)
@@ -217,7 +215,7 @@ def _named(
     return data
 
 
-def _directions(task: GraphTask, data: SimpleNamespace) -> tuple[str, ...]:
+def _directions(task: NodeTask, data: SimpleNamespace) -> tuple[str, ...]:
     """A line about edges that are listed in one direction, unless the file says `directed`."""
     if task.one_way_edges and not getattr(data, "directed", False):
         return (f"{task.one_way_edges:,} of {task.graph.num_edges:,} edges have no reverse, and "

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import networkx as nx
 import torch
 
-from graphlth.data.node import GraphTask, split_per_class
+from graphlth.data.node import NodeTask, split_per_class
 from graphlth.streams import stream
 
 
-def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
+def karate(*, data_seed: int = 0, edges: str = "undirected") -> NodeTask:
     """The club's 78 friendships; the classes are the two clubs it broke into, 17 members each.
 
     Features are one-hot: only the edges tell.
@@ -27,4 +27,4 @@ def karate(*, data_seed: int = 0, edges: str = "undirected") -> GraphTask:
         y=y,
         **split_per_class(y, 2, 5, stream(data_seed, "split")),
     )
-    return GraphTask(data, edges=edges, name="karate")
+    return NodeTask(data, edges=edges, name="karate")

@@ -1,6 +1,6 @@
 """PubMed: 19,717 papers on diabetes, 3 types (Namata et al., MLG 2012; Planetoid files)."""
 
-from graphlth.data.node import GraphTask
+from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
 
 COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
@@ -13,7 +13,7 @@ def pubmed(
     normalize: bool = True,
     project: int = 0,
     edges: str = "undirected",
-) -> GraphTask:
+) -> NodeTask:
     """The PubMed citation graph.
 
     Args:
@@ -26,4 +26,4 @@ def pubmed(
     data = load(
         "PubMed", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project
     )
-    return GraphTask(data, edges=edges, name="pubmed")
+    return NodeTask(data, edges=edges, name="pubmed")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from graphlth.data.node import GraphTask, split_per_class
+from graphlth.data.node import NodeTask, split_per_class
 from graphlth.streams import stream
 
 MOST = 10_000  # nodes, whose pairs are drawn all at once
@@ -20,7 +20,7 @@ def sbm(
     num_features: int = 32,
     data_seed: int = 0,
     edges: str = "undirected",
-) -> GraphTask:
+) -> NodeTask:
     """Communities of equal size; a third of each to train, a third to validate, the rest to test.
 
     The same settings give the same graph; the global random state is neither read nor changed.
@@ -63,4 +63,4 @@ def sbm(
         y=y,
         **split_per_class(y, size // 3, size // 3, random),
     )
-    return GraphTask(data, edges=edges, name="sbm")
+    return NodeTask(data, edges=edges, name="sbm")
