@@ -432,7 +432,7 @@ class Compiled(nn.Module):
 def test_grasp_refuses_a_kernel_that_it_cannot_differentiate_twice():
     task = toy()
     model = Compiled(task)
-    with pytest.raises(ValueError, match=r"`model` must use .* got graphlth\.kernels\.numba"):
+    with pytest.raises(ValueError, match=r"`model` must use .* got graphlth\.sparse\.kernels"):
         score("grasp", model, task, M.ones(model))
     assert score("snip", model, task, M.ones(model))["layer.weight"].any()
 
