@@ -1,32 +1,87 @@
-"""The types of settings: the numbers that each may be stand in its annotation.
+"""The types of settings: the range and the choices of each stand in its annotation.
 
 A plug-in writes `drop_edges: Fraction = 0.05`; the same annotation checks flags, files and calls.
-Maxima are those of memory and time: what lies above them is a slip of the finger, or an attack.
+Maxima are those of memory and time: a value above them is a typing error or an attack.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, Lt
 
+
+@dataclass(frozen=True)
+class Plugin:
+    """In an annotation: text is the name of a plug-in of this kind, such as "scores"."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class NumberList:
+    """In an annotation: a list of numbers, or the same as text, such as "7,15" or `empty`.
+
+    Args:
+        empty: the word for no list, such as "none" or "all".
+        example: a list, as messages show it.
+    """
+
+    empty: str
+    example: str
+
+
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
-Share = Annotated[float, Interval(ge=0, le=1)]
+Probability = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
+Discount = Annotated[float, Interval(gt=0, le=1)]
+Tolerance = Annotated[float, Interval(gt=0, lt=1)]
 
 Rounds = Annotated[int, Interval(ge=0, le=10_000)]
 Draws = Annotated[int, Interval(ge=1, le=10_000)]
+Window = Draws
 Epochs = Annotated[int, Interval(ge=1, le=1_000_000)]
 OptionalEpochs = Annotated[int, Interval(ge=0, le=1_000_000)]  # 0: none
+Steps = Annotated[int, Interval(ge=1, le=1_000_000)]
 Iterations = Annotated[int, Interval(ge=0, le=10**9)]
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 
 Width = Annotated[int, Interval(ge=1, le=65_536)]
+OptionalWidth = Annotated[int, Interval(ge=0, le=65_536)]  # 0: as the data are
 Depth = Annotated[int, Interval(ge=1, le=1024)]
+Heads = Depth
 BatchSize = Annotated[int, Interval(ge=1, le=1_000_000)]
+Context = Annotated[int, Interval(ge=1, le=8192)]
 Count = Annotated[int, Interval(ge=0, le=10**9)]
+Number = Annotated[int, Interval(ge=1, le=10_000)]  # of classes, of neighbours, of components
+Pixels = Annotated[int, Interval(ge=0, le=10_000)]
+Features = Annotated[int, Interval(ge=1, le=1_000_000)]
+Split = Annotated[int, Interval(ge=0, le=1_000_000)]  # the number of one of several splits
+Repeats = Annotated[int, Interval(ge=1, le=1_000_000)]
+Points = Annotated[int, Interval(ge=2, le=10_000)]
+Threads = Annotated[int, Interval(ge=1, le=1024)]
+
+Score = Annotated[str | Callable[..., Any], Plugin("scores")]  # by name, or with settings bound
+Milestones = Annotated[
+    str | Sequence[Annotated[float, Interval(gt=0, lt=1)]], NumberList("none", "0.5 0.75")
+]
+RoundNumbers = Annotated[str | Sequence[int], NumberList("all", "7 15")]
+
+Scope = Literal["global", "layer"]
+Optimizer = Literal["adam", "sgd"]
+Start = Literal["inherit", "rewind", "reinit"]
+Backend = Literal["auto", "numba", "triton", "sparse", "scatter", "reference"]
+Layout = Literal["auto", "dense", "blocks", "sparse"]
+Edges = Literal["undirected", "directed"]
+Part = Literal["train", "val", "test"]
+Augmentation = Literal["none", "crop-flip"]
 
 __all__ = [
-    "BatchSize", "Count", "Depth", "Draws", "Epochs", "Fraction", "Ge", "Gt", "Interval",
-    "Iterations", "Lt", "NonNegative", "OptionalEpochs", "Positive", "Rounds", "Seed", "Share",
-    "Width",
+    "Augmentation", "Backend", "BatchSize", "Context", "Count", "Depth", "Discount", "Draws",
+    "Edges", "Epochs", "Features", "Fraction", "Ge", "Gt", "Heads", "Interval", "Iterations",
+    "Layout", "Lt", "Milestones", "NonNegative", "Number", "NumberList", "Optimizer",
+    "OptionalEpochs", "OptionalWidth", "Part", "Pixels", "Plugin", "Points", "Positive",
+    "Probability", "Repeats", "RoundNumbers", "Rounds", "Scope", "Score", "Seed", "Split", "Start",
+    "Steps", "Threads", "Tolerance", "Width", "Window",
 ]  # fmt: skip
