@@ -1,6 +1,6 @@
 """Early-bird graph tickets: the grid, the drawing epochs, the starts, the criteria and the cost.
 
-    python benchmarks/early_bird.py benchmarks/gebt_cora.toml --data_root DIR [--jobs 2]
+    python benchmarks/early_bird.py benchmarks/suites/gebt_cora.toml --data_root DIR [--jobs 2]
 
 Runs that exist under --out are continued, not run again. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figures beside it.
@@ -187,7 +187,7 @@ def main() -> None:
     published = bench["published"]
     text = [
         f"# {bench['title']}", "",
-        f"`python benchmarks/early_bird.py benchmarks/{args.file.name} --data_root DIR`: "
+        f"`python benchmarks/early_bird.py benchmarks/suites/{args.file.name} --data_root DIR`: "
         f"{bench['seeds']} seeds, at most 100 epochs of search and 100 of retraining (UGS and "
         f"random tickets: 200 and 200 a round), undirected edges. {origin(runs)}", "",
         "Test accuracy at the epoch of best validation accuracy of the retraining: mean ± "

@@ -1,6 +1,6 @@
 """Early-bird tickets of channels against one shot: when they are drawn, accuracy and cost.
 
-    python benchmarks/early_bird_channels.py benchmarks/early_bird_cifar10.toml --data_root DIR
+    python benchmarks/early_bird_channels.py benchmarks/suites/early_bird_cifar10.toml --data_root DIR
 
 Runs that exist under --out are continued, not run again. The report goes to
 benchmarks/reports/<file>_<hardware>_<date>.md, its figure beside it. The first run of the file is
@@ -68,7 +68,7 @@ def main() -> None:
     distances([r for rs in runs.values() for r in rs if "draws" in r["settings"]], out=str(picture))
     text = [
         f"# {bench['title']}", "",
-        f"`python benchmarks/early_bird_channels.py benchmarks/{args.file.name} --data_root DIR`: "
+        f"`python benchmarks/early_bird_channels.py benchmarks/suites/{args.file.name} --data_root DIR`: "
         f"{told['train_size']:,} training and {told['test_size']:,} test "
         f"images, {told['epochs']} epochs, {told['drop_channels']:.0%} of the hidden channels "
         f"removed. {origin(runs)}", "",

@@ -1,6 +1,6 @@
 """Run a benchmark file, then write its report and its figure.
 
-    python benchmarks/reproduce.py benchmarks/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
+    python benchmarks/reproduce.py benchmarks/suites/ugs_cora_gcn.toml --data_root DIR [--jobs 2]
 
 Runs that exist under --out are continued, not run again; `compare` in the file names those that
 the report shows, where it is not all of them. A table [analyze] names a `measure`, its settings
@@ -292,7 +292,7 @@ def main() -> None:
     ]  # fmt: skip
     text = [
         f"# {bench['title']}", "",
-        f"`python benchmarks/reproduce.py benchmarks/{args.file.name} --data_root DIR`: "
+        f"`python benchmarks/reproduce.py benchmarks/suites/{args.file.name} --data_root DIR`: "
         f"{bench['seeds']} seeds, {settings[unit]} + {settings[unit]} {unit} a round. "
         f"{origin(runs)}", "",
         "Test accuracy in %, at the epoch of best validation accuracy of the retraining: mean ± "
