@@ -31,7 +31,7 @@ from graphlth.compaction.channels import channel_masks, norm_scales, shrink
 from graphlth.cost.macs import input_macs
 from graphlth.registry import find
 from graphlth.task import Batch
-from graphlth.training.loop import forward
+from graphlth.training.forward import forward
 
 TASK = SimpleNamespace(shape=(3, 32, 32), num_features=3072, num_classes=10, num_edges=0)
 MODELS = ("vgg_16", "resnet_20")

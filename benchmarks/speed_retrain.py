@@ -33,7 +33,10 @@ from graphlth.masks import only, sparsity
 from graphlth.records.schema import settings_hash
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.training.loop import Epoch, fit, forward, predict
+from graphlth.training.epoch import Epoch
+from graphlth.training.evaluation import predict
+from graphlth.training.forward import forward
+from graphlth.training.retraining import fit
 
 TARGETS = {10: 0.6, 20: 0.4}  # of the time of round 0, at most
 

@@ -39,7 +39,7 @@ from graphlth.experiment.export import rebuild
 from graphlth.experiment.run import ticket_file
 from graphlth.masks import only, sparsity
 from graphlth.storage import replacing
-from graphlth.training.loop import forward
+from graphlth.training.forward import forward
 
 TARGETS = {9: (1.5, 5), 17: (3, 20)}  # round: times faster, times smaller, at least
 CLOSE = 1e-4  # of the largest logit

@@ -5,7 +5,7 @@ from inspect import isfunction
 from typing import Any
 
 _HOME = {  # public name: the module that it is loaded from when first asked for
-    "Fit": "training.loop",
+    "Fit": "training.epoch",
     "Graph": "sparse.graph",
     "ImageTask": "data.images",
     "NodeTask": "data.node",
@@ -14,9 +14,9 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "at_init": "algorithms.at_init",
     "dense": "ticket",
     "early_bird": "algorithms.early_bird",
-    "evaluate": "training.loop",
+    "evaluate": "training.evaluation",
     "find": "settings.validation",
-    "fit": "training.loop",
+    "fit": "training.retraining",
     "geb": "algorithms.geb",
     "imp": "algorithms.imp",
     "joint_early_bird": "algorithms.joint_early_bird",
@@ -25,10 +25,10 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "macs_reason": "cost.macs",
     "names": "registry",
     "one_shot": "algorithms.one_shot",
-    "predict": "training.loop",
+    "predict": "training.evaluation",
     "random_graph": "algorithms.random_graph",
     "random_tickets": "algorithms.random_tickets",
-    "retrain": "training.loop",
+    "retrain": "training.retraining",
     "run": "experiment.run",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",

@@ -14,8 +14,8 @@ from graphlth import masks as M
 from graphlth.registry import find
 from graphlth.ticket import load, snapshot
 from graphlth.training import loop as train
-from graphlth.training.loop import fit
 from graphlth.training.optimizers import Adam
+from graphlth.training.retraining import fit
 
 every = pytest.mark.parametrize("name", ALGORITHMS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -67,7 +67,7 @@ def run(name, model=None, task=None, **about):
 
 
 def counts(ticket):
-    """Survivors: edges, all weights, weights of each layer."""
+    """MaskedParameter: edges, all weights, weights of each layer."""
     weights = M.only(ticket.masks, "weights")
     edges = int(ticket.masks[M.EDGES].sum()) if M.EDGES in ticket.masks else None
     return edges, sum(int(m.sum()) for m in weights.values())

@@ -24,7 +24,7 @@ from graphlth.experiment import run as experiment
 from graphlth.models.graph.gcn import GCN
 from graphlth.records import schema as record
 from graphlth.ticket import dense, load
-from graphlth.training.loop import fit
+from graphlth.training.retraining import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = "--epochs 2 --rounds 1 --hidden 4"

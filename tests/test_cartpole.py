@@ -17,7 +17,10 @@ from graphlth.registry import find
 from graphlth.scores.weights.snip import snip
 from graphlth.task import Batch
 from graphlth.tasks.cartpole import LONGEST, CartPole, advantages, cartpole
-from graphlth.training.loop import act, evaluate, fit, fitted, predict, train
+from graphlth.training.evaluation import evaluate, predict
+from graphlth.training.forward import fitted, policy_logits
+from graphlth.training.loop import train
+from graphlth.training.retraining import fit
 
 gymnasium = pytest.importorskip("gymnasium", reason="the extra `control` is not installed")
 
@@ -172,7 +175,7 @@ def test_the_trainer_plays_under_the_masks_with_the_weights_of_the_moment():
     masks = {n: (torch.arange(m.numel()).view_as(m) % 3 > 0).float()
              for n, m in M.ones(model).items()}  # fmt: skip
     x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
-    now = lambda: act(model, x, M.masked(dict(model.named_parameters()), masks))  # noqa: E731
+    now = lambda: policy_logits(model, x, M.masked(dict(model.named_parameters()), masks))  # noqa: E731
     before = now()
     for _ in train(model, watched, masks, epochs=1, lr=0.05):
         assert torch.equal(played[0](x), now())  # the training's; the next are evaluations'
@@ -194,7 +197,7 @@ def test_a_score_reads_what_the_network_itself_would_do():
     masks = M.ones(model)
     found = snip(model, task, masks)
     net = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
-    (batch,) = task.played_by(lambda x: act(model, x, net)).batches("train")
+    (batch,) = task.played_by(lambda x: policy_logits(model, x, net)).batches("train")
     loss = fitted(torch.func.functional_call(model, net, batch.inputs), batch)
     for n, g in zip(net, torch.autograd.grad(loss, list(net.values())), strict=True):
         if n in found:
@@ -223,7 +226,7 @@ def test_the_smaller_network_does_the_same():
     model = build("mlp", task, hidden=8)
     *_, ticket = call("imp", model, task, rounds=1, epochs=1, drop_weights=0.8)
     x = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
-    whole = act(model.eval(), x, M.masked(dict(model.named_parameters()), ticket.masks))
+    whole = policy_logits(model.eval(), x, M.masked(dict(model.named_parameters()), ticket.masks))
     assert torch.allclose(ticket.compact(model, task)(x), whole, atol=1e-6)
 
 

@@ -13,7 +13,8 @@ from graphlth.compaction import channels as C
 from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
 from graphlth.ticket import Ticket, load, snapshot
-from graphlth.training.loop import fit, train
+from graphlth.training.loop import train
+from graphlth.training.retraining import fit
 
 MODELS = ["vgg_16", "conv_4", "lenet_5", "lenet_300_100", "resnet_20", "preresnet_20"]
 models = pytest.mark.parametrize("name", MODELS)

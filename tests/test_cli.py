@@ -15,7 +15,7 @@ from graphlth.cli import main as cli
 from graphlth.experiment.run import Step, build, plan
 from graphlth.records import schema as record
 from graphlth.registry import KINDS, find, names
-from graphlth.training.loop import Epoch
+from graphlth.training.epoch import Epoch
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--size=15", "--hidden=8", "--rounds=2", "--epochs=3"]

@@ -18,7 +18,7 @@ from graphlth.models.graph.gcn import GCN
 from graphlth.sparse.graph import sparse_features
 from graphlth.sparse.kernels._memory import STRIP
 from graphlth.ticket import Ticket, dense, load, snapshot
-from graphlth.training.loop import forward
+from graphlth.training.forward import forward
 
 MODELS = [
     ("gcn", {}), ("gcn", {"degree": "out"}), ("gcn", {"layers": 1}), ("gcn", {"layers": 3}),

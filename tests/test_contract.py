@@ -16,7 +16,9 @@ from graphlth.algorithms._controls import CONTROLS
 from graphlth.registry import names
 from graphlth.task import Batch
 from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
-from graphlth.training.loop import check_contract, evaluate, fit, predict, retrain
+from graphlth.training.checks import check_contract
+from graphlth.training.evaluation import evaluate, predict
+from graphlth.training.retraining import fit, retrain
 
 SHORT = {"rounds": 2, "draws": 2, "epochs": 3, "pretrain": 2, "drop_edges": 0.2, "lr": 0.05,
          "drop_weights": 0.5, "drop_channels": 0.3, "weight_decay": 0.1}  # fmt: skip
@@ -129,7 +131,7 @@ def test_a_model_without_a_weight_to_prune_is_refused_where_there_is_nothing_els
 def test_a_weight_frozen_after_its_ticket_is_masked_and_starts_from_it_but_is_not_trained(
     few, monkeypatch
 ):
-    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
     model, task = case("imp")
     *_, ticket = run("imp", model, task)
     fit(model, task, ticket, epochs=2)
@@ -460,7 +462,7 @@ def test_a_setting_that_no_training_has_is_named_with_those_that_there_are():
 
 
 MIXED = {  # a call with arguments that are mixed up, what is said of it
-    "dense": (lambda m, t, fit: glt.dense(m, t), "`num_edges` must be a whole number, got Graph"),
+    "dense": (lambda m, t, fit: glt.dense(m, t), "`num_edges` must be a whole number, got NodeTask"),
     "evaluate": (
         lambda m, t, fit: glt.evaluate(m, t, fit.ticket, ("val",)),
         "`masks` must be a mapping .*, such as `ticket.masks`, got Ticket",

@@ -12,7 +12,8 @@ from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
 from graphlth.tasks.sbm import sbm
 from graphlth.ticket import dense
-from graphlth.training.loop import forward, train, train_masks
+from graphlth.training.forward import forward
+from graphlth.training.loop import train, train_masks
 
 DEEP = {"layers": 28, "hidden": 16}
 

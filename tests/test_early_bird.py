@@ -9,7 +9,8 @@ from graphlth import masks as M
 from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.streams import stream_seed
 from graphlth.ticket import reinitialised, snapshot
-from graphlth.training.loop import fit, train
+from graphlth.training.loop import train
+from graphlth.training.retraining import fit
 
 DRAWN = ("geb", "joint_early_bird")
 searches = pytest.mark.parametrize("name", DRAWN)

@@ -29,7 +29,10 @@ from graphlth.scores.edges._edges import Pairs
 from graphlth.sparse.graph import sparse_features
 from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
 from graphlth.training import batched
-from graphlth.training.loop import evaluate, fit, forward, predict, train
+from graphlth.training.evaluation import evaluate, predict
+from graphlth.training.forward import forward
+from graphlth.training.loop import train
+from graphlth.training.retraining import fit
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])

@@ -30,7 +30,7 @@ from graphlth.experiment.run import (
 from graphlth.models.graph.gcn import GCN
 from graphlth.records import schema as record
 from graphlth.ticket import load
-from graphlth.training.loop import fit
+from graphlth.training.retraining import fit
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"size": 15, "hidden": 8, "rounds": 3, "epochs": 4}

@@ -13,7 +13,10 @@ from toys import GRAPH_MODELS, IMAGE_MODELS, Pictures, build, call, toy
 
 import graphlth as glt
 from graphlth.ticket import _LEFT, Ticket, dense, load, rewind, snapshot
-from graphlth.training.loop import Epoch, Fit, fit, forward, predict, retrain
+from graphlth.training.epoch import Epoch, Fit
+from graphlth.training.evaluation import predict
+from graphlth.training.forward import forward
+from graphlth.training.retraining import fit, retrain
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 

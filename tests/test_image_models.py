@@ -12,7 +12,8 @@ from graphlth import masks as M
 from graphlth.cost.macs import input_macs, macs
 from graphlth.registry import find
 from graphlth.ticket import dense, fit_together, snapshot
-from graphlth.training.loop import forward, train
+from graphlth.training.forward import forward
+from graphlth.training.loop import train
 
 images = pytest.mark.parametrize("name", IMAGE_MODELS)
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)

@@ -14,7 +14,8 @@ from graphlth.experiment.run import Plan, describe
 from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.ticket import dense
-from graphlth.training.loop import evaluate, train
+from graphlth.training.evaluation import evaluate
+from graphlth.training.loop import train
 
 N, SIZES = 23, {"train": 13, "val": 4, "test": 6}
 

@@ -10,8 +10,10 @@ from graphlth.data.images import ImageTask
 from graphlth.experiment.run import outcome, plan
 from graphlth.masks import sparsity
 from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
-from graphlth.training.loop import Epoch, retrain, train
+from graphlth.training.epoch import Epoch
+from graphlth.training.loop import train
 from graphlth.training.optimizers import Recipe
+from graphlth.training.retraining import retrain
 
 SPAN = 3
 

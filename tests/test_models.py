@@ -15,7 +15,7 @@ from graphlth.models.graph.gin import GIN
 from graphlth.models.graph.sage import GraphSAGE
 from graphlth.sparse.dropout import edge_dropout, keyed
 from graphlth.sparse.graph import Graph, sparse_features
-from graphlth.training.loop import forward
+from graphlth.training.forward import forward
 
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
 MODELS = [(name, {}) for name in GRAPH_MODELS]

@@ -11,7 +11,8 @@ from graphlth import masks as M
 from graphlth.experiment.run import run
 from graphlth.experiment.warnings import class_counts, class_warnings, result_warnings
 from graphlth.records import schema as record
-from graphlth.training.loop import Epoch, evaluate
+from graphlth.training.epoch import Epoch
+from graphlth.training.evaluation import evaluate
 
 UNFINISHED = "the best epoch is the last one: train longer (`epochs`)"
 MAJORITY = "the test accuracy is the share of the majority class"

@@ -21,7 +21,8 @@ from graphlth.sparse.kernels.reference import weighted_sum as plain_sum
 from graphlth.sparse.message import edge_softmax, product, weighted_sum
 from graphlth.ticket import dense, load, snapshot
 from graphlth.training import batched as seeds
-from graphlth.training import loop as train
+from graphlth.training.loop import train_masks
+from graphlth.training.retraining import retrain
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 features = pytest.mark.parametrize("about", [{}, {"num_features": 40, "density": 0.05}])
@@ -65,7 +66,7 @@ def test_seeds_retrained_at_once_are_those_retrained_one_by_one(name, about):
     start = tickets(networks, task)
     found = seeds.retrain(networks[0], task, start, seeds=[3, 4, 5], epochs=8)
     for seed, (network, ticket, result) in enumerate(zip(networks, start, found, strict=True), 3):
-        alone = list(train.retrain(network, task, ticket, epochs=8, seed=seed))
+        alone = list(retrain(network, task, ticket, epochs=8, seed=seed))
         torch.testing.assert_close(curves(result.epochs), curves(alone), equal_nan=True, **CLOSE)
         assert result.best.index == max(alone, key=lambda e: e.val).index
         same(result.state, snapshot(network))  # after the best epoch
@@ -82,7 +83,7 @@ def test_masks_trained_at_once_are_those_trained_one_by_one(name, about):
         seeds=[3, 4, 5], noise=1e-3, **MASKS,
     )  # fmt: skip
     for seed, (network, ticket, soft) in enumerate(zip(networks, start, found, strict=True), 3):
-        alone = train.train_masks(network, task, ticket.masks, noise=1e-3, seed=seed, **MASKS)
+        alone = train_masks(network, task, ticket.masks, noise=1e-3, seed=seed, **MASKS)
         same(soft, {n: m.detach() for n, m in alone.items()})
 
 
@@ -93,7 +94,7 @@ def test_edges_dropped_at_once_are_those_dropped_one_by_one(name):
     start = tickets(networks, task)
     found = seeds.retrain(networks[0], task, start, seeds=[3, 4, 5], epochs=5)
     for seed, (network, ticket, result) in enumerate(zip(networks, start, found, strict=True), 3):
-        alone = list(train.retrain(network, task, ticket, epochs=5, seed=seed))
+        alone = list(retrain(network, task, ticket, epochs=5, seed=seed))
         torch.testing.assert_close(curves(result.epochs), curves(alone), equal_nan=True, **CLOSE)
 
 
@@ -120,7 +121,7 @@ def test_a_removed_entry_has_no_influence(name):
     network = build(name, task, dropout=0.0, input_dropout=0.0)
     *_, [ticket] = seeds.ugs([network], task, seeds=[0], **UGS)
     [result] = seeds.retrain(network, task, [ticket], seeds=[0], epochs=6)
-    alone = list(train.retrain(network, task, ticket, epochs=6))
+    alone = list(retrain(network, task, ticket, epochs=6))
     torch.testing.assert_close(curves(result.epochs), curves(alone), equal_nan=True, **CLOSE)
     masks = ticket.masks
     moved = {n: t + 1e3 * (1 - masks[n]) if n in masks else t for n, t in ticket.init.items()}

@@ -30,7 +30,9 @@ from graphlth.registry import find
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
 from graphlth.ticket import dense, load, snapshot
-from graphlth.training.loop import fit, forward, train
+from graphlth.training.forward import forward
+from graphlth.training.loop import train
+from graphlth.training.retraining import fit
 
 scores = pytest.mark.parametrize("score", CHANNEL_SCORES)
 starts = pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])

@@ -16,7 +16,8 @@ from graphlth.registry import find
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.ticket import dense, rewind, snapshot
-from graphlth.training.loop import evaluate, train
+from graphlth.training.evaluation import evaluate
+from graphlth.training.loop import train
 
 both = pytest.mark.parametrize("name", ["supermask", "edge_popup"])
 

@@ -11,7 +11,9 @@ from graphlth.cost.macs import macs
 from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.tasks.text import Text
-from graphlth.training.loop import Judge, evaluate, forward, train
+from graphlth.training.evaluation import Evaluator, evaluate
+from graphlth.training.forward import forward
+from graphlth.training.loop import train
 
 SAID = "the quick brown fox jumps over the lazy dog; " * 40  # 1,800 characters
 SMALL = {"context": 8, "batch_size": 5, "evaluate_every": 3}
@@ -255,7 +257,7 @@ def test_training_learns_the_text_and_accuracy_is_of_the_next_character():
     target = torch.cat([b.target for b in batches])
     assert reached.val == pytest.approx((logits.argmax(-1) == target).float().mean().item())
     assert reached.val_loss == pytest.approx(F.cross_entropy(logits, target).item(), rel=1e-5)
-    val, loss = Judge(model, task, dict(model.named_parameters()), None)("val")
+    val, loss = Evaluator(model, task, dict(model.named_parameters()), None)("val")
     assert (val, loss) == (reached.val, reached.val_loss)
 
 

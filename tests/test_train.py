@@ -15,22 +15,13 @@ from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import SPLITS, Batch
 from graphlth.ticket import Ticket, dense, rewind, snapshot
-from graphlth.training.loop import (
-    Epoch,
-    Judge,
-    Survivors,
-    call,
-    evaluate,
-    fit,
-    forward,
-    predict,
-    retrain,
-    scored,
-    train,
-    train_masks,
-    weigh,
-)
+from graphlth.training.epoch import Epoch
+from graphlth.training.evaluation import Evaluator, evaluate, predict
+from graphlth.training.forward import call_model, forward, forward_rows
+from graphlth.training.loop import train, train_masks
+from graphlth.training.masked import MaskedParameter, apply_masks
 from graphlth.training.optimizers import Adam
+from graphlth.training.retraining import fit, retrain
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -106,7 +97,7 @@ def test_edge_weights_reach_a_pyg_model_and_zero_is_absent(edges, improved):
 @pytest.mark.parametrize("few", [0.0, 1.0])
 @universes
 def test_a_pyg_model_without_edge_weights_trains_on_the_cut_graph(edges, few, conv, monkeypatch):
-    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
     task = toy(edges, loops=False)
     masks = some_masks(user(conv, task), task)
     ours, theirs = user(conv, task), user(conv, task)
@@ -341,12 +332,13 @@ def test_splits_share_the_forward_pass_of_a_model_that_computes_all_rows(monkeyp
     task, calls = toy(), []
     model = user(pyg.GCNConv, task)
     monkeypatch.setattr(
-        "graphlth.training.loop.call", lambda *about: calls.append(0) or call(*about)
+        "graphlth.training.evaluation.call_model",
+        lambda *about: calls.append(0) or call_model(*about),
     )
-    judge = Judge(model, task, dict(model.named_parameters()), None)
+    judge = Evaluator(model, task, dict(model.named_parameters()), None)
     assert [judge(s)[0] for s in SPLITS] == evaluate(model, task, {}, SPLITS)
     calls.clear()
-    judge = Judge(model, task, dict(model.named_parameters()), None)
+    judge = Evaluator(model, task, dict(model.named_parameters()), None)
     for split in SPLITS:
         judge(split)
     assert len(calls) == 1
@@ -362,7 +354,7 @@ def scripted_vals(monkeypatch, vals):
                     p.fill_(index)
             yield Epoch(index, 1.0, val, 0.5)
 
-    monkeypatch.setattr("graphlth.training.loop.train", scripted)
+    monkeypatch.setattr("graphlth.training.retraining.train", scripted)
 
 
 @pytest.mark.parametrize(
@@ -406,7 +398,7 @@ def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_traini
     monkeypatch.setattr("graphlth.data.node.FEW", few)
     task = toy()
     model = build(name, task).eval()
-    output = call(model, next(task.batches("val")), dict(model.named_parameters()), None)
+    output = call_model(model, next(task.batches("val")), dict(model.named_parameters()), None)
     for split in ("train", "val", "test"):
         (batch,) = task.batches(split)
         read = {*task.rows[split].tolist(), *task.rows["train"].tolist()}
@@ -420,8 +412,8 @@ def test_an_evaluation_reads_no_more_than_the_rows_it_scores_and_those_of_traini
 
 def test_test_data_are_looked_at_last_and_where_validation_is_the_best_so_far(monkeypatch):
     task, judged = toy(), []
-    real = Judge.__call__
-    monkeypatch.setattr(Judge, "__call__", lambda self, s: judged.append(s) or real(self, s))
+    real = Evaluator.__call__
+    monkeypatch.setattr(Evaluator, "__call__", lambda self, s: judged.append(s) or real(self, s))
     epochs = run(train(build("gcn", task, dropout=0.5), task, {}, epochs=30, seed=1, lr=0.1))
     best = [e.val > max([o.val for o in epochs[:i]], default=-1) for i, e in enumerate(epochs)]
     assert not best[-1]
@@ -574,7 +566,7 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
     task = toy("directed", **features)
     results = []
     for few in (0.0, 1.0):
-        monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+        monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
         model = build(name, task)
         draw = torch.Generator().manual_seed(0)
         masks = {
@@ -602,8 +594,8 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
 def test_survivors_of_a_tensor_with_gaps_are_trained_as_the_whole():
     mask = torch.zeros(6, 4)
     mask[1, 2] = 1
-    assert Survivors(torch.ones(6, 4), mask).places is not None
-    assert Survivors(torch.ones(4, 6).t(), mask).places is None
+    assert MaskedParameter(torch.ones(6, 4), mask).places is not None
+    assert MaskedParameter(torch.ones(4, 6).t(), mask).places is None
 
 
 @pytest.mark.parametrize("share", [0.4, 0.97])  # of the weights and edges removed
@@ -618,13 +610,13 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
         task = task.without(masks[M.EDGES])
         masks = M.only(masks, "weights")
         batch = next(task.batches("train"))
-        theta = {n: Survivors(p, masks.get(n)) for n, p in model.named_parameters()}
+        theta = {n: MaskedParameter(p, masks.get(n)) for n, p in model.named_parameters()}
         with torch.no_grad():
-            call(model.eval(), batch, weigh(theta, {})[0], None)
-        out = scored(model.train(), batch, weigh(theta, {})[0], None)
+            call_model(model.eval(), batch, apply_masks(theta, {})[0], None)
+        out = forward_rows(model.train(), batch, apply_masks(theta, {})[0], None)
         x, graph = batch.inputs
         plain = Batch((x.to_dense(), graph.edge_index), batch.target)
-        expected = call(model, plain, M.masked(dict(model.named_parameters()), masks), None)
+        expected = call_model(model, plain, M.masked(dict(model.named_parameters()), masks), None)
         torch.testing.assert_close(out, expected[batch.rows])
         out.square().sum().backward()
         expected[batch.rows].square().sum().backward()
@@ -672,7 +664,7 @@ def test_two_trainings_that_take_turns_are_the_alternation_by_hand(edges):
                 torch.manual_seed(stream_seed(seed, "dropout"))
             values = theta if seed == 1 else {n: t.detach() for n, t in theta.items()}
             theirs.train()
-            out = scored(theirs, batch, values, b.detach() if seed == 1 else b)
+            out = forward_rows(theirs, batch, values, b.detach() if seed == 1 else b)
             loss = F.cross_entropy(out, batch.target)
             optimizer.zero_grad()
             (loss + (0 if seed == 1 else l2({}, {M.EDGES: b}))).backward()
@@ -690,7 +682,7 @@ def test_two_trainings_that_take_turns_are_the_alternation_by_hand(edges):
 @pytest.mark.parametrize("part", ["weights", "soft"])
 @models
 def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
-    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
     task = toy()
     model = build(name, task)
     masks = some_masks(model, task)
@@ -706,7 +698,7 @@ def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monkeypatch):
     """Weights of 0 give every class the same logit; and they are not set back."""
-    monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+    monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
     task = toy()
     model = build("gcn", task)
     soft = {M.EDGES: graph_of(task)}
@@ -724,7 +716,7 @@ def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monk
 def test_turns_with_few_survivors_are_turns_with_many(monkeypatch):
     task, found = toy(), []
     for few in (0.0, 1.0):
-        monkeypatch.setattr("graphlth.training.loop.Survivors.FEW", few)
+        monkeypatch.setattr("graphlth.training.masked.MaskedParameter.FEW", few)
         model = build("gcn", task, hidden=8)
         start = snapshot(model)
         a, masks = graph_of(task), some_masks(model, task, share=0.6)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from graphlth.masks import EDGES, Masks, noisy, only, prunable
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.training.loop import evaluate, train
+from graphlth.training.evaluation import evaluate
+from graphlth.training.loop import train
 
 
 def straight_through(value: Tensor, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, picked, rewind
-from graphlth.training.loop import check_start
+from graphlth.training.checks import check_start
 
 
 def at_init(

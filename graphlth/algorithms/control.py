@@ -8,7 +8,7 @@ from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms._earlier import earlier
 from graphlth.task import Task
 from graphlth.ticket import Ticket, check_data, fit_together
-from graphlth.training.loop import check_start
+from graphlth.training.checks import check_start
 
 
 def control(

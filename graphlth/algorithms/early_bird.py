@@ -14,7 +14,9 @@ from graphlth.drawing import Queue
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind, snapshot
-from graphlth.training.loop import check_start, spans, train
+from graphlth.training.checks import check_start
+from graphlth.training.loop import train
+from graphlth.training.retraining import spans
 
 
 def early_bird(

@@ -14,7 +14,9 @@ from graphlth.prune import drop_lowest
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
-from graphlth.training.loop import check_start, resume, spans, train
+from graphlth.training.checks import check_start
+from graphlth.training.loop import train
+from graphlth.training.retraining import resume, spans
 
 REWINDS = ("weights", "lr", "finetune")
 

@@ -13,7 +13,8 @@ from graphlth.prune import redrawing
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.training.loop import check_start, train
+from graphlth.training.checks import check_start
+from graphlth.training.loop import train
 
 
 def joint_early_bird(

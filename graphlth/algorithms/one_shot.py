@@ -9,7 +9,8 @@ from graphlth.prune import drop_jointly
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, rewind
-from graphlth.training.loop import check_start, train_masks
+from graphlth.training.checks import check_start
+from graphlth.training.loop import train_masks
 
 
 def one_shot(

@@ -9,7 +9,7 @@ from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
-from graphlth.training.loop import check_start
+from graphlth.training.checks import check_start
 
 
 def random_tickets(

@@ -12,7 +12,8 @@ from graphlth.scores.weights.magnitude import magnitude
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, rewind
-from graphlth.training.loop import check_start, train
+from graphlth.training.checks import check_start
+from graphlth.training.loop import train
 
 
 def sgcn(

@@ -15,7 +15,7 @@ from graphlth.prune import drop_lowest
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import BEHIND, Ticket, snapshot
-from graphlth.training.loop import check_start
+from graphlth.training.checks import check_start
 
 CARRIED = ("weights", "edges", "both")
 

@@ -20,7 +20,9 @@ from graphlth.settings.checks import check_number
 from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
 from graphlth.ticket import Ticket, fit_together, rewind, snapshot
-from graphlth.training.loop import evaluate, forward, resume, spans
+from graphlth.training.evaluation import evaluate
+from graphlth.training.forward import forward
+from graphlth.training.retraining import resume, spans
 
 State = dict[str, Tensor]
 

@@ -16,7 +16,7 @@ from graphlth.masks import only, sparsity
 from graphlth.settings.checks import check_number
 from graphlth.task import Task
 from graphlth.ticket import Ticket
-from graphlth.training.loop import arguments, forward
+from graphlth.training.forward import forward, model_arguments
 
 LEAST = 0.02  # seconds that one measurement lasts, at least
 
@@ -89,7 +89,7 @@ def latency(
         told |= {"compact_macs": pass_macs(small, task, {})}
     x = whole.inputs[0]
     difference = (small(x) - forward(model, whole, masks)).abs().max().item()
-    given = arguments(model, whole, None)
+    given = model_arguments(model, whole, None)
     seconds = clock({"dense": lambda: model(*given), "compact": lambda: small(x)}, repeats)
     return Latency(
         ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), layout,

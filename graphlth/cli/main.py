@@ -33,7 +33,7 @@ from graphlth.storage import printable
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.experiment.run import Step
     from graphlth.records.schema import Row
-    from graphlth.training.loop import Epoch
+    from graphlth.training.epoch import Epoch
 
 OVERVIEW = """usage: graphlth COMMAND ...
 

@@ -16,7 +16,8 @@ from graphlth.storage import replacing, seal_archive
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, check_data, fit_together, load, rewind
-from graphlth.training.loop import Epoch, retrain
+from graphlth.training.epoch import Epoch
+from graphlth.training.retraining import retrain
 
 
 def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Module]:

@@ -61,7 +61,9 @@ from graphlth.ticket import (
     ticket_file,
 )
 from graphlth.training import batched
-from graphlth.training.loop import Epoch, retrain, spans, takes_graph
+from graphlth.training.epoch import Epoch
+from graphlth.training.forward import takes_graph
+from graphlth.training.retraining import retrain, spans
 
 EPOCHS_TOLD = 5
 MOST_SEEDS = 10_000

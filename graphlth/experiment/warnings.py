@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, masked, only
 from graphlth.task import Task
-from graphlth.training.loop import Epoch, Judge
+from graphlth.training.epoch import Epoch
+from graphlth.training.evaluation import Evaluator
 
 SPLITS = ("val", "test")
 Counts = dict[str, tuple[Tensor, Tensor]]  # of a split: rows predicted as, and of, each class [C]
@@ -68,7 +69,7 @@ def class_counts(model: nn.Module, task: Task, masks: Masks) -> Counts:
     if EDGES in masks:
         task = task.without(masks[EDGES])
     weights = masked(dict(model.named_parameters()), only(masks, "weights"))
-    judge, counts = Judge(model.eval(), task, weights, None), Counts()
+    judge, counts = Evaluator(model.eval(), task, weights, None), Counts()
     for split in SPLITS:
         pairs = [(judge.output(batch), batch.target) for batch in task.batches(split)]
         output, target = (torch.cat(side).cpu() for side in zip(*pairs, strict=True))

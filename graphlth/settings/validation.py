@@ -24,8 +24,8 @@ from graphlth.settings.checks import check_device, check_number, check_setting, 
 from graphlth.sparse.message import BACKENDS
 from graphlth.task import Task
 from graphlth.ticket import picked
-from graphlth.training.loop import retrain
 from graphlth.training.optimizers import OPTIMIZERS, Recipe
+from graphlth.training.retraining import retrain
 
 RECIPE = tuple(field.name for field in fields(Recipe))
 CHOICES: dict[str, Collection[Any]] = {

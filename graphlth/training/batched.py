@@ -25,7 +25,8 @@ from graphlth.sparse.dropout import draw_keys, keyed
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, fit_together
-from graphlth.training.loop import Epoch, call, scored, takes_graph
+from graphlth.training.epoch import Epoch
+from graphlth.training.forward import call_model, forward_rows, takes_graph
 from graphlth.training.optimizers import Adam
 
 SPLITS = ("val", "test")
@@ -104,7 +105,8 @@ def train(
     def epoch() -> None:
         model.train()
         optimizer.zero_grad()
-        output = each(scored, model, batch, weigh(), keys.index_select(0, now)[0])  # [S, rows, C]
+        drawn = keys.index_select(0, now)[0]
+        output = each(forward_rows, model, batch, weigh(), drawn)  # [S, rows, C]
         loss = F.cross_entropy(output.flatten(0, 1), target, reduction="none")
         loss = loss.view(len(seeds), -1).mean(1)  # [S]
         (loss.sum() + sum(rates[n] * t.sum() for n, t in m.items())).backward()
@@ -132,9 +134,9 @@ def train(
 def each(
     function: Callable[..., Tensor], model: nn.Module, batch: Batch, values: Masks, keys: Tensor
 ) -> Tensor:
-    """`function` (`call` or `scored`) [S, ...] of every seed's masked `values` [S, ...].
+    """What `function` returns [S, ...] for the masked `values` [S, ...] of every seed.
 
-    `keys` [calls, S] are those of dropout.
+    It is `call_model` or `forward_rows`; `keys` [calls, S] are those of dropout.
     """
 
     def one(values: dict[str, Tensor], keys: Tensor) -> Tensor:
@@ -153,7 +155,7 @@ def accuracies(model: nn.Module, batches: Mapping[str, list[Batch]], values: Mas
         for batch in split:
             if batch.inputs is not inputs:
                 none = batch.target.new_empty(0, size)
-                inputs, output = batch.inputs, each(call, model, batch, values, none)
+                inputs, output = batch.inputs, each(call_model, model, batch, values, none)
             hits.append(output[:, batch.rows].argmax(-1) == batch.target)
         reached.append(torch.cat(hits, 1).float().mean(1))
     return torch.stack(reached)
@@ -265,7 +267,7 @@ def _keys(
     counter = count()
     model.train()
     with torch.no_grad(), keyed(counter):
-        scored(model, batch, theta, None)
+        forward_rows(model, batch, theta, None)
     calls = next(counter)
     drawn = [
         draw_keys(epochs * calls, stream_seed(seed, "dropout")).view(epochs, calls)

@@ -9,7 +9,7 @@ from graphlth.masks import EDGES, Masks
 from graphlth.scores.weights._gradient import gradient, network
 from graphlth.sparse.graph import Features
 from graphlth.task import Batch, Task
-from graphlth.training.loop import forward
+from graphlth.training.forward import forward
 
 
 def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:

@@ -1,0 +1,109 @@
+"""The accuracy of a model on the splits of a task, and its predictions."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.model import check_arguments, check_weights
+from graphlth.task import Batch, Task
+from graphlth.ticket import Ticket, fit_together, refuse_another
+from graphlth.training.checks import check_contract
+from graphlth.training.epoch import Fit
+from graphlth.training.forward import call_model, forward_parameters, played, policy_logits
+
+
+def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
+    """The accuracy on each of `splits`, in [0, 1].
+
+    Raises:
+        ValueError: as `check_contract`; or `masks` are no mapping.
+    """
+    if not isinstance(masks, Mapping):
+        raise ValueError("`masks` must be a mapping of names to masks, such as `ticket.masks`, got "
+                         f"{type(masks).__name__}")  # fmt: skip
+    check_contract(model, task, masks)
+    weights = masked(dict(model.named_parameters()), masks)
+    judge = Evaluator(model, task, weights, masks.get(EDGES))
+    return [judge(split)[0] for split in splits]
+
+
+class Evaluator:
+    """How good `model` is with `weights`, θ ⊙ m_θ, and `edges`, m_g: on one split after another.
+
+    A model that takes `rows` computes no others; of another, splits of one graph share its output.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: Tensor | None):
+        self.model, self.weights, self.edges = model, weights, edges
+        self.task = played(task, lambda x: policy_logits(model, x, weights))
+        self.inputs: tuple[Any, ...] | None = None
+
+    @torch.no_grad()
+    def __call__(self, split: str) -> tuple[float, float]:
+        """The accuracy on `split`, in [0, 1], and the mean loss.
+
+        The loss is NaN but on the rows that validate where there is no graph. The accuracy of a
+        game is its mean return, and it has no loss.
+        """
+        self.model.eval()
+        mean_return: Callable[[str], float] | None = getattr(self.task, "mean_return", None)
+        if mean_return is not None:
+            return mean_return(split), math.nan
+        hits, losses = [], []
+        for batch in self.task.batches(split):
+            output = self.output(batch)
+            hits.append(output.argmax(-1) == batch.target)
+            if batch.entries is None and split == "val":
+                losses.append(F.cross_entropy(output, batch.target, reduction="none"))
+        loss = torch.cat(losses).mean().item() if losses else math.nan
+        return torch.cat(hits).float().mean().item(), loss
+
+    def output(self, batch: Batch) -> Tensor:
+        """The output for the rows that the batch scores."""
+        if batch.among is not None and "rows" in forward_parameters(self.model):
+            nodes, places = batch.among
+            output = call_model(self.model, batch, self.weights, self.edges, rows=nodes)
+            return output.index_select(0, places)
+        if batch.inputs is not self.inputs:
+            self.inputs = batch.inputs
+            self.whole = call_model(self.model, batch, self.weights, self.edges)
+        return self.whole[batch.rows]
+
+
+@torch.no_grad()
+def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "test") -> Tensor:
+    """The logits of the rows of `split` [rows, C] under the masks of `ticket`.
+
+    Args:
+        model: the network; its weights do not change.
+        task: the data.
+        ticket: a `Fit`, whose weights are used, or a ticket: the weights are those that `model`
+            has now.
+        split: "train", "val" or "test".
+
+    Raises:
+        ValueError: as `check_contract`; `ticket` is none of this model and graph, or it is a ticket
+            alone and `model` has the weights that a fit of another one left.
+    """
+    check_arguments(model, task)
+    check_weights(model)
+    weights: dict[str, Tensor] = dict(model.named_parameters())
+    if isinstance(ticket, Fit):
+        fit_together(ticket.ticket, model, task.num_edges, task.fingerprint())
+        names = [*weights, *(n for n, _ in model.named_buffers())]
+        weights = {n: ticket.state[n] for n in names if n in ticket.state}
+        ticket = ticket.ticket
+    else:
+        refuse_another(model, ticket, "predict(model, task, fit)")
+    check_contract(model, task, ticket.masks)
+    model.eval()
+    if EDGES in ticket.masks:
+        task = task.without(ticket.masks[EDGES])
+    weights = masked(weights, only(ticket.masks, "weights"))
+    task = played(task, lambda x: policy_logits(model, x, weights))
+    return torch.cat([call_model(model, b, weights, None)[b.rows] for b in task.batches(split)])
