@@ -462,7 +462,10 @@ def test_a_setting_that_no_training_has_is_named_with_those_that_there_are():
 
 
 MIXED = {  # a call with arguments that are mixed up, what is said of it
-    "dense": (lambda m, t, fit: glt.dense(m, t), "`num_edges` must be a whole number, got NodeTask"),
+    "dense": (
+        lambda m, t, fit: glt.dense(m, t),
+        "`num_edges` must be a whole number, got NodeTask",
+    ),
     "evaluate": (
         lambda m, t, fit: glt.evaluate(m, t, fit.ticket, ("val",)),
         "`masks` must be a mapping .*, such as `ticket.masks`, got Ticket",

@@ -36,7 +36,7 @@ def call_model(
 
 
 def forward_rows(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None) -> Tensor:
-    """The output for the rows that the batch scores; a model that takes `rows` computes no others."""
+    """The output for the rows that are scored; a model that takes `rows` computes no others."""
     if "rows" in forward_parameters(model):
         return call_model(model, batch, weights, edges, rows=batch.rows)
     return call_model(model, batch, weights, edges)[batch.rows]
