@@ -53,7 +53,9 @@ def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
     assert name not in FIGURES or figure.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("file", sorted((BENCHMARKS / "suites").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file", sorted((BENCHMARKS / "suites").glob("*.toml")), ids=lambda path: path.stem
+)
 def test_a_benchmark_file_names_settings_that_there_are(file):
     import early_bird
     import reproduce

@@ -12,7 +12,7 @@ from graphlth.masks import sparsity
 from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
 from graphlth.training.epoch import Epoch
 from graphlth.training.loop import train
-from graphlth.training.optimizers import Recipe
+from graphlth.training.recipe import Recipe
 from graphlth.training.retraining import retrain
 
 SPAN = 3

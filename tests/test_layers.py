@@ -15,7 +15,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["_exit", "storage", "streams", "cost.meters"],
     ["masks", "registry", "task"],
     ["drawing", "settings"],
-    ["records", "sparse"],
+    ["records", "sparse", "training.recipe"],
     ["model", "prune"],
     ["compaction"],
     ["data"],

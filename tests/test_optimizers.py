@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from graphlth.training.optimizers import SGD, Adam, Product, Recipe
+from graphlth.training.optimizers import SGD, Adam, Product
+from graphlth.training.recipe import Recipe
 
 TORCHS = [
     (Adam, torch.optim.Adam, {"weight_decay": 0.0}),

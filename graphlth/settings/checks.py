@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 RUN_FILE = re.compile(r"settings\.json|seed\d+(-round\d+)?\.(jsonl|lock|safetensors)")
 
@@ -96,6 +97,14 @@ def check_number(name: str, value: Any, whole: bool = True) -> None:
 
 def type_names(annotation: Any) -> set[str]:
     """The names of the types in an annotation, which may be text: {"float", "None"}."""
+    if get_origin(annotation) is Annotated:
+        return type_names(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return {type(value).__name__ for value in get_args(annotation)}
+    if get_origin(annotation) in (Union, UnionType):
+        return set[str]().union(*map(type_names, get_args(annotation)))
+    if annotation is NoneType:
+        return {"None"}
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return set(text.split(" | "))
 

@@ -24,14 +24,14 @@ from graphlth.settings.checks import check_device, check_number, check_setting, 
 from graphlth.sparse.message import BACKENDS
 from graphlth.task import Task
 from graphlth.ticket import picked
-from graphlth.training.optimizers import OPTIMIZERS, Recipe
+from graphlth.training.recipe import Recipe
 from graphlth.training.retraining import retrain
 
-RECIPE = tuple(field.name for field in fields(Recipe))
+RECIPE = tuple(f.name for f in fields(Recipe) if f.name not in ("epochs", "iterations"))
 CHOICES: dict[str, Collection[Any]] = {
     "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
     "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
-    "optimizer": OPTIMIZERS, "rewind": REWINDS, "control": CONTROLS, "bits": BITS,
+    "optimizer": ("adam", "sgd"), "rewind": REWINDS, "control": CONTROLS, "bits": BITS,
     "carry": CARRIED,
 }  # fmt: skip
 MOST = 1 << 28  # weights of a model: 1 GiB

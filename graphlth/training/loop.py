@@ -17,7 +17,8 @@ from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import Evaluator
 from graphlth.training.forward import fitted, forward_rows, played, policy_logits
 from graphlth.training.masked import MaskedParameter, apply_masks, versions
-from graphlth.training.optimizers import Product, Recipe
+from graphlth.training.optimizers import Product, make_optimizer
+from graphlth.training.recipe import Recipe
 
 PARTS = ("weights", "soft")
 
@@ -82,7 +83,7 @@ def train(
         if together and n in theta and theta[n].learn
     }
     apart = {n: part.leaf for n, part in m.items() if n not in products}
-    optimizer = how.of(leaves, [*products.values()])
+    optimizer = make_optimizer(how, leaves, [*products.values()])
     weights, edges = apply_masks(theta, m, products, through)
     stand = versions(theta, m)
     span, best, lowest = task.evaluate_every, -1.0, math.inf

@@ -1,4 +1,4 @@
-"""Adam and SGD with L2 decay on torch's fused kernels, and the recipe that a training follows.
+"""Adam and SGD with L2 decay on torch's fused kernels.
 
 `torch.optim.Adam(fused=True)` calls the same kernel, but loads torch's compiler on its first step:
 seventy megabytes and a second in every process.
@@ -6,84 +6,25 @@ seventy megabytes and a second in every process.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from graphlth.settings.checks import check_number
 from graphlth.sparse.message import blank
+from graphlth.training.recipe import Recipe
 
-OPTIMIZERS = ("adam", "sgd")
 COMPILED = (torch.float32, torch.float64)  # on the CPU
-FALL = 0.1  # by which a milestone multiplies the learning rate
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How weights are trained; its fields are settings of the algorithms.
-
-    Args:
-        lr: learning rate.
-        weight_decay: λ of the decay `λ θ`, which is added to the gradient.
-        optimizer: "adam" or "sgd".
-        momentum: of SGD, in [0, 1).
-        milestones: fractions of the training, such as "0.5,0.75", after each of which the learning
-            rate is a tenth; or "none".
-        warmup: iterations at the start in which the learning rate rises linearly.
-
-    Raises:
-        ValueError: there is no such optimiser, or a number is out of its range.
-    """
-
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-    optimizer: str = "adam"
-    momentum: float = 0.9
-    milestones: str = "none"
-    warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            known = ", ".join(OPTIMIZERS)
-            raise ValueError(f"`optimizer` must be one of {known}, got {self.optimizer!r}")
-        for name in ("weight_decay", "momentum", "lr"):
-            if name != "lr" or self.lr:  # at 0 all is as in training, but that nothing moves
-                check_number(name, getattr(self, name), whole=False)
-        check_number("warmup", self.warmup)
-        assert self.falls is not None  # read now, so that what is wrong is told now
-
-    @cached_property
-    def falls(self) -> tuple[float, ...]:
-        """The milestones as fractions of the training."""
-        if self.milestones == "none":
-            return ()
-        try:
-            falls = tuple(map(float, self.milestones.split(",")))
-        except ValueError:
-            falls = (-1.0,)
-        if not all(0 < fall < 1 for fall in falls):
-            raise ValueError("`milestones` must be fractions in (0, 1), such as 0.5,0.75, or none, "
-                             f"got {self.milestones!r}")  # fmt: skip
-        return falls
-
-    def rate(self, iteration: int, iterations: int) -> float:
-        """The learning rate of an iteration, from 0, of a training of `iterations`.
-
-        What is trained after the end of the schedule is trained at its last rate.
-        """
-        fallen = sum(iteration >= round(fall * iterations) for fall in self.falls)
-        risen = min(1.0, (iteration + 1) / self.warmup) if self.warmup else 1.0
-        return self.lr * FALL**fallen * risen if fallen or risen < 1 else self.lr
-
-    def of(self, leaves: Sequence[Tensor], products: Sequence["Product"] = ()) -> "Adam | SGD":
-        """A fresh optimiser of some leaves, among them the factors of `products`."""
-        if self.optimizer == "sgd":
-            return SGD(leaves, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum,
-                       products=products)  # fmt: skip
-        return Adam(leaves, lr=self.lr, weight_decay=self.weight_decay, products=products)
+def make_optimizer(
+    recipe: Recipe, leaves: Sequence[Tensor], products: Sequence["Product"] = ()
+) -> "Adam | SGD":
+    """A fresh optimiser of some leaves, among them the factors of `products`."""
+    if recipe.optimizer == "sgd":
+        return SGD(leaves, lr=recipe.lr, weight_decay=recipe.weight_decay,
+                   momentum=recipe.momentum, products=products)  # fmt: skip
+    return Adam(leaves, lr=recipe.lr, weight_decay=recipe.weight_decay, products=products)
 
 
 class Product:

@@ -1,0 +1,139 @@
+"""How weights are trained: one recipe for searching, training and retraining."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, TypedDict, get_args
+
+from graphlth.settings.checks import check_number, check_setting
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+)
+
+DECAY = 0.1  # by which a milestone multiplies the learning rate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are trained; an algorithm that trains takes one, or its fields as keywords.
+
+    Args:
+        epochs: epochs of training, of every round, and of retraining.
+        iterations: iterations of both, in place of epochs; 0: epochs count.
+        lr: learning rate.
+        weight_decay: λ of the L2 decay `λ θ`, which is added to the gradient.
+        optimizer: adam or sgd.
+        momentum: of SGD, in [0, 1).
+        milestones: fractions of the training, such as 0.5 0.75, after each of which the learning
+            rate is a tenth; or none.
+        warmup: iterations at the start of the training in which the learning rate rises linearly.
+
+    Raises:
+        ValueError: there is no such optimiser, or a number is out of its range.
+    """
+
+    epochs: Epochs = 200
+    iterations: Iterations = 0
+    lr: Positive = 0.01
+    weight_decay: NonNegative = 5e-4
+    optimizer: Optimizer = "adam"
+    momentum: Fraction = 0.9
+    milestones: Milestones = "none"
+    warmup: Iterations = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> "Recipe":
+        """The recipe in the keywords `given`: `recipe` itself, or its fields over `defaults`.
+
+        `defaults` are those of the algorithm; a field that they lack is not one of its settings,
+        and must be in `recipe` what it is in `Recipe()`.
+
+        Raises:
+            ValueError: both are given, there is no such field, or a value is wrong.
+        """
+        defaults = asdict(cls()) if defaults is None else defaults
+        for name in given:
+            check_setting(name, {*defaults, "recipe"}, "of this training")
+        if given.get("recipe") is None:
+            return cls(**{**defaults, **{n: v for n, v in given.items() if n != "recipe"}})
+        if others := [name for name in given if name != "recipe"]:
+            raise ValueError(f"`recipe` and `{others[0]}` must not both be given: put "
+                             f"`{others[0]}` into the recipe")  # fmt: skip
+        recipe: Recipe = given["recipe"]
+        if not isinstance(recipe, cls):
+            raise ValueError(f"`recipe` must be a Recipe, got {type(recipe).__name__}")
+        plain = cls()
+        for name in (field.name for field in fields(cls) if field.name not in defaults):
+            if (value := getattr(recipe, name)) != (usual := getattr(plain, name)):
+                raise ValueError(f"`recipe` must have `{name}` {usual!r} in this training, "
+                                 f"got {value!r}")  # fmt: skip
+        return recipe
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in (known := get_args(Optimizer)):
+            raise ValueError(f"`optimizer` must be one of {', '.join(known)}, "
+                             f"got {self.optimizer!r}")  # fmt: skip
+        for name in ("epochs", "iterations", "warmup"):
+            check_number(name, getattr(self, name))
+        for name in ("weight_decay", "momentum", "lr"):
+            if name != "lr" or self.lr:  # with 0 everything is as in training, but nothing moves
+                check_number(name, getattr(self, name), whole=False)
+        assert self.decay_points is not None  # parsed now, so that an error is raised now
+
+    @cached_property
+    def decay_points(self) -> tuple[float, ...]:
+        """The milestones as fractions of the training."""
+        if self.milestones == "none":
+            return ()
+        text = isinstance(self.milestones, str)
+        parts = self.milestones.split(",") if isinstance(self.milestones, str) else self.milestones
+        try:
+            points = tuple(map(float, parts))
+        except (TypeError, ValueError):
+            points = (-1.0,)
+        if not all(0 < point < 1 for point in points):
+            example = "0.5,0.75" if text else "[0.5, 0.75]"
+            raise ValueError(f"`milestones` must be fractions in (0, 1), such as {example}, or "
+                             f"none, got {self.milestones!r}")  # fmt: skip
+        return points
+
+    def rate(self, iteration: int, iterations: int) -> float:
+        """The learning rate of an iteration, from 0, of a training of `iterations`.
+
+        What is trained after the end of the schedule is trained at its last rate.
+        """
+        decays = sum(iteration >= round(point * iterations) for point in self.decay_points)
+        warm = min(1.0, (iteration + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * DECAY**decays * warm if decays or warm < 1 else self.lr
+
+
+class RecipeFields(TypedDict, total=False):
+    """The fields of `Recipe` as keywords, or `recipe` in place of them."""
+
+    recipe: Recipe
+    epochs: Epochs
+    iterations: Iterations
+    lr: Positive
+    weight_decay: NonNegative
+    optimizer: Optimizer
+    momentum: Fraction
+    milestones: Milestones
+    warmup: Iterations
+
+
+class AdamFields(TypedDict, total=False):
+    """The fields of `Recipe` of a training by Adam at one learning rate."""
+
+    recipe: Recipe
+    epochs: Epochs
+    lr: Positive
+    weight_decay: NonNegative
+
+
+ADAM: AdamFields = {"epochs": 200, "lr": 0.01, "weight_decay": 5e-4}
