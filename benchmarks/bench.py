@@ -22,7 +22,7 @@ from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from torch import Tensor
 
 from graphlth.data.node import NodeTask
-from graphlth.records.schema import environment
+from graphlth.records.environment import environment
 from graphlth.settings.checks import check_written
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._memory import SECOND
@@ -60,7 +60,7 @@ def plainly(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        from graphlth.cli.main import told  # loads slowly
+        from graphlth.cli.errors import told  # loads slowly
 
         sys.exit(f"{Path(sys.argv[0]).name}: error: {told(error)}")
     except KeyboardInterrupt:

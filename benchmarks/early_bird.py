@@ -13,7 +13,8 @@ from typing import Any
 from bench import plainly
 from reproduce import OVER_SEEDS, doubts, lined, opened, origin, run, target
 
-from graphlth.records.schema import Record, percent
+from graphlth.records.schema import Record
+from graphlth.records.statistics import percent
 from graphlth.registry import find
 
 FIRST = {"drop_edges": 0.2, "drop_weights": 0.5}  # the corner of the grid that is looked at closely

@@ -16,7 +16,8 @@ from early_bird import Runs, column, gap
 from reproduce import OVER_SEEDS, doubts, folders_of, lined, opened, origin, records_of, target
 
 from graphlth.figures.distances import distances
-from graphlth.records.schema import Record, paired_differences, percent
+from graphlth.records.schema import Record
+from graphlth.records.statistics import paired_differences, percent
 
 
 def drawn(records: list[Record]) -> list[float]:

@@ -22,9 +22,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 import graphlth as glt
+import graphlth.records as record
 from graphlth.data.node import split_per_class
-from graphlth.records import schema as record
-from graphlth.records.schema import Record, percent
+from graphlth.records.schema import Record
+from graphlth.records.statistics import percent
 
 PUBLISHED = {  # GCN, table 2 of that paper: mean and standard deviation over 100 splits
     "amazon_photo": (0.912, 0.012),

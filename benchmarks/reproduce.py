@@ -20,10 +20,11 @@ from typing import Any
 from bench import plainly
 
 import graphlth as glt
-from graphlth.cli.main import warning_lines
-from graphlth.experiment.run import accepted
-from graphlth.records import schema as record
-from graphlth.records.schema import Record, percent
+import graphlth.records as record
+from graphlth.cli.show import warning_lines
+from graphlth.experiment.plan import accepted
+from graphlth.records.schema import Record
+from graphlth.records.statistics import percent
 from graphlth.registry import find
 
 HERE = Path(__file__).parent

@@ -26,7 +26,7 @@ from torch import Tensor
 from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
-from graphlth.experiment.run import accepted, build, plan
+from graphlth.experiment.plan import accepted, build_plugin, plan
 from graphlth.masks import Masks, count, only
 from graphlth.prune import redrawing
 
@@ -115,9 +115,9 @@ def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple
                                   ("models", "gcn")) for n in accepted(kind, name)}  # fmt: skip
     settings = {n: v for n, v in settings.items() if n in known}
     settings = dict(plan("joint_early_bird", task, "gcn", settings).settings)
-    data = build("tasks", task, settings)
+    data = build_plugin("tasks", task, settings)
     torch.manual_seed(0)
-    model = build("models", "gcn", settings, data)
+    model = build_plugin("models", "gcn", settings, data)
     mine = {n: settings[n] for n in accepted("algorithms", "joint_early_bird")}
     clock = Clock()
     with patch(f"{SEARCH}.drawn", clock.drawn):

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 import graphlth as glt
-from graphlth.experiment.run import build
+from graphlth.experiment.plan import build_plugin
 from graphlth.masks import EDGES
 from graphlth.settings.presets import preset
 from graphlth.ticket import dense
@@ -176,9 +176,9 @@ def setting(args: argparse.Namespace, dropout: float):
     """The task and a fresh model, the same every time."""
     settings = {**published(args.task), "edges": "directed", "dropout": dropout, **told(args)}
     settings["degree"] = "in"  # as PyG counts
-    task = build("tasks", args.task, settings)
+    task = build_plugin("tasks", args.task, settings)
     torch.manual_seed(0)
-    return task, build("models", "gcn", settings, task)
+    return task, build_plugin("models", "gcn", settings, task)
 
 
 def agree(args: argparse.Namespace) -> float:

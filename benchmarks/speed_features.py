@@ -15,7 +15,7 @@ import torch
 from bench import arguments, clock, hardware, lined, plainly, power_law, ratios, report, spread
 
 from graphlth.data.node import NodeTask
-from graphlth.experiment.run import build
+from graphlth.experiment.plan import build_plugin
 from graphlth.sparse.graph import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
 from graphlth.training.loop import train
@@ -49,7 +49,7 @@ def forms(nodes: int, features: int, density: float, split: str) -> dict[str, No
 def epochs(task: NodeTask, name: str, hidden: int, soft: bool) -> Callable[[], object]:
     """What trains for one epoch more, with `soft` masks or without."""
     torch.manual_seed(0)
-    model = build("models", name, {"hidden": hidden}, task)
+    model = build_plugin("models", name, {"hidden": hidden}, task)
     masks = dense(model, task.num_edges).masks
     leaves = {n: m.clone().requires_grad_() for n, m in masks.items()} if soft else {}
     steps = train(

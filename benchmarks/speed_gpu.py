@@ -29,7 +29,7 @@ from bench import (
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
 
-from graphlth.experiment.run import build, plan
+from graphlth.experiment.plan import build_plugin, plan
 from graphlth.masks import EDGES
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import weighted_sum
@@ -107,7 +107,7 @@ class Setting:
     def __init__(self, args: argparse.Namespace, device: str):
         chosen = {"data_root": str(args.data_root)} if args.data_root else {}
         self.settings = dict(plan("ugs", args.task, "gcn", chosen).settings)
-        self.task: Task = build("tasks", args.task, self.settings).to(device)
+        self.task: Task = build_plugin("tasks", args.task, self.settings).to(device)
         self.device = device
         self.how = {name: self.settings[name] for name in ("lr", "weight_decay")}
         self.rates = {name: self.settings[name] for name in ("l1_edges", "l1_weights")}
@@ -117,7 +117,7 @@ class Setting:
         made = []
         for seed in range(count):
             torch.manual_seed(seed)
-            made.append(build("models", "gcn", self.settings, self.task).to(self.device))
+            made.append(build_plugin("models", "gcn", self.settings, self.task).to(self.device))
         return made
 
     def masks(self, count: int, epochs: int, graphs: bool) -> list[seeds.Trained]:

@@ -28,11 +28,11 @@ from bench import (
 )
 
 import graphlth as glt
-from graphlth.experiment.run import RETRAIN, build, ticket_file
+from graphlth.experiment.plan import RETRAIN, build_plugin
 from graphlth.masks import only, sparsity
 from graphlth.records.schema import settings_hash
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind
+from graphlth.ticket import Ticket, rewind, ticket_file
 from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import predict
 from graphlth.training.forward import forward
@@ -51,8 +51,8 @@ class Case:
         if args.data_root:
             settings["data_root"] = str(args.data_root)
         self.ticket, self.seed = ticket, about["seed"]
-        self.task: Task = build("tasks", about["task"], settings)
-        self.model = build("models", about["model"], settings, self.task)
+        self.task: Task = build_plugin("tasks", about["task"], settings)
+        self.model = build_plugin("models", about["model"], settings, self.task)
         self.how = {name: settings[name] for name in RETRAIN if name in settings}
         self.name = "{algorithm} on {task} with {model}".format(**about)
         self.setting = settings_hash(about["settings"])

@@ -19,7 +19,7 @@ from bench import Seconds, arguments, hardware, lined, plainly, ratios, report, 
 from cores import latencies
 
 import graphlth as glt
-from graphlth.records import schema as record
+import graphlth.records as record
 
 
 def run(args: argparse.Namespace, jobs: int, out: Path, **settings: Any) -> tuple[Path, float]:

@@ -36,9 +36,9 @@ from torch_geometric.nn import GCNConv
 import graphlth as glt
 from graphlth.compaction.network import LAYOUTS, encoded
 from graphlth.experiment.export import rebuild
-from graphlth.experiment.run import ticket_file
 from graphlth.masks import only, sparsity
 from graphlth.storage import replacing
+from graphlth.ticket import ticket_file
 from graphlth.training.forward import forward
 
 TARGETS = {9: (1.5, 5), 17: (3, 20)}  # round: times faster, times smaller, at least

@@ -18,11 +18,10 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.data.node import NodeTask
-from graphlth.experiment import run as experiment
 from graphlth.models.graph.gcn import GCN
-from graphlth.records import schema as record
 from graphlth.ticket import dense, load
 from graphlth.training.retraining import fit
 
@@ -511,7 +510,7 @@ def test_damage_to_an_earlier_round_is_told_with_the_remedy(place, whole, capsys
 
 def test_a_full_disk_loses_no_record(place, begun, capsys, monkeypatch):
     before = snapshot(place)
-    write = experiment.record.append
+    write = record.append
 
     def full(path, record):
         monkeypatch.setattr("os.fsync", no_space)
@@ -520,7 +519,7 @@ def test_a_full_disk_loses_no_record(place, begun, capsys, monkeypatch):
     def no_space(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(experiment.record, "append", full)
+    monkeypatch.setattr(record, "append", full)
     capsys.readouterr()
     assert cli.main(KARATE.split()) == 2
     assert "cannot write `" in (last := capsys.readouterr().err.splitlines()[-1])

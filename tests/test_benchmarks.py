@@ -10,7 +10,7 @@ from runpy import run_path
 import pytest
 import torch
 
-from graphlth.experiment.run import plan
+from graphlth.experiment.plan import plan
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 REPORTS = {  # what the report of each must say

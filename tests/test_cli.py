@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.experiment.run import Step, build, plan
-from graphlth.records import schema as record
+from graphlth.cli.arguments import dashed
+from graphlth.cli.progress import clock, watching
+from graphlth.experiment.plan import Step, build_plugin, plan
 from graphlth.registry import KINDS, find, names
 from graphlth.training.epoch import Epoch
 
@@ -46,7 +48,7 @@ def test_a_run_ends_with_its_folder_and_its_table(capsys):
     output, error = capsys.readouterr()
     folder, _, title, *table = output.splitlines()
     chosen = plan("ugs", "sbm", "gcn", settings_of(folder))
-    task = build("tasks", "sbm", chosen.settings)
+    task = build_plugin("tasks", "sbm", chosen.settings)
     assert folder == f"out/{replace(chosen, data=task.content()).name}"
     rows = record.summary(record.read(folder))
     edges = f"{rows[0].num_edges:,} undirected edges"
@@ -79,7 +81,7 @@ def test_dashes_and_underscores_are_the_same(capsys):
     assert settings_of(folder)["data_seed"] == 3
     assert cli.main([*RUN, "--drop_edges=0.1", "--data_seed=3"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == folder
-    assert cli.dashed(["--a-b=c-d", "--e-f", "-g-h", "i-j"]) == [
+    assert dashed(["--a-b=c-d", "--e-f", "-g-h", "i-j"]) == [
         "--a_b=c-d",
         "--e_f",
         "-g-h",
@@ -333,7 +335,7 @@ def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
 
 def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
     known = {"edge_sparsity": 0.05, "weight_sparsity": 0.2, "val": 0.75}
-    with cli.watching(2, range(4), 10, 1) as watch:  # 2 seeds of rounds 0 to 3
+    with watching(2, range(4), 10, 1) as watch:  # 2 seeds of rounds 0 to 3
         for number in range(3):
             watch(Step(0, number, Epoch(4, 0.1, 0.5, 0.5), known))
             watch(Step(0, number, None, known | {"seconds_search": 40.0, "seconds_retrain": 20.0}))
@@ -342,7 +344,7 @@ def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
         "seed 0 round 1/3  edges −5.0% weights −20.0%  val 75.0%  6:00 left",
         "seed 0 round 2/3  edges −5.0% weights −20.0%  val 75.0%  5:00 left",
     ]
-    assert [cli.clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
+    assert [clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
         "0:00", "1:00", "59:59", "1:00:00", "25:01:01"
     ]  # fmt: skip
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from toys import build, toy
 
+import graphlth.records as record
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms.control import control as algorithm
-from graphlth.experiment import run as experiment
-from graphlth.experiment.run import run, ticket_file
+from graphlth.experiment.plan import build_plugin, plan
+from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
 from graphlth.masks import EDGES, only
-from graphlth.records import schema as record
-from graphlth.ticket import Ticket, load, snapshot
+from graphlth.ticket import Ticket, load, snapshot, ticket_file
 
 FRESH = ("reinit", "random")  # weights drawn anew
 MOVED = ("random", "shuffle")  # masks drawn anew
@@ -203,8 +203,8 @@ def test_the_settings_of_another_run_among_tickets_are_refused(earlier, tmp_path
 
 
 def test_a_continued_control_equals_an_uninterrupted_one(earlier):
-    task = experiment.build("tasks", "karate", {})
-    model = experiment.build("models", "gcn", {"hidden": 8}, task)
+    task = build_plugin("tasks", "karate", {})
+    model = build_plugin("models", "gcn", {"hidden": 8}, task)
 
     def tickets(**about):
         drawn = algorithm(model, task, tickets=str(earlier), control="random", **about)
@@ -242,7 +242,7 @@ def test_some_rounds_alone_are_those_of_the_whole_run_also_when_continued(name, 
 @pytest.mark.parametrize("only", ["", "0,1", "3,1", "1,1", "1,9", "1,x", "some", "1,,2", "1, 2"])
 def test_rounds_that_there_are_not_are_refused(only, earlier):
     with pytest.raises(ValueError, match=r"^`only` must be all, or rising rounds from 1 to 3"):
-        experiment.plan("imp", "karate", "gcn", QUICK | {"only": only})
+        plan("imp", "karate", "gcn", QUICK | {"only": only})
 
 
 def test_a_named_round_must_be_there(earlier, tmp_path):

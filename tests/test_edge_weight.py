@@ -22,7 +22,7 @@ from graphlth.data.published import DataWarning
 from graphlth.experiment.export import export
 from graphlth.experiment.run import run
 from graphlth.masks import EDGES
-from graphlth.records.schema import read
+from graphlth.records.files import read
 from graphlth.registry import find, names
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges._edges import Pairs

@@ -17,19 +17,13 @@ import pytest
 from filelock import FileLock
 from toys import ALGORITHMS, GRAPH_MODELS, of
 
+import graphlth.records as record
 from graphlth.experiment import run as experiment
-from graphlth.experiment.run import (
-    Step,
-    accepted,
-    build,
-    in_processes,
-    plan,
-    run,
-    ticket_file,
-)
+from graphlth.experiment.plan import RETRAIN, Step, accepted, build_plugin, plan, planned
+from graphlth.experiment.run import run
+from graphlth.experiment.workers import in_processes
 from graphlth.models.graph.gcn import GCN
-from graphlth.records import schema as record
-from graphlth.ticket import load
+from graphlth.ticket import load, ticket_file
 from graphlth.training.retraining import fit
 
 ROOT = Path(__file__).parents[1]
@@ -164,7 +158,7 @@ def stop_at(number, epoch):
 @pytest.mark.parametrize(("number", "epoch"), [(0, 2), (1, None), (2, 1)])
 def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, number, epoch):
     settings = of(algorithm, QUICK | SEARCH | NOISY)
-    if number > experiment.planned(settings)[-1]:
+    if number > planned(settings)[-1]:
         pytest.skip("there is no such round")
     what = (algorithm, "sbm", "gcn", settings)
     whole = run(*what, out=tmp_path / "whole")
@@ -183,7 +177,7 @@ def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, numbe
 def test_a_dense_training_that_is_repeated_is_counted_once(tmp_path, number, change):
     settings = QUICK | {"one_shot": True} | change
     whole = run("imp", "sbm", "gcn", settings, out=tmp_path / "whole")
-    if number not in experiment.planned(settings):
+    if number not in planned(settings):
         pytest.skip("there is no such round")
     with pytest.raises(Stop):
         run("imp", "sbm", "gcn", settings, out=tmp_path / "cut", watch=stop_at(number, None))
@@ -205,7 +199,7 @@ def test_a_record_torn_by_a_crash_is_made_again(tmp_path, model):
 def test_a_run_that_is_killed_in_round_3_ends_with_the_same_digits(tmp_path):
     settings = {"hidden": 64, "rounds": 4, "epochs": 150, **NOISY}
     chosen = plan("ugs", "sbm", "gcn", settings)
-    name = replace(chosen, data=build("tasks", "sbm", chosen.settings).content()).name
+    name = replace(chosen, data=build_plugin("tasks", "sbm", chosen.settings).content()).name
     flags = [f"--{n}={v}" for n, v in settings.items()]
     command = [sys.executable, "-m", "graphlth.cli.main", "run", "ugs", "--task=sbm", "--model=gcn",
                f"--out={tmp_path / 'killed'}", *flags]  # fmt: skip
@@ -326,11 +320,11 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
 def test_a_ticket_file_gives_the_accuracies_of_its_record(out, model):
     folder = run("ugs", "sbm", model, QUICK, out=out)
     chosen = plan("ugs", "sbm", model, QUICK)
-    task = build("tasks", "sbm", chosen.settings)
-    network = build("models", model, chosen.settings, task)
+    task = build_plugin("tasks", "sbm", chosen.settings)
+    network = build_plugin("models", model, chosen.settings, task)
     for line in record.read(folder):
         ticket = load(ticket_file(folder, 0, line["round"]))
-        how = {n: v for n, v in chosen.settings.items() if n in experiment.RETRAIN}
+        how = {n: v for n, v in chosen.settings.items() if n in RETRAIN}
         best = fit(network, task, ticket, seed=0, **how)
         assert (best.val, best.test, best.index) == (line["val"], line["test"], line["best_epoch"])
         assert (ticket.round, ticket.provenance["seed"]) == (line["round"], 0)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data, InMemoryDataset
 
+import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.data import fields
 from graphlth.data.node import NodeTask
-from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.tasks.file import _npz
 

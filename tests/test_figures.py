@@ -19,7 +19,7 @@ from graphlth.figures import (
 )
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
 from graphlth.figures.sparsity import draw, sparsity
-from graphlth.records.schema import interval, summary, winning
+from graphlth.records.statistics import interval, summary, winning
 from graphlth.registry import find, names
 
 

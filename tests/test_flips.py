@@ -18,11 +18,12 @@ import pytest
 import torch
 
 import graphlth as glt
+import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.compaction import network as compact
-from graphlth.experiment.run import planned_in, run
+from graphlth.experiment.folder import planned_in
+from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
-from graphlth.records import schema as record
 from graphlth.ticket import load
 
 pytestmark = pytest.mark.slow

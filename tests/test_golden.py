@@ -12,7 +12,7 @@ import pytest
 from toys import ALGORITHMS, of
 
 from graphlth.experiment.run import run
-from graphlth.records.schema import read
+from graphlth.records.files import read
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS = ("round", "edge_sparsity", "weight_sparsity", "macs", "best_epoch", "val", "test")

@@ -19,12 +19,13 @@ import pytest
 import torch
 from PIL import Image
 
+import graphlth.records as record
 from graphlth.data import files as _files
 from graphlth.data import idx as _idx
 from graphlth.data import published
 from graphlth.data.images import _moments
-from graphlth.experiment.run import plan, run
-from graphlth.records import schema as record
+from graphlth.experiment.plan import plan
+from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.tasks import cifar10, fashion_mnist, mnist
 

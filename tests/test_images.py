@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 import graphlth as glt
+import graphlth.records as record
 from graphlth.data import images
 from graphlth.data.images import PAD, ImageTask, crop_flip, held_out
-from graphlth.experiment.run import Plan, describe
-from graphlth.records import schema as record
+from graphlth.experiment.describe import describe
+from graphlth.experiment.plan import Plan
+from graphlth.records.schema import validate_record
 from graphlth.registry import find
 from graphlth.ticket import dense
 from graphlth.training.evaluation import evaluate
@@ -326,7 +328,7 @@ def test_a_record_of_images_has_no_edges():
                     dense(model, task.num_edges), 0)  # fmt: skip
     assert (told["edges"], told["num_edges"], told["edge_sparsity"]) == (None, 0, 0)
     rest = {n: 0 for n in record.FIELDS if n not in told} | {"settings": {}, "environment": {}}
-    record._checked(told | rest)
+    validate_record(told | rest)
 
 
 @pytest.mark.parametrize("name", ["digits_images", "digits-images"])

@@ -7,7 +7,8 @@ import torch
 from toys import build, call, toy
 
 from graphlth.data.images import ImageTask
-from graphlth.experiment.run import outcome, plan
+from graphlth.experiment.describe import outcome
+from graphlth.experiment.plan import plan
 from graphlth.masks import sparsity
 from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
 from graphlth.training.epoch import Epoch

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_record import entry
 
+import graphlth.records as record
 from graphlth import _exit
-from graphlth.records import schema as record
 
 ROOT = Path(__file__).parents[1]
 RUN = ["run", "ugs", "--task=karate", "--model=gcn", "--hidden=8", "--epochs=40", "--out=out"]

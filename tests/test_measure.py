@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
+import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.experiment import measure
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.run import run
-from graphlth.records import schema as record
 from graphlth.registry import find, names
 from graphlth.storage import sealed
 from graphlth.task import SPLITS

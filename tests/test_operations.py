@@ -13,7 +13,8 @@ from toys import Pictures, build, toy
 import graphlth as glt
 from graphlth import masks as M
 from graphlth.cost.macs import counted, input_macs
-from graphlth.experiment.run import describe, plan
+from graphlth.experiment.describe import describe
+from graphlth.experiment.plan import plan
 from graphlth.ticket import dense, snapshot
 
 TASK = SimpleNamespace(shape=(3, 8, 8))  # 192 numbers; as rows [24, 8]

@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.experiment.run import accepted, plan, run
-from graphlth.records import schema as record
+from graphlth.experiment.plan import accepted, plan
+from graphlth.experiment.run import run
 from graphlth.registry import names
 from graphlth.settings.presets import PROTOCOLS, _tables, preset
 

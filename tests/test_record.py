@@ -6,7 +6,9 @@ import sys
 import pytest
 from scipy import stats
 
-from graphlth.records import schema as R
+import graphlth.records as R
+from graphlth.records.environment import environment
+from graphlth.storage import replacing
 
 
 def entry(seed=0, number=0, test=0.8, **fields):
@@ -223,7 +225,7 @@ def test_replacing_keeps_the_old_file_when_the_new_one_fails(tmp_path):
     path.write_text("old")
     with (
         pytest.raises(OSError, match=r"cannot write `.*a\.svg`: disk full"),
-        R.replacing(path) as draft,
+        replacing(path) as draft,
     ):
         draft.write_text("half")
         raise OSError("disk full")
@@ -459,7 +461,7 @@ def test_a_row_holds_the_records_it_sums_up():
 
 
 def test_the_environment_names_versions_machine_and_commit():
-    found = R.environment()
+    found = environment()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["cores"] >= 1 and found["cpu"] and found["platform"]
     from importlib.metadata import version
@@ -471,7 +473,8 @@ def test_the_environment_names_versions_machine_and_commit():
 
 def test_records_and_figures_need_no_torch():
     code = (
-        "import sys, graphlth.figures.sparsity, graphlth.records.schema as r; r.environment()\n"
+        "import sys, graphlth.figures.sparsity\n"
+        "from graphlth.records.environment import environment; environment()\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

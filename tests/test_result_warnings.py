@@ -7,10 +7,10 @@ import pytest
 import torch
 from toys import Pictures, build, toy
 
+import graphlth.records as record
 from graphlth import masks as M
 from graphlth.experiment.run import run
 from graphlth.experiment.warnings import class_counts, class_warnings, result_warnings
-from graphlth.records import schema as record
 from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import evaluate
 

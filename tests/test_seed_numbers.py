@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.experiment.measure import analyze, tickets
-from graphlth.experiment.run import MOST_SEEDS, parse_seeds, run
-from graphlth.records import schema as record
+from graphlth.experiment.run import run
+from graphlth.experiment.seeds import MOST_SEEDS, parse_seeds
 
 QUICK = {"hidden": 4, "epochs": 2, "rounds": 1}
 

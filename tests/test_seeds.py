@@ -11,15 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, build, toy
 
+import graphlth.records as record
 from graphlth import masks as M
 from graphlth.algorithms.ugs import ugs
 from graphlth.experiment import run as experiment
-from graphlth.experiment.run import plan, run, ticket_file
-from graphlth.records import schema as record
+from graphlth.experiment.plan import plan
+from graphlth.experiment.run import run
 from graphlth.sparse import dropout
 from graphlth.sparse.kernels.reference import weighted_sum as plain_sum
 from graphlth.sparse.message import edge_softmax, product, weighted_sum
-from graphlth.ticket import dense, load, snapshot
+from graphlth.ticket import dense, load, snapshot, ticket_file
 from graphlth.training import batched as seeds
 from graphlth.training.loop import train_masks
 from graphlth.training.retraining import retrain

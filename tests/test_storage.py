@@ -14,15 +14,18 @@ from torch_geometric.data import Data
 from toys import ALGORITHMS, build, call, data, of, toy
 
 import graphlth as glt
+import graphlth.records as record
 from graphlth import storage
 from graphlth.cli import main as cli
 from graphlth.compaction import network as compact
 from graphlth.data.images import ImageTask
 from graphlth.data.node import NodeTask
+from graphlth.experiment.folder import planned_in
 from graphlth.experiment.measure import analyze
-from graphlth.experiment.run import plan, planned_in, run
+from graphlth.experiment.plan import plan
+from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
-from graphlth.records import schema as record
+from graphlth.records.files import _keep
 from graphlth.tasks.text import Text
 from graphlth.ticket import Ticket, fingerprint, load, ticket_file
 
@@ -406,7 +409,7 @@ def test_a_file_is_on_disk_before_its_name_and_its_name_before_the_end(tmp_path,
 
     monkeypatch.setattr(storage.os, "fsync", sync)
     monkeypatch.setattr(storage.os, "replace", lambda *a: done.append("name") or renamed(*a))
-    for write in (glt.dense(build("gcn", toy())).save, lambda path: record._keep(path, [])):
+    for write in (glt.dense(build("gcn", toy())).save, lambda path: _keep(path, [])):
         done.clear()
         write(tmp_path / "t")
         assert done == ["file", "name", "folder"]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from toys import Pictures, build, call, toy
 
+import graphlth.records as record
 from graphlth import masks as M
 from graphlth.algorithms._channels import (
     CHANNEL_SCORES,
@@ -25,7 +26,6 @@ from graphlth.cli import main as cli
 from graphlth.compaction.channels import levels, surviving
 from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
-from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.streams import stream_seed
 from graphlth.task import Batch

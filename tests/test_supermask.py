@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from toys import Pictures, build, call, toy
 
+import graphlth.records as record
 from graphlth import masks as M
 from graphlth.algorithms._supermask import searched, straight_through
 from graphlth.algorithms.edge_popup import highest
 from graphlth.algorithms.supermask import bernoulli
 from graphlth.experiment import run as experiment
-from graphlth.records import schema as record
 from graphlth.registry import find
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from graphlth.cli import main as cli
-from graphlth.cli import tables
+from graphlth.cli import show, tables
 from graphlth.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
     argv = command.replace("OUT", str(folder)).replace("TICKET", ticket).split()
     measured = argv[0] == "bench"  # milliseconds are others every time
     if measured:
-        monkeypatch.setattr(cli, "milliseconds", lambda seconds: "12.345 (12.001 – 13.579)")
+        monkeypatch.setattr(show, "milliseconds", lambda seconds: "12.345 (12.001 – 13.579)")
         monkeypatch.setattr("graphlth.analysis.latency.Latency.faster", 1.25, raising=False)
     wide = output(capsys, monkeypatch, argv, None)
     narrow = output(capsys, monkeypatch, argv, columns)

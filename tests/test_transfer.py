@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import graphlth.records as record
 from graphlth.algorithms.transfer import CARRIED, transfer
 from graphlth.data.planetoid import projected
-from graphlth.experiment import run as experiment
+from graphlth.experiment.plan import build_plugin
 from graphlth.experiment.run import run
 from graphlth.masks import EDGES
-from graphlth.records import schema as record
 from graphlth.streams import stream_seed
 from graphlth.ticket import load, ticket_file
 
@@ -68,9 +68,9 @@ def test_layers_of_another_shape_keep_their_values_and_lose_as_many_at_random(
 ):
     told = THERE | elsewhere | {"tickets": str(found)}
     folder = run("transfer", "file", "gcn", told, seeds=2, out=tmp_path)
-    task = experiment.build("tasks", "file", elsewhere)
+    task = build_plugin("tasks", "file", elsewhere)
     torch.manual_seed(stream_seed(0, "initialise"))
-    own = experiment.build("models", "gcn", {"hidden": 8}, task).state_dict()
+    own = build_plugin("models", "gcn", {"hidden": 8}, task).state_dict()
     fit = [n for n, t in tickets(found)[0].init.items() if t.shape == own[n].shape]
     assert 0 < len(fit) < len(own)
     for ticket, other in zip(tickets(found), tickets(folder), strict=True):
@@ -123,8 +123,8 @@ def test_the_random_ticket_there_is_a_control_of_the_transferred_run(found, else
 
 
 def test_a_continued_transfer_equals_an_uninterrupted_one(found, elsewhere):
-    task = experiment.build("tasks", "file", elsewhere)
-    model = experiment.build("models", "gcn", {"hidden": 8}, task)
+    task = build_plugin("tasks", "file", elsewhere)
+    model = build_plugin("models", "gcn", {"hidden": 8}, task)
 
     def drawn(**about):
         return [(t.round, bits(t.init), bits(t.masks))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from graphlth.records.schema import read_file
+from graphlth.records.files import read_file
 from graphlth.storage import file_digest
 from graphlth.ticket import Ticket, of_run, picked, ticket_file
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.network import LAYOUTS, Compact
-from graphlth.experiment.run import RETRAIN, build, check_whole, settings_of
+from graphlth.experiment.plan import RETRAIN, build_plugin, check_whole, settings_of
 from graphlth.settings.checks import check_number, check_written
 from graphlth.storage import replacing, seal_archive
 from graphlth.streams import stream_seed
@@ -39,10 +39,10 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
         raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:
         settings["data_root"] = data_root
-    task: Task = build("tasks", about["task"], settings)
+    task: Task = build_plugin("tasks", about["task"], settings)
     check_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))
-    model: nn.Module = build("models", about["model"], settings, task)
+    model: nn.Module = build_plugin("models", about["model"], settings, task)
     if task.edges is not None and not hasattr(model, "parts"):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip

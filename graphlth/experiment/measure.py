@@ -14,22 +14,15 @@ from typing import Any
 
 import torch
 
+import graphlth.records as record
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import measured
-from graphlth.experiment.run import (
-    RETRAIN,
-    Plan,
-    Step,
-    accepted,
-    check_own,
-    held,
-    in_processes,
-    parse_seeds,
-    planned_in,
-    standing,
-    task_of,
-)
-from graphlth.records import schema as record
+from graphlth.experiment.folder import check_own, held, planned_in
+from graphlth.experiment.plan import RETRAIN, Plan, Step, accepted, task_of
+from graphlth.experiment.run import standing
+from graphlth.experiment.seeds import parse_seeds
+from graphlth.experiment.workers import in_processes
+from graphlth.records.environment import environment
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_number, check_setting, check_written
 from graphlth.settings.validation import check
@@ -97,7 +90,7 @@ def analyze(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot write `out` {out!r}: {error.strerror or error}") from None
-    work = partial(_drain, study, target, record.environment())
+    work = partial(_drain, study, target, environment())
     groups = [[seed] for seed in study.todo]
     if jobs > 1 and len(groups) > 1:
         in_processes(work, groups, jobs, watch)

@@ -10,11 +10,12 @@ from typing import Any
 
 from safetensors import safe_open
 
+import graphlth.records as record
 from graphlth import ticket
 from graphlth.compaction import network as compact
 from graphlth.data import published
-from graphlth.experiment.run import check_own, planned, planned_in
-from graphlth.records import schema as record
+from graphlth.experiment.folder import check_own, planned_in
+from graphlth.experiment.plan import planned
 from graphlth.storage import check_archive, file_digest, printable
 
 NAMES = ("settings file", "record", "ticket", "network", "program", "data file")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from graphlth.figures._style import DENSE, Look, Sign, half_width, unfit
-from graphlth.records.schema import Record, Row, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, summary
 
 STABLE = 2  # points of error; Frankle et al., ICML 2020, arXiv:1912.05671
 STABLE_SIGN: Sign = Line2D([], [], color="0.35", linestyle=":", linewidth=1.3), "stable below 2"

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from graphlth.figures._style import Series, unfit, without
-from graphlth.records.schema import Record, Row, run_of, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, run_of, summary
 
 
 def searches(records: Iterable[Record], *aside: str) -> list[Row]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from graphlth.figures._style import Series, log_ticks, ruled, without
-from graphlth.records.schema import Row
+from graphlth.records.statistics import Row
 
 
 def remaining(series: Series) -> list[float]:

@@ -17,7 +17,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.records.schema import Record, Row, interval, replacing, run_of
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, interval, run_of
+from graphlth.storage import replacing
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")

@@ -34,7 +34,8 @@ from graphlth.figures._style import (
     unfit,
     values,
 )
-from graphlth.records.schema import Record, Row, check_metric, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, check_metric, summary
 
 Amounts = Callable[[Series, Row], list[float]]  # of a round of a run: one a seed
 Mark = Callable[[Row], dict[str, Any]]  # size and shift of the mark of a ticket, as of `point`

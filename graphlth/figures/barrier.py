@@ -34,7 +34,7 @@ def barrier(records: Iterable[Record], *, out: str, title: str | None = None) ->
     """Draw the error between copies of tickets into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of `graphlth analyze instability`.
+        records: what `graphlth.records.read` gives, of `graphlth analyze instability`.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.
 

@@ -8,7 +8,8 @@ from matplotlib.ticker import EngFormatter
 from graphlth.figures._style import Series, key_of, looks_of, picture, save
 from graphlth.figures._tradeoff import draw as draw_tradeoff
 from graphlth.figures._tradeoff import rows_of
-from graphlth.records.schema import Record, Row, check_unit, total
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, check_unit, total
 
 NAMES = {  # of a unit: the axis, and the symbol
     "macs": ("MACs to find and train the ticket", ""),
@@ -30,7 +31,7 @@ def cost(
     """Draw accuracy against total cost into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives.
+        records: what `graphlth.records.read` gives.
         out: the file, ending in .png, .pdf or .svg.
         unit: of the cost: "macs" (of training), "seconds", "epochs" or "joules".
         metric: which accuracy, "test" or "val".

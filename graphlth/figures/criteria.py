@@ -36,7 +36,8 @@ from graphlth.figures._style import (
     save,
     unfit,
 )
-from graphlth.records.schema import Record, Row, check_metric
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, check_metric
 
 DISTANCES = {"edges": "$d_g$", "weights": "$d_w$", "both": "$d_g + d_w$"}  # of the paper
 SEED: Sign = Line2D([], [], color="0.35", marker=".", markersize=7, linestyle=""), "a seed"
@@ -52,7 +53,7 @@ def criteria(
     """Draw drawing epoch and accuracy by criterion into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of `joint_early_bird`.
+        records: what `graphlth.records.read` gives, of `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.

@@ -50,7 +50,7 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
     """Draw the distances between drawn masks into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of `early_bird`, `geb` or
+        records: what `graphlth.records.read` gives, of `early_bird`, `geb` or
             `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.

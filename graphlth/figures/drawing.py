@@ -34,7 +34,8 @@ from graphlth.figures._style import (
     ruled,
     save,
 )
-from graphlth.records.schema import Record, check_metric
+from graphlth.records.schema import Record
+from graphlth.records.statistics import check_metric
 
 DRAWN = Line2D([], [], color="0.35", marker="o", markersize=8, linestyle="")
 LATE = Line2D([], [], color="0.35", marker="o", markersize=8, markerfacecolor="white", linestyle="")
@@ -46,7 +47,7 @@ def drawing(
     """Draw accuracy against drawing epoch into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of `early_bird`, `geb` or
+        records: what `graphlth.records.read` gives, of `early_bird`, `geb` or
             `joint_early_bird`.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".

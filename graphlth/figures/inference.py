@@ -13,7 +13,8 @@ from matplotlib.ticker import EngFormatter
 from graphlth.figures._style import Series, Sign, key_of, looks_of, picture, save
 from graphlth.figures._tradeoff import draw as draw_tradeoff
 from graphlth.figures._tradeoff import rows_of
-from graphlth.records.schema import Record, Row, run_of
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, run_of
 
 SIZES = 3.5, 9.5  # points: of a mark without edges, and with all of them
 APART = 14.0  # points, of marks side by side
@@ -30,7 +31,7 @@ def inference(
     """Draw accuracy against inference MACs into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives.
+        records: what `graphlth.records.read` gives.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.

@@ -39,7 +39,8 @@ from graphlth.figures._style import (
     ruled,
     save,
 )
-from graphlth.records.schema import Record, Row, check_metric
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, check_metric
 
 PARTS = ("weights", "edges")
 FEW = 4  # rounds that a panel over k shows
@@ -60,7 +61,7 @@ def instability(
     """Draw instability and accuracy of tickets into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of `graphlth analyze instability`.
+        records: what `graphlth.records.read` gives, of `graphlth analyze instability`.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         against: what is left of the weights or of the edges.

@@ -31,7 +31,8 @@ from graphlth.figures._style import (
     save,
     unfit,
 )
-from graphlth.records.schema import Record, check_metric, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import check_metric, summary
 
 
 def learning_rate(
@@ -45,7 +46,7 @@ def learning_rate(
     """Draw accuracy against the weights that remain, by learning rate, into a file.
 
     Args:
-        records: what `graphlth.records.schema.read` gives.
+        records: what `graphlth.records.read` gives.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.

@@ -36,7 +36,8 @@ from graphlth.figures._style import (
     save,
     unfit,
 )
-from graphlth.records.schema import Record, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import summary
 
 STOP, REACHED = "stop_iteration", "test_at_stop"  # fields of a record
 SEEDS: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "from the lowest seed to the highest"
@@ -48,7 +49,7 @@ def learning_speed(
     """Draw early stopping against the weights that remain into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives, of images.
+        records: what `graphlth.records.read` gives, of images.
         out: the file, ending in .png, .pdf or .svg.
         title: a title of your own above the panels.
         floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.

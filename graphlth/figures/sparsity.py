@@ -39,7 +39,8 @@ from graphlth.figures._style import (
     save,
     values,
 )
-from graphlth.records.schema import Record, Row, check_metric, starred, summary
+from graphlth.records.schema import Record
+from graphlth.records.statistics import Row, check_metric, starred, summary
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
@@ -64,7 +65,7 @@ def sparsity(
     """Draw accuracy against sparsity and MACs into a file; what `draw` shows.
 
     Args:
-        records: what `graphlth.records.schema.read` gives.
+        records: what `graphlth.records.read` gives.
         out: the file, ending in .png, .pdf or .svg.
         metric: which accuracy, "test" or "val".
         title: a title of your own instead of task, model and seeds.

@@ -1,0 +1,137 @@
+"""What `graphlth show` prints: recorded runs and ticket files."""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from graphlth.cli.tables import numbered, print_table, print_text
+
+if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
+    from graphlth.analysis.latency import Latency
+    from graphlth.records.statistics import Row
+
+
+def show_runs(folders: Sequence[Path]) -> None:
+    """Print a table for every run under `folders`, a line per round, and warnings below it."""
+    import graphlth.records as record
+
+    rows = record.summary(record.read(*folders))
+    stars = record.starred(rows)
+    for _, group in groupby(rows, record.run_of):
+        show_run(list(group), stars)
+    if stars:
+        print_text("* paper's rule: mean at least dense, of test accuracy")
+    if len(stars) < len(record.winners(rows)):
+        print_text("no star stands beside a warning, be it of the same round or of round 0")
+
+
+def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
+    """Print the table of one run, and the warnings that its records give."""
+    from graphlth.records.statistics import percent
+
+    run = rows[0]
+    seeds = sorted({row.n for row in rows})
+    edges = f"{run.num_edges:,} {run.edges} edges" if run.edges else "no graph"
+    title = f"{run.algorithm} on {run.task} with {run.model}: {edges}, {run.num_weights:,} weights"
+    many = "–".join(map(str, sorted({seeds[0], seeds[-1]})))
+    head = ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer")
+    dense = run.macs if run.round == 0 else None
+    star = {row.round: " *" if row in stars else "" for row in rows}
+    width = max(map(len, star.values()))
+    table = []
+    for row in rows:
+        val, test = (percent([r[metric] for r in row.records]) for metric in ("val", "test"))
+        fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
+        table.append([
+            str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",
+            val, f"{test}{star[row.round]:{width}}",
+            "" if row.macs is None else amount(row.macs), fewer,
+        ])  # fmt: skip
+    print()
+    label = f" ({run.label})" if run.label else ""
+    print_text(f"{title}, {many} seed{'' if many == '1' else 's'}{label}")
+    print_table(head, table)
+    for line in warning_lines(rows):
+        print_text(line, "  ")
+
+
+def warning_lines(rows: Sequence["Row"]) -> list[str]:
+    """The warnings of a run, each once, with the rounds and seeds that it is about."""
+    from graphlth.records.statistics import doubts
+
+    about: dict[str, tuple[set[int], set[int]]] = {}
+    for row in rows:
+        for text, seeds in doubts(row).items():
+            rounds, whose = about.setdefault(text, (set(), set()))
+            rounds.add(row.round)
+            whose |= {*seeds}
+    return [
+        f"warning: {text} ({numbered('round', rounds)}; {numbered('seed', seeds)})"
+        for text, (rounds, seeds) in about.items()
+    ]
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    """`median (least – most)`."""
+    low, middle, high = (1e3 * f(seconds) for f in (min, median, max))
+    return f"{middle:.3f} ({low:.3f} – {high:.3f})"
+
+
+def amount(number: float) -> str:
+    """A count in thousands or millions."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= 10 * size:
+            return f"{number / size:,.0f} {unit}"
+    return f"{number:,.0f}"
+
+
+def show_ticket(path: Path) -> None:
+    """Print what is in a ticket file."""
+    from graphlth.masks import count, only, sparsity
+    from graphlth.ticket import load
+
+    ticket = load(path)
+    print_text(f"{path}: ticket of round {ticket.round}")
+    for name, value in ticket.provenance.items():
+        text = json.dumps(value) if isinstance(value, dict) else value
+        print_text(f"  {name}: {text}", "    ")
+    parts = {name: {name: mask} for name, mask in ticket.masks.items()}
+    weights = only(ticket.masks, "weights")
+    parts |= {"all weights": weights} if len(weights) > 1 else {}
+    table = [
+        [name, f"{count(masks):,}", f"{sum(int(m.count_nonzero()) for m in masks.values()):,}",
+         f"{sparsity(masks):.1%}"]
+        for name, masks in parts.items()
+    ]  # fmt: skip
+    print_table(("mask", "entries", "kept", "removed"), table, left=["mask"])
+
+
+def show_benchmarks(rows: Sequence["Latency"], batch: int) -> None:
+    """Print what compaction gains, a line per ticket; `batch` inputs were timed at once."""
+    head = ["round", "edges removed", "weights removed", "layout", "dense bytes",
+            "compact bytes", "smaller", "dense MACs", "fewer", "dense ms", "compact ms", "faster",
+            "max |Δ|"]  # fmt: skip
+    table = []
+    for row in rows:
+        macs = row.dense_macs and row.compact_macs and row.dense_macs / row.compact_macs
+        table.append([
+            str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}", row.layout,
+            f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
+            f"{row.dense_bytes / row.compact_bytes:.1f}×",
+            amount(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
+            milliseconds(row.seconds_dense), milliseconds(row.seconds_compact),
+            f"{row.faster:.2f}×", f"{row.difference:.1e}",
+        ])  # fmt: skip
+    if not any(row.dense_macs for row in rows):  # they are counted of images alone
+        shown = [i for i, name in enumerate(head) if name not in ("dense MACs", "fewer")]
+        head, table = [head[i] for i in shown], [[line[i] for i in shown] for line in table]
+    print_table(head, table, left=["layout"])
+    if any(row.images is None for row in rows):
+        print_text("milliseconds: median (least – most) of a full-graph inference, "
+                   "features laid out before")  # fmt: skip
+    if any(row.images is not None for row in rows):
+        print_text(f"milliseconds: median (least – most) of {batch} inputs at once; bytes "
+                   "and MACs: zeros among the weights of living channels count")  # fmt: skip

@@ -1,0 +1,74 @@
+"""What a record says of a ticket and of its retraining."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+import graphlth.records as record
+from graphlth.cost.macs import counted
+from graphlth.experiment.plan import Plan
+from graphlth.masks import count, ones, only, sparsity
+from graphlth.task import Task
+from graphlth.ticket import (
+    Ticket,
+    fingerprint,
+)
+from graphlth.training.epoch import Epoch
+
+EDGES_SEEN = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
+
+
+def provenance(
+    chosen: Plan, task: Task, model: nn.Module, seed: int, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a ticket tells of where it comes from."""
+    return {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+            "seed": seed, "settings": dict(chosen.settings), "environment": environment,
+            "graph": task.fingerprint(), "network": fingerprint(model),
+            "data": chosen.data}  # fmt: skip
+
+
+def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
+    """What a record says of a retraining: its best epoch, its last, where it would stop.
+
+    That is at the lowest validation loss, the measure of learning speed of Frankle & Carbin (ICLR
+    2019, arXiv:1803.03635); absent where no validation loss is known. Iterations are counted from
+    the first of the training that the ticket's weights have come from.
+    """
+    best = max(epochs, key=lambda epoch: epoch.val)
+    found = {"val": best.val, "test": best.test, "best_epoch": best.index,
+             "best_iteration": (best.index + 1) * task.evaluate_every,
+             "val_last": epochs[-1].val, "test_last": epochs[-1].test}  # fmt: skip
+    stop = min(epochs, key=lambda epoch: epoch.val_loss)
+    if math.isfinite(stop.val_loss):
+        found |= {"stop_iteration": (stop.index + 1) * task.evaluate_every,
+                  "test_at_stop": stop.test}  # fmt: skip
+    return found
+
+
+def describe(
+    chosen: Plan, task: Task, model: nn.Module, ticket: Ticket, seed: int
+) -> dict[str, Any]:
+    """What a record says of a ticket before it is retrained."""
+    found = counted(model, task, ticket.masks)
+    per_layer = None if isinstance(found, str) else found
+    weights = ones(model) | only(ticket.masks, "weights")
+    called = getattr(task, "label_names", ())  # the classes, where the data have names for them
+    return {
+        **record.check_search(ticket.search),
+        "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
+        "seed": seed, "round": ticket.round, "edges": task.edges,
+        "edge_sparsity": sparsity(only(ticket.masks, "edges")),
+        "weight_sparsity": sparsity(weights),
+        "num_edges": task.num_edges, "num_weights": count(weights),
+        "macs": None if per_layer is None else sum(per_layer.values()),
+        "macs_per_layer": per_layer,
+        **({"label_names": list(called)} if called else {}),
+        **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
+        **({"macs_reason": found} if isinstance(found, str) else {}),
+        **({"data": chosen.data} if chosen.data else {}),
+        **({"source": chosen.source} if chosen.source else {}),
+        **{n: getattr(task, n) for n in EDGES_SEEN if hasattr(task, n)},
+    }  # fmt: skip

@@ -1,0 +1,194 @@
+"""The folder of a run: its settings, records and tickets, written and read back.
+
+File names are made here, and those of tickets in `ticket_file`. A run folder is
+
+    OUT/<algorithm>-<task>-<model>-<hash of the settings and of the content of the data>/
+        settings.json                what was run
+        seed<k>.jsonl                a record per round
+        seed<k>-round<r>.safetensors the ticket of each record
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import graphlth.records as record
+from graphlth._exit import uninterrupted
+from graphlth.experiment.plan import Plan, Step, check_whole, planned, settings_of
+from graphlth.settings.checks import check_number
+from graphlth.storage import file_digest, opened, replacing, sealed, sweep
+from graphlth.ticket import (
+    Ticket,
+    of_run,
+    ticket_file,
+)
+
+TOLD: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
+    **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source"), (str, "text")),
+    "protocol": ((str, type(None)), "text or null"), "batched": (bool, "true or false"),
+    "settings": (dict, "an object"), "preset": (dict, "an object"),
+}  # fmt: skip
+
+
+def prepare(chosen: Plan, out: Path) -> Path:
+    """The run's folder, made if need be, with its settings in it and no half-written files."""
+    folder = out / chosen.name
+    about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
+             "settings": dict(chosen.settings), "device": chosen.device,
+             "threads": chosen.threads, "data": chosen.data}  # fmt: skip
+    about |= {"batched": True} if chosen.batched else {}
+    about |= {"source": chosen.source} if chosen.source else {}
+    if chosen.protocol is not None:
+        about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
+    text = json.dumps(sealed(about), indent=1) + "\n"
+    file = folder / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        if not file.exists() or file.read_bytes() != text.encode():  # moved data, or damage
+            with replacing(file) as draft:
+                draft.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}") from None
+    return folder
+
+
+def planned_in(folder: Path, argument: str = "run") -> Plan:
+    """The plan of the run in `folder`, which is the value of an argument, verified.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its `settings.json` is damaged.
+    """
+    file = folder / "settings.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"`{argument}` must be a run folder, got {str(folder)!r} without "
+                                "a settings.json")  # fmt: skip
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(held, dict):
+            raise ValueError(f"it must be an object, got {type(held).__name__}")
+        plan = Plan(**opened(held, needed="data" in held))
+        for field, (kind, rule) in TOLD.items():
+            if not isinstance(value := getattr(plan, field), kind):
+                raise ValueError(f"`{field}` must be {rule}, got {value!r}")
+        check_number("threads", plan.threads)
+        check_whole(plan.settings, settings_of(plan.algorithm, plan.task, plan.model))
+        return replace(plan, settings=dict(plan.settings))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "
+                         "again, makes it anew") from None  # fmt: skip
+
+
+def held(folder: Path, seed: int) -> AbstractContextManager[Any]:
+    """What keeps other processes from a seed of `folder`.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    try:
+        return FileLock(folder / f"seed{seed}.lock").acquire(timeout=0)
+    except Timeout:
+        busy = f"seed {seed} of `{folder}` is being run by another process"
+        raise ValueError(busy) from None
+
+
+def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
+    """The records that there are of a seed, mended: one for each of the first rounds planned.
+
+    The last one is taken back, to be found again, where its ticket is not there or not its own.
+
+    Raises:
+        ValueError: a record is of another round or of another run.
+    """
+    lines = folder / f"seed{seed}.jsonl"
+    done = record.mend(lines)
+    check_own(chosen, lines, done)
+    if chosen.source:
+        check_source(chosen, seed, done)
+    if done and not _has_ticket(folder, done[-1]):
+        if done[1:]:
+            continued(folder, done[-2])  # or nothing is taken back
+        record.take_back(lines)
+        return done[:-1]
+    return done
+
+
+def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse the `lines` of a record file that are not those of the first rounds of a plan.
+
+    Raises:
+        ValueError: one is of another round, seed or run; names the first.
+    """
+    numbers = planned(chosen.settings)
+    right = {"seed": int(file.stem.removeprefix("seed")), "algorithm": chosen.algorithm,
+             "model": chosen.model, "data": chosen.data or None,
+             "source": chosen.source or None}  # fmt: skip
+    settings = json.loads(json.dumps(chosen.decisive))  # as they are read
+    for i, line in enumerate(lines, start=1):
+        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
+        pairs = [(name, value, line.get(name)) for name, value in told.items()]
+        pairs += [(name, value, line["settings"].get(name)) for name, value in settings.items()]
+        for name, value, has in pairs:
+            if has != value:
+                raise ValueError(f"`{file}` must hold {name} {value} in line {i}, got {has}; "
+                                 f"{record.REMEDY}; or put the settings.json of its run back"
+                                 )  # fmt: skip
+
+
+def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse tickets of an earlier run that are not its own, or not those that `done` came from.
+
+    Raises:
+        ValueError: names the file.
+    """
+    folder = Path(chosen.settings["tickets"])
+    lines = folder / f"seed{seed}.jsonl"
+    if lines.exists():
+        check_own(planned_in(folder, "tickets"), lines, record.read_file(lines))
+    for line in done:
+        path = ticket_file(folder, seed, line["round"])
+        if path.exists() and line.get("source_ticket") != file_digest(path):
+            raise ValueError(f"`{path}` is not the ticket that round {line['round']} of seed "
+                             f"{seed} is recorded of; put that back, or give another `out`"
+                             )  # fmt: skip
+
+
+def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:
+    try:
+        of_run(folder, line)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def continued(folder: Path, line: Mapping[str, Any]) -> Ticket:
+    """The ticket of a record, to go on from.
+
+    Raises:
+        ValueError: it is not there, or is not that of the record; says what to do.
+    """
+    try:
+        return of_run(folder, line)
+    except (FileNotFoundError, ValueError) as error:
+        lines = folder / f"seed{line['seed']}.jsonl"
+        raise ValueError(f"{error}; or move `{lines}` aside and give the command again") from None
+
+
+def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping[str, Any],
+         spent: Mapping[str, float]) -> Step:  # fmt: skip
+    """Write a ticket, then the record of its round."""
+    seed, about = known["seed"], ticket.provenance
+    whole = {
+        **known, **learnt, **spent,
+        "settings": about["settings"], "environment": about["environment"],
+    }  # fmt: skip
+    with uninterrupted():
+        whole["ticket"] = ticket.save(ticket_file(folder, seed, ticket.round))
+        record.append(folder / f"seed{seed}.jsonl", whole)
+    return Step(seed, ticket.round, None, whole)

@@ -1,0 +1,172 @@
+"""What a run is: the plug-ins and the settings that decide its digits."""
+
+import inspect
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import graphlth.records as record
+from graphlth.registry import find, spelt
+from graphlth.settings.checks import check_device, check_number, check_setting
+from graphlth.settings.presets import preset
+from graphlth.settings.validation import RECIPE, check, sized
+from graphlth.storage import called
+from graphlth.task import Task
+from graphlth.ticket import (
+    check_data,
+    picked,
+)
+from graphlth.training.epoch import Epoch
+
+RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the digits of a run but the seed."""
+
+    algorithm: str
+    task: str
+    model: str
+    settings: Mapping[str, Any]  # every setting of the three, defaults filled in
+    device: str = "cpu"
+    threads: int = 1
+    batched: bool = (
+        False  # by `graphlth.training.batched`: its dropout and sums go in another order
+    )
+    protocol: str | None = None  # of the preset; decides no digit that the settings do not
+    preset: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source: settings as it says
+    data: str = ""  # the digest of the task's content; "" where it is not known yet
+    source: str = ""  # the name of the run whose tickets are read; "" where none are
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The settings that can change a digit: where data and tickets lie is none of them."""
+        aside = (*record.ASIDE, "tickets") if self.source else record.ASIDE
+        return {n: v for n, v in self.settings.items() if n not in aside}
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        told = self.decisive | {"device": self.device, "threads": self.threads}
+        told |= {n: v for n, v in (("data", self.data), ("source", self.source)) if v}
+        digest = record.settings_hash(told | ({"batched": True} if self.batched else {}))
+        return f"{self.algorithm}-{self._named}-{self.model}-{digest}"
+
+    @property
+    def _named(self) -> str:
+        """The name of the task, or of the file or folder of one's own."""
+        told = self.settings.get("path")
+        path = Path(called(told) if told else self.task)
+        name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
+        return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a seed of a run stands: after an epoch of retraining, or after a round."""
+
+    seed: int
+    round: int
+    epoch: Epoch | None  # None: the round is done, and recorded
+    record: Mapping[str, Any]  # of the round, or what is known of it
+
+
+def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """The settings of a plug-in: its keyword-only arguments but the run's own."""
+    parameters = inspect.signature(find(kind, name)).parameters.values()
+    own = ("seed", "last") if kind in ("algorithms", "analysis") else ()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
+
+
+def settings_of(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
+    """The settings of a run of the three."""
+    both = accepted("algorithms", algorithm) | accepted("tasks", task)
+    return both | accepted("models", model)
+
+
+def plan(
+    algorithm: str,
+    task: str,
+    model: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    batched: bool = False,
+    protocol: str = "paper",
+) -> Plan:
+    """The plan of a run: `settings` over the preset of `protocol` over the defaults.
+
+    How many seeds are trained at once is no part of it, but whether any are is: see `Plan`.
+
+    Raises:
+        ValueError: a name or a setting is unknown, a setting is missing or out of its range.
+    """
+    algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
+    known = settings_of(algorithm, task, model)
+    settings = settings or {}
+    for name in settings:
+        check_setting(name, known, f"of {algorithm}, {task} and {model}")
+    values = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    told = preset(algorithm, task, model, protocol=protocol, given=settings)
+    values |= {n: v for n, v in told.settings.items() if n in known}
+    values |= {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in settings.items()}
+    for name in known:
+        if name not in values:
+            raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
+    check(values, known)
+    check_number("threads", threads)
+    check_device(device)
+    if batched and algorithm != "ugs":
+        raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
+    values = dict(sorted(values.items()))
+    return Plan(algorithm, task, model, values, device, threads, batched,
+                told.protocol, told.kept(values))  # fmt: skip
+
+
+def planned(settings: Mapping[str, Any]) -> list[int]:
+    """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
+    told: int = settings.get("rounds", settings.get("draws", 1))
+    return [0, *picked(settings.get("only", "all"), told)]
+
+
+def duration(settings: Mapping[str, Any]) -> str:
+    """The name of the setting that says how long a run trains."""
+    return "iterations" if settings.get("iterations") else "epochs"
+
+
+def build_plugin(
+    kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any
+) -> Any:
+    """What the plug-in makes of those of `settings` that it takes."""
+    mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
+    plugin = sized(find(kind, name)) if kind == "models" else find(kind, name)
+    return plugin(*before, **mine, **also)
+
+
+def check_whole(settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse settings of a file that lack one, or of which one is wrong; see `settings.check`.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in settings:
+            raise ValueError(f"`settings` must hold `{name}`")
+    defaults = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    check(defaults | dict(settings), known)  # of an earlier version, which had fewer
+
+
+def task_of(chosen: Plan, what: str = "the run") -> Task:
+    """The task of a plan, on its device; refused where its content is no longer that of the plan.
+
+    Raises:
+        ValueError: see `graphlth.ticket.check_data`, and what the task says.
+    """
+    task: Task = build_plugin("tasks", chosen.task, chosen.settings)
+    check_data({"data": chosen.data}, task, what)
+    return task.to(chosen.device)

@@ -1,0 +1,266 @@
+"""Statistics over seeds: means with intervals, paired differences, winning tickets."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from graphlth.records.schema import FIELDS, Record, Run, run_key, run_settings
+from graphlth.storage import printable
+
+CONFIDENCE = 0.95
+FEWEST = 3  # values that an interval is given for; of fewer the range says more
+FAR = 0.2  # between two seeds, from which on an interval of accuracies means nothing
+METRICS = ("test", "val")
+UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
+
+
+@dataclass(frozen=True)
+class Row:
+    """One round of one run, over its seeds; an interval is the half-width, None under 3 seeds."""
+
+    algorithm: str
+    task: str
+    model: str
+    edges: str | None
+    settings: str  # their hash
+    label: str  # the settings in which runs of this algorithm, task, model and edges differ
+    round: int
+    n: int  # seeds
+    test: float  # mean accuracy, in [0, 1]
+    test_interval: float | None
+    val: float
+    val_interval: float | None
+    edge_sparsity: float
+    weight_sparsity: float
+    num_edges: int  # 100 % of the prunable edges
+    num_weights: int
+    macs: float | None
+    records: Sequence[Record] = field(repr=False, compare=False)  # by seed
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A mean difference over `n` common seeds; the interval is the half-width, None under 3."""
+
+    mean: float
+    interval: float | None
+    n: int
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half-width of the 95 % Student-t confidence interval of the mean; None under 3 values."""
+    if len(values) < FEWEST:
+        return None
+    from scipy import stats  # 50 MB that a run has no use for
+
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(t * stats.sem(values))
+
+
+def percent(values: Sequence[float]) -> str:
+    """The mean in per cent: `81.3 ± 0.4` with its interval, `81.3 (81.0–81.6)` with a range."""
+    mean, half = f"{100 * fmean(values):.1f}", interval(values)
+    if half is not None:
+        return f"{mean} ± {100 * half:.1f}"
+    low, high = min(values), max(values)
+    joint = "–" if low >= 0 else " to "
+    return mean if len(values) == 1 else f"{mean} ({100 * low:.1f}{joint}{100 * high:.1f})"
+
+
+def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
+    """For each of some runs, by hash: the settings that not all of them share, in words."""
+    texts = {h: {k: json.dumps(v).strip('"') for k, v in s.items()} for h, s in settings.items()}
+    keys = sorted({key for text in texts.values() for key in text})
+    differ = [key for key in keys if len({text.get(key) for text in texts.values()}) > 1]
+    return {
+        h: printable(", ".join(f"{key}={text[key]}" for key in differ if key in text))
+        for h, text in texts.items()
+    }
+
+
+def _by_seed(records: Iterable[Record]) -> dict[int, Record]:
+    found: dict[int, Record] = {}
+    for record in records:
+        seed = record["seed"]
+        if seed in found:
+            name = "-".join(run_key(record)[:3])
+            raise ValueError(f"seed {seed} of {name} occurs twice at round {record['round']}")
+        found[seed] = record
+    return dict(sorted(found.items()))
+
+
+def summary(records: Iterable[Record]) -> list[Row]:
+    """One row per run and round: means over seeds, with 95 % Student-t intervals.
+
+    Runs are told apart by algorithm, task, model, edges and settings, and come in that order.
+    Errors: ValueError when one seed occurs twice in a round (a copied folder).
+    """
+    rounds: dict[Run, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    settings: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        rounds[run := run_key(record)][record["round"]].append(record)
+        settings[run[:4]][run[4]] = run_settings(record)
+    labels = {names: _labels(group) for names, group in settings.items()}
+    rows = []
+    for run, numbers in sorted(rounds.items()):
+        for number, members in sorted(numbers.items()):
+            group = list(_by_seed(members).values())
+            column = {f: [r[f] for r in group] for f in FIELDS}
+            counted = [macs for macs in column["macs"] if macs is not None]
+            rows.append(
+                Row(
+                    algorithm=run[0],
+                    task=run[1],
+                    model=run[2],
+                    edges=group[0]["edges"],
+                    settings=run[4],
+                    label=labels[run[:4]][run[4]],
+                    round=number,
+                    n=len(group),
+                    test=fmean(column["test"]),
+                    test_interval=interval(column["test"]),
+                    val=fmean(column["val"]),
+                    val_interval=interval(column["val"]),
+                    edge_sparsity=fmean(column["edge_sparsity"]),
+                    weight_sparsity=fmean(column["weight_sparsity"]),
+                    num_edges=group[0]["num_edges"],
+                    num_weights=group[0]["num_weights"],
+                    macs=fmean(counted) if counted else None,
+                    records=group,
+                )
+            )
+    return rows
+
+
+def check_metric(metric: str) -> str:
+    """The same name; ValueError when it is not an accuracy that every record holds."""
+    if metric not in METRICS:
+        raise ValueError(f"`metric` must be one of {', '.join(METRICS)}, got {metric!r}")
+    return metric
+
+
+def paired_gap(
+    records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
+) -> Gap:
+    """Accuracy of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
+
+    Errors: ValueError without a common seed, or when one side holds more than one run.
+    """
+    found = paired_differences(records_a, records_b, round, metric=metric)
+    return Gap(fmean(found), interval(found), len(found))
+
+
+def paired_differences(
+    records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
+) -> list[float]:
+    """Accuracy of run a minus that of run b at `round`, of every common seed.
+
+    Errors: as `paired_gap`.
+    """
+    check_metric(metric)
+    a, b = (_by_seed(r for r in side if r["round"] == round) for side in (records_a, records_b))
+    differences = [a[seed][metric] - b[seed][metric] for seed in a if seed in b]
+    if not differences:
+        raise ValueError(f"`round` must be one that both runs share a seed in, got {round}")
+    return differences
+
+
+def check_unit(unit: str) -> str:
+    """The same name; ValueError when no work is counted in it."""
+    if unit not in UNITS:
+        raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got {unit!r}")
+    return unit
+
+
+def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
+    """What it cost to obtain the ticket of `round`, trained: every search up to it, its retraining.
+
+    The dense network, round 0, is only trained: it needs no search.
+
+    Args:
+        records: those of one seed of one run.
+        round: whose ticket.
+        unit: "macs" (multiply–accumulates of training), "seconds", "epochs" or "joules".
+
+    Raises:
+        ValueError: an unknown unit, a round that is missing, or a record without the unit's field.
+    """
+    check_unit(unit)
+    known = {record["round"]: record for record in records}
+    searched = range(round + 1) if round else ()
+    if missing := [number for number in (*searched, round) if number not in known]:
+        where = f" of {_named(next(iter(known.values())))}" if known else ""
+        raise ValueError(f"`records` must hold rounds 0 to {round}{where}, lack round {missing[0]}:"
+                         " leave out the folder of that run, or run it without `only`"
+                         )  # fmt: skip
+    spent = [(known[number], f"{unit}_search") for number in searched]
+    return sum(_cost(record, name) for record, name in [*spent, (known[round], f"{unit}_retrain")])
+
+
+def _cost(record: Record, name: str) -> float:
+    if name not in record:
+        raise ValueError(f"`records` must hold `{name}`, which that of {_named(record)}, round "
+                         f"{record['round']} lacks")  # fmt: skip
+    cost: float = record[name]
+    return cost
+
+
+def _named(record: Record) -> str:
+    return f"{'-'.join(run_key(record)[:3])}, seed {record['seed']}"
+
+
+def winning(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
+    """The rounds whose mean accuracy over seeds is at least that of round 0 of the same run.
+
+    Round 0 itself is no ticket; a run without a round 0 has no winning ticket yet.
+    """
+    return winners(summary(records), metric=metric)
+
+
+def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """`winning` for rows that a summary has made already."""
+    check_metric(metric)
+    rows = list(rows)
+    dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
+    least = {run: mean - 1e-9 for run, mean in dense.items()}  # equal means, but for rounding
+    return [
+        row
+        for row in rows
+        if row.round > 0 and getattr(row, metric) >= least.get(run_of(row), math.inf)
+    ]
+
+
+def starred(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """The `winners` beside which no warning stands, neither of their round nor of round 0."""
+    rows = list(rows)
+    doubtful = {run_of(row) for row in rows if row.round == 0 and doubts(row)}
+    return [
+        row
+        for row in winners(rows, metric=metric)
+        if run_of(row) not in doubtful and not doubts(row)
+    ]
+
+
+def doubts(row: Row) -> dict[str, list[int]]:
+    """The warnings of a round, each with the seeds that it is about.
+
+    To those of the records comes one where seeds lie more than `FAR` apart in an accuracy.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for record in row.records:
+        for text in record.get("warnings", ()):
+            found[text].append(record["seed"])
+    for metric in METRICS:
+        values = [record[metric] for record in row.records]
+        if max(values) - min(values) > FAR:
+            told = f"{metric} differs by more than {100 * FAR:.0f} points between seeds"
+            found[f"{told}: an interval means nothing"] = [r["seed"] for r in row.records]
+    return dict(found)
+
+
+def run_of(row: Row) -> Run:
+    """What one run is: rows with the same answer differ in their round alone."""
+    return row.algorithm, row.task, row.model, row.edges or "", row.settings
