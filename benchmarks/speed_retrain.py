@@ -31,8 +31,9 @@ import graphlth as glt
 from graphlth.experiment.plan import RETRAIN, build_plugin
 from graphlth.masks import only, sparsity
 from graphlth.records.schema import settings_hash
+from graphlth.rewinding import rewind
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind, ticket_file
+from graphlth.ticket import Ticket, ticket_file
 from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import predict
 from graphlth.training.forward import forward

@@ -34,7 +34,7 @@ from torch import Tensor
 from torch_geometric.nn import GCNConv
 
 import graphlth as glt
-from graphlth.compaction.network import LAYOUTS, encoded
+from graphlth.compaction.layers import LAYOUTS
 from graphlth.experiment.export import rebuild
 from graphlth.masks import only, sparsity
 from graphlth.storage import replacing
@@ -91,7 +91,7 @@ class Case:
         self.seconds: Seconds = clock(ways, args.repeats, least=args.least)
         parts = {n: t.contiguous() for n, t in model.state_dict().items()}
         self.whole = len(serialise(parts | {"edge_index": graph.edge_index.contiguous()}))
-        self.small = len(encoded(small["dense"]))
+        self.small = len(small["dense"].to_bytes())
         self.left = small["dense"].parts
 
     def middle(self, way: str) -> float:

@@ -12,7 +12,8 @@ from toys import ALGORITHMS, GRAPH_MODELS, Pictures, build, call, toy
 
 from graphlth import masks as M
 from graphlth.registry import find
-from graphlth.ticket import load, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import load
 from graphlth.training import loop as train
 from graphlth.training.optimizers import Adam
 from graphlth.training.retraining import fit

@@ -12,7 +12,8 @@ from graphlth import masks as M
 from graphlth.compaction import channels as C
 from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
-from graphlth.ticket import Ticket, load, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import Ticket, load
 from graphlth.training.loop import train
 from graphlth.training.retraining import fit
 

@@ -267,7 +267,7 @@ def found(request, capsys):
 def test_export_writes_a_network_with_the_accuracy_that_it_says(found, capsys):
     import torch
 
-    from graphlth.compaction import network as compact
+    from graphlth.compaction.network import load_compact
     from graphlth.experiment.export import rebuild
     from graphlth.ticket import load
 
@@ -275,7 +275,7 @@ def test_export_writes_a_network_with_the_accuracy_that_it_says(found, capsys):
     output, error = capsys.readouterr()
     first, parts, reached = output.splitlines()
     size = Path("small.safetensors").stat().st_size
-    small = compact.load("small.safetensors")
+    small = load_compact("small.safetensors")
     assert first == f"small.safetensors: {size:,} bytes, layout {small.layout}"
     assert f" {small.graph.num_edges:,} edges" in parts and error == ""
     task, _ = rebuild(load(found))
@@ -319,12 +319,12 @@ def test_a_model_whose_units_stay_is_refused_before_it_is_retrained(command, cap
 
 
 def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
-    from graphlth.compaction import network as compact
+    from graphlth.compaction import network
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compact, "encoded", interrupt)
+    monkeypatch.setattr(network, "encode", interrupt)
     assert cli.main(["export", str(found), "--out=small.safetensors"]) == 130
     assert capsys.readouterr().err.startswith("graphlth: interrupted")
     assert [p.name for p in Path().iterdir()] == ["out"]

@@ -12,12 +12,15 @@ from torch_geometric.nn import GCN as PyGGCN
 from toys import N, build, toy
 
 from graphlth import masks as M
-from graphlth.compaction import network as compact
-from graphlth.compaction.network import LAYOUTS, Compact, Layer, Parts, alike, encoded, live
+from graphlth.compaction import compact
+from graphlth.compaction.layers import LAYOUTS, Layer, Parts
+from graphlth.compaction.liveness import group_columns, live_units
+from graphlth.compaction.network import Compact, load_compact
 from graphlth.models.graph.gcn import GCN
+from graphlth.rewinding import snapshot
 from graphlth.sparse.graph import sparse_features
 from graphlth.sparse.kernels._memory import STRIP
-from graphlth.ticket import Ticket, dense, load, snapshot
+from graphlth.ticket import Ticket, dense, load
 from graphlth.training.forward import forward
 
 MODELS = [
@@ -188,20 +191,20 @@ LIVE = [  # matrices between the levels                    which units stay
 
 @pytest.mark.parametrize(("maps", "stay"), LIVE)
 def test_units_that_are_on_no_path_are_dead(maps, stay):
-    found = live([torch.tensor(m) for m in maps])
+    found = live_units([torch.tensor(m) for m in maps])
     assert [k.int().tolist() for k in found] == stay
 
 
 def test_a_bias_or_attention_keeps_a_unit_alive():
     maps = [torch.tensor([[1, 0, 1, 0]]), torch.tensor([[1], [1], [0], [0]])]
-    assert live(maps)[1].tolist() == [True, False, False, False]
+    assert live_units(maps)[1].tolist() == [True, False, False, False]
     biases = [torch.tensor([0.0, 2.0, 0.0, 0.0]), torch.zeros(1)]
-    assert live(maps, biases)[1].tolist() == [True, True, False, False]
+    assert live_units(maps, biases)[1].tolist() == [True, True, False, False]
     heeded = torch.tensor([[True, True], [True, True]])  # two heads; nobody reads the second
-    assert live(maps, [], [heeded, None])[1].tolist() == [True, False, False, False]
+    assert live_units(maps, [], [heeded, None])[1].tolist() == [True, False, False, False]
     maps[0] = torch.tensor([[1, 1, 1, 1]])
     maps[1] = torch.tensor([[1], [0], [0], [0]])
-    assert live(maps, [], [heeded, None])[1].tolist() == [True, True, False, False]
+    assert live_units(maps, [], [heeded, None])[1].tolist() == [True, True, False, False]
 
 
 def without_units(model, task, dead, unread):
@@ -235,9 +238,9 @@ def test_dead_units_features_and_edges_are_gone(name):
 def test_units_that_read_the_same_features_lie_side_by_side():
     reads = torch.tensor([[1, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 1], [0, 1, 0, 1, 1, 0],
                           [0, 1, 0, 1, 0, 0], [1, 0, 1, 0, 0, 0]]).bool()  # fmt: skip
-    assert alike(reads, 3).tolist() == [0, 2, 5, 1, 3, 4]
-    assert alike(reads, 1).tolist() == [0, 1, 2, 3, 5, 4]  # the fullest first
-    assert alike(reads[:, :0], 3).tolist() == []
+    assert group_columns(reads, 3).tolist() == [0, 2, 5, 1, 3, 4]
+    assert group_columns(reads, 1).tolist() == [0, 1, 2, 3, 5, 4]  # the fullest first
+    assert group_columns(reads[:, :0], 3).tolist() == []
 
 
 def test_blocks_of_units_that_read_alike_have_few_features():
@@ -341,7 +344,7 @@ def test_auto_takes_the_layout_that_was_fastest(monkeypatch):
     model = build("gcn", task)
     for best in LAYOUTS[1:]:
         times = {name: 1.0 + (name != best) for name in LAYOUTS[1:]}
-        monkeypatch.setattr(compact, "measured", lambda networks, x, times=times: times)
+        monkeypatch.setattr(compact, "time_layouts", lambda networks, x, times=times: times)
         assert dense(model, task.num_edges).compact(model, task).layout == best
     unmeasured = dense(model, edges=False).compact(model, task.graph)
     assert unmeasured.layout == "dense"
@@ -357,10 +360,10 @@ def test_a_file_holds_the_same_network(name, settings, tmp_path):
     for kept in (1.0, 0.3, 0.0):
         small = ticket_of(model, task, kept).compact(model, task, layout="blocks")
         small.save(tmp_path / "small.safetensors")
-        again = compact.load(tmp_path / "small.safetensors")
+        again = load_compact(tmp_path / "small.safetensors")
         assert torch.equal(again(task.x), small(task.x))
         assert (again.layout, again.about) == ("blocks", {"round": 3})
-        assert encoded(again) == (tmp_path / "small.safetensors").read_bytes() == encoded(small)
+        assert again.to_bytes() == (tmp_path / "small.safetensors").read_bytes() == small.to_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
 
 
@@ -371,7 +374,7 @@ def test_a_sparse_network_has_a_small_file():
     whole = 4 * sum(p.numel() for p in model.parameters())
     for kept, most in ((0.13, 0.2), (0.02, 0.05)):
         ticket = ticket_of(model, task, kept)
-        assert len(encoded(ticket.compact(model, task, layout="dense"))) < most * whole
+        assert len(ticket.compact(model, task, layout="dense").to_bytes()) < most * whole
 
 
 def test_a_file_is_read_without_models_and_training(tmp_path):
@@ -381,9 +384,9 @@ def test_a_file_is_read_without_models_and_training(tmp_path):
     small.save(tmp_path / "small.safetensors")
     code = f"""if True:
         import sys, torch
-        from graphlth.compaction import network as compact
+        from graphlth.compaction.network import load_compact
         torch.set_default_dtype(torch.float64)
-        small = compact.load({str(tmp_path / "small.safetensors")!r})
+        small = load_compact({str(tmp_path / "small.safetensors")!r})
         print(small(torch.ones({N}, {task.num_features})).sum().item())
         others = ("ticket", "masks", "task", "dataset", "train", "models", "tasks", "experiment")
         sys.exit(any(f"graphlth.{{other}}" in sys.modules for other in others))
@@ -398,25 +401,23 @@ def test_a_damaged_file_is_refused_and_a_failed_write_leaves_none(tmp_path):
     small = ticket_of(model, task, 0.5).compact(model, task)
     path = tmp_path / "small.safetensors"
     small.save(path)
-    with pytest.raises(
-        ValueError, match=r"a compacted network, which `graphlth.compaction.network.load` rea"
-    ):
+    with pytest.raises(ValueError, match=r"a compacted network, which `graphlth.load_compact` rea"):
         load(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match=r"small\.safetensors is not a whole compacted network"):
-        compact.load(path)
+        load_compact(path)
     dense(model, task.num_edges).save(path)
     with pytest.raises(ValueError, match="its format is 'graphlth-ticket-2'"):
-        compact.load(path)
+        load_compact(path)
     for what in ("'sources'", "'counts'", "'0.weight.values'"):
         path.write_bytes(
             whole.replace(f'"{what[1:-1]}"'.encode(), b'"' + b"x" * (len(what) - 2) + b'"')
         )
         with pytest.raises(ValueError, match="is not a whole compacted network"):
-            compact.load(path)
+            load_compact(path)
     with pytest.raises(FileNotFoundError, match="no compacted network at"):
-        compact.load(tmp_path / "gone")
+        load_compact(tmp_path / "gone")
     with pytest.raises(OSError, match=r"cannot write .*No such file or directory"):
         small.save(tmp_path / "gone" / "small.safetensors")
     os.mkfifo(tmp_path / "pipe")

@@ -14,8 +14,9 @@ import graphlth as glt
 from graphlth import masks as M
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.registry import names
+from graphlth.rewinding import snapshot
 from graphlth.task import Batch
-from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
+from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training.checks import check_contract
 from graphlth.training.evaluation import evaluate, predict
 from graphlth.training.retraining import fit, retrain
@@ -472,15 +473,15 @@ MIXED = {  # a call with arguments that are mixed up, what is said of it
     ),
     "fit.compact": (
         lambda m, t, fit: fit.compact(t, m),
-        "`model` must come before `graph`, got NodeTask and GCN",
+        "`model` must come before `task`, got NodeTask and GCN",
     ),
     "ticket.compact": (
         lambda m, t, fit: fit.ticket.compact(t, m),
-        "`model` must come before `graph`, got NodeTask and GCN",
+        "`model` must come before `task`, got NodeTask and GCN",
     ),
     "no graph": (
         lambda m, t, fit: fit.compact(m, None),
-        "`graph` must be a task, a Graph or an edge_index, got NoneType",
+        "`task` must be a task, a Graph or an edge_index, got NoneType",
     ),
 }
 

@@ -14,7 +14,8 @@ from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
 from graphlth.masks import EDGES, only
-from graphlth.ticket import Ticket, load, snapshot, ticket_file
+from graphlth.rewinding import snapshot
+from graphlth.ticket import Ticket, load, ticket_file
 
 FRESH = ("reinit", "random")  # weights drawn anew
 MOVED = ("random", "shuffle")  # masks drawn anew

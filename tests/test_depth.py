@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from toys import N, build, toy
 
 from graphlth import masks as M
-from graphlth.compaction.network import Bound
+from graphlth.compaction.compact import ModelOnGraph
 from graphlth.models.graph.resgcn import ResGCN
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
@@ -98,7 +98,7 @@ def test_a_compacted_one_loses_its_edges_alone():
     ticket = dense(model, task.num_edges)
     masks = drop_jointly(ticket.masks, random(model, task, ticket.masks, seed=0), 0.5, 0.5)
     small = type(ticket)(ticket.init, masks, 1).compact(model, task)
-    assert isinstance(small, Bound)
+    assert isinstance(small, ModelOnGraph)
     assert small.edge_index.size(1) == int(masks[M.EDGES][task.entries].sum())
     (batch,) = task.batches("test")
     torch.testing.assert_close(small(task.x), forward(model, batch, masks), atol=1e-5, rtol=1e-4)

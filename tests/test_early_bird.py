@@ -7,8 +7,8 @@ from toys import GRAPH_MODELS, Pictures, build, toy
 
 from graphlth import masks as M
 from graphlth.algorithms._admm import Admm, whole_graph
+from graphlth.rewinding import reinitialise, snapshot
 from graphlth.streams import stream_seed
-from graphlth.ticket import reinitialised, snapshot
 from graphlth.training.loop import train
 from graphlth.training.retraining import fit
 
@@ -177,11 +177,11 @@ def test_weights_drawn_anew_are_not_those_that_the_same_seed_gave(name):
     task = toy() if name in GRAPH_MODELS else Pictures()
     model = build(name, task, seed=3)
     before, state = bits(snapshot(model)), torch.get_rng_state()
-    fresh = reinitialised(model, 3)
+    fresh = reinitialise(model, 3)
     assert bits(snapshot(model)) == before
     assert torch.equal(torch.get_rng_state(), state)
-    assert bits(fresh) == bits(reinitialised(model, 3)) != before
-    assert bits(fresh) != bits(reinitialised(model, 4))
+    assert bits(fresh) == bits(reinitialise(model, 3)) != before
+    assert bits(fresh) != bits(reinitialise(model, 4))
     assert all(not torch.equal(fresh[n], t) for n, t in M.prunable(model).items())
 
 
@@ -192,7 +192,7 @@ def test_a_model_that_cannot_be_drawn_anew_is_named():
             self.w = torch.nn.Parameter(torch.ones(2, 2))
 
     with pytest.raises(ValueError, match="`model` must have a method `reset_parameters`"):
-        reinitialised(Bare(), 0)
+        reinitialise(Bare(), 0)
     with pytest.raises(ValueError, match="`start` must be one of inherit, rewind, reinit, got 'x'"):
         run("geb", start="x")
 

@@ -12,8 +12,9 @@ from graphlth.compaction.channels import channel_masks, levels, norm_scales, sur
 from graphlth.cost.macs import input_macs, pass_macs
 from graphlth.cost.meters import measured
 from graphlth.drawing import Queue
+from graphlth.rewinding import reinitialise, snapshot
 from graphlth.streams import stream_seed
-from graphlth.ticket import load, reinitialised, snapshot
+from graphlth.ticket import load
 from graphlth.training.loop import train
 
 SHORT = {"epochs": 6, "lr": 0.05, "optimizer": "sgd"}
@@ -113,7 +114,7 @@ def test_iterations_take_the_place_of_epochs():
 @pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])
 def test_a_ticket_inherits_rewinds_or_starts_anew(start):
     model = network()
-    wanted = {"rewind": snapshot(model), "reinit": reinitialised(model, 0)}
+    wanted = {"rewind": snapshot(model), "reinit": reinitialise(model, 0)}
     dense, ticket = run(model, start=start)
     assert bits(dense.init) == bits(wanted["rewind"])
     assert bits(ticket.init) == bits(wanted.get(start) or snapshot(model))

@@ -15,8 +15,8 @@ from toys import GRAPH_MODELS, N, build, call, data
 
 from graphlth import masks as M
 from graphlth.analysis.latency import latency
-from graphlth.compaction import network as compact
-from graphlth.compaction.network import LAYOUTS, encoded
+from graphlth.compaction.layers import LAYOUTS
+from graphlth.compaction.network import load_compact
 from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
 from graphlth.experiment.export import export
@@ -24,10 +24,11 @@ from graphlth.experiment.run import run
 from graphlth.masks import EDGES
 from graphlth.records.files import read
 from graphlth.registry import find, names
+from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges._edges import Pairs
 from graphlth.sparse.graph import sparse_features
-from graphlth.ticket import Ticket, dense, load, snapshot, ticket_file
+from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training import batched
 from graphlth.training.evaluation import evaluate, predict
 from graphlth.training.forward import forward
@@ -360,11 +361,11 @@ def test_a_compacted_network_keeps_the_weights(name, layout, tmp_path):
     small = ticket.compact(model, task, layout=layout)
     wanted = forward(model, next(task.batches("test")), masks)
     small.save(tmp_path / "small")
-    for network in (small, small.plain(), compact.load(tmp_path / "small")):
+    for network in (small, small.plain(), load_compact(tmp_path / "small")):
         torch.testing.assert_close(network(task.x), wanted, atol=1e-10, rtol=1e-9)
     torch.testing.assert_close(small(sparse_features(task.x)), wanted, atol=1e-10, rtol=1e-9)
     plain = NodeTask(data())
-    assert len(encoded(small)) >= len(encoded(ticket.compact(model, plain, layout=layout)))
+    assert len(small.to_bytes()) >= len(ticket.compact(model, plain, layout=layout).to_bytes())
 
 
 def test_a_model_without_parts_keeps_its_weights_in_a_module():
@@ -500,6 +501,6 @@ def test_a_run_records_duplicates_says_what_is_not_read_and_ships_the_weights(tm
     small, best = export(str(ticket_file(folder, 0, 1)), out=str(tmp_path / "small"), epochs=3)
     wanted = small(task.x)[task.rows["test"]].argmax(-1) == task.y[task.rows["test"]]
     assert wanted.float().mean().item() == best.test
-    again = compact.load(tmp_path / "small")
+    again = load_compact(tmp_path / "small")
     torch.testing.assert_close(again(task.x), small(task.x))
     assert all(layer.edges is not None for layer in again.layers)

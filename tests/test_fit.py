@@ -12,7 +12,9 @@ from torch_geometric.nn import GCN as PyGGCN
 from toys import GRAPH_MODELS, IMAGE_MODELS, Pictures, build, call, toy
 
 import graphlth as glt
-from graphlth.ticket import _LEFT, Ticket, dense, load, rewind, snapshot
+from graphlth.rewinding import rewind, snapshot
+from graphlth.ticket import Ticket, dense, load
+from graphlth.ticket_checks import _LAST_FIT
 from graphlth.training.epoch import Epoch, Fit
 from graphlth.training.evaluation import predict
 from graphlth.training.forward import forward
@@ -156,7 +158,7 @@ def test_weights_that_the_user_has_put_there_are_used(use, change):
 def test_no_model_is_kept_alive():
     model, _, _, _ = fitted_twice()
     gone = weakref.ref(model)
-    assert model in _LEFT
+    assert model in _LAST_FIT
     del model
     gc.collect()
     assert gone() is None

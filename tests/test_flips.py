@@ -20,7 +20,7 @@ import torch
 import graphlth as glt
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.compaction import network as compact
+from graphlth.compaction.network import load_compact
 from graphlth.experiment.folder import planned_in
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
@@ -51,7 +51,7 @@ def ticket(path):
 
 
 def network(path):
-    found = compact.load(path)
+    found = load_compact(path)
     return found(torch.eye(34)).numpy().tobytes(), found.about
 
 

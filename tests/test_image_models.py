@@ -11,7 +11,9 @@ from toys import IMAGE_MODELS, Pictures, build, toy
 from graphlth import masks as M
 from graphlth.cost.macs import input_macs, macs
 from graphlth.registry import find
-from graphlth.ticket import dense, fit_together, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import dense
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.forward import forward
 from graphlth.training.loop import train
 
@@ -195,7 +197,7 @@ def test_training_keeps_removed_weights_out_and_repeats_its_digits(name):
         with torch.no_grad():
             for n, p in M.prunable(model).items():
                 p[masks[n] == 0] = value
-        fit_together(dense(model), model, 0)
+        check_ticket_fits(dense(model), model, 0)
         epochs = list(train(model, task, masks, epochs=2, lr=1e-3, weight_decay=1e-4))
         return epochs, M.masked(snapshot(model), masks)
 

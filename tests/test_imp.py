@@ -10,7 +10,8 @@ from graphlth.data.images import ImageTask
 from graphlth.experiment.describe import outcome
 from graphlth.experiment.plan import plan
 from graphlth.masks import sparsity
-from graphlth.ticket import BEHIND, Ticket, dense, load, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import FIRST_ITERATION, Ticket, dense, load
 from graphlth.training.epoch import Epoch
 from graphlth.training.loop import train
 from graphlth.training.recipe import Recipe
@@ -127,7 +128,7 @@ def test_a_ticket_tells_where_its_training_goes_on(about, behind, epochs, tmp_pa
     ticket = find(task, **about)[2]
     ticket.save(tmp_path / "ticket")
     ticket = load(tmp_path / "ticket")
-    assert ticket.search.get(BEHIND, 0) == behind
+    assert ticket.search.get(FIRST_ITERATION, 0) == behind
     model = build("mlp", task)
     assert [e.index for e in retrain(model, task, ticket, epochs=4)] == epochs
     assert [e.index for e in retrain(model, task, ticket, epochs=4, first=3)] == [3]

@@ -14,7 +14,8 @@ from graphlth.analysis.instability import barrier, between, instability, noise, 
 from graphlth.data.images import ImageTask
 from graphlth.masks import ones
 from graphlth.registry import find
-from graphlth.ticket import BEHIND, Ticket, dense, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import FIRST_ITERATION, Ticket, dense
 from graphlth.training.loop import train
 
 HOW = {"points": 5, "pairs": 1, "epochs": 4, "lr": 0.1}
@@ -115,7 +116,7 @@ def test_copies_under_the_same_noise_are_connected_exactly(monkeypatch):
 def test_copies_are_the_last_weights_of_a_training_that_goes_on_from_k():
     task = pictures(evaluate_every=2, augment="crop-flip")
     model = normed(task)
-    ticket = replace(dense(model), search={BEHIND: 4})  # two spans of two
+    ticket = replace(dense(model), search={FIRST_ITERATION: 4})  # two spans of two
     how = {"optimizer": "sgd", "lr": 0.1, "milestones": "0.5"}
     found = trained(model, task, ticket, 3, iterations=8, **how)
     model.load_state_dict(ticket.init)

@@ -15,7 +15,8 @@ from graphlth import masks as M
 from graphlth.cost.macs import counted, input_macs
 from graphlth.experiment.describe import describe
 from graphlth.experiment.plan import plan
-from graphlth.ticket import dense, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import dense
 
 TASK = SimpleNamespace(shape=(3, 8, 8))  # 192 numbers; as rows [24, 8]
 

@@ -9,7 +9,8 @@ from toys import build, call, data
 
 from graphlth.data.node import NodeTask
 from graphlth.masks import EDGES
-from graphlth.ticket import Ticket, snapshot
+from graphlth.rewinding import snapshot
+from graphlth.ticket import Ticket
 
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 pytestmark = pytest.mark.filterwarnings("ignore:`data.*not read")

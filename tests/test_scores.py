@@ -18,6 +18,7 @@ from graphlth import masks as M
 from graphlth.data.node import NodeTask
 from graphlth.prune import drop_jointly, drop_lowest
 from graphlth.registry import find, names
+from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges import spectral
 from graphlth.scores.edges._edges import Pairs
@@ -26,7 +27,6 @@ from graphlth.sparse.graph import sparse_features
 from graphlth.sparse.message import BACKENDS, weighted_sum
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
-from graphlth.ticket import snapshot
 
 SCORES = names("scores")
 OF_EDGES = ["degree", "effective_resistance", "jaccard", "similarity", "spectral"]

@@ -17,10 +17,11 @@ from graphlth.algorithms.ugs import ugs
 from graphlth.experiment import run as experiment
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
+from graphlth.rewinding import snapshot
 from graphlth.sparse import dropout
 from graphlth.sparse.kernels.reference import weighted_sum as plain_sum
 from graphlth.sparse.message import edge_softmax, product, weighted_sum
-from graphlth.ticket import dense, load, snapshot, ticket_file
+from graphlth.ticket import dense, load, ticket_file
 from graphlth.training import batched as seeds
 from graphlth.training.loop import train_masks
 from graphlth.training.retraining import retrain

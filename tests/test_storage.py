@@ -17,7 +17,7 @@ import graphlth as glt
 import graphlth.records as record
 from graphlth import storage
 from graphlth.cli import main as cli
-from graphlth.compaction import network as compact
+from graphlth.compaction.network import load_compact
 from graphlth.data.images import ImageTask
 from graphlth.data.node import NodeTask
 from graphlth.experiment.folder import planned_in
@@ -25,9 +25,10 @@ from graphlth.experiment.measure import analyze
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
+from graphlth.provenance import fingerprint
 from graphlth.records.files import _keep
 from graphlth.tasks.text import Text
-from graphlth.ticket import Ticket, fingerprint, load, ticket_file
+from graphlth.ticket import Ticket, load, ticket_file
 
 QUICK = {"hidden": 4, "epochs": 3, "rounds": 2}
 KARATE = ["run", "ugs", "--task=karate", "--model=gcn", "--hidden=4", "--epochs=3", "--rounds=2"]
@@ -249,7 +250,7 @@ def ticket_bytes(path):
 
 
 def network_bytes(path):
-    network = compact.load(path)
+    network = load_compact(path)
     return network(torch.eye(34)).numpy().tobytes(), network.about
 
 

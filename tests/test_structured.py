@@ -27,9 +27,10 @@ from graphlth.compaction.channels import levels, surviving
 from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
 from graphlth.registry import find
+from graphlth.rewinding import snapshot
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
-from graphlth.ticket import dense, load, snapshot
+from graphlth.ticket import dense, load
 from graphlth.training.forward import forward
 from graphlth.training.loop import train
 from graphlth.training.retraining import fit

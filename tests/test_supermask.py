@@ -13,9 +13,10 @@ from graphlth.algorithms.edge_popup import highest
 from graphlth.algorithms.supermask import bernoulli
 from graphlth.experiment import run as experiment
 from graphlth.registry import find
+from graphlth.rewinding import rewind, snapshot
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed
-from graphlth.ticket import dense, rewind, snapshot
+from graphlth.ticket import dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
 

@@ -11,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import build, toy
 
-from graphlth.ticket import Ticket, dense, fingerprint, fit_together, load, rewind, snapshot
+from graphlth.provenance import fingerprint
+from graphlth.rewinding import rewind, snapshot
+from graphlth.ticket import Ticket, dense, load
+from graphlth.ticket_checks import check_ticket_fits
 
 
 def network(seed=0):
@@ -248,16 +251,16 @@ MISFITS = [  # what differs: weights, masks or provenance (None: that weight is 
 def test_a_ticket_of_another_model_or_graph_is_refused(init, masks, provenance, message):
     model = network()
     whole = dense(model, NUM_EDGES)
-    fit_together(whole, model, NUM_EDGES, "beef")  # as it is, it fits
+    check_ticket_fits(whole, model, NUM_EDGES, "beef")  # as it is, it fits
     init = {n: t for n, t in (whole.init | init).items() if t is not None}
     ticket = Ticket(init, whole.masks | masks, 0, provenance)
     with pytest.raises(ValueError, match=message) as caught:
-        fit_together(ticket, model, NUM_EDGES, "beef")
+        check_ticket_fits(ticket, model, NUM_EDGES, "beef")
     assert "\n" not in str(caught.value)
 
 
 def test_a_ticket_of_the_same_graph_fits():
     model = network()
     ticket = Ticket(snapshot(model), {}, 0, {"graph": "beef"})
-    fit_together(ticket, model, NUM_EDGES, "beef")
-    fit_together(ticket, model, NUM_EDGES)  # an unknown graph is not compared
+    check_ticket_fits(ticket, model, NUM_EDGES, "beef")
+    check_ticket_fits(ticket, model, NUM_EDGES)  # an unknown graph is not compared

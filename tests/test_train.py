@@ -11,10 +11,11 @@ from toys import GRAPH_MODELS, build, toy
 
 from graphlth import masks as M
 from graphlth.prune import drop_jointly
+from graphlth.rewinding import rewind, snapshot
 from graphlth.scores.random import random
 from graphlth.streams import stream_seed
 from graphlth.task import SPLITS, Batch
-from graphlth.ticket import Ticket, dense, rewind, snapshot
+from graphlth.ticket import Ticket, dense
 from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import Evaluator, evaluate, predict
 from graphlth.training.forward import call_model, forward, forward_rows

@@ -12,10 +12,10 @@ def offered(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[A
 
     @wraps(algorithm)
     def tickets(model: Any, task: Any, **settings: Any) -> Iterator[Any]:
-        from graphlth.ticket import with_origin  # loads torch, which a list of names does without
+        from graphlth.provenance import add_provenance  # loads torch, a list of names does not
 
         seed = settings.get("seed", signature(algorithm).parameters["seed"].default)
         about = {"algorithm": algorithm.__name__, "seed": seed}
-        yield from with_origin(algorithm(model, task, **settings), model, task, about)
+        yield from add_provenance(algorithm(model, task, **settings), model, task, about)
 
     return tickets

@@ -21,9 +21,9 @@ from graphlth.compaction.channels import (
     surviving,
 )
 from graphlth.masks import Masks, masked, ones
+from graphlth.rewinding import rewind, snapshot
 from graphlth.streams import stream
 from graphlth.task import Task
-from graphlth.ticket import rewind, snapshot
 
 OUTPUTS, POSITIONS = 8, 4096  # of a layer's outputs, and of the positions of each, what is sampled
 

@@ -7,9 +7,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graphlth.masks import only, tied
+from graphlth.rewinding import reinitialise
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
-from graphlth.ticket import BEHIND, Ticket, reinitialised
+from graphlth.ticket import FIRST_ITERATION, Ticket
 
 Control = Callable[[Ticket, nn.Module, Task, int], Ticket]
 
@@ -19,8 +20,8 @@ def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
 
     They have had no training: where the ticket's are θ_k, these train from the start.
     """
-    told = {n: value for n, value in ticket.search.items() if n != BEHIND}
-    fresh = reinitialised(model, stream_seed(seed, "reinit", ticket.round))
+    told = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
+    fresh = reinitialise(model, stream_seed(seed, "reinit", ticket.round))
     return replace(ticket, init=fresh, search=told)
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from graphlth.cost.meters import uncounted
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
-from graphlth.ticket import Ticket, reinitialised, snapshot
+from graphlth.rewinding import reinitialise, snapshot
+from graphlth.ticket import Ticket
 
 STARTS = ("inherit", "rewind", "reinit")
 
@@ -73,5 +74,5 @@ def starting(model: nn.Module, how: str, seed: int) -> Callable[[], dict[str, Te
         raise ValueError(f"`start` must be one of {', '.join(STARTS)}, got {how!r}")
     if how == "inherit":
         return lambda: snapshot(model)
-    state = snapshot(model) if how == "rewind" else reinitialised(model, seed)
+    state = snapshot(model) if how == "rewind" else reinitialise(model, seed)
     return lambda: state

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from graphlth.records.files import read_file
 from graphlth.storage import file_digest
-from graphlth.ticket import Ticket, of_run, picked, ticket_file
+from graphlth.ticket import Ticket, load_of_run, parse_rounds, ticket_file
 
 
 def earlier(
@@ -24,11 +24,11 @@ def earlier(
     lines = Path(folder) / f"seed{seed}.jsonl"
     known = {line["round"]: line for line in read_file(lines)} if lines.exists() else {}
     behind = last.round if last else -1
-    for r in (r for r in (0, *picked(only, rounds)) if r > behind):
+    for r in (r for r in (0, *parse_rounds(only, rounds)) if r > behind):
         path = ticket_file(Path(folder), seed, r)
         if r and only == "all" and not path.exists():
             return
         line = known.get(r, {"seed": seed, "round": r})
-        ticket = of_run(Path(folder), line)
+        ticket = load_of_run(Path(folder), line)
         origin = {"source_ticket": line.get("ticket") or file_digest(path)}
         yield replace(ticket, search=ticket.search | origin)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, noisy, only, prunable
+from graphlth.rewinding import rewind
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
 

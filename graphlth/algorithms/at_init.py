@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from graphlth.algorithms._scored import scored
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
+from graphlth.rewinding import rewind
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, picked, rewind
+from graphlth.ticket import Ticket, dense, parse_rounds
 from graphlth.training.checks import check_start
 
 
@@ -82,7 +83,7 @@ def at_init(
         return found
 
     # What cannot be scored is told before the dense network is retrained.
-    wanted = picked(only, rounds)
+    wanted = parse_rounds(only, rounds)
     end = max(wanted, default=0)
     ahead = scores(ticket.masks, ticket.round) if ticket.round < end else {}
     if last is None:

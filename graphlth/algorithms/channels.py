@@ -14,9 +14,10 @@ from graphlth.algorithms._channels import hidden, keeping, norm_penalty
 from graphlth.algorithms._draw import starting
 from graphlth.compaction.channels import spread
 from graphlth.masks import Masks
+from graphlth.rewinding import rewind, snapshot
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind, snapshot
+from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 from graphlth.training.retraining import spans

@@ -6,8 +6,10 @@ from torch import nn
 
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms._earlier import earlier
+from graphlth.provenance import check_same_data
 from graphlth.task import Task
-from graphlth.ticket import Ticket, check_data, fit_together
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.checks import check_start
 
 
@@ -63,7 +65,7 @@ def control(
         raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
     for ticket in earlier(tickets, seed, rounds, only, last):
         if not ticket.round:  # one of each run is enough: the data are read to compare them
-            fit_together(ticket, model, task.num_edges, task.fingerprint())
-            check_data(ticket.provenance, task, "`tickets`")
+            check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
+            check_same_data(ticket.provenance, task, "`tickets`")
         ticket = ticket.to(next(model.parameters()).device)
         yield CONTROLS[control](ticket, model, task, seed) if ticket.round else ticket

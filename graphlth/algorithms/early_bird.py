@@ -11,9 +11,10 @@ from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._quantised import quantised
 from graphlth.compaction.channels import spread
 from graphlth.drawing import Queue
+from graphlth.rewinding import rewind, snapshot
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind, snapshot
+from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 from graphlth.training.retraining import spans

@@ -10,9 +10,10 @@ from graphlth.algorithms._graph import dense_graph
 from graphlth.drawing import Queue
 from graphlth.masks import EDGES
 from graphlth.prune import redrawing
+from graphlth.rewinding import rewind
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind
+from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 

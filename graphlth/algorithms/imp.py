@@ -11,9 +11,10 @@ from graphlth.algorithms._scored import scored
 from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
+from graphlth.rewinding import snapshot
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import BEHIND, Ticket, dense, picked, snapshot
+from graphlth.ticket import FIRST_ITERATION, Ticket, dense, parse_rounds
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 from graphlth.training.retraining import resume, spans
@@ -115,7 +116,7 @@ def imp(
     if last is None:
         yield ticket
     trained = behind((epochs if rewind == "finetune" else k) * task.evaluate_every)
-    wanted = picked(only, rounds)
+    wanted = parse_rounds(only, rounds)
     for r in range(ticket.round + 1, max(wanted, default=0) + 1):
         if r == 1 or not one_shot:
             with uncounted(again):
@@ -129,7 +130,7 @@ def imp(
 
 def behind(iterations: int) -> dict[str, int]:
     """What a ticket tells of the training that its weights have had."""
-    return {BEHIND: iterations} if iterations else {}
+    return {FIRST_ITERATION: iterations} if iterations else {}
 
 
 def rates(

@@ -10,9 +10,10 @@ from graphlth.algorithms._graph import check_edges
 from graphlth.drawing import CRITERIA, Queue
 from graphlth.masks import EDGES, prunable
 from graphlth.prune import redrawing
+from graphlth.rewinding import rewind
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 

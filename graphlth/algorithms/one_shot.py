@@ -6,9 +6,10 @@ from torch import nn
 
 from graphlth.cost.meters import uncounted
 from graphlth.prune import drop_jointly
+from graphlth.rewinding import rewind
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, rewind
+from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train_masks
 

@@ -6,11 +6,12 @@ from torch import nn
 
 from graphlth.algorithms._graph import dense_graph
 from graphlth.prune import drop_jointly
+from graphlth.rewinding import rewind
 from graphlth.scores.random import random
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind
+from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 

@@ -8,10 +8,11 @@ from graphlth.algorithms._admm import Admm, whole_graph
 from graphlth.algorithms._graph import dense_graph
 from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
+from graphlth.rewinding import rewind
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, rewind
+from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
 

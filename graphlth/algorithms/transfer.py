@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from graphlth.algorithms._earlier import earlier
 from graphlth.masks import EDGES, only, sparsity
 from graphlth.prune import drop_lowest
+from graphlth.rewinding import snapshot
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
-from graphlth.ticket import BEHIND, Ticket, snapshot
+from graphlth.ticket import FIRST_ITERATION, Ticket
 from graphlth.training.checks import check_start
 
 CARRIED = ("weights", "edges", "both")
@@ -98,7 +99,7 @@ def carried(
             raise ValueError(f"`tickets` must be of the graph of {task.name!r} to carry edges: "
                              f"fingerprint {known}, not {task.fingerprint()}")  # fmt: skip
         masks[EDGES] = ticket.masks[EDGES]
-    told = {n: value for n, value in ticket.search.items() if n != BEHIND}
+    told = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
     return Ticket(init, masks, ticket.round, search=told)
 
 

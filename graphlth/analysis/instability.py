@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import EDGES, Masks, only
+from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.checks import check_number
 from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
-from graphlth.ticket import Ticket, fit_together, rewind, snapshot
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.evaluation import evaluate
 from graphlth.training.forward import forward
 from graphlth.training.retraining import resume, spans
@@ -76,7 +78,7 @@ def instability(
         check_number(name, value)
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     seeds = noise(seed, pairs)
     if not noisy(model, task, ticket, seeds):
         raise ValueError("`model` must train under noise for copies to differ, got one of dropout "

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Bound, Compact, encoded
+from graphlth.compaction.compact import ModelOnGraph, compact
+from graphlth.compaction.network import Compact
 from graphlth.cost.macs import pass_macs
 from graphlth.masks import only, sparsity
 from graphlth.settings.checks import check_number
@@ -72,15 +73,15 @@ def latency(
     """
     for name, value in (("repeats", repeats), ("batch", batch)):
         check_number(name, value)
-    small = ticket.compact(model.eval(), task, layout=layout)
-    if isinstance(small, Bound):
+    small = compact(ticket, model.eval(), task, layout=layout)
+    if isinstance(small, ModelOnGraph):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
     whole, masks = next(iter(task.batches("test"))), ticket.masks
     told: dict[str, Any] = {}
     if isinstance(small, Compact):
         edges = {"edge_index": whole.inputs[1].edge_index}
         edges |= {} if whole.edge_weight is None else {"edge_weight": whole.edge_weight}
-        dense, stored, layout = _bytes(model, edges), len(encoded(small)), small.layout
+        dense, stored, layout = _bytes(model, edges), len(small.to_bytes()), small.layout
     else:
         (images,) = whole.inputs  # [B, C, H, W]
         whole = replace(whole, inputs=(images[torch.arange(batch) % len(images)],))

@@ -1,4 +1,4 @@
-"""A PyG `Data` without some of its edges."""
+"""A PyG `Data` without the edges that a ticket has removed."""
 
 import copy
 from typing import Any
@@ -9,14 +9,27 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, kept_columns
 from graphlth.data.node import edges_of, features_of, fingerprint
+from graphlth.masks import EDGES
+from graphlth.ticket import Ticket
 
 
-def pruned(data: Any, mask: Tensor | None, *, edges: str | None = None, graph: str = "") -> Any:
-    """A copy of `data` without the edges whose entry of `mask` is 0; see `Ticket.prune`.
+def prune_data(data: Any, ticket: Ticket, *, edges: str | None = None) -> Any:
+    """A PyG `Data` like `data`, without the edges that `ticket` has removed.
+
+    As with PyG's `Data.edge_subgraph`, nodes and everything that `data` holds stay, and so does the
+    order of the edges. Attributes of edges (see `graphlth.data.edge_list`) lose what belongs to
+    edges that go: all repetitions of one, and with undirected masks both directions. Edges of
+    weight 0, which are absent for every model, go too. The weights of the ticket are not read.
+
+    Args:
+        data: the PyG `Data` that the ticket's `NodeTask` was made of, in any order of edges.
+        ticket: the edge mask.
+        edges: what an entry of the edge mask stands for, "undirected" or "directed"; where not
+            given, what the ticket says or what alone fits.
 
     Raises:
-        ValueError: `data` is no `Data` with `edge_index`, or `mask` is not one of its edges, or
-            may be one in two ways.
+        ValueError: `data` is no `Data`, the ticket is not one of this graph, or both kinds of
+            entries fit.
     """
     from torch_geometric.data import Data  # loads slowly
 
@@ -26,18 +39,20 @@ def pruned(data: Any, mask: Tensor | None, *, edges: str | None = None, graph: s
         if name in data:
             raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
                              f" take it out, `del data.{name}`")  # fmt: skip
+    mask = ticket.masks.get(EDGES)
     if mask is None:
         return copy.copy(data)
     x = features_of(data)
-    known = _fitting(data, x, mask, edges, graph)
+    told = ticket.provenance.get("settings", {}).get("edges", ticket.provenance.get("edges"))
+    known = _matching_edges(data, x, mask, edges or told, ticket.provenance.get("graph", ""))
     keep = kept_columns(known, mask, fields.edge_index(data), x.shape[0])
     keep, left = keep.to(data.edge_index.device), copy.copy(data)
     for name in ("edge_index", *edge_attributes(data)):
-        left[name] = _some(data[name], keep, data.__cat_dim__(name, data[name]))
+        left[name] = _select(data[name], keep, data.__cat_dim__(name, data[name]))
     return left
 
 
-def _some(value: Any, keep: Tensor, along: int) -> Any:
+def _select(value: Any, keep: Tensor, along: int) -> Any:
     """The entries of a tensor, an array, a list or a tuple where `keep` is true."""
     if isinstance(value, Tensor):
         return value.index_select(along, keep.nonzero().squeeze(1).to(value.device))
@@ -46,7 +61,7 @@ def _some(value: Any, keep: Tensor, along: int) -> Any:
     return type(value)(each for each, stays in zip(value, keep.tolist(), strict=True) if stays)
 
 
-def _fitting(data: Any, x: Any, mask: Tensor, edges: str | None, graph: str) -> EdgeList:
+def _matching_edges(data: Any, x: Any, mask: Tensor, edges: str | None, graph: str) -> EdgeList:
     """The edges of `data`, with the entries that `mask` has."""
     kinds = [edges] if edges else KINDS
     found = {kind: edges_of(data, x.shape[0], kind) for kind in kinds}

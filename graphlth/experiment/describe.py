@@ -10,11 +10,9 @@ import graphlth.records as record
 from graphlth.cost.macs import counted
 from graphlth.experiment.plan import Plan
 from graphlth.masks import count, ones, only, sparsity
+from graphlth.provenance import fingerprint
 from graphlth.task import Task
-from graphlth.ticket import (
-    Ticket,
-    fingerprint,
-)
+from graphlth.ticket import Ticket
 from graphlth.training.epoch import Epoch
 
 EDGES_SEEN = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph

@@ -9,13 +9,18 @@ import torch
 from torch import nn
 
 from graphlth.analysis.latency import Latency, latency
-from graphlth.compaction.network import LAYOUTS, Compact
+from graphlth.compaction.compact import compact
+from graphlth.compaction.layers import LAYOUTS
+from graphlth.compaction.network import Compact
 from graphlth.experiment.plan import RETRAIN, build_plugin, check_whole, settings_of
+from graphlth.provenance import check_same_data
+from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
 from graphlth.storage import replacing, seal_archive
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, check_data, fit_together, load, rewind
+from graphlth.ticket import Ticket, load
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import Epoch
 from graphlth.training.retraining import retrain
 
@@ -40,13 +45,13 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     if data_root is not None:
         settings["data_root"] = data_root
     task: Task = build_plugin("tasks", about["task"], settings)
-    check_data(about, task, "`ticket`")
+    check_same_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))
     model: nn.Module = build_plugin("models", about["model"], settings, task)
     if task.edges is not None and not hasattr(model, "parts"):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
-    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     return task, rewind(model, ticket.init)
 
 
@@ -112,7 +117,7 @@ def export(
         except StopIteration as end:
             best: Epoch = end.value
             break
-    network = found.compact(model, task, layout=layout)
+    network = compact(found, model, task, layout=layout)
     x = next(iter(task.batches("test"))).inputs[0]
     if not isinstance(network, Compact):
         some = torch.export.Dim("images")

@@ -22,11 +22,7 @@ from graphlth._exit import uninterrupted
 from graphlth.experiment.plan import Plan, Step, check_whole, planned, settings_of
 from graphlth.settings.checks import check_number
 from graphlth.storage import file_digest, opened, replacing, sealed, sweep
-from graphlth.ticket import (
-    Ticket,
-    of_run,
-    ticket_file,
-)
+from graphlth.ticket import Ticket, load_of_run, ticket_file
 
 TOLD: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
     **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source"), (str, "text")),
@@ -161,7 +157,7 @@ def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> 
 
 def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:
     try:
-        of_run(folder, line)
+        load_of_run(folder, line)
     except (FileNotFoundError, ValueError):
         return False
     return True
@@ -174,7 +170,7 @@ def continued(folder: Path, line: Mapping[str, Any]) -> Ticket:
         ValueError: it is not there, or is not that of the record; says what to do.
     """
     try:
-        return of_run(folder, line)
+        return load_of_run(folder, line)
     except (FileNotFoundError, ValueError) as error:
         lines = folder / f"seed{line['seed']}.jsonl"
         raise ValueError(f"{error}; or move `{lines}` aside and give the command again") from None

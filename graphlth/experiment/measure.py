@@ -24,10 +24,12 @@ from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.workers import in_processes
 from graphlth.records.environment import environment
 from graphlth.registry import find, spelt
+from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_setting, check_written
 from graphlth.settings.validation import check
 from graphlth.task import Task
-from graphlth.ticket import fit_together, of_run, rewind
+from graphlth.ticket import load_of_run
+from graphlth.ticket_checks import check_ticket_fits
 
 
 @dataclass(frozen=True)
@@ -237,8 +239,8 @@ def taken(study: Study, task: Task, line: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that the measure gives of the ticket of a record, and what it cost."""
     plan, seed = study.plan, line["seed"]
     model, _ = standing(plan, study.run, seed, task, [])
-    ticket = of_run(study.run, line).to(plan.device)
-    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    ticket = load_of_run(study.run, line).to(plan.device)
+    check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     measure = find("analysis", study.measure)
     with measured(pass_macs, plan.device) as cost:
         gain = measure(rewind(model, ticket.init), task, ticket,

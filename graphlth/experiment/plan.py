@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
+from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_device, check_number, check_setting
 from graphlth.settings.presets import preset
 from graphlth.settings.validation import RECIPE, check, sized
 from graphlth.storage import called
 from graphlth.task import Task
-from graphlth.ticket import (
-    check_data,
-    picked,
-)
+from graphlth.ticket import parse_rounds
 from graphlth.training.epoch import Epoch
 
 RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
@@ -131,7 +129,7 @@ def plan(
 def planned(settings: Mapping[str, Any]) -> list[int]:
     """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
     told: int = settings.get("rounds", settings.get("draws", 1))
-    return [0, *picked(settings.get("only", "all"), told)]
+    return [0, *parse_rounds(settings.get("only", "all"), told)]
 
 
 def duration(settings: Mapping[str, Any]) -> str:
@@ -165,8 +163,8 @@ def task_of(chosen: Plan, what: str = "the run") -> Task:
     """The task of a plan, on its device; refused where its content is no longer that of the plan.
 
     Raises:
-        ValueError: see `graphlth.ticket.check_data`, and what the task says.
+        ValueError: see `graphlth.provenance.check_same_data`, and what the task says.
     """
     task: Task = build_plugin("tasks", chosen.task, chosen.settings)
-    check_data({"data": chosen.data}, task, what)
+    check_same_data({"data": chosen.data}, task, what)
     return task.to(chosen.device)

@@ -31,15 +31,13 @@ from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.warnings import result_warnings
 from graphlth.experiment.workers import in_processes
 from graphlth.records.environment import environment as describe_environment
+from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
 from graphlth.storage import sweep
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import (
-    Ticket,
-    fit_together,
-    rewind,
-)
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training import batched
 from graphlth.training.epoch import Epoch
 from graphlth.training.forward import takes_graph
@@ -244,7 +242,7 @@ def standing(
     if not done:
         return model, None
     last = continued(folder, done[-1]).to(chosen.device)
-    fit_together(last, model, task.num_edges, task.fingerprint())
+    check_ticket_fits(last, model, task.num_edges, task.fingerprint())
     return model, last
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import graphlth.records as record
 from graphlth import ticket
-from graphlth.compaction import network as compact
+from graphlth.compaction.network import load_compact
 from graphlth.data import published
 from graphlth.experiment.folder import check_own, planned_in
 from graphlth.experiment.plan import planned
@@ -113,7 +113,7 @@ def _has_digest(file: Path) -> bool:
 
 
 def _network(file: Path, report: Report) -> None:
-    compact.load(file)
+    load_compact(file)
     _count(report, "network", _has_digest(file))
 
 

@@ -23,7 +23,7 @@ from graphlth.registry import names
 from graphlth.settings.checks import check_device, check_number, check_setting, type_names
 from graphlth.sparse.message import BACKENDS
 from graphlth.task import Task
-from graphlth.ticket import picked
+from graphlth.ticket import parse_rounds
 from graphlth.training.recipe import Recipe
 from graphlth.training.retraining import retrain
 
@@ -59,7 +59,7 @@ def check(values: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> 
         raise ValueError("`rewind_to` must be 0 with `rewind` 'finetune', "
                          f"got {values['rewind_to']}")  # fmt: skip
     if "only" in values and "rounds" in values:
-        picked(values["only"], values["rounds"])
+        parse_rounds(values["only"], values["rounds"])
 
 
 def check_one(name: str, value: Any, annotation: Any) -> None:

@@ -24,7 +24,8 @@ from graphlth.settings.checks import check_number
 from graphlth.sparse.dropout import draw_keys, keyed
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, dense, fit_together
+from graphlth.ticket import Ticket, dense
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import Epoch
 from graphlth.training.forward import call_model, forward_rows, takes_graph
 from graphlth.training.optimizers import Adam
@@ -206,7 +207,7 @@ def retrain(
         ValueError: a ticket is not one of this model and graph; else as `train`.
     """
     for ticket in tickets:
-        fit_together(ticket, model, task.num_edges, task.fingerprint())
+        check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     return train(
         model, task, [t.init for t in tickets], [t.masks for t in tickets],
         seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay, graphs=graphs,

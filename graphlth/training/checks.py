@@ -20,7 +20,8 @@ from graphlth.model import (
     undisturbed,
 )
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, fit_together
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.forward import call_model, forward, model_arguments, takes_graph
 
 
@@ -85,7 +86,7 @@ def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> Non
     check_arguments(model, task)
     check_weights(model)
     if last is not None:
-        fit_together(last, model, task.num_edges)
+        check_ticket_fits(last, model, task.num_edges)
     check_contract(model, task, {} if last is None else last.masks)
     check_trainable(model)
     values = dict(model.named_parameters())

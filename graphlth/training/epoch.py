@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Bound, Compact
+from graphlth.compaction.compact import ModelOnGraph, compact
+from graphlth.compaction.network import Compact
 from graphlth.masks import EDGES
 from graphlth.model import check_model
+from graphlth.rewinding import rewind
 from graphlth.sparse.graph import Features
-from graphlth.ticket import Ticket, fit_together, rewind
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_ticket_fits
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,11 @@ class Fit(Epoch):
     state: dict[str, Tensor] = field(repr=False, compare=False)  # parameters and buffers
 
     def compact(
-        self, model: nn.Module, graph: Any, *, x: Tensor | Features | None = None,
+        self, model: nn.Module, task: Any, *, x: Tensor | Features | None = None,
         layout: str = "auto",
-    ) -> Compact | Bound | nn.Module:  # fmt: skip
-        """`Ticket.compact` with these weights, whatever `model` itself holds; it stays so."""
-        check_model(model, graph, "graph")
-        fit_together(self.ticket, model, len(self.ticket.masks.get(EDGES, ())))
+    ) -> Compact | ModelOnGraph | nn.Module:  # fmt: skip
+        """`graphlth.compact` of the ticket and these weights; those of `model` do not change."""
+        check_model(model, task, "task")
+        check_ticket_fits(self.ticket, model, len(self.ticket.masks.get(EDGES, ())))
         trained = rewind(copy.deepcopy(model), self.state)
-        return self.ticket.compact(trained, graph, x=x, layout=layout)
+        return compact(self.ticket, trained, task, x=x, layout=layout)

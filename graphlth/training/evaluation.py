@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from graphlth.masks import EDGES, Masks, masked, only
 from graphlth.model import check_arguments, check_weights
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, fit_together, refuse_another
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_last_fit, check_ticket_fits
 from graphlth.training.checks import check_contract
 from graphlth.training.epoch import Fit
 from graphlth.training.forward import call_model, forward_parameters, played, policy_logits
@@ -94,12 +95,12 @@ def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "te
     check_weights(model)
     weights: dict[str, Tensor] = dict(model.named_parameters())
     if isinstance(ticket, Fit):
-        fit_together(ticket.ticket, model, task.num_edges, task.fingerprint())
+        check_ticket_fits(ticket.ticket, model, task.num_edges, task.fingerprint())
         names = [*weights, *(n for n, _ in model.named_buffers())]
         weights = {n: ticket.state[n] for n in names if n in ticket.state}
         ticket = ticket.ticket
     else:
-        refuse_another(model, ticket, "predict(model, task, fit)")
+        check_last_fit(model, ticket, "predict(model, task, fit)")
     check_contract(model, task, ticket.masks)
     model.eval()
     if EDGES in ticket.masks:

@@ -7,9 +7,11 @@ from typing import Any
 from torch import nn
 
 from graphlth.model import check_arguments, check_trainable, check_weights
+from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.checks import check_number
 from graphlth.task import Task
-from graphlth.ticket import BEHIND, Ticket, fit_together, remember, rewind, snapshot
+from graphlth.ticket import FIRST_ITERATION, Ticket
+from graphlth.ticket_checks import check_ticket_fits, remember_fit
 from graphlth.training.checks import check_contract
 from graphlth.training.epoch import Epoch, Fit
 from graphlth.training.loop import train
@@ -51,7 +53,7 @@ def retrain(
     check_number("seed", seed)
     check_arguments(model, task)
     check_weights(model)
-    fit_together(ticket, model, task.num_edges, task.fingerprint())
+    check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     check_contract(model, task, ticket.masks)
     check_trainable(model)
     best = last = Epoch(-1, math.inf, -1.0, 0.0)
@@ -63,7 +65,7 @@ def retrain(
             best, state = epoch, snapshot(model)
         last = epoch
         yield epoch
-    remember(rewind(model, state), ticket)
+    remember_fit(rewind(model, state), ticket)
     return Fit(**vars(best), last=last, ticket=ticket, state=state)
 
 
@@ -81,7 +83,7 @@ def resume(
     Weights that have had them all are trained for as many again.
     """
     if first is None:
-        first = ticket.search.get(BEHIND, 0) // task.evaluate_every
+        first = ticket.search.get(FIRST_ITERATION, 0) // task.evaluate_every
     until = epochs if first < epochs else first + epochs
     model = rewind(model, ticket.init)
     yield from train(model, task, ticket.masks, epochs=epochs, first=first, until=until, **how)

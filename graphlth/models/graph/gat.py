@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Layer, Parts, live
+from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.liveness import live_units
 from graphlth.sparse.dropout import dropout, edge_dropout
 from graphlth.sparse.graph import Block, Features, Graph
 from graphlth.sparse.message import attention, product
@@ -123,7 +124,7 @@ class GAT(nn.Module):
         received = [weights[f"target_attention.{i}"] for i in depth]
         biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
         heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
-        features, *units = live(maps, biases, heeded)
+        features, *units = live_units(maps, biases, heeded)
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # of the loops
         rows, layers = features.nonzero().squeeze(1), []

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Layer, Parts, between, live, ordered
+from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.models.graph._norm import normalised
 from graphlth.sparse.dropout import edge_dropout
 from graphlth.sparse.graph import Block, Features, Graph
@@ -139,8 +140,8 @@ class GCN(nn.Module):
         with_loops = graph.with_loops
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
         norm = self.normalise(with_loops, weight, maps[0].dtype)
-        kept = ordered(maps, live(maps))
-        layers = [Layer(w, norm) for w in between(maps, kept)]
+        kept = sort_units(maps, live_units(maps))
+        layers = [Layer(w, norm) for w in submatrices(maps, kept)]
         return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:

@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Layer, Parts, between, live, ordered
+from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
 from graphlth.sparse.graph import Block, Features, Graph
 from graphlth.sparse.message import product, weighted_sum
@@ -88,10 +89,10 @@ class GIN(nn.Module):
         A loop of weight 1 + ε at every node takes the place of the first term.
         """
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
-        kept = ordered(maps, live(maps))
+        kept = sort_units(maps, live_units(maps))
         a = maps[0].new_ones(graph.num_edges) if weight is None else weight
         sums = [torch.cat([a, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
-        layers = [Layer(w, a) for w, a in zip(between(maps, kept), sums, strict=True)]
+        layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), sums, strict=True)]
         return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:

@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphlth.compaction.network import Layer, Parts, between, live, ordered
+from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
 from graphlth.sparse.graph import Block, Features, Graph
 from graphlth.sparse.message import product, weighted_mean
@@ -95,11 +96,11 @@ class GraphSAGE(nn.Module):
         near = [weights[f"neighbour_weights.{i}"] for i in depth]
         own = [weights[f"self_weights.{i}"] for i in depth]
         either = [(a != 0) | (b != 0) for a, b in zip(near, own, strict=True)]
-        kept = ordered(either, live(either))
+        kept = sort_units(either, live_units(either))
         target = graph.edge_index[1]
         a = near[0].new_ones(graph.num_edges) if weight is None else weight
         mean = a / a.new_zeros(graph.num_nodes).index_add(0, target, a)[target]
-        pairs = zip(between(near, kept), between(own, kept), strict=True)
+        pairs = zip(submatrices(near, kept), submatrices(own, kept), strict=True)
         layers = [Layer(w, mean, own=v) for w, v in pairs]
         return Parts(graph, layers, kept[0], near[0].size(0), "relu")
 

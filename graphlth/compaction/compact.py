@@ -1,0 +1,169 @@
+"""A ticket made small: without its pruned edges, its dead units and its dead channels."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphlth.compaction.channels import shrink
+from graphlth.compaction.layers import Parts, check_layout
+from graphlth.compaction.network import Compact
+from graphlth.masks import EDGES, masked
+from graphlth.model import check_model
+from graphlth.sparse.graph import Features, Graph
+from graphlth.ticket import Ticket
+from graphlth.ticket_checks import check_last_fit, check_ticket_fits
+
+TRIALS = 15  # calls that `auto` times of each layout
+LARGE = 1 << 27  # numbers, from which sparse features are not made dense for a trial
+ORIGIN = ("algorithm", "task", "model", "seed")  # what a compacted network tells of its ticket
+
+
+@torch.no_grad()
+def compact(
+    ticket: Ticket,
+    model: nn.Module,
+    task: Any,
+    *,
+    x: Tensor | Features | None = None,
+    layout: str = "auto",
+) -> Compact | ModelOnGraph | nn.Module:
+    """`model`, with the weights that it has now, under the masks of `ticket`, as small as possible.
+
+    It computes the function of the masked model: rounding apart, every output is equal. Of
+    graphlth's models the pruned edges, the dead units and the features that no weight reads are
+    gone, and the weights lie in the fastest layout (see `graphlth.compaction.network`). Of any
+    other model, and of `resgcn`, only the edges go: its weights are multiplied by the masks, but
+    its units stay, so that it is hardly faster. Of a task of images the dead channels go (see
+    `graphlth.compaction.channels.shrink`): the result is an ordinary network of smaller layers, in
+    which scattered zeros stay as zeros.
+
+    Args:
+        ticket: the masks.
+        model: trained under this ticket.
+        task: an `ImageTask` or a `NodeTask`; or a `Graph` or edge_index [2, E] whose edges are, in
+            order, the entries of the edge mask (of a task with undirected entries, or whose edges
+            have weights, only the task will do).
+        x: the features [N, F] that `auto` measures with; of a `NodeTask` its own.
+        layout: "dense", "blocks", "sparse", or "auto" for the fastest, measured now; of images
+            there is only the dense one.
+
+    Raises:
+        ValueError: the ticket is not one of this model and graph, `model` has the weights that a
+            fit of another ticket left (see `Fit.compact`), or `layout` is unknown.
+    """
+    check_model(model, task, "task")
+    if not hasattr(task, "fingerprint") and not isinstance(task, Graph | Tensor):
+        kind = type(task).__name__
+        raise ValueError(f"`task` must be a task, a Graph or an edge_index, got {kind}")
+    check_last_fit(model, ticket, "fit.compact(model, task)")
+    check_layout(layout)
+    if hasattr(task, "shape") and not isinstance(task, Tensor):
+        if layout not in ("auto", "dense"):
+            raise ValueError(f"`layout` must be auto or dense for images, got {layout!r}")
+        check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
+        return shrink(model, ticket.masks)
+    return _compact_on_graph(ticket, model, task, x, layout)
+
+
+def _compact_on_graph(
+    ticket: Ticket, model: nn.Module, task: Any, x: Tensor | Features | None, layout: str
+) -> Compact | ModelOnGraph:
+    graph, entries, num_edges, fingerprint = task, None, 0, ""
+    weight: Tensor | None = getattr(task, "edge_weight", None)  # [E] A
+    if hasattr(task, "entries"):
+        x, graph, entries = task.x if x is None else x, task.graph, task.entries
+        num_edges, fingerprint = task.num_edges, task.fingerprint()
+    elif isinstance(task, Tensor):
+        if x is None:
+            raise ValueError("`x` must be given with an edge_index: it tells the nodes")
+        graph = Graph.of(task, x.shape[0])
+    num_edges = graph.num_edges if entries is None else num_edges
+    check_ticket_fits(ticket, model, num_edges, fingerprint)
+    if EDGES in ticket.masks:
+        keep = ticket.masks[EDGES] != 0
+        keep = keep if entries is None else keep[entries]
+        graph, weight = graph.subgraph(keep), None if weight is None else weight[keep]
+    weights = masked(dict(model.named_parameters()), ticket.masks)
+    parts: Any = getattr(model, "parts", None)
+    if parts is None:
+        return ModelOnGraph(model, weights, graph.edge_index, weight)
+    about = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
+    kept = parts(weights, graph) if weight is None else parts(weights, graph, weight)
+    return choose_layout(kept, x, layout, about | {"round": ticket.round})
+
+
+def choose_layout(
+    parts: Parts,
+    x: Tensor | Features | None = None,
+    layout: str = "auto",
+    about: dict[str, Any] | None = None,
+) -> Compact:
+    """`parts` in a layout; `auto` is the fastest on the features `x`, without any `dense`.
+
+    Raises:
+        ValueError: the parts do not fit together, or `layout` is unknown.
+    """
+    if layout != "auto":
+        return Compact(parts, layout, about)
+    simple = Compact(parts, "dense", about)
+    if x is None or not simple.is_compiled:
+        return simple
+    large = isinstance(x, Features) and x.shape[0] * x.shape[1] > LARGE
+    names = ["blocks"] if large else ["blocks", "sparse"]
+    networks = {"dense": simple} | {name: Compact(parts, name, about) for name in names}
+    seconds = time_layouts(networks, x)
+    return networks[min(seconds, key=lambda name: seconds[name])]
+
+
+def time_layouts(
+    networks: dict[str, Compact], x: Tensor | Features, trials: int = TRIALS
+) -> dict[str, float]:
+    """The least seconds of a call of each network with `x`.
+
+    They are called by turns; one that takes five times as long as the fastest is called once.
+    """
+    seconds: dict[str, float] = {}
+    for name, network in networks.items():
+        network(x)  # compiles, and lays out `x`
+        seconds[name] = _time_call(network, x)
+    near = [name for name in networks if seconds[name] < 5 * min(seconds.values())]
+    for _ in range(trials):
+        for name in near:
+            seconds[name] = min(seconds[name], _time_call(networks[name], x))
+    return seconds
+
+
+def _time_call(network: Compact, x: Tensor | Features) -> float:
+    start = time.perf_counter()
+    network(x)
+    return time.perf_counter() - start
+
+
+class ModelOnGraph(nn.Module):
+    """A model of the user's own, its weights multiplied by their masks, on a graph of kept edges.
+
+    Its units stay: which of them are dead only the model itself could tell. It is called with the
+    features alone and needs the model's own code.
+    """
+
+    def __init__(
+        self, model: nn.Module, weights: dict[str, Tensor], edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(weights[name].detach())
+        self.register_buffer("edge_index", edge_index)
+        self.register_buffer("edge_weight", edge_weight)
+
+    def forward(self, x: Tensor | Features) -> Tensor:
+        """The model's output for `x` [N, F] on the edges that are kept."""
+        edges = [self.edge_index, *([] if self.edge_weight is None else [self.edge_weight])]
+        output: Tensor = self.model(x.dense if isinstance(x, Features) else x, *edges)
+        return output
