@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,8 +193,8 @@ def ticket_file(folder: Path, seed: int, round: int) -> Path:
     return folder / f"seed{seed}-round{round}.safetensors"
 
 
-def parse_rounds(only: str, rounds: int) -> list[int]:
-    """The rounds from 1 to `rounds` that `only` names: "all" of them, or some, as "7,15".
+def parse_rounds(only: str | Sequence[int], rounds: int) -> list[int]:
+    """The rounds from 1 to `rounds` that `only` names: "all" of them, "7,15" or [7, 15].
 
     Raises:
         ValueError: it names no rounds, others, or not in their order.
@@ -202,12 +202,13 @@ def parse_rounds(only: str, rounds: int) -> list[int]:
     known = list(range(1, rounds + 1))
     if only == "all":
         return known
-    parts = str(only).split(",")
-    found = [int(part) for part in parts if part.isdecimal()]
-    if len(found) < len(parts) or found != sorted({*found} & {*known}):
+    parts = only.split(",") if isinstance(only, str) else only
+    parts = parts if isinstance(parts, list | tuple) else [""]
+    numbers = [int(part) for part in map(str, parts) if part.isdecimal()]
+    if len(numbers) < len(parts) or numbers != sorted({*numbers} & {*known}) or not numbers:
         raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
                          f"got {only!r}")  # fmt: skip
-    return found
+    return numbers
 
 
 def dense(

@@ -1,6 +1,6 @@
 """The tickets of an earlier run, for those who change or move them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from graphlth.ticket import Ticket, load_of_run, parse_rounds, ticket_file
 
 
 def earlier(
-    folder: str, seed: int, rounds: int, only: str, last: Ticket | None
+    folder: str, seed: int, rounds: int, only: str | Sequence[int], last: Ticket | None
 ) -> Iterator[Ticket]:
     """The dense ticket of `seed` in a run's `folder`, then those of the rounds asked for.
 

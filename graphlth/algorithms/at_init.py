@@ -9,10 +9,24 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._scored import scored
+from graphlth.algorithms._scores import score_part
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    RoundNumbers,
+    Rounds,
+    Scope,
+    Score,
+    Seed,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense, parse_rounds
@@ -23,22 +37,22 @@ def at_init(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 20,
-    only: str = "all",
-    epochs: int = 200,
-    iterations: int = 0,
-    drop_edges: float = 0.05,
-    drop_weights: float = 0.2,
-    score: str = "magnitude",
-    edge_score: str = "degree",
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    scope: str = "global",
-    seed: int = 0,
+    rounds: Rounds = 20,
+    only: RoundNumbers = "all",
+    epochs: Epochs = 200,
+    iterations: Iterations = 0,
+    drop_edges: Fraction = 0.05,
+    drop_weights: Fraction = 0.2,
+    score: Score = "magnitude",
+    edge_score: Score = "degree",
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    scope: Scope = "global",
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round asked for; nothing is trained in between.
@@ -79,7 +93,7 @@ def at_init(
         rewind(model, theta_0)
         found, draw = dict[str, Tensor](), stream_seed(seed, "score", round)
         for part, name in names.items():
-            found |= scored(name, part, model, task, masks, seed=draw)
+            found |= score_part(name, part, model, task, masks, seed=draw)
         return found
 
     # What cannot be scored is told before the dense network is retrained.

@@ -7,6 +7,7 @@ arXiv:1810.05270): the weights that were trained, those before, or others.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -15,6 +16,19 @@ from graphlth.algorithms._draw import starting
 from graphlth.compaction.channels import spread
 from graphlth.masks import Masks
 from graphlth.rewinding import rewind, snapshot
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Rounds,
+    Scope,
+    Seed,
+    Start,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -27,21 +41,21 @@ def channels(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 1,
-    epochs: int = 100,
-    iterations: int = 0,
-    drop_channels: float = 0.3,
-    channel_score: str = "norm_scale",
-    l1_norms: float = 1e-4,
-    scope: str = "global",
-    start: str = "inherit",
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    seed: int = 0,
+    rounds: Rounds = 1,
+    epochs: Epochs = 100,
+    iterations: Iterations = 0,
+    drop_channels: Fraction = 0.3,
+    channel_score: Literal["norm_scale", "filter_norm", "thinet", "random"] = "norm_scale",
+    l1_norms: NonNegative = 1e-4,
+    scope: Scope = "global",
+    start: Start = "inherit",
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round; whole hidden channels are removed.

@@ -1,12 +1,25 @@
 """Controls of an earlier run: its tickets with one thing changed, nothing searched again."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from torch import nn
 
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms._earlier import earlier
 from graphlth.provenance import check_same_data
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    RoundNumbers,
+    Rounds,
+    Seed,
+)
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
@@ -18,18 +31,18 @@ def control(
     task: Task,
     *,
     tickets: str,
-    control: str = "reinit",
-    rounds: int = 20,
-    only: str = "all",
-    epochs: int = 200,
-    iterations: int = 0,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    seed: int = 0,
+    control: Literal["reinit", "random", "shuffle", "reshuffle", "constant"] = "reinit",
+    rounds: Rounds = 20,
+    only: RoundNumbers = "all",
+    epochs: Epochs = 200,
+    iterations: Iterations = 0,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket of an earlier run as it is, then its others, each changed.

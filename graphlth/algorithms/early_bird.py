@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -12,6 +13,20 @@ from graphlth.algorithms._quantised import quantised
 from graphlth.compaction.channels import spread
 from graphlth.drawing import Queue
 from graphlth.rewinding import rewind, snapshot
+from graphlth.settings.types import (
+    Draws,
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Scope,
+    Seed,
+    Start,
+    Window,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -24,24 +39,24 @@ def early_bird(
     model: nn.Module,
     task: Task,
     *,
-    draws: int = 1,
-    epochs: int = 100,
-    iterations: int = 0,
-    drop_channels: float = 0.5,
-    channel_score: str = "norm_scale",
-    window: int = 5,
-    epsilon: float = 0.1,
-    l1_norms: float = 1e-4,
-    scope: str = "global",
-    start: str = "inherit",
-    bits: int = 32,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    seed: int = 0,
+    draws: Draws = 1,
+    epochs: Epochs = 100,
+    iterations: Iterations = 0,
+    drop_channels: Fraction = 0.5,
+    channel_score: Literal["norm_scale", "filter_norm", "thinet", "random"] = "norm_scale",
+    window: Window = 5,
+    epsilon: Positive = 0.1,
+    l1_norms: NonNegative = 1e-4,
+    scope: Scope = "global",
+    start: Start = "inherit",
+    bits: Literal[2, 3, 4, 5, 6, 7, 8, 32] = 32,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its channels have settled (Algorithm 1).

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._supermask import beginning, found, searched, straight_through
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
+from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -19,15 +20,15 @@ def edge_popup(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 1,
-    epochs: int = 200,
-    drop_edges: float = 0.0,
-    drop_weights: float = 0.5,
+    rounds: Rounds = 1,
+    epochs: Epochs = 200,
+    drop_edges: Fraction = 0.0,
+    drop_weights: Fraction = 0.5,
     constant: bool = False,
-    lr_scores: float = 0.1,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    seed: int = 0,
+    lr_scores: Positive = 0.1,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round; each is searched with its own sparsity.

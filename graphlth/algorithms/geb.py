@@ -11,6 +11,18 @@ from graphlth.drawing import Queue
 from graphlth.masks import EDGES
 from graphlth.prune import redrawing
 from graphlth.rewinding import rewind
+from graphlth.settings.types import (
+    Draws,
+    Epochs,
+    Fraction,
+    NonNegative,
+    OptionalEpochs,
+    Positive,
+    Seed,
+    Start,
+    Steps,
+    Window,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -22,20 +34,20 @@ def geb(
     model: nn.Module,
     task: Task,
     *,
-    draws: int = 1,
-    epochs: int = 100,
-    pretrain: int = 100,
-    drop_edges: float = 0.2,
-    window: int = 3,
-    epsilon: float = 0.1,
-    start: str = "inherit",
-    rho: float = 1e-3,
-    admm_steps: int = 10,
-    lr: float = 0.01,
-    lr_edges: float = 1e-3,
-    weight_decay: float = 5e-4,
-    mask_noise: float = 1e-5,
-    seed: int = 0,
+    draws: Draws = 1,
+    epochs: Epochs = 100,
+    pretrain: OptionalEpochs = 100,
+    drop_edges: Fraction = 0.2,
+    window: Window = 3,
+    epsilon: Positive = 0.1,
+    start: Start = "inherit",
+    rho: NonNegative = 1e-3,
+    admm_steps: Steps = 10,
+    lr: Positive = 0.01,
+    lr_edges: Positive = 1e-3,
+    weight_decay: NonNegative = 5e-4,
+    mask_noise: Fraction = 1e-5,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its graph has settled (Algorithm 1).

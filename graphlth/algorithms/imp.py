@@ -3,15 +3,29 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._scored import scored
+from graphlth.algorithms._scores import score_part
 from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    RoundNumbers,
+    Rounds,
+    Scope,
+    Score,
+    Seed,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket, dense, parse_rounds
@@ -26,26 +40,26 @@ def imp(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 20,
-    only: str = "all",
-    epochs: int = 200,
-    iterations: int = 0,
-    drop_weights: float = 0.2,
-    drop_convs: float | None = None,
-    drop_output: float | None = None,
-    rewind_to: int = 0,
-    rewind: str = "weights",
+    rounds: Rounds = 20,
+    only: RoundNumbers = "all",
+    epochs: Epochs = 200,
+    iterations: Iterations = 0,
+    drop_weights: Fraction = 0.2,
+    drop_convs: Fraction | None = None,
+    drop_output: Fraction | None = None,
+    rewind_to: Iterations = 0,
+    rewind: Literal["weights", "lr", "finetune"] = "weights",
     one_shot: bool = False,
-    score: str = "magnitude",
+    score: Score = "magnitude",
     invert: bool = False,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    scope: str = "global",
-    seed: int = 0,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    scope: Scope = "global",
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round; only weights are removed.
@@ -96,7 +110,7 @@ def imp(
 
     def scores(ticket: Ticket) -> Masks:
         known = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
-        found = scored(score, "weights", model, task, ticket.masks, **known)
+        found = score_part(score, "weights", model, task, ticket.masks, **known)
         return {n: -s for n, s in found.items()} if invert else found
 
     def drop(masks: Masks, scores: Masks) -> dict[str, Tensor]:

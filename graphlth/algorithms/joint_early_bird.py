@@ -1,6 +1,7 @@
 """Joint early-bird tickets of graph and network (You et al., AAAI 2022, arXiv:2103.00794)."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from torch import nn
 
@@ -11,6 +12,18 @@ from graphlth.drawing import CRITERIA, Queue
 from graphlth.masks import EDGES, prunable
 from graphlth.prune import redrawing
 from graphlth.rewinding import rewind
+from graphlth.settings.types import (
+    Draws,
+    Epochs,
+    Fraction,
+    NonNegative,
+    Positive,
+    Scope,
+    Seed,
+    Start,
+    Steps,
+    Window,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -22,22 +35,22 @@ def joint_early_bird(
     model: nn.Module,
     task: Task,
     *,
-    draws: int = 1,
-    epochs: int = 100,
-    drop_edges: float = 0.2,
-    drop_weights: float = 0.5,
-    window: int = 3,
-    epsilon: float = 0.1,
-    criterion: str = "both",
-    start: str = "inherit",
-    rho: float = 1e-3,
-    admm_steps: int = 10,
-    lr: float = 0.01,
-    lr_edges: float = 1e-3,
-    weight_decay: float = 5e-4,
-    scope: str = "global",
-    mask_noise: float = 1e-5,
-    seed: int = 0,
+    draws: Draws = 1,
+    epochs: Epochs = 100,
+    drop_edges: Fraction = 0.2,
+    drop_weights: Fraction = 0.5,
+    window: Window = 3,
+    epsilon: Positive = 0.1,
+    criterion: Literal["edges", "weights", "both"] = "both",
+    start: Start = "inherit",
+    rho: NonNegative = 1e-3,
+    admm_steps: Steps = 10,
+    lr: Positive = 0.01,
+    lr_edges: Positive = 1e-3,
+    weight_decay: NonNegative = 5e-4,
+    scope: Scope = "global",
+    mask_noise: Fraction = 1e-5,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its masks have settled (Algorithm 2).

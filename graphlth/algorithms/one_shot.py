@@ -7,6 +7,7 @@ from torch import nn
 from graphlth.cost.meters import uncounted
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
+from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Scope, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -18,17 +19,17 @@ def one_shot(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 20,
-    epochs: int = 200,
-    drop_edges: float = 0.05,
-    drop_weights: float = 0.2,
-    l1_edges: float = 1e-4,
-    l1_weights: float = 1e-4,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    scope: str = "global",
-    mask_noise: float = 1e-5,
-    seed: int = 0,
+    rounds: Rounds = 20,
+    epochs: Epochs = 200,
+    drop_edges: Fraction = 0.05,
+    drop_weights: Fraction = 0.2,
+    l1_edges: NonNegative = 1e-4,
+    l1_weights: NonNegative = 1e-4,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    scope: Scope = "global",
+    mask_noise: Fraction = 1e-5,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the tickets of every round's sparsity from one mask training.

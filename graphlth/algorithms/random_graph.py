@@ -9,6 +9,15 @@ from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.scores.random import random
 from graphlth.scores.weights.magnitude import magnitude
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    NonNegative,
+    OptionalEpochs,
+    Positive,
+    Scope,
+    Seed,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -20,14 +29,14 @@ def random_graph(
     model: nn.Module,
     task: Task,
     *,
-    epochs: int = 100,
-    pretrain: int = 100,
-    drop_edges: float = 0.2,
-    drop_weights: float = 0.0,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    scope: str = "global",
-    seed: int = 0,
+    epochs: Epochs = 100,
+    pretrain: OptionalEpochs = 100,
+    drop_edges: Fraction = 0.2,
+    drop_weights: Fraction = 0.0,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    scope: Scope = "global",
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one without random edges, to be trained from θ₀.

@@ -6,6 +6,17 @@ from torch import nn
 
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Rounds,
+    Seed,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -16,18 +27,18 @@ def random_tickets(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 20,
-    epochs: int = 200,
-    iterations: int = 0,
-    drop_edges: float = 0.05,
-    drop_weights: float = 0.2,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    seed: int = 0,
+    rounds: Rounds = 20,
+    epochs: Epochs = 200,
+    iterations: Iterations = 0,
+    drop_edges: Fraction = 0.05,
+    drop_weights: Fraction = 0.2,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round with masks drawn afresh.

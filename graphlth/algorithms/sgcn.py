@@ -10,6 +10,16 @@ from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.scores.weights.magnitude import magnitude
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    NonNegative,
+    OptionalEpochs,
+    Positive,
+    Scope,
+    Seed,
+    Steps,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -21,18 +31,18 @@ def sgcn(
     model: nn.Module,
     task: Task,
     *,
-    epochs: int = 100,
-    pretrain: int = 100,
-    drop_edges: float = 0.2,
-    drop_weights: float = 0.0,
-    rho: float = 1e-3,
-    admm_steps: int = 10,
-    lr: float = 0.01,
-    lr_edges: float = 1e-3,
-    weight_decay: float = 5e-4,
-    scope: str = "global",
-    mask_noise: float = 1e-5,
-    seed: int = 0,
+    epochs: Epochs = 100,
+    pretrain: OptionalEpochs = 100,
+    drop_edges: Fraction = 0.2,
+    drop_weights: Fraction = 0.0,
+    rho: NonNegative = 1e-3,
+    admm_steps: Steps = 10,
+    lr: Positive = 0.01,
+    lr_edges: Positive = 1e-3,
+    weight_decay: NonNegative = 5e-4,
+    scope: Scope = "global",
+    mask_noise: Fraction = 1e-5,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one with the edges that ADMM keeps, to be trained from θ₀.

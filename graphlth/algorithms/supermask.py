@@ -9,6 +9,7 @@ from graphlth.algorithms._supermask import beginning, found, searched, straight_
 from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
+from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Scope, Seed
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -19,16 +20,16 @@ def supermask(
     model: nn.Module,
     task: Task,
     *,
-    rounds: int = 1,
-    epochs: int = 200,
-    drop_edges: float = 0.0,
-    drop_weights: float = 0.5,
+    rounds: Rounds = 1,
+    epochs: Epochs = 200,
+    drop_edges: Fraction = 0.0,
+    drop_weights: Fraction = 0.5,
     constant: bool = False,
-    lr_scores: float = 0.1,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    scope: str = "global",
-    seed: int = 0,
+    lr_scores: Positive = 0.1,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    scope: Scope = "global",
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the supermasks of every round's sparsity from one search.

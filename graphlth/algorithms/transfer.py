@@ -5,6 +5,7 @@ ticket of the same sparsity, its control, is `control --control random` over the
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,18 @@ from graphlth.algorithms._earlier import earlier
 from graphlth.masks import EDGES, only, sparsity
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
+from graphlth.settings.types import (
+    Epochs,
+    Fraction,
+    Iterations,
+    Milestones,
+    NonNegative,
+    Optimizer,
+    Positive,
+    RoundNumbers,
+    Rounds,
+    Seed,
+)
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket
@@ -26,18 +39,18 @@ def transfer(
     task: Task,
     *,
     tickets: str,
-    carry: str = "weights",
-    rounds: int = 20,
-    only: str = "all",
-    epochs: int = 200,
-    iterations: int = 0,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    milestones: str = "none",
-    warmup: int = 0,
-    seed: int = 0,
+    carry: Literal["weights", "edges", "both"] = "weights",
+    rounds: Rounds = 20,
+    only: RoundNumbers = "all",
+    epochs: Epochs = 200,
+    iterations: Iterations = 0,
+    lr: Positive = 0.01,
+    weight_decay: NonNegative = 5e-4,
+    optimizer: Optimizer = "adam",
+    momentum: Fraction = 0.9,
+    milestones: Milestones = "none",
+    warmup: Iterations = 0,
+    seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the tickets of an earlier run, the dense one first, as tickets of this model and task.

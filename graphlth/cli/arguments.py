@@ -8,7 +8,7 @@ from argparse import ArgumentParser as PlainParser
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from jsonargparse import ArgumentParser
 
@@ -96,7 +96,7 @@ def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -
     """The settings of a plug-in that `parser` knows from now on."""
     known = parser.get_defaults()
     signature = inspect.signature(plugin)
-    own = [without_sequences(signature.parameters[n]) for n in settings if n not in known]
+    own = [plain_parameter(signature.parameters[n]) for n in settings if n not in known]
 
     def stand_in() -> None:  # the parser imports whatever is called like what it is given
         pass
@@ -111,11 +111,18 @@ def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -
     return set(settings)
 
 
-def without_sequences(parameter: inspect.Parameter) -> inspect.Parameter:
-    """The same; a sequence of numbers is a tuple, as a list would have a flag `--name+` too."""
-    if parameter.annotation != int | str | Sequence[int]:
+def plain_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The same of plain types; a sequence is a tuple, as a list would have a flag `--name+` too.
+
+    Ranges and choices are checked with all settings together.
+    """
+    if parameter.annotation == int | str | Sequence[int]:
+        return parameter.replace(annotation=int | str | tuple[int, ...])
+    types = type_names(parameter.annotation)
+    plain = {"bool": bool, "int": int, "float": float, "str": str, "None": None}
+    if isinstance(parameter.annotation, type) or not {*plain} & types:
         return parameter
-    return parameter.replace(annotation=int | str | tuple[int, ...])
+    return parameter.replace(annotation=Union[*(plain[t] for t in plain if t in types)])
 
 
 def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
