@@ -1,20 +1,67 @@
-"""Graph lottery tickets: sub-graphs and sub-networks that train to the dense accuracy."""
+"""Graph lottery tickets: sub-graphs and sub-networks that train to the dense accuracy.
+
+A public name is loaded when it is first asked for, so `import graphlth` needs no torch. An editor
+and a type checker read the imports below, which are those of `_HOME`.
+"""
 
 from importlib import import_module
 from inspect import isfunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME = {  # public name: the module that it is loaded from when first asked for
+if TYPE_CHECKING:
+    from graphlth.algorithms.at_init import at_init as at_init
+    from graphlth.algorithms.channels import channels as channels
+    from graphlth.algorithms.control import control as control
+    from graphlth.algorithms.early_bird import early_bird as early_bird
+    from graphlth.algorithms.edge_popup import edge_popup as edge_popup
+    from graphlth.algorithms.geb import geb as geb
+    from graphlth.algorithms.imp import imp as imp
+    from graphlth.algorithms.joint_early_bird import joint_early_bird as joint_early_bird
+    from graphlth.algorithms.one_shot import one_shot as one_shot
+    from graphlth.algorithms.random_graph import random_graph as random_graph
+    from graphlth.algorithms.random_tickets import random_tickets as random_tickets
+    from graphlth.algorithms.sgcn import sgcn as sgcn
+    from graphlth.algorithms.supermask import supermask as supermask
+    from graphlth.algorithms.transfer import transfer as transfer
+    from graphlth.algorithms.ugs import ugs as ugs
+    from graphlth.compaction.compact import compact as compact
+    from graphlth.compaction.network import load_compact as load_compact
+    from graphlth.cost.macs import macs as macs
+    from graphlth.cost.macs import macs_reason as macs_reason
+    from graphlth.data.images import ImageTask as ImageTask
+    from graphlth.data.node import NodeTask as NodeTask
+    from graphlth.data.pruned import prune_data as prune_data
+    from graphlth.experiment.measure import analyze as analyze
+    from graphlth.experiment.run import run as run
+    from graphlth.masks import sparsity as sparsity
+    from graphlth.registry import names as names
+    from graphlth.settings.validation import find as find
+    from graphlth.sparse.graph import Graph as Graph
+    from graphlth.ticket import Ticket as Ticket
+    from graphlth.ticket import dense as dense
+    from graphlth.ticket import load as load
+    from graphlth.training.epoch import Fit as Fit
+    from graphlth.training.evaluation import evaluate as evaluate
+    from graphlth.training.evaluation import predict as predict
+    from graphlth.training.recipe import Recipe as Recipe
+    from graphlth.training.retraining import fit as fit
+    from graphlth.training.retraining import retrain as retrain
+
+_HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
     "ImageTask": "data.images",
     "NodeTask": "data.node",
+    "Recipe": "training.recipe",
     "Ticket": "ticket",
     "analyze": "experiment.measure",
     "at_init": "algorithms.at_init",
+    "channels": "algorithms.channels",
     "compact": "compaction.compact",
+    "control": "algorithms.control",
     "dense": "ticket",
     "early_bird": "algorithms.early_bird",
+    "edge_popup": "algorithms.edge_popup",
     "evaluate": "training.evaluation",
     "find": "settings.validation",
     "fit": "training.retraining",
@@ -35,26 +82,28 @@ _HOME = {  # public name: the module that it is loaded from when first asked for
     "run": "experiment.run",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",
+    "supermask": "algorithms.supermask",
     "transfer": "algorithms.transfer",
     "ugs": "algorithms.ugs",
 }
 __all__ = sorted(_HOME)
 
+if not TYPE_CHECKING:  # or every name that does not exist would be one of type Any
 
-def __getattr__(name: str) -> Any:
-    if name == "GraphTask":
-        raise AttributeError("`graphlth.GraphTask` is now `graphlth.NodeTask`: write that instead")
-    if name not in _HOME:
-        raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
-    from_registry = _HOME[name].startswith("algorithms.")
-    home = "registry" if from_registry else _HOME[name]
-    module = import_module(f"graphlth.{home}")
-    value = module.find("algorithms", name) if from_registry else getattr(module, name)
-    if not isfunction(value) or home == "settings.validation" or name == "names":
-        return value
-    from graphlth.settings.validation import checked
+    def __getattr__(name: str) -> Any:
+        if name == "GraphTask":
+            raise AttributeError("`graphlth.GraphTask` is now `graphlth.NodeTask`: write that")
+        if name not in _HOME:
+            raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
+        from_registry = _HOME[name].startswith("algorithms.")
+        home = "registry" if from_registry else _HOME[name]
+        module = import_module(f"graphlth.{home}")
+        value = module.find("algorithms", name) if from_registry else getattr(module, name)
+        if not isfunction(value) or home == "settings.validation" or name == "names":
+            return value
+        from graphlth.settings.validation import checked
 
-    return checked(value)
+        return checked(value)
 
 
 def __dir__() -> list[str]:

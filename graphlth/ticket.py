@@ -74,13 +74,13 @@ class Ticket:
         """`graphlth.compact(self, model, task, x=x, layout=layout)`."""
         import graphlth
 
-        return graphlth.compact(self, model, task, x=x, layout=layout)  # type: ignore[misc]
+        return graphlth.compact(self, model, task, x=x, layout=layout)
 
     def prune(self, data: Any, *, edges: str | None = None) -> Any:
         """`graphlth.prune_data(data, self, edges=edges)`."""
         import graphlth
 
-        return graphlth.prune_data(data, self, edges=edges)  # type: ignore[misc]
+        return graphlth.prune_data(data, self, edges=edges)
 
 
 def load(path: str | Path, digest: str | None = None) -> Ticket:
