@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from graphlth.experiment.measure import analyze as analyze
     from graphlth.experiment.run import run as run
     from graphlth.masks import sparsity as sparsity
+    from graphlth.plugins import find as find
     from graphlth.registry import names as names
-    from graphlth.settings.validation import find as find
     from graphlth.sparse.graph import Graph as Graph
     from graphlth.ticket import Ticket as Ticket
     from graphlth.ticket import dense as dense
@@ -63,7 +63,7 @@ _HOME = {  # public name: the module that it is loaded from
     "early_bird": "algorithms.early_bird",
     "edge_popup": "algorithms.edge_popup",
     "evaluate": "training.evaluation",
-    "find": "settings.validation",
+    "find": "plugins",
     "fit": "training.retraining",
     "geb": "algorithms.geb",
     "imp": "algorithms.imp",
@@ -99,11 +99,11 @@ if not TYPE_CHECKING:  # or every name that does not exist would be one of type 
         home = "registry" if from_registry else _HOME[name]
         module = import_module(f"graphlth.{home}")
         value = module.find("algorithms", name) if from_registry else getattr(module, name)
-        if not isfunction(value) or home == "settings.validation" or name == "names":
+        if not isfunction(value) or home == "plugins" or name == "names":
             return value
-        from graphlth.settings.validation import checked
+        from graphlth.plugins import validate
 
-        return checked(value)
+        return validate(value)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ looking: no random number is drawn, no statistic moves, no weight is written.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,10 +19,12 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from graphlth.masks import EDGES, Masks
+from graphlth.settings.checks import check_device
 from graphlth.sparse.graph import Features, Graph
 from graphlth.task import Batch, Task
 
 FEW = 2  # rows of a batch without a graph that a model is tried on
+MOST_WEIGHTS = 1 << 28  # of a model: 1 GiB
 HOOKS: dict[Any, str] = {  # what computes a weight before each pass: what makes it plain again
     BasePruningMethod: "torch.nn.utils.prune.remove({}, {!r})",
     WeightNorm: "torch.nn.utils.remove_weight_norm({}, {!r})",
@@ -60,6 +62,41 @@ def check_model(model: Any, other: Any, name: str) -> None:
         whole = isinstance(model, type)
         got = f"the class {model.__name__}: build it first" if whole else type(model).__name__
         raise ValueError(f"`model` must be a torch.nn.Module, got {got}")
+
+
+def check_model_size(factory: Callable[..., nn.Module], *inputs: Any, **settings: Any) -> None:
+    """Refuse a model of more than `MOST_WEIGHTS` weights before memory is taken for them.
+
+    Args:
+        factory: makes the model; it is called once, on the device "meta", and draws no number of
+            the global random state.
+        inputs: what it is called with.
+        settings: likewise.
+
+    Raises:
+        ValueError: there are more.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        count = sum(p.numel() for p in factory(*inputs, **settings).parameters())
+    if count > MOST_WEIGHTS:
+        raise ValueError(f"`model` must have at most {MOST_WEIGHTS:,} weights, got {count:,}: "
+                         "lower `hidden`, `layers` or `heads`")  # fmt: skip
+
+
+def check_place(model: nn.Module, task: Task | None) -> None:
+    """Refuse a model on a device that cannot be used, or on another one than the task.
+
+    Raises:
+        ValueError: names the device, or both.
+    """
+    devices = {p.device for p in model.parameters()}
+    task_device = getattr(getattr(task, "y", None), "device", None)
+    if task_device is not None and devices and devices != {task_device}:
+        found = ", ".join(sorted(map(str, devices)))
+        raise ValueError(f"`model` must be on the device of `task`, {task_device}, got {found}: "
+                         f"use model.to('{task_device}') or move the task")  # fmt: skip
+    for device in devices:
+        check_device(device)
 
 
 def check_initialised(model: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from graphlth.model import check_cached, check_weights
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.checks import check_device, check_number
+from graphlth.settings.lists import parse_rounds as parse_rounds
 from graphlth.storage import arrays_digest, file_digest, printable, replacing
 
 FORMAT, FORMATS = "graphlth-ticket-2", ("graphlth-ticket-1", "graphlth-ticket-2")
@@ -191,24 +192,6 @@ def load_of_run(folder: Path, line: Mapping[str, Any]) -> Ticket:
 def ticket_file(folder: Path, seed: int, round: int) -> Path:
     """Where a run keeps the ticket of a round."""
     return folder / f"seed{seed}-round{round}.safetensors"
-
-
-def parse_rounds(only: str | Sequence[int], rounds: int) -> list[int]:
-    """The rounds from 1 to `rounds` that `only` names: "all" of them, "7,15" or [7, 15].
-
-    Raises:
-        ValueError: it names no rounds, others, or not in their order.
-    """
-    known = list(range(1, rounds + 1))
-    if only == "all":
-        return known
-    parts = only.split(",") if isinstance(only, str) else only
-    parts = parts if isinstance(parts, list | tuple) else [""]
-    numbers = [int(part) for part in map(str, parts) if part.isdecimal()]
-    if len(numbers) < len(parts) or numbers != sorted({*numbers} & {*known}) or not numbers:
-        raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
-                         f"got {only!r}")  # fmt: skip
-    return numbers
 
 
 def dense(

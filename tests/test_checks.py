@@ -1,12 +1,12 @@
 """Numbers, devices and files to write are checked alike for the command and the library."""
 
-import inspect
 import math
 import os
 import re
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Annotated, get_origin
 
 import pytest
 import torch
@@ -16,9 +16,19 @@ from torch import nn
 import graphlth as glt
 from graphlth.cli import main as cli
 from graphlth.experiment import export
+from graphlth.plugins import with_size_check
 from graphlth.registry import KINDS, find, names
-from graphlth.settings.checks import RANGES, check_number, check_written, type_names
-from graphlth.settings.validation import CHOICES, check_one, sized
+from graphlth.settings import types
+from graphlth.settings.annotations import (
+    check_number,
+    check_value,
+    choices,
+    members,
+    plain_type,
+    range_of,
+)
+from graphlth.settings.checks import check_written
+from graphlth.settings.validation import settings_of
 from graphlth.ticket import load
 
 PLUGINS = [(kind, name) for kind in KINDS for name in names(kind)]
@@ -27,11 +37,19 @@ NOT_NUMBERS = ["1", None, [1], {"a": 1}, True, 1j, "nan"]
 
 
 def numeric(plugin):
-    """The settings of a plug-in that are numbers, and whether they are whole."""
-    for p in inspect.signature(plugin).parameters.values():
-        types = type_names(p.annotation)
-        if p.kind is p.KEYWORD_ONLY and types & {"int", "float"} and p.name not in CHOICES:
-            yield p.name, "float" not in types
+    """The annotations of a plug-in's settings that are numbers; not text, too: see its data."""
+    for name, parameter in settings_of(plugin).items():
+        for member in members(parameter.annotation):
+            if str in members(parameter.annotation):
+                continue
+            if plain_type(member) in (int, float) and not choices(member):
+                yield name, member
+
+
+NUMBERS = {  # the numeric aliases of `types`
+    name: alias for name, alias in vars(types).items() if get_origin(alias) is Annotated
+    if plain_type(alias) in (int, float)
+}  # fmt: skip
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -39,41 +57,47 @@ def numeric(plugin):
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
 def test_every_number_of_a_plugin_has_a_range(kind, name):
-    for setting, whole in numeric(find(kind, name)):
-        assert setting in RANGES
-        assert not whole or math.isfinite(RANGES[setting].high)  # sizes have a maximum
+    for setting, annotation in numeric(find(kind, name)):
+        assert math.isfinite(range_of(annotation).low), setting
+        whole = plain_type(annotation) is int
+        assert not whole or math.isfinite(range_of(annotation).high)  # sizes have a maximum
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_nothing_infinite_and_no_nan_is_in_a_range(name):
+    annotation = NUMBERS[name]
     for value in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ValueError, match=f"`{name}` must be in .*, got {value}"):
-            check_number(name, value, whole=False)
+        assert value not in range_of(annotation)
+        with pytest.raises(ValueError, match=f"`{name}` must be .*, got {value}"):
+            check_number(name, value, annotation)
     for value in NOT_NUMBERS:
         with pytest.raises(ValueError, match=f"`{name}` must be a "):
-            check_number(name, value, whole=False)
+            check_number(name, value, annotation)
 
 
 def test_the_ends_of_a_range_are_as_it_says():
     ends = {
-        "rounds": ([0, 10_000], [-1, 10_001], "[0, 10000]"),
-        "dropout": ([0, 0.999], [-1e-9, 1], "[0, 1)"),
-        "lr": ([1e-300, 1e300], [0, -1], "(0, inf)"),
-        "discount": ([1e-9, 1], [0, 1.1], "(0, 1]"),
-        "weight_decay": ([0, 1e300], [-1e-300], "[0, inf)"),
+        "Rounds": ([0, 10_000], [-1, 10_001], "[0, 10000]"),
+        "Fraction": ([0, 0.999], [-1e-9, 1], "[0, 1)"),
+        "Positive": ([1e-300, 1e300], [0, -1], "(0, inf)"),
+        "Discount": ([1e-9, 1], [0, 1.1], "(0, 1]"),
+        "NonNegative": ([0, 1e300], [-1e-300], "[0, inf)"),
     }
     for name, (good, bad, text) in ends.items():
-        assert str(RANGES[name]) == text
-        assert all(value in RANGES[name] for value in good)
-        assert not any(value in RANGES[name] for value in bad)
+        allowed = range_of(NUMBERS[name])
+        assert str(allowed) == text
+        assert all(value in allowed for value in good)
+        assert not any(value in allowed for value in bad)
 
 
-@pytest.mark.parametrize("annotation", [int, "int", float, "float", "float | None", "int | None"])
+@pytest.mark.parametrize("annotation", [
+    int, types.Epochs, float, types.Fraction, types.Fraction | None, types.Epochs | None,
+])  # fmt: skip
 def test_numbers_of_other_libraries_are_numbers(annotation):
     import numpy as np
 
-    check_one("drop_edges" if "float" in str(annotation) else "epochs", np.int32(0)
-              if "float" in str(annotation) else np.int64(3), annotation)  # fmt: skip
+    whole = plain_type(members(annotation)[0]) is int
+    check_value("any", np.int64(3) if whole else np.float32(0), annotation)
 
 
 BAD = [
@@ -91,7 +115,7 @@ CALLS = [
     (name, setting, value)
     for name in names("algorithms")
     for setting, value in BAD
-    if setting in inspect.signature(find("algorithms", name)).parameters
+    if setting in settings_of(find("algorithms", name))
 ]
 
 
@@ -148,11 +172,13 @@ def test_a_run_in_the_library_checks_its_settings(tmp_path, settings, says):
 def test_weights_are_counted_before_they_take_memory_and_cost_no_random_number():
     task, model = toys.toy(), find("models", "gcn")
     with pytest.raises(ValueError, match=r"`model` must have at most 268,435,456 weights, got \d"):
-        sized(model)(task, hidden=65_536, layers=64)
+        with_size_check(model)(task, hidden=65_536, layers=64)
     torch.manual_seed(3)
     plain = model(task, hidden=4)
     torch.manual_seed(3)
-    for a, b in zip(plain.parameters(), sized(model)(task, hidden=4).parameters(), strict=True):
+    for a, b in zip(
+        plain.parameters(), with_size_check(model)(task, hidden=4).parameters(), strict=True
+    ):
         assert torch.equal(a, b)
 
 

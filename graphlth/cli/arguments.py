@@ -5,18 +5,25 @@ import json
 import re
 from argparse import ArgumentError
 from argparse import ArgumentParser as PlainParser
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Union
+from types import NoneType
+from typing import Any, get_origin
 
+import docstring_parser
 from jsonargparse import ArgumentParser
 
 from graphlth.cli.config import check_plain, read_config
 from graphlth.cli.errors import told
 from graphlth.registry import names, one
-from graphlth.settings.checks import check_setting, type_names
+from graphlth.settings.annotations import check_value, members, number_list, plain_type, unpack
+from graphlth.settings.checks import check_setting
+from graphlth.settings.validation import groups_of
 
+Settings = Mapping[str, inspect.Parameter]
 Names = dict[str, str]  # of settings: where each comes from
 
 
@@ -86,43 +93,64 @@ def traced(origin: Names) -> Iterator[None]:
         raise ValueError(f"{text}; it is set in {origin[name[1]]}") from None
 
 
-def keyword_only(plugin: Any) -> list[str]:
-    """The names of a plug-in's settings."""
-    parameters = inspect.signature(plugin).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings: Settings) -> None:
+    """Make every setting of `function` that `parser` does not know yet a flag.
 
-
-def add_settings(parser: ArgumentParser, plugin: Any, settings: Iterable[str]) -> set[str]:
-    """The settings of a plug-in that `parser` knows from now on."""
+    Args:
+        parser: what reads the command.
+        function: its documentation tells of the settings.
+        settings: the settings that are flags, as `settings_of` gives them.
+    """
     known = parser.get_defaults()
-    signature = inspect.signature(plugin)
-    own = [plain_parameter(signature.parameters[n]) for n in settings if n not in known]
+    own = {name: p for name, p in settings.items() if name not in known}
+    types = {name: flag_type(p.annotation) for name, p in own.items()}
+    flags = [p.replace(annotation=types[name]) for name, p in own.items()]
+    texts = documentation(function)
 
     def stand_in() -> None:  # the parser imports whatever is called like what it is given
         pass
 
-    _, arguments, rest = (inspect.getdoc(plugin) or "").partition("Args:")
-    vars(stand_in)["__signature__"] = signature.replace(parameters=own)
-    stand_in.__name__ = plugin.__name__
-    stand_in.__doc__ = f"settings of {plugin.__name__}\n\n{arguments}{rest}"
+    vars(stand_in)["__signature__"] = inspect.Signature(
+        [flag.replace(kind=inspect.Parameter.KEYWORD_ONLY) for flag in flags]
+    )
+    stand_in.__name__ = function.__name__
+    arguments = "\n".join(f"    {name}: {texts[name]}" for name in own if name in texts)
+    stand_in.__doc__ = f"settings of {function.__name__}\n\nArgs:\n{arguments}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
-    typed = vars(parser).setdefault("kinds", {})  # what `parsed` checks, as the parser knows YAML:
-    typed |= {p.name: type_names(p.annotation) for p in own}  # 1:30 and 0x10, tags and aliases
-    return set(settings)
+    annotations = vars(parser).setdefault("annotations", {})  # that `parsed` checks texts by:
+    annotations |= {name: p.annotation for name, p in own.items()}  # the parser takes 1:30 and 0x10
 
 
-def plain_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
-    """The same of plain types; a sequence is a tuple, as a list would have a flag `--name+` too.
+def documentation(function: Callable[..., Any]) -> dict[str, str]:
+    """What the documentation of a function says of each setting, also of those of its recipe."""
+    sources = [*groups_of(function), function]
+    return {
+        argument.arg_name: " ".join((argument.description or "").split())
+        for source in sources
+        for argument in docstring_parser.parse(inspect.getdoc(source) or "").params
+    }
 
-    Ranges and choices are checked with all settings together.
-    """
-    if parameter.annotation == int | str | Sequence[int]:
-        return parameter.replace(annotation=int | str | tuple[int, ...])
-    types = type_names(parameter.annotation)
-    plain = {"bool": bool, "int": int, "float": float, "str": str, "None": None}
-    if isinstance(parameter.annotation, type) or not {*plain} & types:
-        return parameter
-    return parameter.replace(annotation=Union[*(plain[t] for t in plain if t in types)])
+
+def flag_type(annotation: Any) -> Any:
+    """The type of a flag: the annotation without ranges; a list is text, its numbers joined."""
+    if number_list(annotation) is not None:
+        return str
+    kinds = []
+    for member in members(annotation):
+        kind, _ = unpack(member)
+        if get_origin(kind) is Sequence:  # a list would have a flag `--name+`, too
+            kind = tuple[int, ...]
+        if get_origin(kind) is not Callable:  # a function cannot be typed
+            kinds.append(kind)
+    return reduce(or_, kinds)
+
+
+def type_names(annotation: Any) -> set[str]:
+    """The names of the types in an annotation: {"float", "None"}."""
+    if number_list(annotation) is not None:
+        return {"str"}
+    plain = {plain_type(member) for member in members(annotation)}
+    return {"None" if each is NoneType else getattr(each, "__name__", "") for each in plain}
 
 
 def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
@@ -137,10 +165,12 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         name = arg[2:].partition("=")[0]
         if arg.startswith("--") and name != "help":
             check_setting(name, known, "here")
-    typed: dict[str, set[str]] = vars(parser).get("kinds", {})
-    for name in typed:
+    annotations: dict[str, Any] = vars(parser).get("annotations", {})
+    for name, annotation in annotations.items():
         for text in every(argv, name):
-            check_plain(name, text, typed[name])
+            check_plain(name, text, type_names(annotation))
+            if plain_type(annotation) is str:
+                check_value(name, text, annotation)
     return parser.parse_args(argv).as_dict()
 
 

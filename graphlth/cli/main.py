@@ -22,7 +22,6 @@ from graphlth.cli.arguments import (
     chosen,
     dashed,
     first,
-    keyword_only,
     offer,
     parsed,
     traced,
@@ -35,6 +34,7 @@ from graphlth.cli.tables import print_list
 from graphlth.data.published import DataWarning
 from graphlth.registry import KINDS, find, modules, names
 from graphlth.settings.checks import check_written
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.storage import printable
 
 OVERVIEW = """usage: graphlth COMMAND ...
@@ -133,10 +133,9 @@ def run(argv: list[str]) -> None:
 
 def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.experiment import run as experiment
-    from graphlth.experiment.plan import accepted, planned, settings_of
+    from graphlth.experiment.plan import accepted, planned, settings_of_run
     from graphlth.experiment.seeds import parse_seeds
     from graphlth.settings import presets
-    from graphlth.settings.validation import check
 
     which = chosen(argv, "task", "model")
     if Path(which.get("task", "")).suffix in FILES:
@@ -145,12 +144,13 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
                             epilog=offer(named, argv))  # fmt: skip
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
-    own = inspect.signature(experiment.run).parameters
-    add_settings(parser, experiment.run, [n for n in own if n not in APART])
+    own = dict(inspect.signature(experiment.run).parameters) | settings_of(experiment.run)
+    add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in APART})
     settings: set[str] = set()
     for kind, name in named.items():
         if name is not None:
-            settings |= add_settings(parser, find(kind, name), accepted(kind, name))
+            add_settings(parser, find(kind, name), accepted(kind, name))
+            settings |= accepted(kind, name).keys()
     if algorithm is not None and which.keys() == {"task", "model"}:
         how = chosen(argv, "epochs", "protocol")
         protocol = how.pop("protocol", "paper")
@@ -161,7 +161,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
-    check(values, settings_of(*map(str, named.values())))
+    check_settings(values, settings_of_run(*map(str, named.values())))
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = planned(values)
@@ -182,11 +182,12 @@ def analyze(argv: list[str]) -> None:
     parser = ArgumentParser(prog="graphlth analyze", usage=usage, exit_on_error=False,
                             epilog=offer({"analysis": name}, argv))  # fmt: skip
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
-    own = [n for n in keyword_only(measure.analyze) if n != "watch"]
-    add_settings(parser, measure.analyze, own)
+    own = settings_of(measure.analyze)
+    add_settings(parser, measure.analyze, {n: p for n, p in own.items() if n != "watch"})
     settings: set[str] = set()
     if name is not None:
-        settings = add_settings(parser, find("analysis", name), accepted("analysis", name))
+        settings = {*accepted("analysis", name)}
+        add_settings(parser, find("analysis", name), accepted("analysis", name))
     given = parsed(parser, argv)
     values = {n: given.pop(n) for n in settings}
     runs = measure.runs(*given.pop("folders"))
@@ -205,7 +206,7 @@ def plot(argv: list[str]) -> None:
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
     if figure is not None:
         draw = find("figures", figure)
-        add_settings(parser, draw, keyword_only(draw))
+        add_settings(parser, draw, settings_of(draw))
     given = parsed(parser, argv)
     import graphlth.records as record
 
@@ -236,7 +237,8 @@ def export(argv: list[str]) -> None:
     usage = "graphlth export TICKET --out FILE [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth export", usage=usage, exit_on_error=False)
     parser.add_argument("ticket", help="a ticket file")
-    add_settings(parser, export.export, [n for n in keyword_only(export.export) if n != "watch"])
+    own = settings_of(export.export)
+    add_settings(parser, export.export, {n: p for n, p in own.items() if n != "watch"})
     given = parsed(parser, argv)
     with orderly(), retraining() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
@@ -261,7 +263,7 @@ def bench(argv: list[str]) -> None:
     usage = "graphlth bench TICKET... [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth bench", usage=usage, exit_on_error=False)
     parser.add_argument("tickets", nargs="+", help="ticket files")
-    add_settings(parser, bench, keyword_only(bench))
+    add_settings(parser, bench, settings_of(bench))
     given = parsed(parser, argv)
     show_benchmarks([bench(path, **given) for path in given.pop("tickets")], given["batch"])
 

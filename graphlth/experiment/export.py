@@ -12,7 +12,7 @@ from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.compact import compact
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.compaction.network import Compact
-from graphlth.experiment.plan import RETRAIN, build_plugin, check_whole, settings_of
+from graphlth.experiment.plan import RETRAIN, build_plugin, check_whole, settings_of_run
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
@@ -39,7 +39,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     settings = dict(about["settings"])
     try:
         check_number("seed", about["seed"])
-        check_whole(settings, settings_of(about["algorithm"], about["task"], about["model"]))
+        check_whole(settings, settings_of_run(about["algorithm"], about["task"], about["model"]))
     except ValueError as error:
         raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:

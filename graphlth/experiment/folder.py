@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 import graphlth.records as record
 from graphlth._exit import uninterrupted
-from graphlth.experiment.plan import Plan, Step, check_whole, planned, settings_of
+from graphlth.experiment.plan import Plan, Step, check_whole, planned, settings_of_run
 from graphlth.settings.checks import check_number
 from graphlth.storage import file_digest, opened, replacing, sealed, sweep
 from graphlth.ticket import Ticket, load_of_run, ticket_file
@@ -74,7 +74,7 @@ def planned_in(folder: Path, argument: str = "run") -> Plan:
             if not isinstance(value := getattr(plan, field), kind):
                 raise ValueError(f"`{field}` must be {rule}, got {value!r}")
         check_number("threads", plan.threads)
-        check_whole(plan.settings, settings_of(plan.algorithm, plan.task, plan.model))
+        check_whole(plan.settings, settings_of_run(plan.algorithm, plan.task, plan.model))
         return replace(plan, settings=dict(plan.settings))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "

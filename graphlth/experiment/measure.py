@@ -26,7 +26,7 @@ from graphlth.records.environment import environment
 from graphlth.registry import find, spelt
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_setting, check_written
-from graphlth.settings.validation import check
+from graphlth.settings.validation import check_settings
 from graphlth.task import Task
 from graphlth.ticket import load_of_run
 from graphlth.ticket_checks import check_ticket_fits
@@ -112,7 +112,7 @@ def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in settings:
         check_setting(name, known, f"of {measure}")
     whole = {n: p.default for n, p in known.items()} | dict(settings)
-    check(whole, known)
+    check_settings(whole, known)
     return whole
 
 

@@ -4,22 +4,24 @@ import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
+from graphlth.model import check_model_size
 from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_device, check_number, check_setting
+from graphlth.settings.lists import parse_rounds
 from graphlth.settings.presets import preset
-from graphlth.settings.validation import RECIPE, check, sized
+from graphlth.settings.validation import as_recorded, check_settings, defaults_of, settings_of
 from graphlth.storage import called
 from graphlth.task import Task
-from graphlth.ticket import parse_rounds
 from graphlth.training.epoch import Epoch
+from graphlth.training.recipe import Recipe
 
-RETRAIN = ("epochs", "iterations", *RECIPE)  # those of them that an algorithm has
+RETRAIN = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ class Step:
 
 def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The settings of a plug-in: its keyword-only arguments but the run's own."""
-    parameters = inspect.signature(find(kind, name)).parameters.values()
     own = ("seed", "last") if kind in ("algorithms", "analysis") else ()
-    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in own}
+    known = settings_of(find(kind, name))
+    return {n: p for n, p in known.items() if n not in own}
 
 
-def settings_of(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
+def settings_of_run(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
     """The settings of a run of the three."""
     both = accepted("algorithms", algorithm) | accepted("tasks", task)
     return both | accepted("models", model)
@@ -105,23 +107,23 @@ def plan(
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
     algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
-    known = settings_of(algorithm, task, model)
+    known = settings_of_run(algorithm, task, model)
     settings = settings or {}
     for name in settings:
         check_setting(name, known, f"of {algorithm}, {task} and {model}")
-    values = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    values = defaults_of(known)
     told = preset(algorithm, task, model, protocol=protocol, given=settings)
     values |= {n: v for n, v in told.settings.items() if n in known}
     values |= {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in settings.items()}
     for name in known:
         if name not in values:
             raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
-    check(values, known)
+    check_settings(values, known)
     check_number("threads", threads)
     check_device(device)
     if batched and algorithm != "ugs":
         raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
-    values = dict(sorted(values.items()))
+    values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
                 told.protocol, told.kept(values))  # fmt: skip
 
@@ -142,7 +144,9 @@ def build_plugin(
 ) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
     mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
-    plugin = sized(find(kind, name)) if kind == "models" else find(kind, name)
+    plugin = find(kind, name)
+    if kind == "models":
+        check_model_size(plugin, *before, **mine)
     return plugin(*before, **mine, **also)
 
 
@@ -155,8 +159,8 @@ def check_whole(settings: Mapping[str, Any], known: Mapping[str, inspect.Paramet
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in settings:
             raise ValueError(f"`settings` must hold `{name}`")
-    defaults = {n: p.default for n, p in known.items() if p.default is not p.empty}
-    check(defaults | dict(settings), known)  # of an earlier version, which had fewer
+    whole = defaults_of(known) | dict(settings)  # an earlier version may have had fewer
+    check_settings(whole, known)
 
 
 def task_of(chosen: Plan, what: str = "the run") -> Task:

@@ -1,73 +1,17 @@
 """What is refused at the border: numbers, devices and files to write."""
 
-import math
 import re
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Integral, Real
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any
+
+from graphlth.settings._unannotated import RANGES as RANGES
+from graphlth.settings._unannotated import TYPES
+from graphlth.settings.annotations import check_number as check_annotated_number
+from graphlth.settings.annotations import unpack
 
 RUN_FILE = re.compile(r"settings\.json|seed\d+(-round\d+)?\.(jsonl|lock|safetensors)")
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting may be; what is not finite is in no range."""
-
-    low: float
-    high: float = math.inf  # the maximum; with `below` the first number that is too high
-    above: bool = False  # `low` itself is too low
-    below: bool = False
-
-    def __contains__(self, number: float) -> bool:
-        low = number > self.low if self.above else number >= self.low
-        low = low and number <= sys.float_info.max  # or it overflows where a float is needed
-        return bool(low and (number < self.high if self.below else number <= self.high))
-
-    def __str__(self) -> str:
-        ends = "[("[self.above], "])"[self.below or self.high == math.inf]
-        return f"{ends[0]}{self.low}, {self.high}{ends[1]}"
-
-
-def _least(low: float) -> Range:
-    return Range(low, below=True)
-
-
-FRACTION = Range(0, 1, below=True)
-POSITIVE = Range(0, above=True, below=True)
-SEED = Range(0, 2**32 - 1)
-UP_TO = {n: Range(1, most) for n, most in {"few": 1024, "many": 10_000, "most": 1_000_000}.items()}
-
-# Of every setting that is a number, under whatever plug-in; a plug-in may allow fewer. Maxima are
-# those of memory and time: what lies above is a slip of the finger, or an attack.
-RANGES: dict[str, Range] = {
-    "rounds": Range(0, 10_000), "draws": UP_TO["many"], "window": UP_TO["many"],
-    "epochs": UP_TO["most"], "iterations": Range(0, 10**9), "evaluate_every": UP_TO["most"],
-    "rewind_to": Range(0, 10**9), "pretrain": Range(0, 1_000_000), "admm_steps": UP_TO["most"],
-    "warmup": Range(0, 10**9),
-    "lr": POSITIVE, "lr_edges": POSITIVE, "lr_scores": POSITIVE, "epsilon": POSITIVE,
-    "weight_decay": _least(0), "momentum": FRACTION, "rho": _least(0), "l1_edges": _least(0),
-    "l1_weights": _least(0), "l1_norms": _least(0), "mask_noise": FRACTION,
-    "drop_edges": FRACTION, "drop_weights": FRACTION, "drop_channels": FRACTION,
-    "drop_convs": FRACTION, "drop_output": FRACTION,
-    "hidden": Range(1, 65_536), "layers": UP_TO["few"], "heads": UP_TO["few"],
-    "dropout": FRACTION, "input_dropout": FRACTION, "edge_dropout": FRACTION,
-    "seed": SEED, "data_seed": SEED, "split_seed": SEED,
-    "batch_size": UP_TO["most"], "context": Range(1, 8192), "project": Range(0, 65_536),
-    "train_size": Range(0, 10**9), "val_size": Range(0, 10**9), "test_size": Range(0, 10**9),
-    "split": Range(0, 1_000_000), "discount": Range(0, 1, above=True),
-    "size": Range(0, 10_000), "classes": UP_TO["many"], "num_features": UP_TO["most"],
-    "num_edges": _least(0), "inside": Range(0, 1), "across": Range(0, 1), "noise": _least(0),
-    "neighbors": UP_TO["many"], "labels": UP_TO["many"],
-    "batch": UP_TO["many"], "repeats": UP_TO["most"], "points": Range(2, 10_000),
-    "pairs": UP_TO["many"], "threads": UP_TO["few"], "jobs": UP_TO["few"], "floor": FRACTION,
-    "temperature": POSITIVE, "tolerance": Range(0, 1, above=True, below=True),
-    "components": UP_TO["many"], "approximate_above": Range(0, 10**9),
-}  # fmt: skip
 
 
 def check_setting(name: str, known: Iterable[str], where: str) -> None:
@@ -83,28 +27,14 @@ def check_setting(name: str, known: Iterable[str], where: str) -> None:
 
 
 def check_number(name: str, value: Any, whole: bool = True) -> None:
-    """Refuse what is no number, no whole one where it must be, or outside the range of `name`.
-
-    Raises:
-        ValueError: it is.
-    """
-    kind: Any = Integral if whole else Real
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise ValueError(f"`{name}` must be a {'whole ' * whole}number, got {value!r}")
-    if value not in (allowed := RANGES.get(name, Range(-math.inf, above=True, below=True))):
-        raise ValueError(f"`{name}` must be in {allowed}, got {value}")
+    """Refuse what is no number, no whole one where it must be, or outside the range of `name`."""
+    kind: Any = int if whole else float
+    rules = unpack(TYPES.get(name, kind))[1]
+    check_annotated_number(name, value, Annotated[kind, rules[0]] if rules else kind)
 
 
 def type_names(annotation: Any) -> set[str]:
     """The names of the types in an annotation, which may be text: {"float", "None"}."""
-    if get_origin(annotation) is Annotated:
-        return type_names(get_args(annotation)[0])
-    if get_origin(annotation) is Literal:
-        return {type(value).__name__ for value in get_args(annotation)}
-    if get_origin(annotation) in (Union, UnionType):
-        return set[str]().union(*map(type_names, get_args(annotation)))
-    if annotation is NoneType:
-        return {"None"}
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return set(text.split(" | "))
 

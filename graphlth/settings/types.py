@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, Lt
+from annotated_types import Ge, Gt, Interval
+
+from graphlth.settings.lists import parse_milestones, parse_rounds
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,32 @@ class Plugin:
 
 @dataclass(frozen=True)
 class NumberList:
-    """In an annotation: a list of numbers, or the same as text, such as "7,15" or `empty`.
+    """In an annotation: a list of numbers, or the same as text, such as "7,15"; see `lists`.
 
     Args:
-        empty: the word for no list, such as "none" or "all".
-        example: a list, as messages show it.
+        parse: reads both, with the value of the setting `last` beside it where there is one.
+        empty: the text without numbers, such as "none" or "all".
+        last: the setting that is the largest number of the list.
     """
 
+    parse: Callable[..., Sequence[float]]
     empty: str
-    example: str
+    last: str | None = None
+
+
+@dataclass(frozen=True)
+class Below:
+    """In an annotation: the number is below the first of these settings that is not 0."""
+
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ZeroWith:
+    """In an annotation: the number is 0 where another setting has this value."""
+
+    setting: str
+    value: str
 
 
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
@@ -57,16 +76,16 @@ Count = Annotated[int, Interval(ge=0, le=10**9)]
 Number = Annotated[int, Interval(ge=1, le=10_000)]  # of classes, of neighbours, of components
 Pixels = Annotated[int, Interval(ge=0, le=10_000)]
 Features = Annotated[int, Interval(ge=1, le=1_000_000)]
-Split = Annotated[int, Interval(ge=0, le=1_000_000)]  # the number of one of several splits
 Repeats = Annotated[int, Interval(ge=1, le=1_000_000)]
 Points = Annotated[int, Interval(ge=2, le=10_000)]
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 
 Score = Annotated[str | Callable[..., Any], Plugin("scores")]  # by name, or with settings bound
-Milestones = Annotated[
-    str | Sequence[Annotated[float, Interval(gt=0, lt=1)]], NumberList("none", "0.5 0.75")
-]
-RoundNumbers = Annotated[str | Sequence[int], NumberList("all", "7 15")]
+Milestones = Annotated[str | Sequence[float], NumberList(parse_milestones, "none")]
+RoundNumbers = Annotated[str | Sequence[int], NumberList(parse_rounds, "all", last="rounds")]
+RewindTo = Annotated[
+    Iterations, Below(("iterations", "epochs")), ZeroWith("rewind", "finetune")
+]  # an epoch; an iteration where the training is counted in them
 
 Scope = Literal["global", "layer"]
 Optimizer = Literal["adam", "sgd"]
@@ -76,12 +95,3 @@ Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
 Part = Literal["train", "val", "test"]
 Augmentation = Literal["none", "crop-flip"]
-
-__all__ = [
-    "Augmentation", "Backend", "BatchSize", "Context", "Count", "Depth", "Discount", "Draws",
-    "Edges", "Epochs", "Features", "Fraction", "Ge", "Gt", "Heads", "Interval", "Iterations",
-    "Layout", "Lt", "Milestones", "NonNegative", "Number", "NumberList", "Optimizer",
-    "OptionalEpochs", "OptionalWidth", "Part", "Pixels", "Plugin", "Points", "Positive",
-    "Probability", "Repeats", "RoundNumbers", "Rounds", "Scope", "Score", "Seed", "Split", "Start",
-    "Steps", "Threads", "Tolerance", "Width", "Window",
-]  # fmt: skip

@@ -1,152 +1,184 @@
-"""The settings of plug-ins, checked alike for the command line, files and the library."""
+"""The settings of a function, and their checks, as its annotations say.
+
+The same checks serve flags, files and calls; see `graphlth.settings.types` for the annotations.
+"""
 
 import inspect
-import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, wraps
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
-import torch
-from torch import nn
+from graphlth.settings._unannotated import TRAINING, TYPES, with_range
+from graphlth.settings.annotations import check_value, members, number_list, unpack
+from graphlth.settings.checks import check_setting
+from graphlth.settings.lists import list_text
+from graphlth.settings.types import Below, NumberList, ZeroWith
 
-from graphlth.algorithms._channels import CHANNEL_SCORES
-from graphlth.algorithms._controls import CONTROLS
-from graphlth.algorithms._draw import STARTS
-from graphlth.algorithms._quantised import BITS
-from graphlth.algorithms.imp import REWINDS
-from graphlth.algorithms.transfer import CARRIED
-from graphlth.drawing import CRITERIA
-from graphlth.prune import SCOPES
-from graphlth.registry import find as plugin
-from graphlth.registry import names
-from graphlth.settings.checks import check_device, check_number, check_setting, type_names
-from graphlth.sparse.message import BACKENDS
-from graphlth.task import Task
-from graphlth.ticket import parse_rounds
-from graphlth.training.recipe import Recipe
-from graphlth.training.retraining import retrain
-
-RECIPE = tuple(f.name for f in fields(Recipe) if f.name not in ("epochs", "iterations"))
-CHOICES: dict[str, Collection[Any]] = {
-    "scope": SCOPES, "backend": BACKENDS, "criterion": CRITERIA, "start": STARTS,
-    "score": names("scores"), "edge_score": names("scores"), "channel_score": CHANNEL_SCORES,
-    "optimizer": ("adam", "sgd"), "rewind": REWINDS, "control": CONTROLS, "bits": BITS,
-    "carry": CARRIED,
-}  # fmt: skip
-MOST = 1 << 28  # weights of a model: 1 GiB
-KINDS = {"bool": "true or false", "str": "text"}
+Parameters = Mapping[str, inspect.Parameter]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def check(values: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
-    """Refuse settings of the wrong type, outside their range or choices, or that fit not together.
+@cache
+def settings_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The settings of a function: its keyword-only parameters, their annotations read.
+
+    In place of `**settings: Unpack[T]` stand the keys of the `TypedDict` T. Where one of these, or
+    a parameter, is a dataclass of settings, such as `recipe: Recipe`, its fields are settings too,
+    and give the keys their defaults.
+
+    Raises:
+        ValueError: an annotation cannot be read.
+    """
+    keywords, groups = _keywords(function), groups_of(function)
+    settings = {n: p for n, p in keywords.items() if _dataclass(p.annotation) is None}
+    others = {n: p for group in groups for n, p in _fields(group).items()}
+    return settings | others if settings.keys().isdisjoint(others) else settings
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keywords of a function, those of `**settings: Unpack[T]` too, their annotations read."""
+    parameters = inspect.signature(function).parameters.values()
+    found = {p.name: p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)}
+    types = _resolve(function, {n: p.annotation for n, p in found.items()})
+    keywords: dict[str, inspect.Parameter] = {}
+    for name, parameter in found.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            keywords[name] = parameter.replace(annotation=with_range(name, types[name]))
+        else:
+            keywords |= _keys(types[name])
+    return keywords
+
+
+def groups_of(function: Callable[..., Any]) -> list[type]:
+    """The dataclasses of settings, such as `Recipe`, that a function has among its keywords."""
+    groups = (_dataclass(p.annotation) for p in _keywords(function).values())
+    return [group for group in groups if group is not None]
+
+
+def _resolve(function: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
+    """The annotations of a function, those that are text read where it is defined."""
+    try:
+        return get_type_hints(
+            SimpleNamespace(__annotations__=dict(annotations)),
+            globalns=getattr(inspect.unwrap(function), "__globals__", {}), include_extras=True,
+        )  # fmt: skip
+    except (NameError, AttributeError, TypeError) as error:
+        name = getattr(function, "__name__", str(function))
+        raise ValueError(f"the annotations of `{name}` must be importable when it runs, "
+                         f"got: {error}") from None  # fmt: skip
+
+
+def _dataclass(annotation: Any) -> type | None:
+    """The dataclass of settings in an annotation, also of an optional one.
+
+    It is one whose fields all have defaults, as those of `Recipe`; a `Ticket` is none.
+    """
+    kinds = [unpack(member)[0] for member in members(annotation)]
+    classes = [kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)]
+    complete = (c for c in classes if all(f.default is not MISSING for f in fields(c)))
+    return next(complete, None)
+
+
+def _fields(group: type) -> dict[str, inspect.Parameter]:
+    """The fields of a dataclass as parameters."""
+    types = get_type_hints(group, include_extras=True)
+    return {f.name: _parameter(f.name, types[f.name], f.default) for f in fields(group)}
+
+
+def _keys(annotation: Any) -> dict[str, inspect.Parameter]:
+    """The keys of the `TypedDict` in `Unpack[...]` as parameters; of anything else none."""
+    if annotation is Any:
+        return {n: _parameter(n, TYPES[n], default) for n, default in TRAINING.items()}
+    if get_origin(annotation) is not Unpack:
+        return {}
+    types = get_type_hints(get_args(annotation)[0], include_extras=True)
+    groups = [group for each in types.values() if (group := _dataclass(each)) is not None]
+    defaults = {n: p.default for group in groups for n, p in _fields(group).items()}
+    empty = inspect.Parameter.empty
+    return {name: _parameter(name, each, defaults.get(name, empty)) for name, each in types.items()}
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+
+def defaults_of(known: Parameters) -> dict[str, Any]:
+    """The default of every parameter that has one."""
+    return {n: p.default for n, p in known.items() if p.default is not p.empty}
+
+
+def check_settings(values: Mapping[str, Any], known: Parameters) -> None:
+    """Refuse settings of the wrong type, outside their range or choices, or that do not agree.
 
     Args:
         values: all of them, defaults too.
-        known: the parameters that they are, whose annotations tell types.
+        known: the parameters that they are.
 
     Raises:
         ValueError: names the first of them.
     """
-    for name, value in values.items():
-        check_one(name, value, known[name].annotation if name in known else "")
-    Recipe(**{n: values[n] for n in RECIPE if n in values})
-    whole = "iterations" if values.get("iterations") else "epochs"
-    if values.get("rewind_to") and values["rewind_to"] >= values[whole]:
-        raise ValueError(f"`rewind_to` must be below `{whole}` = {values[whole]}, "
-                         f"got {values['rewind_to']}")  # fmt: skip
-    if values.get("rewind") == "finetune" and values["rewind_to"]:
-        raise ValueError("`rewind_to` must be 0 with `rewind` 'finetune', "
-                         f"got {values['rewind_to']}")  # fmt: skip
-    if "only" in values and "rounds" in values:
-        parse_rounds(values["only"], values["rounds"])
+    for name in [name for name in values if name in known]:
+        check_value(name, values[name], known[name].annotation)
+    for name, rule in _rules(values, known):
+        _check_rule(name, rule, values)
 
 
-def check_one(name: str, value: Any, annotation: Any) -> None:
-    """Refuse a value that is not of the type, in the range or among the choices of `name`."""
-    types = type_names(annotation)
-    if value is None and "None" in types:
-        return
-    kind = min(types - {"None"}, default="")
-    if len(types - {"None"}) > 1:
-        kind = ""
-    if kind in ("int", "float"):
-        check_number(name, value, whole=kind == "int")
-    if kind == "str" and isinstance(value, os.PathLike):
-        return
-    if kind in KINDS and type(value).__name__ != kind:
-        raise ValueError(f"`{name}` must be {KINDS[kind]}, got {value!r}")
-    if name in CHOICES and isinstance(value, str | int) and value not in CHOICES[name]:
-        known = ", ".join(map(str, CHOICES[name]))
-        raise ValueError(f"`{name}` must be one of {known}, got {value!r}")
+def _rules(values: Iterable[str], known: Parameters) -> Iterator[tuple[str, Any]]:
+    """What annotations say of settings beside others, by the name of the setting."""
+    for name in [name for name in values if name in known]:
+        annotation = known[name].annotation
+        yield from ((name, rule) for rule in unpack(annotation)[1])
+
+
+def _check_rule(name: str, rule: Any, values: Mapping[str, Any]) -> None:
+    value = values[name]
+    if isinstance(rule, Below) and value:
+        limit = next((n for n in rule.settings if values.get(n)), None)
+        if limit is not None and value >= values[limit]:
+            raise ValueError(f"`{name}` must be below `{limit}` = {values[limit]}, got {value}")
+    if isinstance(rule, ZeroWith) and value and values.get(rule.setting) == rule.value:
+        raise ValueError(f"`{name}` must be 0 with `{rule.setting}` {rule.value!r}, got {value}")
+    if isinstance(rule, NumberList) and rule.last is not None and rule.last in values:
+        rule.parse(value, values[rule.last])
+
+
+def check_fields(instance: Any) -> None:
+    """Refuse a dataclass of which a field is not as its annotation says; see `check_settings`."""
+    known = _fields(type(instance))
+    check_settings({name: getattr(instance, name) for name in known}, known)
+
+
+def as_recorded(values: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
+    """The same settings in the form that records and hashes hold: lists of numbers are text."""
+    found = dict(values)
+    for name in values.keys() & known.keys():
+        if (numbers := number_list(known[name].annotation)) is not None:
+            found[name] = list_text(values[name], numbers.empty)
+    return found
 
 
 @cache
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, which refuses wrong settings, and a device that cannot be used, when called."""
+def validate_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, which checks its settings when it is called.
+
+    Raises:
+        ValueError: when called, if a setting is unknown, wrong, or does not agree with another.
+    """
+    known, names = settings_of(function), _keywords(function)
     parameters = inspect.signature(function).parameters
-    known = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    inputs_alone = {n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
-    is_training = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if is_training:
-        more = {**inspect.signature(retrain).parameters, **inspect.signature(Recipe).parameters}
-        known |= {n: p for n, p in more.items() if p.default is not p.empty}
-    defaults = {n: p.default for n, p in known.items() if p.default is not p.empty}
+    any_keyword = bool(names) and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    defaults = defaults_of(known)
 
     @wraps(function)
-    def call(*inputs: Any, **given: Any) -> Any:
-        for name in given if is_training else ():
-            if name not in inputs_alone:
-                check_setting(name, known, f"of {function.__name__}")
-        check(defaults | {n: given[n] for n in known if n in given}, known)
-        inputs_by_name = dict(zip(parameters, inputs, strict=False)) | given
-        if isinstance(model := inputs_by_name.get("model"), nn.Module):
-            check_place(model, inputs_by_name.get("task"))
+    def call(*inputs: P.args, **given: P.kwargs) -> R:
+        for name in given if any_keyword else ():
+            if name not in parameters:
+                check_setting(name, names, f"of {function.__name__}")
+        check_settings(defaults | {n: given[n] for n in known if n in given}, known)
         return function(*inputs, **given)
 
     return call
-
-
-def find(kind: str, name: str) -> Any:
-    """The plug-in of `kind` that is called `name`, spelt with `_` or `-`; it checks its settings.
-
-    Raises:
-        ValueError: there is no such kind or plug-in.
-    """
-    return checked(sized(plugin(kind, name)) if kind == "models" else plugin(kind, name))
-
-
-@cache
-def sized(model: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The plug-in `model`, which counts its weights before it takes the memory for them.
-
-    Raises:
-        ValueError: when called, if there are more than `MOST`.
-    """
-
-    @wraps(model)
-    def build(*inputs: Any, **settings: Any) -> nn.Module:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            count = sum(p.numel() for p in model(*inputs, **settings).parameters())
-        if count > MOST:
-            raise ValueError(f"`model` must have at most {MOST:,} weights, got {count:,}: "
-                             "lower `hidden`, `layers` or `heads`")  # fmt: skip
-        return model(*inputs, **settings)
-
-    return build
-
-
-def check_place(model: nn.Module, task: Task | None) -> None:
-    """Refuse a model on a device that cannot be used, or on another one than the task.
-
-    Raises:
-        ValueError: names the device, or both.
-    """
-    places = {p.device for p in model.parameters()}
-    theirs = getattr(getattr(task, "y", None), "device", None)
-    if theirs is not None and places and places != {theirs}:
-        ours = ", ".join(sorted(map(str, places)))
-        raise ValueError(f"`model` must be on the device of `task`, {theirs}, got {ours}: "
-                         f"use model.to('{theirs}') or move the task")  # fmt: skip
-    for place in places:
-        check_device(place)
