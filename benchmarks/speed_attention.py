@@ -5,11 +5,10 @@ attention) on dense random features; as the attention alone; and, where a graph 
 the first layer on these, constant and sparse, which PyG's layer takes as a dense matrix. Agreement
 first, on a mask with zeros, then alternating measurements on one thread. Real topologies.
 
-    python benchmarks/speed_attention.py --data_root DIR [--out FILE.md]
+    python benchmarks/speed_attention.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
-import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,19 +16,23 @@ import torch
 from bench import (
     Seconds,
     arguments,
-    available,
-    both_ways,
+    available_memory,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
+    load_edges,
     power_law,
     ratios,
-    report,
-    spread,
-    topology,
-    verdict,
+    result_folder,
+    run_main,
+    undirected_graph,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    measurement,
+    median_and_range,
+    write,
 )
 from torch import Tensor
 from torch.nn.functional import leaky_relu
@@ -41,9 +44,15 @@ from graphlth.models.graph.gat import GAT
 from graphlth.sparse.graph import Block, Features, Graph, sparse_features
 from graphlth.sparse.message import attention
 
+ABOUT = (
+    "Milliseconds: median (range) of alternating measurements; ratios are medians over their "
+    "turns. Real topologies, 64 random features or those of the graph, no dropout, no bias, no "
+    "added loops. PyG is `GATConv` whose shares are multiplied by the mask before they are "
+    "normalised. –: its messages do not fit in the memory."
+)
 SHAPES = ((8, 8), (8, 64))  # heads, channels of each
 FEATURES = 64
-HELD = 5  # tensors of the size of the messages; PyG holds 4.1 at once
+COPIES = 5  # of the messages, that must fit in the memory; PyG holds 4.1 at once
 LARGE = 1 << 27  # numbers in the messages, from which three measurements must do
 Step = Callable[[], tuple[Tensor, ...]]
 
@@ -162,51 +171,47 @@ def graphs(args: argparse.Namespace) -> dict[str, tuple[Graph, Features | None]]
     if args.data_root is None:
         draw = torch.Generator().manual_seed(0)
         sparse = sparse_features((torch.rand(1000, 200, generator=draw) > 0.95).float())
-        return {"generated": (both_ways(power_law(1000, 5000), 1000), sparse)}
+        return {"generated": (undirected_graph(power_law(1000, 5000), 1000), sparse)}
     cora = glt.find("tasks", "cora")(data_root=str(args.data_root))
     found = {"Cora": (cora.graph, cora.x)}
     if not args.quick:
-        found["Cornell5"] = (both_ways(*topology("fb100_cornell5", args.data_root)), None)
+        found["Cornell5"] = (undirected_graph(*load_edges("fb100_cornell5", args.data_root)), None)
     return found
 
 
 def main() -> None:
-    parser = arguments(__doc__, repeats=7)
-    args = parser.parse_args()
+    args = arguments(__doc__, repeats=7).parse_args()
     if args.data_root is None and not args.quick:
-        parser.error("--data_root is needed without --quick")
+        raise ValueError("`--data_root` must be the folder of the real graphs, got none")
     torch.set_num_threads(1)
-    rows, gains, worst, fewer = [], {part: [] for part in (*PARTS, FIRST)}, 0.0, False
+    rows, gains, worst = [], {part: [] for part in (*PARTS, FIRST)}, 0.0
     for name, (graph, x) in graphs(args).items():
         for heads, d in SHAPES[:1] if args.quick else SHAPES:
             size = graph.num_edges * heads * d
             parts = PARTS | ({} if x is None else {FIRST: partial(first, x=x)})
             for part, ways in parts.items():
                 steps = ways(graph, heads, d)
-                case = [name, f"{graph.num_edges:,}", f"{heads} × {d}", part]
-                if available() < HELD * 4 * size:
-                    seconds, fewer = clock({"graphlth": steps["graphlth"]}, args.repeats), True
-                    rows.append([*case, spread(seconds["graphlth"], 1e3), "–", "–"])
+                case = [name, graph.num_edges, f"{heads} × {d}", part]
+                if available_memory() < COPIES * 4 * size:
+                    seconds = clock({"graphlth": steps["graphlth"]}, args.repeats)
+                    rows.append([*case, median_and_range(seconds["graphlth"], 1e3), None, None])
                     continue
                 seconds, apart = compare(steps, size > LARGE, 2 if args.quick else args.repeats)
-                gains[part].append(statistics.median(ratios(seconds, "PyG", "graphlth")))
+                gains[part].append(median_and_range(ratios(seconds, "PyG", "graphlth")))
                 worst = max(worst, apart)
-                cells = [spread(s, 1e3) for s in seconds.values()]
-                rows.append([*case, *cells, f"{gains[part][-1]:.1f}"])
-                print(" | ".join(rows[-1]), flush=True)
-    report(
-        args.out, "Attention under an edge mask, forward and all gradients", [hardware()],
-        [f"Milliseconds: median (range) of alternating measurements; ratios are medians over "
-         f"their turns. Real topologies, {FEATURES} "
-         f"random features or those of the graph, no dropout, no bias, no added loops. PyG is "
-         f"`GATConv` whose shares are multiplied by the mask before they are normalised. Outputs "
-         f"and gradients agree within {worst:.0e} of the largest entry."
-         + (" –: PyG's messages do not fit in the memory." if fewer else "")],
-        lined(["graph", "edges", "heads × d", "what", "graphlth", "PyG", "PyG / graphlth"], rows),
-        [verdict(f"smallest ratio, {part}", min(found), least=5)
+                cells = [median_and_range(s, 1e3) for s in seconds.values()]
+                rows.append([*case, *cells, gains[part][-1]])
+                print(rows[-1], flush=True)
+    keys = {"graph": "", "edges": ",d", "heads × d": "", "what": ""}
+    heads = {"graphlth": ".2f", "PyG": ".2f", "PyG / graphlth": ".1f"}
+    write(Result(
+        "speed_attention", "Attention under an edge mask, forward and all gradients", ABOUT,
+        measurement(repeats=args.repeats, agreement=f"{worst:.0e} of the largest entry"),
+        [Table("times", keys, heads, rows)],
+        [Claim(f"smallest ratio, {part}", min(found, key=lambda gain: gain.value), at_least=5)
          for part, found in gains.items() if found],
-    )  # fmt: skip
+    ), result_folder(args, "speed_attention"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -4,12 +4,12 @@ Channels are removed by |γ|, drawn at random, over all layers together (You et 
 networks are untrained, as time does not depend on what weights hold. Agreement first: the smaller
 network computes what the masked one does. Then inference, the ways by turns on one thread.
 
-    python benchmarks/speed_channels.py [--out FILE.md]
+    python benchmarks/speed_channels.py [--out FOLDER]
 """
 
 import argparse
-import statistics
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from bench import (
@@ -17,14 +17,18 @@ from bench import (
     arguments,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
     ratios,
-    report,
-    spread,
-    verdict,
-)  # fmt: skip
+    result_folder,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    measurement,
+    median_and_range,
+    write,
+)
 from torch import nn
 
 from graphlth.compaction.channels import channel_masks, norm_scales, shrink
@@ -36,6 +40,17 @@ from graphlth.training.forward import forward
 TASK = SimpleNamespace(shape=(3, 32, 32), num_features=3072, num_classes=10, num_edges=0)
 MODELS = ("vgg_16", "resnet_20")
 FRACTIONS = (0.3, 0.5, 0.7)
+ABOUT = (
+    "Images of 3 × 32 × 32, a batch at once. Medians of alternating measurements, range in "
+    "brackets. `masked` multiplies the weights by their masks in every call, as training does; "
+    "`smaller` is the network without its removed channels, which agrees with the masked one. MACs "
+    "are those of one image."
+)
+COLUMNS = {
+    "parameters": ",d", "parameters left": ",d", "million MACs": ".1f", "million MACs left": ".1f",
+    "dense, ms": ".2f", "masked, ms": ".2f", "smaller, ms": ".2f", "times fewer MACs": ".1f",
+    "times faster than dense": ".1f", "than masked": ".1f",
+}  # fmt: skip
 CLOSE = 1e-4  # of the largest logit
 
 
@@ -77,16 +92,14 @@ class Case:
         """Times faster than the dense network, of every turn."""
         return ratios(self.seconds, "dense", "smaller")
 
-    def row(self) -> list[str]:
+    def row(self) -> list[Any]:
         """Its line of the table."""
-        whole, left = self.weights
         dense, macs = self.macs
         return [
-            self.name, f"{100 * self.fraction:.0f}", f"{whole:,} → {left:,}",
-            f"{dense / 1e6:.1f} → {macs / 1e6:.1f}",
-            *(spread(s, 1e3) for s in self.seconds.values()),
-            f"{dense / macs:.1f}", spread(self.faster, 1, 1),
-            spread(ratios(self.seconds, "masked", "smaller"), 1, 1),
+            self.name, 100 * self.fraction, *self.weights, dense / 1e6, macs / 1e6,
+            *(median_and_range(s, 1e3) for s in self.seconds.values()),
+            dense / macs, median_and_range(self.faster),
+            median_and_range(ratios(self.seconds, "masked", "smaller")),
         ]  # fmt: skip
 
 
@@ -99,20 +112,17 @@ def main() -> None:
     torch.set_num_threads(1)
     with torch.no_grad():
         cases = [Case(name, fraction, args) for name in MODELS for fraction in args.fractions]
-    report(
-        args.out, "Networks without their removed channels", [hardware()],
-        [f"Images of 3 × 32 × 32, {args.batch} at once. The smaller networks agree with the masked "
-         f"ones within {max(c.worst for c in cases):.0e} of the largest logit. Medians of "
-         f"{args.repeats} alternating measurements, range in brackets. `masked` multiplies the "
-         "weights by their masks in every call, as training does. MACs are those of one image."],
-        lined(["network", "channels removed, %", "parameters", "million MACs", "dense, ms",
-               "masked, ms", "smaller, ms", "times fewer MACs", "times faster than dense",
-               "than masked"], [c.row() for c in cases]),
-        [verdict(f"{c.name} without {100 * c.fraction:.0f} % of its channels, times faster than "
-                 "dense", statistics.median(c.faster), least=1)
+    agreement = f"{max(c.worst for c in cases):.0e} of the largest logit"
+    write(Result(
+        "speed_channels", "Networks without their removed channels", ABOUT,
+        measurement(repeats=args.repeats, batch=args.batch, agreement=agreement),
+        [Table("times", {"network": "", "channels removed, %": ".0f"}, COLUMNS,
+               [c.row() for c in cases])],
+        [Claim(f"{c.name} without {100 * c.fraction:.0f} % of its channels, times faster than "
+               "dense", median_and_range(c.faster), at_least=1)
          for c in cases],
-    )  # fmt: skip
+    ), result_folder(args, "speed_channels"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -8,7 +8,7 @@ the queue. Masks are made as tensors only of a draw that becomes a ticket. The p
 core (Linux): where the system moves it about, a draw takes a fifth more, as its data lie in the
 other core's cache.
 
-    python benchmarks/speed_detector.py --data_root DIR [--out FILE.md]
+    python benchmarks/speed_detector.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -20,7 +20,19 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from bench import arguments, hardware, lined, plainly, report, spread, verdict
+from bench import (
+    arguments,
+    result_folder,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    measurement,
+    median_and_range,
+    write,
+)
 from torch import Tensor
 
 from graphlth.algorithms import _draw
@@ -33,6 +45,11 @@ from graphlth.prune import redrawing
 SEARCH = "graphlth.algorithms.joint_early_bird"
 TARGET = 0.01  # of an epoch, at most
 EARLY = 30  # epochs, in which tickets are drawn
+ABOUT = (
+    "Joint searches, each epoch of which takes a step on the weights and one on the graph. All "
+    "masks of a search before agree with a stable sort. Medians over the epochs of a search; of "
+    "the searches the median, range in brackets. The process stays on one core."
+)
 CASES = [  # task, settings of a GCN
     ("cora", {"hidden": 16}),
     ("citeseer", {"hidden": 16}),
@@ -136,33 +153,30 @@ def main() -> None:
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
-    rows, verdicts = [], []
+    rows, claims = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
         with patch(f"{SEARCH}.redrawing", sorting):
             search(task, change, args)
         found = [search(task, change, args) for _ in range(args.repeats)]
         clocks = [clock for clock, _ in found]
-        epochs = [statistics.median(clock.epochs) for clock in clocks]
-        draws = [statistics.median(clock.draws) for clock in clocks]
-        shares = [clock.share for clock in clocks]
-        rows.append([name, f"{found[0][1]:,}", spread(epochs, 1e3), spread(draws, 1e6, 0),
-                     spread(shares, 100),
-                     spread([clock.early for clock in clocks], 100)])  # fmt: skip
-        verdicts.append(verdict(f"{name}, share of drawing", statistics.median(shares),
-                                most=TARGET))  # fmt: skip
+        share = median_and_range([clock.share for clock in clocks], 100)
+        rows.append([
+            name, found[0][1],
+            median_and_range([statistics.median(clock.epochs) for clock in clocks], 1e3),
+            median_and_range([statistics.median(clock.draws) for clock in clocks], 1e6),
+            share, median_and_range([clock.early for clock in clocks], 100),
+        ])  # fmt: skip
+        claims.append(Claim(f"{name}, share of drawing, %", share, at_most=100 * TARGET))
     os.sched_setaffinity(0, cores)
-    report(
-        args.out, "What it costs to know when to draw a ticket", [hardware()],
-        [f"Joint searches of {args.epochs} epochs, each a step on the weights and one on the "
-         "graph. All masks of a search before agree with a stable sort. Medians over the epochs "
-         f"of a search; of {args.repeats} searches the median, range in brackets. The process "
-         "stays on one core."],
-        lined(["case", "entries", "training, ms per epoch", "drawing, µs per epoch",
-               "share of drawing, %", f"of the first {EARLY} epochs, %"], rows),
-        verdicts,
-    )  # fmt: skip
+    columns = {"entries": ",d", "training, ms per epoch": ".2f", "drawing, µs per epoch": ".0f",
+               "share of drawing, %": ".2f", f"of the first {EARLY} epochs, %": ".2f"}  # fmt: skip
+    write(Result(
+        "speed_detector", "What it costs to know when to draw a ticket", ABOUT,
+        measurement(repeats=args.repeats, epochs=args.epochs),
+        [Table("shares", {"search": ""}, columns, rows)], claims,
+    ), result_folder(args, "speed_detector"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -5,13 +5,12 @@ the same losses and masks. Then time, with dropout and one evaluation an epoch, 
 them in one run; then peak memory, each in a process of its own, and that of a whole run of UGS.
 Full matrices are left out of graphs of which they would be too large.
 
-    python benchmarks/speed_epoch.py --task cora --data_root DIR [--out FILE.md]
-    python benchmarks/speed_epoch.py --task pubmed --data_root DIR --rounds 3 [--out FILE.md]
+    python benchmarks/speed_epoch.py --task cora --data_root DIR [--out FOLDER]
+    python benchmarks/speed_epoch.py --task pubmed --data_root DIR --rounds 3 [--out FOLDER]
 """
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,15 +21,20 @@ import torch.nn.functional as F
 from bench import (
     Seconds,
     arguments,
-    child,
-    hardware,
-    high_water,
-    lined,
-    plainly,
+    peak_memory,
     ratios,
-    report,
-    spread,
-    verdict,
+    result_folder,
+    run_in_child,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    Value,
+    measurement,
+    median_and_range,
+    write,
 )
 from torch import Tensor
 from torch.func import functional_call
@@ -42,6 +46,15 @@ from graphlth.settings.presets import preset
 from graphlth.ticket import dense
 from graphlth.training.loop import train
 
+ABOUT = (
+    "Medians of alternating runs, range in brackets. `sparse` is the engine of graphlth. PyG is "
+    "the step by hand: `GCNConv` on dense features, the edge mask as `edge_weight`, fused Adam "
+    "over weights and masks. The dense formulation holds features, adjacency and edge mask as full "
+    "matrices. Both evaluate all nodes; the sparse one evaluates those of validation. –: not "
+    "measured."
+)
+MEMORY = "Each way in a process of its own; `before`: before its first epoch."
+RUN = "`graphlth.run` with one seed, every ticket retrained and saved, in a process of its own."
 L1 = 1e-2
 HOW = {"lr": 8e-3, "weight_decay": 8e-5}
 
@@ -167,14 +180,19 @@ def published(task: str) -> dict[str, object]:
     return {"hidden": 16, **preset("ugs", task, "gcn", protocol=protocol).settings}
 
 
-def told(args: argparse.Namespace) -> dict[str, object]:
+def own_settings(args: argparse.Namespace) -> dict[str, object]:
     """The settings that differ from the preset."""
     return {"data_root": str(args.data_root)} if args.data_root else {}
 
 
 def setting(args: argparse.Namespace, dropout: float):
     """The task and a fresh model, the same every time."""
-    settings = {**published(args.task), "edges": "directed", "dropout": dropout, **told(args)}
+    settings = {
+        **published(args.task),
+        "edges": "directed",
+        "dropout": dropout,
+        **own_settings(args),
+    }
     settings["degree"] = "in"  # as PyG counts
     task = build_plugin("tasks", args.task, settings)
     torch.manual_seed(0)
@@ -213,7 +231,7 @@ def clock(args: argparse.Namespace) -> Seconds:
 
 def whole_run(args: argparse.Namespace) -> None:
     """All rounds of UGS on the task, recorded and saved, in a folder that is then removed."""
-    settings = told(args) | {"edges": "directed", "rounds": args.rounds}
+    settings = own_settings(args) | {"edges": "directed", "rounds": args.rounds}
     settings |= {"epochs": 2} if args.quick else {}
     with tempfile.TemporaryDirectory() as folder:
         glt.run("ugs", args.task, "gcn", settings, out=folder)
@@ -223,31 +241,30 @@ def peak(args: argparse.Namespace, what: str) -> dict[str, float]:
     """MiB that a process has at its peak, and had before its first epoch."""
     options = ["--task", args.task, "--rounds", args.rounds, "--only", what]
     options += ["--data_root", args.data_root] if args.data_root else []
-    return child(*options, *(["--quick"] if args.quick else []))
+    return run_in_child(*options, *(["--quick"] if args.quick else []))
 
 
 def only(args: argparse.Namespace) -> None:
     """Do one thing, and print the memory of this process."""
     start = time.perf_counter()
     if args.only == "run":
-        before = high_water()
+        before = peak_memory()
         whole_run(args)
     else:
         task, model = setting(args, 0.5)
-        before = high_water()
+        before = peak_memory()
         for _ in WAYS[args.only](model, task, 3):
             pass
     seconds = time.perf_counter() - start
-    print(json.dumps({"before": before, "after": high_water(), "seconds": seconds}))
+    print(json.dumps({"before": before, "after": peak_memory(), "seconds": seconds}))
 
 
-def verdicts(task: str, gain: list[float], peak: float) -> list[str]:
+def claims(task: str, gain: Value, peak: float) -> list[Claim]:
     """What is asked for on some tasks."""
     if task == "cora":
-        return [verdict("peak memory of the whole run of UGS, MB", peak * 1.048576, most=600)]
-    if task == "pubmed":
-        return [verdict("PyG / sparse", statistics.median(gain), least=40)]
-    return []
+        value = Value(peak * 1.048576, n=1)
+        return [Claim("peak memory of the whole run of UGS, MB", value, at_most=600)]
+    return [Claim("PyG / sparse", gain, at_least=40)] if task == "pubmed" else []
 
 
 def main() -> None:
@@ -263,32 +280,44 @@ def main() -> None:
     if args.only:
         return only(args)
     worst, seconds = agree(args), clock(args)
+    gains = {way: median_and_range(ratios(seconds, way, "sparse"))
+             for way in seconds if way != "sparse"}  # fmt: skip
     memory = {} if args.quick else {way: peak(args, way) for way in seconds}
-    held = {way: [f"{found[when]:.0f}" for when in ("after", "before")]
-            for way, found in memory.items()}  # fmt: skip
-    rows = [[way, spread(s, 1e3, 1), *held.get(way, ["–", "–"])] for way, s in seconds.items()]
-    gains = {way: ratios(seconds, way, "sparse") for way in seconds if way != "sparse"}
-    for way, gain in gains.items():
-        less = f"{memory[way]['after'] / memory['sparse']['after']:.1f}" if memory else "–"
-        rows.append([f"{way} / sparse", spread(gain, 1, 1), less, ""])
-    whole, hidden = peak(args, "run"), published(args.task)["hidden"]
-    report(
-        args.out,
-        f"A mask-training epoch of GCN-{hidden} on {args.task}, with evaluation",
-        [hardware()],
-        [f"Agreement over five epochs without dropout: within {worst:.1e}.",
-         f"Medians of {args.repeats} alternating runs, range in brackets. PyG is the step by hand: "
-         "`GCNConv` on dense features, the edge mask as `edge_weight`, fused Adam over weights and "
-         "masks. The dense formulation holds adjacency and edge mask as full matrices, too. Both "
-         "evaluate all nodes; the sparse one those of validation."],
-        lined(["", "ms per epoch", "peak memory, MiB", "of it before the first epoch"],
-              rows),
-        [f"A whole run of UGS (`graphlth.run`, {args.rounds} rounds, one seed), in a process of "
-         f"its own: {whole['seconds']:.0f} s, peak memory {whole['after']:.0f} MiB, of it "
-         f"{whole['before']:.0f} before the run."],
-        verdicts(args.task, gains["PyG"], whole["after"]),
-    )  # fmt: skip
+    run, hidden = peak(args, "run"), published(args.task)["hidden"]
+    write(Result(
+        "speed_epoch", "A mask-training epoch of a GCN, with evaluation", ABOUT,
+        measurement(case=f"{args.task}, GCN-{hidden}", repeats=args.repeats, rounds=args.rounds,
+                    agreement=f"{worst:.1e} over five epochs without dropout"),
+        [epoch_table(seconds, gains), memory_table(memory), run_table(run)],
+        claims(args.task, gains["PyG"], run["after"]),
+    ), result_folder(args, "speed_epoch"), together=True)  # fmt: skip
+
+
+def epoch_table(seconds: Seconds, gains: dict[str, Value]) -> Table:
+    """Milliseconds of an epoch, and how many times longer each way takes than the engine."""
+    cells = {f"{way}, ms": median_and_range(s, 1e3) for way, s in seconds.items()}
+    cells |= {f"{way} / sparse": gain for way, gain in gains.items()}
+    return Table("epoch", {}, dict.fromkeys(cells, ".1f"), [[*cells.values()]], "An epoch")
+
+
+def memory_table(memory: dict[str, dict[str, float]]) -> Table:
+    """The peak memory of every way, in a process of its own, and how much was there before."""
+    cells = {}
+    for way, found in memory.items():
+        cells |= {way: found["after"], f"{way}, before": found["before"]}
+    ratios = {f"{way} / sparse": found["after"] / memory["sparse"]["after"]
+              for way, found in memory.items() if way != "sparse"}  # fmt: skip
+    columns = dict.fromkeys(cells, ".0f") | dict.fromkeys(ratios, ".1f")
+    rows = [[*cells.values(), *ratios.values()]] if memory else []
+    return Table("memory", {}, columns, rows, "Peak memory, MiB", MEMORY)
+
+
+def run_table(run: dict[str, float]) -> Table:
+    """Time and memory of a whole run of UGS."""
+    columns = dict.fromkeys(("seconds", "peak memory, MiB", "before the run, MiB"), ".0f")
+    rows = [[run["seconds"], run["after"], run["before"]]]
+    return Table("run", {}, columns, rows, "A whole run of UGS", RUN)
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -2,7 +2,7 @@
 
 What `graphlth.sparse.graph.sparse_is_faster` chooses is marked; its constants come from this table.
 
-    python benchmarks/speed_features.py [--model gcn] [--out FILE.md]
+    python benchmarks/speed_features.py [--model gcn] [--out FOLDER]
 """
 
 import argparse
@@ -10,9 +10,24 @@ import itertools
 import statistics
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
-from bench import arguments, clock, hardware, lined, plainly, power_law, ratios, report, spread
+from bench import (
+    arguments,
+    clock,
+    power_law,
+    ratios,
+    result_folder,
+    run_main,
+)
+from report import (
+    Result,
+    Table,
+    measurement,
+    median_and_range,
+    write,
+)
 
 from graphlth.data.node import NodeTask
 from graphlth.experiment.plan import build_plugin
@@ -25,6 +40,12 @@ DENSITIES = [0.02, 0.1, 0.2, 0.3, 0.5]
 HIDDEN = [16, 128, 512]
 SPLITS = {"few": (60, 500), "half": (0.5, 0.25)}  # of the nodes that train, that validate
 LARGEST = 3e9  # multiplications of a dense product, above which half of the nodes are too many
+
+ABOUT = (
+    "Ratios dense / sparse, medians of alternating measurements, range in brackets; above 1 the "
+    "sparse form is faster. `few`: 60 nodes train and 500 validate; `half`: half and a quarter of "
+    "them. `lost`: by how much the form that is chosen is slower, at worst."
+)
 
 
 def forms(nodes: int, features: int, density: float, split: str) -> dict[str, NodeTask]:
@@ -59,8 +80,8 @@ def epochs(task: NodeTask, name: str, hidden: int, soft: bool) -> Callable[[], o
     return lambda: next(steps)
 
 
-def row(args: argparse.Namespace, case: tuple[object, ...]) -> list[str]:
-    """The case, what is chosen, and the ratio of epochs with masks and without."""
+def row(args: argparse.Namespace, case: tuple[Any, ...]) -> list[Any]:
+    """The case, the ratio of epochs with masks and without, and what is chosen."""
     split, (nodes, features), hidden, density = case
     tasks = forms(nodes, features, density, split)
     x = tasks["sparse"].x
@@ -72,9 +93,8 @@ def row(args: argparse.Namespace, case: tuple[object, ...]) -> list[str]:
     chosen = "sparse" if sparse_is_faster(nodes, features, x.values.numel()) else "dense"
     middle = [statistics.median(gain) for gain in gains]
     lost = max(1 / m if chosen == "sparse" else m for m in middle)
-    told = [spread(gain) for gain in gains]
-    return [f"{nodes} × {features}", split, str(hidden), f"{density:.0%}", *told, chosen,
-            f"{max(0.0, lost - 1):.0%}"]  # fmt: skip
+    return [f"{nodes} × {features}", split, hidden, 100 * density, *map(median_and_range, gains),
+            chosen, 100 * max(0.0, lost - 1)]  # fmt: skip
 
 
 def main() -> None:
@@ -86,19 +106,14 @@ def main() -> None:
     cases = [c for c in cases if c[0] == "few" or c[1][0] * c[1][1] * c[2] < LARGEST]
     if args.quick:
         args.repeats, cases = 1, [("half", (200, 20), 4, 0.1)]
-    rows = [row(args, case) for case in cases]
-    report(
-        args.out,
-        f"Sparse against dense features: an epoch of {args.model}, with evaluation",
-        [hardware()],
-        [f"Ratios dense / sparse, medians of {args.repeats} alternating measurements, range in "
-         "brackets; above 1 the sparse form is faster. `few`: 60 nodes train and 500 validate; "
-         "`half`: half and a quarter of them. `lost`: by how much the form that is chosen is "
-         "slower, at worst."],
-        lined(["N × F", "nodes", "hidden", "non-zeros", "mask epoch", "training epoch", "chosen",
-               "lost"], rows),
-    )  # fmt: skip
+    keys = {"N × F": "", "nodes": "", "hidden": "d", "non-zeros, %": ".0f"}
+    columns = {"mask epoch": ".2f", "training epoch": ".2f", "chosen": "", "lost, %": ".0f"}
+    write(Result(
+        "speed_features", "Sparse against dense features: an epoch with evaluation", ABOUT,
+        measurement(case=args.model, repeats=args.repeats),
+        [Table("ratios", keys, columns, [row(args, case) for case in cases])],
+    ), result_folder(args, "speed_features"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -4,7 +4,7 @@ The masked sum of every backend at the size of ogbn-arxiv against the bandwidth 
 Cora, an epoch of mask training as a CUDA graph, a whole run of UGS, and ten seeds at once against
 one. Agreement comes first each time.
 
-    python benchmarks/speed_gpu.py --data_root DIR [--out FILE.md]
+    python benchmarks/speed_gpu.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -15,16 +15,21 @@ from collections.abc import Callable
 import torch
 from bench import (
     arguments,
-    both_ways,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
     power_law,
-    report,
-    spread,
-    verdict,
+    result_folder,
+    run_main,
+    undirected_graph,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    Value,
+    measurement,
+    median_and_range,
+    write,
 )
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
@@ -40,6 +45,7 @@ from graphlth.training import batched as seeds
 BACKENDS = ("triton", "sparse", "scatter", "reference")
 ARXIV, D = (169_343, 1_166_243), 256  # nodes and undirected edges; channels
 MANY = 10  # seeds at once
+ABOUT = "Medians of alternating measurements, range in brackets."
 Step = Callable[[], tuple[Tensor, ...]]
 
 
@@ -69,10 +75,10 @@ def steps(graph: Graph, d: int) -> tuple[dict[str, Step], dict[str, Step], str]:
     return ways[0], ways[1], "; ".join(missing)
 
 
-def kernel(args: argparse.Namespace) -> list[list[str]]:
+def kernel(args: argparse.Namespace) -> tuple[list[Table], list[Claim]]:
     """The masked sum at the size of ogbn-arxiv."""
     nodes, edges = (2000, 10_000) if args.quick else ARXIV
-    graph = both_ways(power_law(nodes, edges), nodes).to("cuda")
+    graph = undirected_graph(power_law(nodes, edges), nodes).to("cuda")
     forward, both, missing = steps(graph, D)
     expected = both["triton"]()
     worst = max(difference(name, expected, way(), 1e-3) for name, way in both.items())
@@ -84,21 +90,22 @@ def kernel(args: argparse.Namespace) -> list[list[str]]:
     middle = {name: statistics.median(s) for name, s in seconds.items()}
     rows = []
     for name, found in seconds.items():
-        copies = [f"{middle[name] * bandwidth / size:.2f}" for size in (each, once)]
-        rows.append([name, spread(alone[name], 1e3), spread(found, 1e3), *copies,
-                     f"{middle[name] / middle['triton']:.2f}"])  # fmt: skip
+        copies = [median_and_range([s * bandwidth / size for s in found]) for size in (each, once)]
+        times = [median_and_range(s, 1e3) for s in (alone[name], found)]
+        rows.append([name, *times, *copies, middle[name] / middle["triton"]])
+    text = (
+        f"{graph.num_nodes:,} nodes, {graph.num_edges:,} directed edges of a generated power-law "
+        f"graph, d = {D}, float32. A large copy moves {bandwidth / 1e12:.2f} TB/s, read and "
+        f"written. Each step reads and writes at least {once / 1e6:,.0f} MB, and "
+        f"{each / 1e6:,.0f} MB where no row is served to two edges from a cache. All agree within "
+        f"{worst:.0e} of the largest entry. {'Not run: ' + missing + '.' if missing else ''}"
+    ).strip()
+    columns = dict.fromkeys(("sum, ms", "sum and both gradients, ms", "of the copy, rows per edge",
+                             "of the copy, rows once", "of triton"), ".2f")  # fmt: skip
+    copy = next(row[3] for row in rows if row[0] == "triton")
     return [
-        ["## Masked sum at the size of ogbn-arxiv"],
-        [f"{graph.num_nodes:,} nodes, {graph.num_edges:,} directed edges of a generated power-law "
-         f"graph, d = {D}, float32. A large copy moves {bandwidth / 1e12:.2f} TB/s, read and "
-         f"written. Each step reads and writes at least {once / 1e6:,.0f} MB, and "
-         f"{each / 1e6:,.0f} MB where no row is served to two edges from a cache. All agree within "
-         f"{worst:.0e} of the largest entry. {'Not run: ' + missing + '.' if missing else ''}"],
-        lined(["backend", "sum, ms", "sum and both gradients, ms", "of the copy, rows per edge",
-               "of the copy, rows once", "of triton"], rows),
-        [verdict("time of triton by that of a copy of the rows per edge",
-                 middle["triton"] * bandwidth / each, most=2)],
-    ]  # fmt: skip
+        Table("sum", {"backend": ""}, columns, rows, "Masked sum at the size of ogbn-arxiv", text)
+    ], [Claim("time of triton by that of a copy of the rows per edge", copy, at_most=2)]
 
 
 class Setting:
@@ -147,7 +154,7 @@ class Setting:
         return test
 
 
-def timed(step: Callable[[], object]) -> float:
+def seconds_of(step: Callable[[], object]) -> float:
     """Seconds of a call."""
     torch.cuda.synchronize()
     start = time.perf_counter()
@@ -156,7 +163,7 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def training(args: argparse.Namespace) -> list[list[str]]:
+def training(args: argparse.Namespace) -> tuple[list[Table], list[Claim]]:
     """Mask training, a whole run and many seeds."""
     here, cpu = Setting(args, "cuda"), Setting(args, "cpu")
     losses = [[epoch.loss for epoch in setting.masks(1, 5, graphs)[0].epochs]
@@ -167,26 +174,33 @@ def training(args: argparse.Namespace) -> list[list[str]]:
     ways = {(count, graphs): [] for count in (1, MANY) for graphs in (True, False)}
     for repeat in range(args.repeats + 1):
         for (count, graphs), found in ways.items():
-            times = [timed(lambda n=n, c=count, g=graphs: here.masks(c, n, g)) for n in (few, many)]
+            times = [
+                seconds_of(lambda n=n, c=count, g=graphs: here.masks(c, n, g)) for n in (few, many)
+            ]
             if repeat:  # the first warms up
                 found.append((times[1] - times[0]) / (many - few))
-    epoch = {way: statistics.median(found) for way, found in ways.items()}
     rounds, epochs = (2, 10) if args.quick else (20, here.settings["epochs"])
-    run = [timed(lambda: here.run(rounds, epochs, True)) for _ in range(2)][-1]
-    gain = epoch[MANY, True] / epoch[1, True]
-    rows = [[str(count), "yes" if graphs else "no", spread(found, 1e3, 3)]
+    run = [seconds_of(lambda: here.run(rounds, epochs, True)) for _ in range(2)][-1]
+    gain = median_and_range(
+        [a / b for a, b in zip(ways[MANY, True], ways[1, True], strict=True)]
+    )  # fmt: skip
+    rows = [[count, "yes" if graphs else "no", median_and_range(found, 1e3)]
             for (count, graphs), found in ways.items()]  # fmt: skip
+    title = f"Mask training of GCN-{here.settings['hidden']} on {args.task}, with evaluation"
+    text = (
+        f"Losses of five epochs with a CUDA graph, without, and on the CPU agree within "
+        f"{worst:.0e}. An epoch is the difference of {many} and {few} epochs, divided by "
+        f"{many - few}."
+    )
+    whole = f"{rounds} rounds of {epochs} + {epochs} epochs, every ticket retrained, one seed."
     return [
-        [f"## Mask training of GCN-{here.settings['hidden']} on {args.task}, with evaluation"],
-        [f"Losses of five epochs with a CUDA graph, without, and on the CPU agree within "
-         f"{worst:.0e}. An epoch is the difference of {many} and {few} epochs, divided by "
-         f"{many - few}."],
-        lined(["seeds at once", "CUDA graph", "ms per epoch"], rows),
-        [f"A whole run of UGS, {rounds} rounds of {epochs} + {epochs} epochs, every ticket "
-         f"retrained, one seed: {run:.1f} s."],
-        [verdict("ms per epoch, one seed", 1e3 * epoch[1, True], most=0.3),
-         verdict("seconds of the whole run", run, most=10),
-         verdict(f"{MANY} seeds at once / one", gain, most=3)],
+        Table("epoch", {"seeds at once": "d", "CUDA graph": ""}, {"ms per epoch": ".3f"}, rows,
+              title, text),
+        Table("run", {}, {"seconds of the whole run": ".1f"}, [[run]], "A whole run of UGS", whole),
+    ], [
+        Claim("ms per epoch, one seed", median_and_range(ways[1, True], 1e3), at_most=0.3),
+        Claim("seconds of the whole run", Value(run, n=1), at_most=10),
+        Claim(f"{MANY} seeds at once / one", gain, at_most=3),
     ]  # fmt: skip
 
 
@@ -199,10 +213,17 @@ def main() -> None:
     if args.quick:
         args.repeats = 1
         args.task = args.task if args.data_root else "sbm"
-    parts = [*kernel(args), *training(args)]
-    about = hardware(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
-    report(args.out, "On a CUDA device", [about], *parts)
+    parts = kernel(args), training(args)
+    device = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    about = measurement(
+        device, f"{torch.cuda.get_device_name()}, {args.task}", repeats=args.repeats
+    )
+    write(Result(
+        "speed_gpu", "On a CUDA device", ABOUT, about,
+        [table for tables, _ in parts for table in tables],
+        [claim for _, claims in parts for claim in claims],
+    ), result_folder(args, "speed_gpu"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -4,7 +4,7 @@ Agreement first, then alternating measurements on one thread. The graphs are rea
 (`graphs/<name>/<name>.npz` below --data_root, and Cora); the features are random. The roofline is
 measured in the same run, for one thread and for two.
 
-    python benchmarks/speed_kernel.py --data_root DIR [--out FILE.md] [--figure FILE.png]
+    python benchmarks/speed_kernel.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -17,20 +17,25 @@ import torch
 from bench import (
     Seconds,
     arguments,
-    available,
-    both_ways,
+    available_memory,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
+    load_edges,
     power_law,
     ratios,
-    report,
-    spread,
-    topology,
-    verdict,
-    written,
+    result_folder,
+    run_main,
+    undirected_graph,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    Value,
+    measurement,
+    median_and_range,
+    name_file,
+    write,
 )
 from roofline import Point, Roof, compulsory_bytes, draw, measure, operations
 from torch import Tensor
@@ -42,13 +47,25 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import weighted_sum
 
 WIDTHS = (16, 128, 512)
-HELD = 5  # tensors of the size of the messages; peers hold 4.0 at once
+COPIES = 5  # of the messages, that must fit in the memory; peers hold 4.0 at once
 LARGE = 1 << 27  # numbers in the messages, from which three measurements must do
+ABOUT = (
+    "Milliseconds: median (range) of alternating measurements; ratios are medians over their "
+    "turns. Real topologies, random features. –: not measured, or the messages do not fit in the "
+    "memory."
+)
+LEAST = (
+    "Least time: the larger of compulsory bytes / bandwidth and operations / the rate of the "
+    "fastest product of two large matrices. Bytes: x and ∂out read, out and ∂x written, masks read "
+    "and their gradients written, int32 columns and offsets of both orientations, each once. "
+    "Operations: three products of 2 E d. graphlth is measured once more, without peers in "
+    "between: medians."
+)
 Sum = Callable[[Graph, Tensor, Tensor], Tensor]
 
 
 def ours(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
-    """graphlth with the backend that it picks."""
+    """graphlth with the backend that it chooses."""
     return weighted_sum(graph, x, weight)
 
 
@@ -121,11 +138,11 @@ SCATTER = ("scatter", "segment_csr")
 def graphs(args: argparse.Namespace) -> dict[str, Graph]:
     """The graphs by name; a generated one without --data_root."""
     if args.data_root is None:
-        return {"generated": both_ways(power_law(1000, 5000), 1000)}
+        return {"generated": undirected_graph(power_law(1000, 5000), 1000)}
     found = {"Cora": glt.find("tasks", "cora")(data_root=str(args.data_root)).graph}
     if not args.quick:
-        found["PubMed"] = both_ways(*topology("pubmed_topology", args.data_root))
-        found["Cornell5"] = both_ways(*topology("fb100_cornell5", args.data_root))
+        found["PubMed"] = undirected_graph(*load_edges("pubmed_topology", args.data_root))
+        found["Cornell5"] = undirected_graph(*load_edges("fb100_cornell5", args.data_root))
     return found
 
 
@@ -148,7 +165,7 @@ def compare(graph: Graph, d: int, repeats: int, least: float) -> tuple[Seconds, 
     """Seconds of each way, and by how much they differ at most."""
     given = inputs(graph, d)
     large = graph.num_edges * d > LARGE
-    fits = available() > HELD * 4 * graph.num_edges * d
+    fits = available_memory() > COPIES * 4 * graph.num_edges * d
     ways = {n: way for n, way in WAYS.items() if fits or n.startswith("graphlth")}
     expected, worst = step(ours, graph, *given), 0.0
     for name, way in ways.items():
@@ -165,25 +182,21 @@ def alone(graph: Graph, d: int, repeats: int, least: float) -> float:
 
 
 def main() -> None:
-    parser = arguments(__doc__, repeats=7)
-    parser.add_argument("--figure", type=written, help="where the roofline picture goes")
-    args = parser.parse_args()
+    args = arguments(__doc__, repeats=7).parse_args()
     if args.data_root is None and not args.quick:
-        parser.error("--data_root is needed without --quick")
+        raise ValueError("`--data_root` must be the folder of the real graphs, got none")
     how, widths = ((2, 0.01), (16,)) if args.quick else ((args.repeats, 0.1), WIDTHS)
     cases = [(name, graph, d) for name, graph in graphs(args).items() for d in widths]
     torch.set_num_threads(1)
-    rows, gains, worst, fewer = [], [], 0.0, False
+    rows, gains, worst = [], [], 0.0
     for name, graph, d in cases:
         seconds, apart = compare(graph, d, *how)
-        worst, fewer = max(worst, apart), fewer or len(seconds) < len(WAYS)
-        peers = [way for way in SCATTER if way in seconds]
-        if peers:
-            gains.append(min(statistics.median(ratios(seconds, way, "graphlth")) for way in peers))
-        cells = [spread(seconds[way], 1e3) if way in seconds else "–" for way in WAYS]
-        rows.append([name, f"{graph.num_edges:,}", str(d), *cells,
-                     f"{gains[-1]:.1f}" if peers else "–"])  # fmt: skip
-        print(" | ".join(rows[-1]), flush=True)
+        worst = max(worst, apart)
+        gain = best_gain(seconds)
+        gains += [gain] if gain else []
+        cells = [median_and_range(seconds[w], 1e3) if w in seconds else None for w in WAYS]
+        rows.append([name, graph.num_edges, d, *cells, gain])
+        print(rows[-1], flush=True)
     roofs, medians = [], [[] for _ in cases]
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -196,51 +209,62 @@ def main() -> None:
               [operations(graph.num_edges, d) / s for s in found])
         for (name, graph, d), found in zip(cases, medians, strict=True)
     ]  # fmt: skip
-    report(
-        args.out, "Masked sum, forward and gradients to features and edge weights",
-        [hardware("one thread where nothing else is said")],
-        [f"Milliseconds: median (range) of alternating measurements; ratios are medians over their "
-         f"turns. Real topologies, random features. All agree within {worst:.0e} of the largest "
-         f"entry. "
-         + ("" if "DGL" in WAYS else "DGL is not installed here. ")
-         + ("–: the messages do not fit in the memory." if fewer else "")],
-        lined(["graph", "edges", "d", *WAYS, "best torch-scatter / graphlth"], rows),
-        [verdict("geometric mean of the ratios", statistics.geometric_mean(gains), least=10),
-         verdict("smallest ratio", min(gains), least=3)],
-        ["## Roofline"],
-        ["Least time: the larger of compulsory bytes / bandwidth and operations / the rate of the "
-         "fastest product of two large matrices. Bytes: x and ∂out read, out and ∂x written, masks "
-         "read and their gradients written, int32 columns and offsets of both orientations, each "
-         "once. Operations: three products of 2 E d. "
-         f"graphlth is measured once more, without peers in between: medians of {how[0]}."],
-        lined(["threads", "copy, GB/s", "copy within the caches, GB/s",
-               *(f"product by {name}, GFLOP/s" for name in roofs[0].rates)],
-              [[str(r.threads), f"{r.bandwidth / 1e9:.1f}", f"{r.cached / 1e9:.0f}",
-                *(f"{rate / 1e9:.0f}" for rate in r.rates.values())] for r in roofs]),
-        limits(cases, points, medians, roofs),
-        [f"![roofline]({args.figure.name})"] if args.figure else [],
-    )  # fmt: skip
-    if args.figure:
-        draw(points, roofs, args.figure)
+    about = measurement("one thread where nothing else is said", repeats=how[0],
+                        agreement=f"{worst:.0e} of the largest entry",
+                        dgl="not installed" if "DGL" not in WAYS else None)  # fmt: skip
+    folder, picture = result_folder(args, "speed_kernel"), name_file("roofline", about)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(points, roofs, folder / picture)
+    heads = {**dict.fromkeys(WAYS, ".2f"), "best torch-scatter / graphlth": ".1f"}
+    keys = {"graph": "", "edges": ",d", "d": "d"}
+    write(Result(
+        "speed_kernel", "Masked sum, forward and gradients to features and edge weights", ABOUT,
+        about,
+        [Table("times", keys, heads, rows), roof_table(roofs),
+         limit_table(cases, points, medians, roofs)],
+        [Claim("geometric mean of the ratios",
+               Value(statistics.geometric_mean([g.value for g in gains])), at_least=10),
+         Claim("smallest ratio", min(gains, key=lambda gain: gain.value), at_least=3)],
+        {picture: "roofline"} if folder else {},
+    ), folder, together=True)  # fmt: skip
 
 
-def limits(
+def best_gain(seconds: Seconds) -> Value | None:
+    """Times of the faster variant of torch-scatter, where one fits in the memory."""
+    gains = [
+        median_and_range(ratios(seconds, way, "graphlth")) for way in SCATTER if way in seconds
+    ]
+    return min(gains, key=lambda gain: gain.value, default=None)
+
+
+def roof_table(roofs: list[Roof]) -> Table:
+    """What a number of threads can do."""
+    columns = {"copy, GB/s": ".1f", "copy within the caches, GB/s": ".0f",
+               **{f"product by {name}, GFLOP/s": ".0f" for name in roofs[0].rates}}  # fmt: skip
+    rows = [[r.threads, r.bandwidth / 1e9, r.cached / 1e9, *(v / 1e9 for v in r.rates.values())]
+            for r in roofs]  # fmt: skip
+    return Table("roofs", {"threads": "d"}, columns, rows, "Roofline", LEAST)
+
+
+def limit_table(
     cases: list[tuple[str, Graph, int]], points: list[Point], medians: list[list[float]],
     roofs: list[Roof],
-) -> list[str]:  # fmt: skip
-    """A table of least and achieved times, with one thread and with two."""
+) -> Table:  # fmt: skip
+    """Least and achieved times, with one thread and with two."""
     rows = []
     for (name, graph, d), point, found in zip(cases, points, medians, strict=True):
         least = [roof.seconds(graph, d) for roof in roofs]
-        times = [[f"{1e3 * a:.3f}", f"{1e3 * s:.3f}", f"{s / a:.1f}"]
-                 for a, s in zip(least, found, strict=True)]  # fmt: skip
-        rows.append([name, str(d), f"{point.intensity:.1f}", *times[0], *times[1],
-                     f"{found[0] / found[1]:.2f}", f"{found[1] / least[0]:.1f}"])  # fmt: skip
-    head = [f"{what}, {t}" for t in ("1 thread", "2 threads")
-            for what in ("least ms", "graphlth ms", "achieved / least")]  # fmt: skip
-    return lined(["graph", "d", "operations / byte", *head, "1 thread / 2",
-                  "2 threads / least, 1 thread"], rows)  # fmt: skip
+        times = [[1e3 * a, 1e3 * s, s / a] for a, s in zip(least, found, strict=True)]
+        rows.append([name, d, point.intensity, *times[0], *times[1], found[0] / found[1],
+                     found[1] / least[0]])  # fmt: skip
+    heads = {f"{what}, {t}": spec for t in ("1 thread", "2 threads")
+             for what, spec in (("least ms", ".3f"), ("graphlth ms", ".3f"),
+                                ("achieved / least", ".1f"))}  # fmt: skip
+    columns = {"operations / byte": ".1f", **heads, "1 thread / 2": ".2f",
+               "2 threads / least, 1 thread": ".1f"}  # fmt: skip
+    return Table("limits", {"graph": "", "d": "d"}, columns, rows)
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

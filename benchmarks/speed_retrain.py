@@ -4,11 +4,10 @@ Takes the tickets of a run folder, with the settings in their provenance. Agreem
 on the graph without its removed edges computes what it does with them at weight 0, and retraining
 it again reaches the same digits. Then whole retrainings, evaluation included, the rounds by turns.
 
-    python benchmarks/speed_retrain.py --tickets FOLDER --data_root DIR [--out FILE.md]
+    python benchmarks/speed_retrain.py --tickets FOLDER --data_root DIR [--out FOLDER]
 """
 
 import argparse
-import statistics
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,19 +17,23 @@ from bench import (
     arguments,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
     ratios,
-    report,
-    spread,
-    verdict,
+    result_folder,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    measurement,
+    median_and_range,
+    write,
 )
 
 import graphlth as glt
 from graphlth.experiment.plan import RETRAIN, build_plugin
 from graphlth.masks import only, sparsity
-from graphlth.records.schema import settings_hash
+from graphlth.records import settings_hash
 from graphlth.rewinding import rewind
 from graphlth.task import Task
 from graphlth.ticket import Ticket, ticket_file
@@ -39,6 +42,11 @@ from graphlth.training.evaluation import predict
 from graphlth.training.forward import forward
 from graphlth.training.retraining import fit
 
+ABOUT = (
+    "Whole retrainings of the tickets of one run, evaluation included: medians of alternating "
+    "ones, range in brackets. A ticket on the graph without its removed edges computes what it "
+    "does with them at weight 0, and every retraining is repeated to the same digits."
+)
 TARGETS = {10: 0.6, 20: 0.4}  # of the time of round 0, at most
 
 
@@ -57,6 +65,7 @@ class Case:
         self.how = {name: settings[name] for name in RETRAIN if name in settings}
         self.name = "{algorithm} on {task} with {model}".format(**about)
         self.setting = settings_hash(about["settings"])
+        self.edges = settings["edges"]
 
     def retrain(self) -> Epoch:
         """The best epoch."""
@@ -85,7 +94,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of a retraining; the run's own by default")
     args = parser.parse_args()
     if args.tickets is None and not args.quick:
-        parser.error("--tickets is needed without --quick")
+        raise ValueError("`--tickets` must be the folder of a run, got none")
     if args.quick:
         args.repeats, args.epochs = 1, 5
     torch.set_num_threads(1)
@@ -102,26 +111,26 @@ def main() -> None:
     epochs = first.how["epochs"]
     seconds = clock({str(r): case.retrain for r, case in found.items()}, args.repeats)
     seconds = {r: [s / epochs for s in found] for r, found in seconds.items()}
-    shares = {r: ratios(seconds, str(r), str(first.ticket.round)) for r in found}
+    start = first.ticket.round
+    shares = {r: median_and_range(ratios(seconds, str(r), str(start)), 100) for r in found}
     rows = [
-        [str(r), f"{100 * sparsity(only(case.ticket.masks, 'edges')):.1f} / "
-         f"{100 * sparsity(only(case.ticket.masks, 'weights')):.1f}", spread(seconds[str(r)], 1e3),
-         spread(shares[r], 100, 0), f"{100 * reached[r].test:.1f}"]
+        [r, 100 * sparsity(only(case.ticket.masks, "edges")),
+         100 * sparsity(only(case.ticket.masks, "weights")),
+         median_and_range(seconds[str(r)], 1e3), shares[r], 100 * reached[r].test]
         for r, case in found.items()
     ]  # fmt: skip
-    report(
-        args.out, f"An epoch of retraining by round: {first.name}", [hardware()],
-        [f"Tickets of seed {first.seed}, settings {first.setting}, {epochs} epochs a retraining. "
-         f"Absent and weightless edges agree within {worst:.0e} of the largest logit; every "
-         "retraining is repeated to the same digits. Medians of "
-         f"{args.repeats} alternating retrainings, range in brackets."],
-        lined(["round", "edges / weights removed, %", "ms per epoch",
-               f"of round {first.ticket.round}, %", "test accuracy, %"], rows),
-        [verdict(f"time of round {r}, as a fraction of round {first.ticket.round}",
-                 statistics.median(shares[r]), most=most)
+    keys = {"round": "d", "edges removed, %": ".1f", "weights removed, %": ".1f"}
+    columns = {"ms per epoch": ".2f", "of dense, %": ".0f", "test accuracy, %": ".1f"}
+    write(Result(
+        "speed_retrain", "An epoch of retraining by round", ABOUT,
+        measurement(case=f"{first.name}, {first.edges} masks", repeats=args.repeats,
+                    seed=first.seed, epochs=epochs, setting=first.setting,
+                    agreement=f"{worst:.0e} of the largest logit"),
+        [Table("times", keys, columns, rows)],
+        [Claim(f"time of round {r}, % of round {start}", shares[r], at_most=100 * most)
          for r, most in TARGETS.items() if r in shares],
-    )  # fmt: skip
+    ), result_folder(args, "speed_retrain"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

@@ -4,7 +4,7 @@ Power-law graphs of a fixed mean degree, generated, and two real topologies; fea
 random. Every graph has a process of its own, which is where its memory is read. Agreement first:
 on the smallest graph the first epochs reach the losses of the `reference` backend.
 
-    python benchmarks/speed_scale.py --data_root DIR [--out FILE.md] [--figure FILE.png]
+    python benchmarks/speed_scale.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -19,18 +19,23 @@ import numpy as np
 import torch
 from bench import (
     arguments,
-    child,
-    hardware,
-    high_water,
-    lined,
-    plainly,
+    load_edges,
+    peak_memory,
     power_law,
     random_task,
-    report,
-    spread,
-    topology,
-    verdict,
-    written,
+    result_folder,
+    run_in_child,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    Value,
+    measurement,
+    median_and_range,
+    name_file,
+    write,
 )
 
 from graphlth.models.graph.gcn import GCN
@@ -39,6 +44,14 @@ from graphlth.task import Task
 from graphlth.ticket import dense
 from graphlth.training.loop import train
 
+ABOUT = (
+    "GCN with 2 layers, hidden 16, 16 random features, 8 random classes; half of the nodes train; "
+    "evaluation included. An epoch trains weights, weight masks and a mask entry for every "
+    "undirected edge. Generated graphs have mean degree 10 and a power law of exponent 2.5; "
+    "Cornell5 and NELL are real topologies. Agreement is with the `reference` backend over three "
+    "epochs on the smallest. Medians of the epochs after a first, range in brackets."
+)
+LARGE = "A generated power-law graph, 128 features, 40 classes, 3 layers, hidden 256, 2 threads."
 DEGREE = 10  # mean degree of the generated graphs
 REAL = {"Cornell5": "fb100_cornell5", "NELL": "nell_topology"}
 ARXIV = "arxiv size"
@@ -69,11 +82,11 @@ def arxiv(num_nodes: int = 169_343, num_edges: int = 1_166_243) -> Size:
     return Size(ARXIV, num_nodes, num_edges, 128, 40, 256, 3, threads=2)
 
 
-def built(size: Size, data_root: Path | None) -> Task:
+def make_task(size: Size, data_root: Path | None) -> Task:
     """The task."""
     pairs, num_nodes = (
         (power_law(size.num_nodes, size.num_edges), size.num_nodes) if size.num_nodes
-        else topology(REAL[size.name], data_root)
+        else load_edges(REAL[size.name], data_root)
     )  # fmt: skip
     return random_task(pairs, num_nodes, features=size.features, classes=size.classes)
 
@@ -90,7 +103,7 @@ def epochs(task: Task, size: Size, count: int, backend: str = "auto"):
 
 def agree(size: Size) -> float:
     """The largest difference of the losses over three epochs from those of plain gathers."""
-    task = built(size, None)
+    task = make_task(size, None)
     ours, plain = (list(epochs(task, size, 3, backend)) for backend in ("auto", "reference"))
     worst = max(abs(a.loss - b.loss) for a, b in zip(ours, plain, strict=True))
     assert worst < 1e-4, f"the backends differ by {worst}"
@@ -100,9 +113,9 @@ def agree(size: Size) -> float:
 def only(size: Size, data_root: Path | None, count: int) -> dict[str, object]:
     """Seconds of every epoch after the first, which warms up, and the memory of this process."""
     torch.set_num_threads(size.threads)
-    start = high_water()
-    task = built(size, data_root)
-    before, seconds = high_water(), []
+    start = peak_memory()
+    task = make_task(size, data_root)
+    before, seconds = peak_memory(), []
     steps = epochs(task, size, count + 1)
     next(steps)
     last = time.perf_counter()
@@ -111,7 +124,7 @@ def only(size: Size, data_root: Path | None, count: int) -> dict[str, object]:
         last = now
     return {
         "edges": task.num_edges, "nodes": task.num_nodes, "seconds": seconds, "start": start,
-        "before": before, "after": high_water(),
+        "before": before, "after": peak_memory(),
     }  # fmt: skip
 
 
@@ -155,76 +168,85 @@ def draw(found: dict[str, dict], law: Sequence[float], path: Path) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, repeats=5)
-    parser.add_argument(
-        "--figure", type=written, help="where the picture of time against edges goes"
-    )
     parser.add_argument("--edges", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7])
     parser.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         return print(json.dumps(only(Size(**args.only), args.data_root, args.repeats)))
     if args.data_root is None and not args.quick:
-        parser.error("--data_root is needed without --quick")
+        raise ValueError("`--data_root` must be the folder of the real graphs, got none")
     torch.set_num_threads(1)
     if args.quick:
         args.repeats, args.edges = 2, [1e3, 1e4]
     sizes = [generated(int(e)) for e in args.edges]
     worst = agree(sizes[0])
-    if args.quick:
-        found = {size.name: only(size, None, args.repeats) for size in sizes}
-        sizes += [arxiv(2000, 10_000)]
-    else:
-        found, sizes = {}, [*sizes, *(Size(name, 0, 0) for name in REAL), arxiv()]
-    for size in sizes:
-        if size.name not in found:
-            options = ["--data_root", args.data_root] if args.data_root else []
-            found[size.name] = child(
-                "--only", json.dumps(asdict(size)), "--repeats", args.repeats, *options
-            )
-            print(size.name, found[size.name], flush=True)
+    found = measure_sizes(args, sizes)
     fitted = [f for n, f in found.items() if n not in REAL and n != ARXIV]
     law = np.polyfit([np.log(f["edges"]) for f in fitted],
                      [np.log(statistics.median(f["seconds"])) for f in fitted], 1)  # fmt: skip
-    large, size = found[ARXIV], sizes[-1]
-    report(
-        args.out, "An epoch of mask training against the number of edges", [hardware()],
-        [f"GCN with {sizes[0].layers} layers, hidden {sizes[0].hidden}, {sizes[0].features} random "
-         f"features, {sizes[0].classes} random classes; half of the nodes train; evaluation "
-         f"included. An epoch trains weights, weight masks and a mask entry for every undirected "
-         f"edge. Generated graphs have mean degree {DEGREE} and a power law of exponent 2.5; "
-         f"{' and '.join(REAL)} are real topologies. Agreement with the `reference` backend over "
-         f"three epochs on the smallest: losses within {worst:.0e}. Medians of {args.repeats} "
-         "epochs after a first, range in brackets."],
-        table({n: f for n, f in found.items() if n != ARXIV}, sizes[0].features),
-        [verdict("exponent of time against edges, generated graphs", law[0], most=1.1)],
-        [f"## {ARXIV.capitalize()}"],
-        [f"{large['nodes']:,} nodes and {large['edges']:,} undirected edges of a generated "
-         f"power-law graph, {size.features} features, {size.classes} classes, {size.layers} "
-         f"layers, hidden {size.hidden}, {size.threads} threads: "
-         f"{spread(large['seconds'])} s an epoch; peak memory {large['after']:.0f} MiB, of it "
-         f"{large['before']:.0f} before the first epoch."],
-        [verdict("peak memory, GB", large["after"] * 2**20 / 1e9, most=4)],
-        [f"![time against edges]({args.figure.name})"] if args.figure else [],
-    )  # fmt: skip
-    if args.figure:
-        draw(found, law, args.figure)
+    about = measurement(repeats=args.repeats, agreement=f"losses within {worst:.0e}")
+    folder, picture = result_folder(args, "speed_scale"), name_file("time", about)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(found, law, folder / picture)
+    large = found[ARXIV]
+    write(Result(
+        "speed_scale", "An epoch of mask training against the number of edges", ABOUT, about,
+        [time_table({n: f for n, f in found.items() if n != ARXIV}, sizes[0].features),
+         law_table(law), arxiv_table(large)],
+        [Claim("exponent of time against edges, generated graphs", Value(law[0]), at_most=1.1),
+         Claim(f"{ARXIV}, peak memory, GB", Value(large["after"] * 2**20 / 1e9, n=1), at_most=4)],
+        {picture: "time against edges"} if folder else {},
+    ), folder, together=True)  # fmt: skip
 
 
-def table(found: dict[str, dict], d: int) -> list[str]:
+def measure_sizes(args: argparse.Namespace, sizes: list[Size]) -> dict[str, dict]:
+    """Seconds and memory of every size, the real topologies and that of ogbn-arxiv."""
+    if args.quick:
+        found = {size.name: only(size, None, args.repeats) for size in sizes}
+        others = [arxiv(2000, 10_000)]
+    else:
+        found, others = {}, [*sizes, *(Size(name, 0, 0) for name in REAL), arxiv()]
+    options = ["--data_root", args.data_root] if args.data_root else []
+    for size in others:
+        found[size.name] = run_in_child(
+            "--only", json.dumps(asdict(size)), "--repeats", args.repeats, *options
+        )
+        print(size.name, found[size.name], flush=True)
+    return found
+
+
+def time_table(found: dict[str, dict], d: int) -> Table:
     """Time and memory of every graph."""
-    rows = []
-    for name, f in found.items():
-        size = f["edges"] + f["nodes"] * d
-        added = f["after"] - f["start"]
-        rows.append([
-            name, f"{f['nodes']:,}", f"{f['edges']:,}", spread(f["seconds"], 1e3),
-            f"{1e9 * statistics.median(f['seconds']) / f['edges']:.0f}", f"{f['after']:.0f}",
-            f"{f['before']:.0f}", f"{added * 2**20 / size:.0f}",
-        ])  # fmt: skip
-    head = ["graph", "nodes", "edges", "ms per epoch", "ns per edge", "peak memory, MiB",
-            "of it before the first epoch", "bytes beyond the imports / (E + N d)"]  # fmt: skip
-    return lined(head, rows)
+    rows = [
+        [name, f["nodes"], f["edges"], median_and_range(f["seconds"], 1e3),
+         1e9 * statistics.median(f["seconds"]) / f["edges"], f["after"], f["before"],
+         (f["after"] - f["start"]) * 2**20 / (f["edges"] + f["nodes"] * d)]
+        for name, f in found.items()
+    ]  # fmt: skip
+    columns = {"ms per epoch": ".2f", "ns per edge": ".0f", "peak memory, MiB": ".0f",
+               "of it before the first epoch": ".0f",
+               "bytes beyond the imports / (E + N d)": ".0f"}  # fmt: skip
+    return Table("times", {"graph": "", "nodes": ",d", "edges": ",d"}, columns, rows)
+
+
+def law_table(law: Sequence[float]) -> Table:
+    """The power of the number of edges that time grows with."""
+    return Table("law", {}, {"exponent": ".2f"}, [[float(law[0])]], "Time ∝ edges^exponent",
+                 "Fitted to the generated graphs.")  # fmt: skip
+
+
+def arxiv_table(large: dict) -> Table:
+    """Time and memory at the size of ogbn-arxiv."""
+    columns = {
+        "s per epoch": ".2f",
+        "peak memory, MiB": ".0f",
+        "of it before the first epoch": ".0f",
+    }
+    rows = [[large["nodes"], large["edges"], median_and_range(large["seconds"]), large["after"],
+             large["before"]]]  # fmt: skip
+    return Table("arxiv", {"nodes": ",d", "edges": ",d"}, columns, rows, ARXIV.capitalize(), LARGE)
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

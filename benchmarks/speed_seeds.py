@@ -5,7 +5,7 @@ second process does: it starts, imports its modules and loads its data; the firs
 While one or two run, alike, the way from core to core is measured, and told of two: processes that
 share a third cache slow each other down, and the cores of a virtual machine move.
 
-    python benchmarks/speed_seeds.py --data_root DIR [--out FILE.md]
+    python benchmarks/speed_seeds.py --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -15,11 +15,34 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import Seconds, arguments, hardware, lined, plainly, ratios, report, spread, verdict
+from bench import (
+    Seconds,
+    arguments,
+    ratios,
+    result_folder,
+    run_main,
+)
 from cores import latencies
+from report import (
+    RANGE,
+    Claim,
+    Result,
+    Table,
+    Value,
+    measurement,
+    median_and_range,
+    write,
+)
 
 import graphlth as glt
 import graphlth.records as record
+
+ABOUT = (
+    "UGS on Cora with GCN: all records agree in everything but their times, in all runs. Medians "
+    "of alternating runs, range in brackets. From core to core, in the mean of every 10 s, "
+    "a cache line takes 20 to 80 ns while both share a third cache, for which the processes "
+    "compete, and about 200 while they do not."
+)
 
 
 def run(args: argparse.Namespace, jobs: int, out: Path, **settings: Any) -> tuple[Path, float]:
@@ -60,28 +83,26 @@ def main() -> None:
                     args, int(jobs), Path(out), rounds=args.rounds, epochs=args.epochs
                 )
                 found.append(digits(folder))
-            told = f"{statistics.fmean(way):.0f} ({min(way):.0f} – {max(way):.0f})"
-            ways += [told] if jobs == "2" else []
+            if jobs == "2":
+                ways.append(Value(statistics.fmean(way), min(way), max(way), RANGE, len(way)))
             assert found[-1] == found[0], f"{jobs} processes: records differ in more than times"
             seconds[jobs].append(whole)
             print(f"jobs={jobs}: {whole:.1f} s", flush=True)
     gain = ratios(seconds, "1", "2")
-    turns = zip(*seconds.values(), gain, ways, strict=True)
-    rows = [[f"{one:.1f}", f"{two:.1f}", f"{ratio:.2f}", way] for one, two, ratio, way in turns]
-    rows += [[*(f"{statistics.median(times):.1f}" for times in seconds.values()), spread(gain), ""]]
-    report(
-        args.out, "The seeds of a run in one process and in two",
-        [hardware("one thread a process")],
-        [f"UGS on {args.task} with {args.model}: {args.seeds} seeds, {args.rounds} rounds, "
-         f"{args.epochs} + {args.epochs} epochs a round. All {len(found[0])} records agree in "
-         f"everything but their times, in all {len(found)} runs. A row for each of {args.repeats} "
-         "turns, then the medians, ranges in brackets. From core to core, in the mean of "
-         "every 10 s, a cache line takes 20 to 80 ns while both share a third cache, for which the "
-         "processes compete, and about 200 while they do not."],
-        lined(["1 process, s", "2 processes, s", "1 / 2", "core to core, mean, ns"], rows),
-        [verdict("wall time, 1 process / 2", statistics.median(gain), least=1.8)],
-    )  # fmt: skip
+    turns = zip(range(1, args.repeats + 1), *seconds.values(), gain, ways, strict=True)
+    columns = {"1 process, s": ".1f", "2 processes, s": ".1f", "1 / 2": ".2f"}
+    middle = [median_and_range(values) for values in (*seconds.values(), gain)]
+    write(Result(
+        "speed_seeds", "The seeds of a run in one process and in two", ABOUT,
+        measurement("one thread a process", f"{args.task}, {args.model}", args.seeds,
+                    repeats=args.repeats, rounds=args.rounds, epochs=args.epochs,
+                    records=len(found[0])),
+        [Table("wall_time", {}, columns, [middle]),
+         Table("turns", {"turn": "d"}, columns | {"core to core, mean, ns": ".0f"},
+               [list(turn) for turn in turns], "Every turn")],
+        [Claim("wall time, 1 process / 2", middle[-1], at_least=1.8)],
+    ), result_folder(args, "speed_seeds"), together=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

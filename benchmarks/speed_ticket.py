@@ -5,7 +5,7 @@ every layout computes what the masked model does, and PyG what the dense one doe
 the ways by turns on one thread, features laid out before; and the sizes of the files. Weights are
 the ticket's own: neither time nor size depends on their values.
 
-    python benchmarks/speed_ticket.py --tickets FOLDER --data_root DIR [--out FILE.md]
+    python benchmarks/speed_ticket.py --tickets FOLDER --data_root DIR [--out FOLDER]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from bench import (
@@ -20,15 +21,20 @@ from bench import (
     arguments,
     clock,
     difference,
-    hardware,
-    lined,
-    plainly,
     ratios,
-    report,
-    spread,
-    verdict,
-    written,
-)  # fmt: skip
+    result_folder,
+    run_main,
+)
+from report import (
+    Claim,
+    Result,
+    Table,
+    exact,
+    measurement,
+    median_and_range,
+    name_file,
+    write,
+)
 from safetensors.torch import save as serialise
 from torch import Tensor
 from torch_geometric.nn import GCNConv
@@ -41,6 +47,12 @@ from graphlth.storage import replacing
 from graphlth.ticket import ticket_file
 from graphlth.training.forward import forward
 
+ABOUT = (
+    "Inference on the whole graph. All ways agree. Medians of alternating measurements, range in "
+    "brackets. `dense`, `blocks` and `sparse` are layouts of the compacted ticket; features are "
+    "laid out once, before. The dense file holds all weights and the edges, as safetensors. Of two "
+    "layouts within a hundredth of each other the simpler counts as the fastest."
+)
 TARGETS = {9: (1.5, 5), 17: (3, 20)}  # round: times faster, times smaller, at least
 CLOSE = 1e-4  # of the largest logit
 COLOURS = {"dense model": "0.3", "PyG": "0.6", "dense": "C0", "blocks": "C1", "sparse": "C2"}
@@ -72,6 +84,7 @@ class Case:
         about = ticket.provenance
         self.name = "{algorithm} on {task} with {model}".format(**about)
         self.round, self.is_gcn = ticket.round, about["model"] == "gcn"
+        self.masks = about["settings"]["edges"]
         self.edges = sparsity(only(ticket.masks, "edges"))
         self.weights = sparsity(only(ticket.masks, "weights"))
         batch = next(iter(task.batches("test")))
@@ -109,27 +122,29 @@ class Case:
         """Times, of every turn."""
         return ratios(self.seconds, "dense model", self.best)
 
-    def row(self, first: "Case") -> list[str]:
+    def row(self, first: "Case") -> list[Any]:
         """Its line of the table; `first` is the case with the fewest weights removed."""
-        times = [spread(s, 1e3) for s in self.seconds.values()]
         units = " → ".join(str(layer.weight.size(1)) for layer in self.left.layers)
         return [
-            str(self.round), f"{100 * self.edges:.1f} / {100 * self.weights:.1f}",
-            f"{self.left.features.numel()} → {units}", *times, self.best, spread(self.faster, 1, 1),
-            f"{first.middle(first.best) / self.middle(self.best):.1f}",
-            f"{self.whole:,}", f"{self.small:,}", f"{self.whole / self.small:.1f}",
+            self.round, 100 * self.edges, 100 * self.weights,
+            f"{self.left.features.numel()} → {units}",
+            *(median_and_range(s, 1e3) for s in self.seconds.values()), self.best,
+            median_and_range(self.faster), first.middle(first.best) / self.middle(self.best),
+            self.whole, self.small, exact(self.whole / self.small),
         ]  # fmt: skip
 
-
-def wins(cases: list[Case]) -> list[str]:
-    """At which sparsity each layout is fastest."""
-    lines = []
-    for name in LAYOUTS[1:]:
-        where = [c for c in cases if c.best == name]
-        told = ", ".join(f"{100 * c.weights:.1f} % (round {c.round})" for c in where)
-        lines.append(f"- `{name}` is fastest at {told} of the weights removed." if where else
-                     f"- `{name}` is never fastest.")  # fmt: skip
-    return lines
+    def claims(self) -> list[Claim]:
+        """What was asked for at its round."""
+        if self.round not in TARGETS:
+            return []
+        faster, smaller = TARGETS[self.round]
+        return [
+            Claim(f"round {self.round}, times {what}", value, at_least=least)
+            for what, value, least in (
+                ("faster", median_and_range(self.faster), faster),
+                ("smaller", exact(self.whole / self.small), smaller),
+            )
+        ]
 
 
 def draw(cases: list[Case], path: Path) -> None:
@@ -164,10 +179,9 @@ def main() -> None:
     parser.add_argument("--tickets", type=Path, nargs="+", help="ticket files, or a run's folder")
     parser.add_argument("--seed", type=int, default=0, help="whose tickets of a folder")
     parser.add_argument("--rounds", type=int, nargs="+", help="of a folder; all by default")
-    parser.add_argument("--figure", type=written, help="where the picture goes")
     args = parser.parse_args()
     if args.tickets is None and not args.quick:
-        parser.error("--tickets is needed without --quick")
+        raise ValueError("`--tickets` must be ticket files or the folder of a run, got none")
     args.repeats, args.least = (1, 1e-3) if args.quick else (args.repeats, 0.1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() if args.tickets is None else nullcontext() as folder:
@@ -177,27 +191,25 @@ def main() -> None:
         with torch.no_grad():
             cases = [Case(path, args) for path in paths]
     cases.sort(key=lambda c: c.round)
-    if args.figure:
-        draw(cases, args.figure)
-    ways = [f"{way}, ms" if way not in LAYOUTS else f"`{way}`, ms" for way in cases[0].seconds]
-    report(
-        args.out, f"A compacted ticket by round: {cases[0].name}", [hardware()],
-        [f"All agree within {max(c.worst for c in cases):.0e} of the largest logit. Medians of "
-         f"{args.repeats} alternating measurements, range in brackets. `dense`, `blocks` and "
-         "`sparse` are layouts of the compacted ticket; features are laid out once, before. The "
-         "dense file holds all weights and the edges, as safetensors."],
-        lined(["round", "edges / weights removed, %", "features → units left", *ways, "fastest",
-               "times faster than the dense model", f"than round {cases[0].round} compacted",
-               "dense file, bytes", "compacted, bytes",
-               "times smaller"], [c.row(cases[0]) for c in cases]),
-        wins(cases),
-        [verdict(f"round {c.round}, times {what}", value, least=least)
-         for c in cases if c.round in TARGETS
-         for what, value, least in zip(("faster", "smaller"),
-                                       (statistics.median(c.faster), c.whole / c.small),
-                                       TARGETS[c.round], strict=True)],
-        [f"![time and size]({args.figure.name})"] if args.figure else [],
-    )  # fmt: skip
+    agreement = f"{max(c.worst for c in cases):.0e} of the largest logit"
+    case = f"{cases[0].name}, {cases[0].masks} masks"
+    about = measurement(case=case, repeats=args.repeats, agreement=agreement)
+    folder, picture = result_folder(args, "speed_ticket"), name_file("time_and_size", about)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(cases, folder / picture)
+    times = {f"`{way}`, ms" if way in LAYOUTS else f"{way}, ms": ".2f" for way in cases[0].seconds}
+    keys = {"round": "d", "edges removed, %": ".1f", "weights removed, %": ".1f"}
+    columns = {"features → units left": "", **times, "fastest": "",
+               "times faster than the dense model": ".1f",
+               f"than round {cases[0].round} compacted": ".1f", "dense file, bytes": ",d",
+               "compacted, bytes": ",d", "times smaller": ".1f"}  # fmt: skip
+    write(Result(
+        "speed_ticket", "A compacted ticket by round", ABOUT, about,
+        [Table("times", keys, columns, [c.row(cases[0]) for c in cases])],
+        [claim for c in cases for claim in c.claims()],
+        {picture: "time and size"} if folder else {},
+    ), folder, together=True)  # fmt: skip
 
 
 def files(given: Path, args: argparse.Namespace) -> list[Path]:
@@ -212,4 +224,4 @@ def files(given: Path, args: argparse.Namespace) -> list[Path]:
 
 
 if __name__ == "__main__":
-    plainly(main)
+    run_main(main)

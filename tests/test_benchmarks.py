@@ -1,5 +1,6 @@
-"""Every benchmark runs in small, without data, and writes its report."""
+"""Every benchmark runs in small, without data, and writes its result."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,21 +10,22 @@ from runpy import run_path
 
 import pytest
 import torch
+from test_results import check_data
 
 from graphlth.experiment.plan import plan
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-REPORTS = {  # what the report of each must say
-    "own_graphs": ("2 splits of 20 + 30 nodes a class", "| drawn |"),
+RESULTS = {  # what the page of each must say
+    "own_graphs": ("20 + 30 nodes a class", "2 seeds", "| generated |"),
     "speed_channels": ("times fewer MACs", "than masked"),
     "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
     "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),
     "speed_epoch": ("dense / sparse", "PyG / sparse", "A whole run of UGS"),
     "speed_features": ("training epoch", "Ratios dense / sparse"),
     "speed_detector": ("share of drawing", "agree with a stable sort"),
-    "speed_retrain": ("of round 0, %", "repeated to the same digits"),
+    "speed_retrain": ("of dense, %", "repeated to the same digits"),
     "speed_seeds": ("agree in everything but their times", "wall time"),
-    "speed_ticket": ("times faster", "layout"),
+    "speed_ticket": ("times faster", "layout", "![time and size]"),
     "speed_scale": ("exponent of time against edges", "Arxiv size", "![time against edges]"),
 }
 FIGURES = ("speed_kernel", "speed_scale", "speed_ticket")
@@ -38,32 +40,34 @@ def beside(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REPORTS)
-def test_a_benchmark_writes_its_report(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_benchmark_writes_its_result(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # where runs go by default
-    out, figure = tmp_path / "report.md", tmp_path / "figure.png"
-    options = ["--quick", f"--out={out}", *([f"--figure={figure}"] if name in FIGURES else [])]
-    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *options])
+    out = tmp_path / "result"
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), "--quick", f"--out={out}"])
     run_path(sys.argv[0], run_name="__main__")  # here: importing takes longer than measuring
-    text = out.read_text()
+    text, data = ((out / file).read_text() for file in ("README.md", "data.json"))
     assert text in capsys.readouterr().out
-    assert f"`python benchmarks/{name}.py --quick --out FILE.md" in text
-    assert str(tmp_path) not in text
-    assert [said for said in REPORTS[name] if said not in text] == []
-    assert name not in FIGURES or figure.read_bytes().startswith(b"\x89PNG")
+    assert f"`python benchmarks/{name}.py --quick --out FOLDER" in text
+    assert str(tmp_path) not in text + data
+    assert [words for words in RESULTS[name] if words not in text] == []
+    check_data(json.loads(data))
+    pictures = [*out.glob("*.png")]
+    assert len(pictures) == (name in FIGURES)
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
 @pytest.mark.parametrize(
     "file", sorted((BENCHMARKS / "suites").glob("*.toml")), ids=lambda path: path.stem
 )
-def test_a_benchmark_file_names_settings_that_there_are(file):
+def test_a_suite_names_settings_that_there_are(file):
     import early_bird
     import reproduce
 
-    bench = tomllib.loads(file.read_text())
-    for told in (early_bird if "grid" in bench else reproduce).plans(bench).values():
-        names, settings, how = reproduce.named(told)
-        found = plan(*names, settings, **how).settings
+    suite = tomllib.loads(file.read_text())
+    for told in (early_bird if "grid" in suite else reproduce).run_settings(suite).values():
+        names, settings, protocol = reproduce.split_settings(told)
+        found = plan(*names, settings, **protocol).settings
         if re.fullmatch("ugs_.*_gcn", file.stem):  # the universe of the published numbers
             assert (found["edges"], found["hidden"]) == ("directed", 512)
             assert found["degree"] == settings.get("degree", "out")
@@ -99,21 +103,21 @@ runs = ["imp"]
 
 @pytest.mark.parametrize(("kind", "published", "head"), [
     ("columns = [2, 3]", "reinit = { 3 = 0.5 }",
-     "| run | 64.0 % left | − imp | 51.2 % left | − imp | elsewhere: 64.0 % left | "
-     "elsewhere: 51.2 % left |"),
+     "| run | 64.0 % left | 64.0 % left, − imp | 51.2 % left | 51.2 % left, − imp | "
+     "elsewhere: 64.0 % left | elsewhere: 51.2 % left |"),
     ('pairs = [["imp", "reinit"]]', "3 = 0.5", "| round | imp − dense | imp − reinit |"),
 ])  # fmt: skip
-def test_a_benchmark_file_is_run_and_reported(tmp_path, monkeypatch, kind, published, head):
+def test_a_suite_is_run_and_its_result_written(tmp_path, monkeypatch, kind, published, head):
     import reproduce
 
-    (tmp_path / "reports").mkdir()
-    file = tmp_path / "small.toml"
+    file, result = tmp_path / "small.toml", tmp_path / "result"
     file.write_text(FILE.format(kind=kind, published=published))
-    monkeypatch.setattr(reproduce, "HERE", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", str(file), f"--out={tmp_path / 'runs'}"])
+    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", str(file), *options])
     reproduce.main()
-    (path,) = (tmp_path / "reports").glob("small_*.md")
-    text = path.read_text()
+    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
+    check_data(data)
+    assert data["name"] == "small" and data["measurements"][0]["seeds"] == 2
     assert head in text and "- Nothing." in text
     rows = [line for line in text.splitlines() if line.startswith(("| dense", "| imp", "| reinit"))]
     if "columns" in kind:
@@ -124,8 +128,7 @@ def test_a_benchmark_file_is_run_and_reported(tmp_path, monkeypatch, kind, publi
     else:
         assert re.search(r"\| 1 \| [^|]*\d[^|]* \| – \|", text)  # of round 1 there is no control
     for name in ("learning_speed", "learning_rate"):
-        assert f"]({path.stem}_{name}.png)" in text
-        assert (path.parent / f"{path.stem}_{name}.png").exists()
+        assert f"]({name}.png)" in text and (result / f"{name}.png").exists()
 
 
 CHANNELS = """
@@ -157,20 +160,20 @@ channel_score = "random"
 
 def test_early_bird_tickets_of_channels_are_reported_beside_one_shot(tmp_path, monkeypatch):
     import early_bird_channels
-    import reproduce
 
-    (tmp_path / "reports").mkdir()
-    file = tmp_path / "small.toml"
+    file, result = tmp_path / "small.toml", tmp_path / "result"
     file.write_text(CHANNELS)
-    monkeypatch.setattr(reproduce, "HERE", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["a.py", str(file), f"--out={tmp_path / 'runs'}"])
+    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
+    monkeypatch.setattr(sys, "argv", ["a.py", str(file), *options])
     early_bird_channels.main()
-    (path,) = (tmp_path / "reports").glob("small_*.md")
-    text = path.read_text()
+    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
+    check_data(data)
     assert "| early | 2 | 67 |" in text and "| one shot | 2 | 100 |" in text
     assert "| random | 1 |" in text
-    assert "drawn before 90% of training: the latest at 67%: met" in text
-    assert (path.parent / f"{path.stem}_distances.png").exists()
+    claim = next(c for c in data["claims"] if "drawn after" in c["claim"])
+    assert (claim["at_most"], round(claim["high"])) == (90, 67)
+    assert "the latest of these seeds | 66.7 | at most 90 | met |" in text
+    assert (result / "distances.png").exists()
 
 
 GRAPHS = """
@@ -198,46 +201,49 @@ def test_early_bird_tickets_of_graphs_are_reported_with_what_they_cost(tmp_path,
     import early_bird
     import reproduce
 
-    plans, kept = early_bird.plans, []
+    run_settings, kept = early_bird.run_settings, []
     few = {"epochs": 12, "draws": 3, "window": 1, "pretrain": 3}
 
-    def short(bench):
+    def short(suite):
         return {name: {n: few.get(n, v) for n, v in told.items() if n != "normalize"}
-                for name, told in plans(bench).items()}  # fmt: skip
+                for name, told in run_settings(suite).items()}  # fmt: skip
 
-    (tmp_path / "reports").mkdir()
-    file = tmp_path / "small.toml"
+    file, result = tmp_path / "small.toml", tmp_path / "result"
     file.write_text(GRAPHS)
-    monkeypatch.setattr(reproduce, "HERE", tmp_path)
-    monkeypatch.setattr(early_bird, "plans", short)
-    monkeypatch.setattr(early_bird, "run", lambda *a: kept.append(reproduce.run(*a)) or kept[-1])
-    monkeypatch.setattr(sys, "argv", ["a.py", str(file), f"--out={tmp_path / 'runs'}"])
+    keep = lambda *args: kept.append(reproduce.run_records(*args)) or kept[-1]  # noqa: E731
+    monkeypatch.setattr(early_bird, "run_settings", short)
+    monkeypatch.setattr(early_bird, "run_records", keep)
+    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
+    monkeypatch.setattr(sys, "argv", ["a.py", str(file), *options])
     early_bird.main()
-    (path,) = (tmp_path / "reports").glob("small_*.md")
-    text, runs = path.read_text(), dict(zip(short(tomllib.loads(GRAPHS)), kept, strict=True))
+    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
+    check_data(data)
+    runs = dict(zip(short(tomllib.loads(GRAPHS)), kept, strict=True))
     for name in early_bird.FIGURES:
-        assert (path.parent / f"{path.stem}_{name}.png").exists()
+        assert (result / f"{name}.png").exists()
 
-    def macs(name, last, retrain):  # all rounds of search, and a last retraining
-        own = [r for r in runs[name] if r["round"] <= last]
-        ends = [r["macs_retrain"] for r in own if r["round"] == last]
-        return sum(r["macs_search"] for r in own) + retrain * sum(ends)
+    def macs(name, last, retrain, seed):  # all rounds of search, and a last retraining
+        own = [r for r in runs[name] if r["round"] <= last and r["seed"] == seed]
+        [end] = [r["macs_retrain"] for r in own if r["round"] == last]
+        return sum(r["macs_search"] for r in own) + retrain * end
 
     for rounds in (4, 5):  # of UGS
         name = f"ugs 20/50 in {rounds}"
         assert runs[name][-1]["edge_sparsity"] == pytest.approx(0.2, abs=0.02)
         for retrain, what in enumerate(("search", "in all")):
-            times = macs(name, rounds, retrain) / macs("joint 20/50", 1, retrain)
+            times = [macs(name, rounds, retrain, seed) / macs("joint 20/50", 1, retrain, seed)
+                     for seed in range(2)]  # fmt: skip
             assert f"against {name}, round {rounds}: {what} |" in text
-            claim = (
-                f"- UGS pays at least 10 times the MACs (joint 20/50 in {rounds} rounds, {what})"
-            )
-            assert f"{claim}: {times:.1f}" in text
+            words = f"times the MACs that UGS pays (joint 20/50 in {rounds} rounds, {what}"
+            [claim] = [c for c in data["claims"] if c["claim"].startswith(words)]
+            assert claim["value"] == pytest.approx(sum(times) / 2)
+            assert (claim["low"], claim["high"]) == pytest.approx((min(times), max(times)))
+            assert (claim["at_least"], claim["n"]) == (10, 2)
 
 
 def test_every_speed_benchmark_is_run_here():
     scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")} | {"own_graphs"}
-    assert scripts - {"speed_gpu"} == set(REPORTS)
+    assert scripts - {"speed_gpu"} == set(RESULTS)
 
 
 def on_gpu(*options):
@@ -256,7 +262,7 @@ def on_gpu(*options):
 def test_what_is_wrong_is_told_in_a_line(script, told, wrong):
     command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *told]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert ended.stderr.startswith(f"{script}.py: error: ") and wrong in ended.stderr
 
 
@@ -269,10 +275,10 @@ def test_without_a_cuda_device_its_benchmark_ends_with_code_2():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_the_benchmark_of_a_cuda_device_writes_its_report(tmp_path):
-    ended = on_gpu("--out", str(tmp_path / "gpu.md"))
+def test_the_benchmark_of_a_cuda_device_writes_its_result(tmp_path):
+    ended = on_gpu("--out", str(tmp_path / "gpu"))
     assert ended.returncode == 0, ended.stderr
-    assert "seconds of the whole run" in (tmp_path / "gpu.md").read_text()
+    assert "seconds of the whole run" in (tmp_path / "gpu" / "README.md").read_text()
 
 
 def test_the_roofline_follows_from_its_formula():
@@ -293,7 +299,7 @@ def test_the_roofline_follows_from_its_formula():
 
 
 def test_a_generated_graph_has_the_edges_asked_for_and_a_heavy_tail():
-    from bench import both_ways, power_law
+    from bench import power_law, undirected_graph
 
     pairs = power_law(20_000, 100_000)
     assert pairs.shape == (2, 100_000)
@@ -305,7 +311,7 @@ def test_a_generated_graph_has_the_edges_asked_for_and_a_heavy_tail():
     # Each doubling of a degree is 2^-1.5 times as likely to be exceeded.
     tail = (degree > 80).sum() / (degree > 20).sum()
     assert 0.5 * 4**-1.5 < tail < 2 * 4**-1.5
-    assert both_ways(pairs, 20_000).by_target.order is None
+    assert undirected_graph(pairs, 20_000).by_target.order is None
 
 
 def test_labels_of_the_picture_do_not_overlap(tmp_path, monkeypatch):
@@ -340,9 +346,9 @@ def test_a_way_that_does_not_agree_is_refused():
         difference("b", [a], [a + 0.04], 2e-3)
 
 
-@pytest.mark.parametrize("script", sorted(REPORTS))
+@pytest.mark.parametrize("script", sorted(RESULTS))
 @pytest.mark.parametrize("name", ["seed0.jsonl", "settings.json", "seed0-round1.safetensors"])
-def test_no_report_is_written_over_a_file_of_a_run(tmp_path, script, name, monkeypatch, capsys):
+def test_no_result_is_written_over_a_file_of_a_run(tmp_path, script, name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, f"--out={tmp_path / name}"])
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(SystemExit) as end:
@@ -352,18 +358,20 @@ def test_no_report_is_written_over_a_file_of_a_run(tmp_path, script, name, monke
 
 
 @pytest.mark.parametrize("link", ["hardlink_to", "symlink_to"])
-def test_a_report_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp_path, link):
+def test_a_result_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp_path, link):
     import roofline
-    from bench import report
+    from report import Result, measurement, write
 
-    theirs = tmp_path / "theirs"
+    theirs, out = tmp_path / "theirs", tmp_path / "result"
     theirs.write_text("theirs")
-    out, figure = tmp_path / "report.md", tmp_path / "figure.png"
-    for path in (out, figure):
+    out.mkdir()
+    paths = page, data, figure = [out / name for name in ("README.md", "data.json", "figure.png")]
+    for path in paths:
         getattr(path, link)(theirs)
-    report(out, "Title", ["text"])
+    write(Result("name", "Title", "text", measurement(), []), out)
     points = [roofline.Point("a", 16, 1.1, [7e9, 14e9])]
     roofs = [roofline.Roof(t, t * 1e10, t * 1e11, {"a": t * 1e11}) for t in (1, 2)]
     roofline.draw(points, roofs, figure)
-    assert out.read_text() == "# Title\n\ntext\n" and theirs.read_text() == "theirs"
-    assert figure.read_bytes().startswith(b"\x89PNG") and len([*tmp_path.iterdir()]) == 3
+    assert page.read_text().startswith("# Title\n\ntext\n") and theirs.read_text() == "theirs"
+    assert json.loads(data.read_text())["title"] == "Title"
+    assert figure.read_bytes().startswith(b"\x89PNG") and len([*out.iterdir()]) == 3
