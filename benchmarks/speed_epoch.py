@@ -45,6 +45,7 @@ from graphlth.masks import EDGES
 from graphlth.settings.presets import preset
 from graphlth.ticket import dense
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 ABOUT = (
     "Medians of alternating runs, range in brackets. `sparse` is the engine of graphlth. PyG is "
@@ -157,7 +158,7 @@ def sparse_epochs(model, task, epochs: int) -> Iterator[tuple[float, Tensor]]:
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
     how = {"epochs": epochs, "scoring": ("val",), **HOW}  # as UGS: test data are not looked at
-    for epoch in train(model, task, masks, soft=soft, rates=dict.fromkeys(soft, L1), **how):
+    for epoch in train(model, task, masks, soft=SoftMasks(soft, dict.fromkeys(soft, L1)), **how):
         yield epoch.loss, soft[EDGES].detach()
 
 

@@ -34,6 +34,7 @@ from graphlth.experiment.plan import build_plugin
 from graphlth.sparse.graph import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 SHAPES = [(3000, 50), (3000, 100), (3000, 1000), (20_000, 500)]  # nodes, features
 DENSITIES = [0.02, 0.1, 0.2, 0.3, 0.5]
@@ -74,7 +75,7 @@ def epochs(task: NodeTask, name: str, hidden: int, soft: bool) -> Callable[[], o
     masks = dense(model, task.num_edges).masks
     leaves = {n: m.clone().requires_grad_() for n, m in masks.items()} if soft else {}
     steps = train(
-        model, task, masks, soft=leaves, rates=dict.fromkeys(leaves, 1e-4), epochs=1_000_000,
+        model, task, masks, soft=SoftMasks(leaves, dict.fromkeys(leaves, 1e-4)), epochs=1_000_000,
         scoring=("val",), lr=1e-4,
     )  # fmt: skip
     return lambda: next(steps)

@@ -43,6 +43,7 @@ from graphlth.storage import replacing
 from graphlth.task import Task
 from graphlth.ticket import dense
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 ABOUT = (
     "GCN with 2 layers, hidden 16, 16 random features, 8 random classes; half of the nodes train; "
@@ -98,7 +99,7 @@ def epochs(task: Task, size: Size, count: int, backend: str = "auto"):
     masks = dense(model, task.num_edges).masks
     soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
 
-    return train(model, task, masks, epochs=count, soft=soft, rates=dict.fromkeys(soft, L1))
+    return train(model, task, masks, epochs=count, soft=SoftMasks(soft, dict.fromkeys(soft, L1)))
 
 
 def agree(size: Size) -> float:

@@ -1,43 +1,61 @@
-"""What a task gives the trainer. Graphs, images, text and games differ here and nowhere above."""
+"""What a task gives the trainer: the contract of every task type, and `Batch`, what it yields.
+
+Graphs, images, text and games differ here and nowhere above.
+"""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.metrics import ACCURACY, Metric, MetricSum
 from graphlth.streams import stream
 
 SPLITS = ("train", "val", "test")
 
-Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
-
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass needs."""
+    """What one forward pass needs, and what its output is compared with."""
 
     inputs: tuple[Any, ...]  # what the model's `forward` takes, but for the edge weights
-    target: Tensor  # [rows]
+    target: Tensor  # [rows] classes, or [rows, C] numbers
     rows: Tensor | EllipsisType = ...  # rows of the output that are scored
     entries: Tensor | None = None  # [E] the mask entry that each edge reads; None without a graph
-    weights: Tensor | None = None  # [rows] what each adds to the loss; None: 1 / rows each
+    weights: Tensor | None = None  # [rows] of a game: what each row counts in the loss
     among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
     edge_weight: Tensor | None = None  # [E] A, what the mask of each edge multiplies; None: ones
 
 
-class Task(Protocol):
-    """Data with a training, a validation and a test split."""
+Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
+Loss = Callable[[Tensor, Batch], Tensor]  # of the outputs [rows, C] of a batch: a number to lower
 
-    name: str
+
+def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
+    """The mean cross-entropy of logits [rows, C] against the classes of the batch."""
+    return F.cross_entropy(output, batch.target)
+
+
+class Task(Protocol):
+    """Data with a training, a validation and a test split, and what is learned from them.
+
+    A task of your own inherits from this class, and with it the methods that have a body here.
+    """
+
+    name: str  # what records call the data
     edges: str | None  # "undirected" or "directed"; None without a graph
     num_features: int
-    num_classes: int
+    num_classes: int  # columns of a model's output: classes, or numbers for each row
     num_edges: int  # prunable edges; 0 when there is no graph
     evaluate_every: int  # iterations in a span of training; 1 on a whole graph
+    loss: Loss = staticmethod(cross_entropy)  # what training minimises, batch by batch
+    metric: Metric = ACCURACY  # what a result is measured by; its direction says what is best
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """The batches of `split`; of "train" the `index`-th span of the order that `seed` gives.
@@ -51,7 +69,10 @@ class Task(Protocol):
         ...
 
     def without(self, mask: Tensor) -> "Task":
-        """The same task on the graph without the edges whose entry of `mask` is 0."""
+        """The same task on the graph without the edges whose entry of `mask` [num_edges] is 0.
+
+        The edges are gone; `num_edges` and the numbers of the entries stay.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -69,20 +90,28 @@ class Task(Protocol):
         """The same task on `device`."""
         ...
 
+    def with_policy(self, policy: Policy) -> "Task":
+        """The same task, whose batches `policy` may decide: of a game, what is done in it.
 
-class Game(Task, Protocol):
-    """A task that the network plays: what it does gives the batches, what it wins is its accuracy.
+        `policy` is asked whenever a batch is, and is then what the network has become. Data do not
+        depend on it.
+        """
+        return self
 
-    Before `played_by` is called, every choice is as likely as any other.
-    """
+    def score(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
+        """The metric on `split`, and the mean loss, of the outputs that `output` gives for batches.
 
-    def played_by(self, policy: Policy) -> "Game":
-        """The same game, whose batches `policy` plays, as it then is, when they are asked for."""
-        ...
-
-    def mean_return(self, split: str) -> float:
-        """What the highest logits win in the episodes of `split`, in [0, 1]: 1 is the most."""
-        ...
+        The loss is NaN but on the rows that validate where there is no graph: of a small network
+        on a graph it would cost 3 % of an epoch.
+        """
+        total, losses, rows = MetricSum(self.metric), [], 0
+        for batch in self.batches(split):
+            out = output(batch)
+            total.add(out, batch.target)
+            if batch.entries is None and split == "val":
+                losses.append(self.loss(out, batch).double() * len(batch.target))
+                rows += len(batch.target)
+        return total.value(), torch.stack(losses).sum().item() / rows if rows else math.nan
 
 
 def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]) -> str:

@@ -15,10 +15,10 @@ from graphlth.cost.macs import macs
 from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.scores.weights.snip import snip
-from graphlth.task import Batch
+from graphlth.task import Batch, cross_entropy
 from graphlth.tasks.cartpole import LONGEST, CartPole, advantages, cartpole
 from graphlth.training.evaluation import evaluate, predict
-from graphlth.training.forward import fitted, policy_logits
+from graphlth.training.forward import policy_logits
 from graphlth.training.loop import train
 from graphlth.training.retraining import fit
 
@@ -60,13 +60,13 @@ def alone(policy, starts):
 
 
 def test_a_policy_that_balances_wins_all_there_is():
-    task = CartPole().played_by(BALANCED)
+    task = CartPole().with_policy(BALANCED)
     assert task.mean_return("val") == task.mean_return("test") == 1.0
 
 
 @pytest.mark.parametrize("policy", [LEFT, linear(0.0, 0.0, 1.0, 0.0)])
 def test_the_accuracy_is_the_mean_return_over_500(policy):
-    task = CartPole(val_size=6).played_by(policy)
+    task = CartPole(val_size=6).with_policy(policy)
     x, _, stands = task._evaluation("val")
     lengths = alone(policy, x[0])
     assert 8 <= min(lengths) < max(lengths) < LONGEST
@@ -81,7 +81,7 @@ def test_the_trainer_records_that_mean_return_under_the_masks():
         model.layers[1].weight.copy_(torch.tensor([[0.0] * 4, [0.1, 0.5, 1.0, 1.0]]))
     assert evaluate(model, task, M.ones(model), ("val", "test")) == [1.0, 1.0]
     gone = {n: m * 0 for n, m in M.ones(model).items()}
-    fallen = [task.played_by(LEFT).mean_return(split) for split in ("val", "test")]
+    fallen = [task.with_policy(LEFT).mean_return(split) for split in ("val", "test")]
     assert evaluate(model, task, gone, ("val", "test")) == fallen
     assert max(fallen) < 0.03
 
@@ -112,7 +112,7 @@ def test_the_gradient_of_rows_with_weights_is_reinforce():
     x, gain = torch.randn(5, 4, generator=draw), torch.randn(5, generator=draw)
     action, w = torch.tensor([0, 1, 1, 0, 1]), torch.randn(2, 4, generator=draw)
     w.requires_grad_()
-    fitted(x @ w.T, Batch((x,), action, weights=gain)).backward()
+    CartPole(**SMALL).loss(x @ w.T, Batch((x,), action, weights=gain)).backward()
     expected = torch.zeros(2, 4)
     for state, a, g in zip(x, action, gain, strict=True):
         pi = torch.softmax(w.detach() @ state, 0)
@@ -122,15 +122,15 @@ def test_the_gradient_of_rows_with_weights_is_reinforce():
 
 def test_rows_without_weights_count_alike():
     output, target = torch.randn(6, 3), torch.arange(6) % 3
-    plain = fitted(output, Batch((output,), target))
+    plain = cross_entropy(output, Batch((output,), target))
     assert torch.equal(plain, F.cross_entropy(output, target))
-    even = fitted(output, Batch((output,), target, weights=torch.full((6,), 1 / 6)))
+    even = CartPole(**SMALL).loss(output, Batch((output,), target, weights=torch.full((6,), 1 / 6)))
     assert torch.allclose(plain, even)
 
 
 def test_actions_are_drawn_as_the_policy_says():
     task = CartPole(batch_size=400, evaluate_every=1)
-    odds = task.played_by(lambda x: torch.tensor([0.0, math.log(3.0)]).expand(len(x), 2))
+    odds = task.with_policy(lambda x: torch.tensor([0.0, math.log(3.0)]).expand(len(x), 2))
     for game, right in ((task, 0.5), (odds, 0.75)):  # before anybody plays: as likely as not
         (batch,) = game.batches("train")
         assert len(batch.target) > 3000
@@ -141,7 +141,8 @@ def test_actions_are_drawn_as_the_policy_says():
 def test_a_batch_is_played_when_it_is_asked_for():
     """The second batch of a span sees what was learnt from the first."""
     x = {"right": 0.0}
-    game = CartPole(**SMALL).played_by(lambda s: torch.tensor([0.0, x["right"]]).expand(len(s), 2))
+    odds = lambda s: torch.tensor([0.0, x["right"]]).expand(len(s), 2)  # noqa: E731
+    game = CartPole(**SMALL).with_policy(odds)
     batches = game.batches("train")
     assert 0 < next(batches).target.float().mean() < 1
     x["right"] = 99.0
@@ -167,9 +168,9 @@ def test_the_trainer_plays_under_the_masks_with_the_weights_of_the_moment():
     task, played = CartPole(**SMALL), []
 
     class Watched(CartPole):
-        def played_by(self, policy):
+        def with_policy(self, policy):
             played.append(policy)
-            return super().played_by(policy)
+            return super().with_policy(policy)
 
     watched, model = Watched(**SMALL), build("mlp", task, hidden=8)
     masks = {n: (torch.arange(m.numel()).view_as(m) % 3 > 0).float()
@@ -197,8 +198,8 @@ def test_a_score_reads_what_the_network_itself_would_do():
     masks = M.ones(model)
     found = snip(model, task, masks)
     net = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
-    (batch,) = task.played_by(lambda x: policy_logits(model, x, net)).batches("train")
-    loss = fitted(torch.func.functional_call(model, net, batch.inputs), batch)
+    (batch,) = task.with_policy(lambda x: policy_logits(model, x, net)).batches("train")
+    loss = task.loss(torch.func.functional_call(model, net, batch.inputs), batch)
     for n, g in zip(net, torch.autograd.grad(loss, list(net.values())), strict=True):
         if n in found:
             assert torch.allclose(found[n], (g * net[n]).abs(), atol=1e-7)

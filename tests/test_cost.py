@@ -14,7 +14,7 @@ from graphlth.cost import meters as cost
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import Cost, measured, uncounted
 from graphlth.masks import ones
-from graphlth.task import Batch
+from graphlth.task import Batch, Task
 from graphlth.training.loop import train
 
 
@@ -128,7 +128,7 @@ def test_macs_that_a_model_does_not_count_are_no_field():
     assert mixed.macs is None  # a part is no guess at the whole
 
 
-class Rows:
+class Rows(Task):
     """A task without a graph: batches of so many rows."""
 
     num_edges, evaluate_every = 0, 1

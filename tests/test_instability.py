@@ -215,7 +215,7 @@ def test_the_error_of_a_game_is_what_is_not_won():
     model = build("mlp", task)
     for p in model.parameters():
         nn.init.zeros_(p)
-    falls = task.played_by(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2))
+    falls = task.with_policy(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2))
     assert file.error(model, task, {}, "test") == pytest.approx(1 - falls.mean_return("test"))
     assert 0.95 < file.error(model, task, {}, "val") < 1  # pushed left for ever, it falls at once
     with pytest.raises(ValueError, match=r"^`split` must be val or test of a game, got 'train'"):

@@ -12,7 +12,7 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [  # packages, and files of them that stand elsewhere; below first
-    ["_exit", "storage", "streams", "cost.meters"],
+    ["_exit", "storage", "streams", "cost.meters", "metrics"],
     ["masks", "registry", "rewinding", "task"],
     ["drawing", "settings"],
     ["records", "sparse", "training.recipe"],

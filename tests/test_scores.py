@@ -26,7 +26,7 @@ from graphlth.scores.edges.similarity import cosine
 from graphlth.sparse.graph import sparse_features
 from graphlth.sparse.message import BACKENDS, weighted_sum
 from graphlth.streams import stream_seed
-from graphlth.task import Batch
+from graphlth.task import Batch, Task
 
 SCORES = names("scores")
 OF_EDGES = ["degree", "effective_resistance", "jaccard", "similarity", "spectral"]
@@ -71,7 +71,7 @@ class User(nn.Module):
         return self.last(F.dropout(x, 0.5, self.training), edge_index)
 
 
-class Table:
+class Table(Task):
     """Rows with a class each, in batches; no graph."""
 
     name, edges, num_edges = "table", "none", 0

@@ -19,6 +19,7 @@ from graphlth.streams import stream_seed
 from graphlth.ticket import dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 both = pytest.mark.parametrize("name", ["supermask", "edge_popup"])
 
@@ -142,9 +143,10 @@ def test_training_follows_that_gradient():
     rewind(model, {"1.weight": theta})
     before, mask = s.detach().clone(), highest(s.detach().abs(), 2)
     scores = {"1.weight": s}
-    for _ in train(model, task, M.ones(model), epochs=1, lr=0.01, weight_decay=0, soft=scores,
-                   through=lambda s: {n: highest(t.abs(), 2) for n, t in s.items()},
-                   learn=("soft",), scoring=()):  # fmt: skip
+    for _ in train(model, task, M.ones(model), epochs=1, lr=0.01, weight_decay=0, scoring=(),
+                   soft=SoftMasks(scores, through=lambda s: {
+                       n: highest(t.abs(), 2) for n, t in s.items()
+                   }, learn=("soft",))):  # fmt: skip
         pass
     gradient = by_hand(theta, mask, batch.inputs[0].flatten(1), batch.target) * before.sign()
     torch.testing.assert_close(s.detach() - before, -0.01 * gradient.sign(), atol=1e-5, rtol=0)

@@ -20,7 +20,7 @@ from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import Evaluator, evaluate, predict
 from graphlth.training.forward import call_model, forward, forward_rows
 from graphlth.training.loop import train, train_masks
-from graphlth.training.masked import MaskedParameter, apply_masks
+from graphlth.training.masked import MaskedParameter, SoftMasks, apply_masks
 from graphlth.training.optimizers import Adam
 from graphlth.training.retraining import fit, retrain
 
@@ -195,7 +195,12 @@ def test_300_mask_epochs_that_drive_masks_to_0_stay_finite(name):
         return sum(0.5 * m.sum() for m in soft.values())
 
     for epoch in train(
-        model, task, M.ones(model, task.num_edges), epochs=300, soft=soft, penalty=penalty
+        model,
+        task,
+        M.ones(model, task.num_edges),
+        epochs=300,
+        soft=SoftMasks(soft),
+        penalty=penalty,
     ):
         lowest = min(lowest, *(float(m.detach().min()) for m in soft.values()))
         assert torch.tensor([epoch.loss, epoch.val]).isfinite().all()
@@ -234,7 +239,8 @@ def test_few_masks_written_back_seldom_are_those_written_back_after_every_epoch(
     theta = snapshot(model)
     seldom = train_masks(model, task, few, l1_edges=1e-2, l1_weights=1e-2, noise=1e-2, **how)
     soft, vals, found = {n: m.requires_grad_() for n, m in M.noisy(few, 1e-2, 3).items()}, [-1], {}
-    for epoch in train(rewind(model, theta), task, few, soft=soft, rates=dict.fromkeys(soft, 1e-2),
+    rates = dict.fromkeys(soft, 1e-2)
+    for epoch in train(rewind(model, theta), task, few, soft=SoftMasks(soft, rates),
                        scoring=("val",), **how):  # fmt: skip
         if epoch.val > max(vals):
             found = {n: m.clone() for n, m in soft.items()}
@@ -285,7 +291,7 @@ def test_masks_come_from_the_first_epoch_of_best_validation(monkeypatch):
     def scripted(model, task, masks, *, soft, **how):
         for index, val in enumerate([0.2, 0.6, 0.6, 0.1]):
             with torch.no_grad():
-                soft[M.EDGES].fill_(index)
+                soft.values[M.EDGES].fill_(index)
             seen.append(index)
             yield Epoch(index, 0.0, val, 0.0)
 
@@ -305,7 +311,7 @@ def test_an_entry_of_0_takes_no_part_in_the_search():
         model.load_state_dict(start)
         ones = M.ones(model, task.num_edges)
         soft = {n: (m + bump * (masks[n] == 0)).requires_grad_() for n, m in ones.items()}
-        run(train(model, task, masks, epochs=4, soft=soft))
+        run(train(model, task, masks, epochs=4, soft=SoftMasks(soft)))
         found.append(bits({n: m[masks[n] > 0] for n, m in soft.items()}))
     assert found[0] == found[1]
 
@@ -525,7 +531,11 @@ def test_a_model_that_does_not_follow_edge_masks_is_refused_before_it_trains(mak
     before = bits(snapshot(model))
     soft = {M.EDGES: torch.ones(task.num_edges).requires_grad_()}
     with pytest.raises(ValueError, match=message) as caught:
-        next(train(model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=soft))
+        next(
+            train(
+                model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=SoftMasks(soft)
+            )
+        )
     assert "\n" not in str(caught.value)
     assert bits(snapshot(model)) == before
 
@@ -556,7 +566,11 @@ def test_a_layer_that_swallows_raw_loops_is_refused_wherever_they_lie(edges):
     with pytest.raises(
         ValueError, match=r"self-loop of the data, of which there are 2, .*RemoveSelfLoops"
     ):
-        next(train(model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=soft))
+        next(
+            train(
+                model, task, {M.EDGES: torch.ones(task.num_edges)}, epochs=1, soft=SoftMasks(soft)
+            )
+        )
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.9])
@@ -576,7 +590,7 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
         }
         start = snapshot(model)
         soft = {n: m.clone().requires_grad_() for n, m in masks.items()}
-        losses = [e.loss for e in train(model, task, masks, epochs=4, seed=1, soft=soft)]
+        losses = [e.loss for e in train(model, task, masks, epochs=4, seed=1, soft=SoftMasks(soft))]
         results.append((losses, snapshot(model), soft))
         if few:
             for n, mask in M.only(masks, "weights").items():
@@ -634,10 +648,11 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
 
 def by_turns(task, model, a, masks, penalty, epochs=4):
     """The losses of a step on the weights and one on the graph, an epoch each."""
-    weights = train(model, task, masks, epochs=epochs, seed=1, soft={M.EDGES: a},
-                    learn=("weights",), scoring=())  # fmt: skip
+    weights = train(model, task, masks, epochs=epochs, seed=1, scoring=(),
+                    soft=SoftMasks({M.EDGES: a}, learn=("weights",)))  # fmt: skip
     graph = train(model, task, masks, epochs=epochs, lr=0.1, weight_decay=0, seed=2,
-                  soft={M.EDGES: a}, learn=("soft",), scoring=(), penalty=penalty)  # fmt: skip
+                  soft=SoftMasks({M.EDGES: a}, learn=("soft",)), scoring=(),
+                  penalty=penalty)  # fmt: skip
     return [(w.loss, g.loss) for w, g in zip(weights, graph, strict=True)]
 
 
@@ -689,7 +704,7 @@ def test_what_is_not_learned_stays_bit_for_bit(name, part, few, monkeypatch):
     masks = some_masks(model, task)
     soft = {n: (m + 0.1).requires_grad_() for n, m in M.ones(model, task.num_edges).items()}
     before = {"weights": bits(snapshot(model)), "soft": bits(soft)}
-    run(train(model, task, masks, epochs=3, lr=0.1, soft=soft, learn=(part,)))
+    run(train(model, task, masks, epochs=3, lr=0.1, soft=SoftMasks(soft, learn=(part,))))
     after = {"weights": bits(snapshot(model)), "soft": bits(soft)}
     assert {p for p in before if before[p] != after[p]} == {part}
 
@@ -704,7 +719,7 @@ def test_a_change_from_outside_is_seen_in_the_next_epoch(learn, share, few, monk
     model = build("gcn", task)
     soft = {M.EDGES: graph_of(task)}
     training = train(model, task, some_masks(model, task, share), epochs=2, lr=0.0, weight_decay=0,
-                     soft=soft, learn=learn)  # fmt: skip
+                     soft=SoftMasks(soft, learn=learn))  # fmt: skip
     first = next(training)
     with torch.no_grad():
         for p in model.parameters():

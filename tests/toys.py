@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from graphlth.data.node import NodeTask
 from graphlth.registry import find, names
-from graphlth.task import Batch
+from graphlth.task import Batch, Task
 
 N, LOOPS, ALONE = 16, (3, 8), (13, 14, 15)  # nodes; raw self-loops; nodes without an edge
 
@@ -39,7 +39,7 @@ def toy(edges="undirected", **about):
     return NodeTask(data(**about), edges=edges, name="toy")
 
 
-class Pictures:
+class Pictures(Task):
     """Noise of two classes in two batches a split; there is no graph."""
 
     name, edges, num_edges, num_classes, evaluate_every = "pictures", "none", 0, 2, 2

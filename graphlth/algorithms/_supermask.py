@@ -11,6 +11,7 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 
 def straight_through(value: Tensor, like: Tensor) -> Tensor:
@@ -50,8 +51,9 @@ def searched(
     none = {n: torch.zeros_like(m) for n, m in masks.items()}
     scores = {n: (s * masks[n]).requires_grad_() for n, s in noisy(none, spread, seed).items()}
     for _ in train(
-        rewind(model, init), task, masks, epochs=epochs, lr=lr, weight_decay=0, seed=seed,
-        soft=scores, through=through, learn=("soft",), scoring=(),
+        rewind(model, init), task, masks, epochs=max(epochs, 1), until=epochs,
+        lr=lr, weight_decay=0, seed=seed,
+        soft=SoftMasks(scores, through=through, learn=("soft",)), scoring=(),
     ):  # fmt: skip
         pass
     return {n: s.detach() for n, s in scores.items()}

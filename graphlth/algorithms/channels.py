@@ -33,8 +33,8 @@ from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
+from graphlth.training.epoch import spans
 from graphlth.training.loop import train
-from graphlth.training.retraining import spans
 
 
 def channels(

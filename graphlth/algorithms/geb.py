@@ -28,6 +28,7 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 
 def geb(
@@ -90,13 +91,14 @@ def geb(
 
     def training() -> Iterator[None]:
         for _ in train(
-            rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
+            rewind(model, whole.init), task, {}, epochs=max(pretrain, 1), until=pretrain, lr=lr,
+            weight_decay=weight_decay,
             seed=stream_seed(seed, "pretraining"), scoring=(),
         ):  # fmt: skip
             pass
         for _ in train(
             model, task, whole.masks, epochs=epochs, lr=lr_edges, weight_decay=0,
-            soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+            soft=SoftMasks({EDGES: a}, learn=("soft",)), scoring=(), penalty=admm.penalty,
             seed=stream_seed(seed, "graph training"),
         ):  # fmt: skip
             yield admm.step(a)

@@ -30,8 +30,9 @@ from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket, dense, parse_rounds
 from graphlth.training.checks import check_start
+from graphlth.training.epoch import spans
 from graphlth.training.loop import train
-from graphlth.training.retraining import resume, spans
+from graphlth.training.retraining import resume
 
 REWINDS = ("weights", "lr", "finetune")
 

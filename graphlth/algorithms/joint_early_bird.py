@@ -29,6 +29,7 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 
 def joint_early_bird(
@@ -94,11 +95,12 @@ def joint_early_bird(
     admm = Admm(a, drop_edges, rho, admm_steps)
     weights = train(
         rewind(model, whole.init), task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay,
-        seed=stream_seed(seed, "weight training"), soft={EDGES: a}, learn=("weights",), scoring=(),
+        seed=stream_seed(seed, "weight training"), scoring=(),
+        soft=SoftMasks({EDGES: a}, learn=("weights",)),
     )  # fmt: skip
     graph = train(
         model, task, masks, epochs=epochs, lr=lr_edges, weight_decay=0,
-        soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+        soft=SoftMasks({EDGES: a}, learn=("soft",)), scoring=(), penalty=admm.penalty,
         seed=stream_seed(seed, "graph training"),
     )  # fmt: skip
 

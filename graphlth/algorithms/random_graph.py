@@ -67,7 +67,8 @@ def random_graph(
     elif last.round:
         return
     for _ in train(
-        rewind(model, whole.init), task, {}, epochs=pretrain if drop_weights else 0, lr=lr,
+        rewind(model, whole.init), task, {}, epochs=max(pretrain, 1), lr=lr,
+        until=pretrain if drop_weights else 0,
         weight_decay=weight_decay, seed=stream_seed(seed, "pretraining"), scoring=(),
     ):  # fmt: skip
         pass

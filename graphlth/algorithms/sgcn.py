@@ -25,6 +25,7 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
 
 
 def sgcn(
@@ -77,15 +78,15 @@ def sgcn(
     elif last.round:
         return
     for _ in train(
-        rewind(model, whole.init), task, {}, epochs=pretrain, lr=lr, weight_decay=weight_decay,
-        seed=stream_seed(seed, "pretraining"), scoring=(),
+        rewind(model, whole.init), task, {}, epochs=max(pretrain, 1), until=pretrain, lr=lr,
+        weight_decay=weight_decay, seed=stream_seed(seed, "pretraining"), scoring=(),
     ):  # fmt: skip
         pass
     a = whole_graph(model, task.num_edges, mask_noise, seed)  # A
     admm = Admm(a, drop_edges, rho, admm_steps)
     for _ in train(
         model, task, only(whole.masks, "edges"), epochs=epochs, lr=lr_edges, weight_decay=0,
-        soft={EDGES: a}, learn=("soft",), scoring=(), penalty=admm.penalty,
+        soft=SoftMasks({EDGES: a}, learn=("soft",)), scoring=(), penalty=admm.penalty,
         seed=stream_seed(seed, "graph training"),
     ):  # fmt: skip
         admm.step(a)

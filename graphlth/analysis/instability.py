@@ -22,9 +22,10 @@ from graphlth.streams import stream, stream_seed
 from graphlth.task import SPLITS, Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
+from graphlth.training.epoch import spans
 from graphlth.training.evaluation import evaluate
 from graphlth.training.forward import forward
-from graphlth.training.retraining import resume, spans
+from graphlth.training.retraining import resume
 
 State = dict[str, Tensor]
 

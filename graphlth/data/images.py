@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphlth.settings.checks import check_device, check_number
 from graphlth.streams import stream
-from graphlth.task import SPLITS, Batch, content_digest, shuffled
+from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
 
 AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
@@ -22,7 +22,7 @@ CLASSES = 100_000  # the most that are taken
 EVALUATED, ON_CPU = 1000, 200  # images in a batch of an evaluation; what the caches serve best
 
 
-class ImageTask:
+class ImageTask(Task):
     """Classification of images; a span of training is `evaluate_every` iterations.
 
     A batch holds (x - mean) / std, where mean and standard deviation are those of each channel over

@@ -16,12 +16,12 @@ from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.data.published import DataWarning
 from graphlth.settings.checks import check_device
 from graphlth.sparse.graph import Features, Graph, sparse_features, sparse_is_faster
-from graphlth.task import SPLITS, Batch, content_digest
+from graphlth.task import SPLITS, Batch, Task, content_digest
 
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
 
-class NodeTask:
+class NodeTask(Task):
     """Node classification on one graph; `data` itself is never changed.
 
     Args:

@@ -39,9 +39,9 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training import batched
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, spans
 from graphlth.training.forward import takes_graph
-from graphlth.training.retraining import retrain, spans
+from graphlth.training.retraining import retrain
 
 
 def run(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.metrics import ACCURACY
 from graphlth.task import Task
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, best_epoch
 from graphlth.training.evaluation import Evaluator
 
 SPLITS = ("val", "test")
@@ -36,11 +37,11 @@ def result_warnings(
         epochs: all of the retraining.
         duration: the setting that decides how many they are.
     """
-    best = max(epochs, key=lambda epoch: epoch.val)
+    best = best_epoch(epochs, task.metric)
     found = []
     if best is epochs[-1]:
         found.append(f"the best epoch is the last one: train longer (`{duration}`)")
-    if not hasattr(task, "mean_return"):
+    if task.metric is ACCURACY:
         found += class_warnings(class_counts(model, task, masks), best.test)
     emptied = [n for n, m in only(masks, "weights").items() if not m.any()]
     if emptied:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.data.files import library
+from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device, check_number
 from graphlth.streams import stream
-from graphlth.task import SPLITS, Batch, Policy
+from graphlth.task import SPLITS, Batch, Policy, Task
 
+MEAN_RETURN = Metric("mean_return", "max")  # over the most there is
 GAME, LONGEST = "CartPole-v1", 500  # steps of an episode, each worth 1
 
 Choice = Callable[[Tensor], Tensor]  # actions [B] of observations [B, 4]
 Episodes = tuple[Tensor, Tensor, Tensor]  # observations [T, B, 4], actions and who stands [T, B]
 
 
-class CartPole:
+class CartPole(Task):
     """Balancing a pole on a cart, to be played (see `graphlth.task.Game`); there is no graph.
 
     An iteration of training plays `batch_size` episodes to their ends, choosing by the
@@ -46,6 +50,7 @@ class CartPole:
 
     name, edges, num_edges = "cartpole", None, 0
     shape, num_features, num_classes = (4,), 4, 2
+    metric = MEAN_RETURN
 
     def __init__(
         self,
@@ -90,6 +95,11 @@ class CartPole:
         x, action, stands = self._evaluation(split)
         yield Batch((x[stands],), action[stands])
 
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Σ advantage × -log π(action): REINFORCE (Williams, Machine Learning 1992)."""
+        assert batch.weights is not None  # every batch of training has them
+        return batch.weights @ F.cross_entropy(output, batch.target, reduction="none")
+
     def _drawing(self, draw: torch.Generator) -> Choice:
         def choice(x: Tensor) -> Tensor:
             noise = torch.empty(len(x), self.num_classes).exponential_(generator=draw)
@@ -101,17 +111,20 @@ class CartPole:
         start = stream(self.data_seed, "starts", split)
         return play(lambda x: self.policy(x).argmax(-1), self.sizes[split], start, self.device)
 
-    def played_by(self, policy: Policy) -> CartPole:
+    def with_policy(self, policy: Policy) -> CartPole:
         """The same game, whose batches `policy` plays, as it then is, when they are asked for."""
         game = copy.copy(self)
         game.policy = policy
         return game
 
+    def score(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
+        """`mean_return` on `split`; there is no loss, and `output` is not asked."""
+        return self.mean_return(split), math.nan
+
     def mean_return(self, split: str) -> float:
         """The mean number of steps before the pole falls over `LONGEST`, at which an episode ends.
 
-        In [0, 1]; this is what records call accuracy: "val" of `val_size` episodes, "test" of the
-        `test_size` others.
+        In [0, 1]: "val" of `val_size` episodes, "test" of the `test_size` others.
         """
         stands = self._evaluation(split)[2]
         return stands.sum().item() / (LONGEST * stands.size(1))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from graphlth.settings.checks import check_device, check_number
-from graphlth.task import SPLITS, Batch, content_digest, shuffled
+from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation
 LONGEST = 100_000_000  # bytes of a file
@@ -23,7 +23,7 @@ MARKS = {  # byte-order marks, those that begin like another first
 }  # fmt: skip
 
 
-class Text:
+class Text(Task):
     """Prediction of the next character; there is no graph.
 
     The text is cut into windows of `context` + 1 characters, one after the other: in each the first

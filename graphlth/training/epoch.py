@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 from graphlth.compaction.compact import ModelOnGraph, compact
 from graphlth.compaction.network import Compact
 from graphlth.masks import EDGES
+from graphlth.metrics import Metric
 from graphlth.model import check_model
 from graphlth.rewinding import rewind
 from graphlth.sparse.graph import Features
+from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
+from graphlth.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,38 @@ class Epoch:
 
     index: int
     loss: float
-    val: float  # accuracy, in [0, 1]
-    test: float  # accuracy, in [0, 1]; NaN but in the last epoch and the best so far
+    val: float  # the task's metric: accuracy, in [0, 1], unless it has another
+    test: float  # the same; NaN but in the last epoch and the best so far
     val_loss: float = math.nan  # not on a graph: of GCN-16 on Cora it is 3 % of an epoch
+
+
+def best_epoch(epochs: Sequence[Epoch], metric: Metric) -> Epoch:
+    """The first of `epochs` whose validation metric is the best."""
+    best = epochs[0]
+    for epoch in epochs:
+        best = epoch if metric.better(epoch.val, best.val) else best
+    return best
+
+
+def epochs_of(recipe: Recipe, task: Task) -> int:
+    """How many epochs a training by `recipe` takes: its own, or the spans of its iterations.
+
+    Raises:
+        ValueError: they are not whole epochs of the task.
+    """
+    return spans(task, recipe.iterations) or recipe.epochs
+
+
+def spans(task: Task, iterations: int, name: str = "iterations") -> int:
+    """How many epochs of `task` some iterations are.
+
+    Raises:
+        ValueError: they are not whole epochs; `name` is what the error calls them.
+    """
+    if iterations % task.evaluate_every:
+        raise ValueError(f"`{name}` must be a multiple of `evaluate_every` = "
+                         f"{task.evaluate_every}, got {iterations}")  # fmt: skip
+    return iterations // task.evaluate_every
 
 
 @dataclass(frozen=True, kw_only=True)

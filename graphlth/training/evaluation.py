@@ -1,11 +1,9 @@
-"""The accuracy of a model on the splits of a task, and its predictions."""
+"""The metric of a model on the splits of a task, and its predictions."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, masked, only
@@ -15,11 +13,11 @@ from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
 from graphlth.training.checks import check_contract
 from graphlth.training.epoch import Fit
-from graphlth.training.forward import call_model, forward_parameters, played, policy_logits
+from graphlth.training.forward import call_model, forward_parameters, policy_logits
 
 
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
-    """The accuracy on each of `splits`, in [0, 1].
+    """The task's metric on each of `splits`: accuracy, in [0, 1], unless it has another.
 
     Raises:
         ValueError: as `check_contract`; or `masks` are no mapping.
@@ -29,8 +27,8 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
                          f"{type(masks).__name__}")  # fmt: skip
     check_contract(model, task, masks)
     weights = masked(dict(model.named_parameters()), masks)
-    judge = Evaluator(model, task, weights, masks.get(EDGES))
-    return [judge(split)[0] for split in splits]
+    evaluator = Evaluator(model, task, weights, masks.get(EDGES))
+    return [evaluator(split)[0] for split in splits]
 
 
 class Evaluator:
@@ -41,28 +39,14 @@ class Evaluator:
 
     def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: Tensor | None):
         self.model, self.weights, self.edges = model, weights, edges
-        self.task = played(task, lambda x: policy_logits(model, x, weights))
+        self.task = task.with_policy(lambda x: policy_logits(model, x, weights))
         self.inputs: tuple[Any, ...] | None = None
 
     @torch.no_grad()
     def __call__(self, split: str) -> tuple[float, float]:
-        """The accuracy on `split`, in [0, 1], and the mean loss.
-
-        The loss is NaN but on the rows that validate where there is no graph. The accuracy of a
-        game is its mean return, and it has no loss.
-        """
+        """The task's metric on `split` and the mean loss, NaN where `Task.score` computes none."""
         self.model.eval()
-        mean_return: Callable[[str], float] | None = getattr(self.task, "mean_return", None)
-        if mean_return is not None:
-            return mean_return(split), math.nan
-        hits, losses = [], []
-        for batch in self.task.batches(split):
-            output = self.output(batch)
-            hits.append(output.argmax(-1) == batch.target)
-            if batch.entries is None and split == "val":
-                losses.append(F.cross_entropy(output, batch.target, reduction="none"))
-        loss = torch.cat(losses).mean().item() if losses else math.nan
-        return torch.cat(hits).float().mean().item(), loss
+        return self.task.score(split, self.output)
 
     def output(self, batch: Batch) -> Tensor:
         """The output for the rows that the batch scores."""
@@ -106,5 +90,5 @@ def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "te
     if EDGES in ticket.masks:
         task = task.without(ticket.masks[EDGES])
     weights = masked(weights, only(ticket.masks, "weights"))
-    task = played(task, lambda x: policy_logits(model, x, weights))
+    task = task.with_policy(lambda x: policy_logits(model, x, weights))
     return torch.cat([call_model(model, b, weights, None)[b.rows] for b in task.batches(split)])

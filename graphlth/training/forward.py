@@ -6,13 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from graphlth.masks import EDGES, Masks, masked
 from graphlth.sparse.message import at
-from graphlth.task import Batch, Policy, Task
+from graphlth.task import Batch
 
 
 def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
@@ -71,22 +70,6 @@ def policy_logits(model: nn.Module, x: Tensor, weights: Masks) -> Tensor:
     """The logits of observations `x`: the policy that `model` is with `weights`, θ ⊙ m_θ."""
     logits: Tensor = functional_call(model, dict(weights), (x,))
     return logits
-
-
-def played(task: Task, policy: Policy) -> Task:
-    """`task`, played by `policy` if it is a `Game`."""
-    game: Callable[[Policy], Task] | None = getattr(task, "played_by", None)
-    return task if game is None else game(policy)
-
-
-def fitted(output: Tensor, batch: Batch) -> Tensor:
-    """The loss: the mean cross-entropy of the rows, or Σ weight × cross-entropy if they have any.
-
-    With advantages for weights that is REINFORCE (Williams, Machine Learning 1992).
-    """
-    if batch.weights is None:
-        return F.cross_entropy(output, batch.target)
-    return batch.weights @ F.cross_entropy(output, batch.target, reduction="none")
 
 
 def forward_parameters(model: nn.Module) -> frozenset[str]:

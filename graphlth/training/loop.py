@@ -1,8 +1,8 @@
 """One training loop for every algorithm: a generator that pauses after each epoch."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ from graphlth.model import check_attached, check_cached
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.training.checks import check_edges
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, epochs_of
 from graphlth.training.evaluation import Evaluator
-from graphlth.training.forward import fitted, forward_rows, played, policy_logits
-from graphlth.training.masked import MaskedParameter, apply_masks, versions
-from graphlth.training.optimizers import Product, make_optimizer
-from graphlth.training.recipe import Recipe
+from graphlth.training.forward import forward_rows, policy_logits
+from graphlth.training.masked import MaskedParameters, SoftMasks
+from graphlth.training.optimizers import make_optimizer
+from graphlth.training.recipe import Recipe, RecipeFields
 
-PARTS = ("weights", "soft")
+Penalty = Callable[[Masks, Masks], Tensor | float]  # of the weights of a pass and the soft masks
 
 
 def train(
@@ -28,107 +28,84 @@ def train(
     task: Task,
     masks: Masks,
     *,
-    epochs: int,
     first: int = 0,
     until: int | None = None,
     seed: int = 0,
-    soft: Masks | None = None,
-    through: Callable[[Masks], Masks] | None = None,
-    rates: Mapping[str, float] | None = None,
-    penalty: Callable[[Masks, Masks], Tensor | float] | None = None,
-    learn: Collection[str] = PARTS,
+    soft: SoftMasks | None = None,
+    penalty: Penalty | None = None,
     scoring: Collection[str] = ("val", "test"),
-    sparing: bool = False,
-    **recipe: Any,
+    best_only: bool = False,
+    **recipe: Unpack[RecipeFields],
 ) -> Iterator[Epoch]:
-    """Train `model`, and the leaves of `soft`, in place, pausing after every epoch.
+    """Train `model`, and the soft masks, in place, pausing after every epoch.
 
     The forward pass sees `soft ⊙ masks`. Edges that `masks` removed are taken out of the graph, and
-    removed weights are not trained; soft masks are kept at or above 0. With `through` they are
-    scores of either sign, and each pass sees `through(soft) ⊙ masks`; of few survivors it is given
-    a vector (see `MaskedParameter`). The optimiser is fresh; `seed` drives dropout and batch order.
-    What `learn` does not name, of "weights" and "soft", stays as it is, but others may change it
-    between epochs: two trainings can take turns. `rates` are γ, what soft masks add to the loss for
-    an entry of 1; `penalty` says what else the weights that the pass saw and the soft masks add to
-    it. Accuracies of splits that `scoring` does not name are NaN; test data are looked at in the
-    last epoch and in those whose validation accuracy, or loss, is the best so far. A `sparing`
-    training leaves its weights in `model`, and soft masks in `soft`, after the best ones only.
+    removed weights are not trained. The loss is the task's. The optimiser is fresh.
 
-    An epoch is a span of `task.evaluate_every` iterations. Of a training of `epochs`, which decide
-    the schedule, those from `first` to before `until` (`epochs` where not given) are run, with the
-    batches and the learning rates that they have in the whole. `recipe` are fields of `Recipe`.
+    An epoch is a span of `task.evaluate_every` iterations.
+
+    Args:
+        model: the network.
+        task: the data, with their loss and metric.
+        masks: {0, 1}, of weights by their names and of `EDGES`; what has none is whole.
+        first: the first epoch that is run, with the batches and the learning rate that it has in
+            the training of all epochs of the recipe.
+        until: the epoch before which training ends; that of the recipe where not given.
+        seed: drives dropout and batch order.
+        soft: soft masks that the passes see; by default they are trained, too.
+        penalty: what else the weights of a pass and the soft masks add to the loss.
+        scoring: the splits that are evaluated; the metric of another is NaN. Test data are looked
+            at in the last epoch and in those whose validation metric, or loss, is the best so far.
+        best_only: whether `model` and the soft masks get what was trained only after such epochs.
+        recipe: `recipe`, or its fields as keywords.
 
     Raises:
         ValueError: the loss is no longer finite, or the model fails `check_edges`.
     """
-    how, soft, rates = Recipe(**recipe), soft or {}, rates or {}
-    check_cached(model, {**masks, **soft})
-    if EDGES in soft:
+    how, soft = Recipe.of(recipe), soft or SoftMasks()
+    check_cached(model, {**masks, **soft.values})
+    if EDGES in soft.values:
         check_edges(model, task)
     spend = spending(model, task, masks)
     if EDGES in masks:
         task = task.without(masks[EDGES])  # a zero entry is an absent edge
         masks = only(masks, "weights")
     torch.manual_seed(stream_seed(seed, "dropout"))
-    theta, m = (
-        {n: MaskedParameter(t, masks.get(n), part in learn) for n, t in whole.items()}
-        for part, whole in zip(PARTS, (dict(model.named_parameters()), soft), strict=True)
-    )
-    every = [*theta.values(), *m.values()]
-    leaves = [part.leaf for part in every if part.leaf.requires_grad]
-    together = through is None and {*PARTS} <= {*learn}
-    products = {
-        n: Product(theta[n].leaf, part.leaf, rates.get(n, 0.0))
-        for n, part in m.items()
-        if together and n in theta and theta[n].learn
-    }
-    apart = {n: part.leaf for n, part in m.items() if n not in products}
-    optimizer = make_optimizer(how, leaves, [*products.values()])
-    weights, edges = apply_masks(theta, m, products, through)
-    stand = versions(theta, m)
-    span, best, lowest = task.evaluate_every, -1.0, math.inf
+    masked = MaskedParameters(model, masks, soft)
+    optimizer = make_optimizer(how, masked.leaves, [*masked.products.values()])
+    span, epochs = task.evaluate_every, epochs_of(how, task)
+    best, lowest = task.metric.worst, math.inf
     end = epochs if until is None else until
-    data = played(
-        task, lambda x: policy_logits(model.eval(), x, weights)
-    )  # of the step that it is asked in
+    # A game is played with the weights of the step that asks for its batch.
+    data = task.with_policy(lambda x: policy_logits(model.eval(), x, masked.weights))
     for index in range(first, end):
-        if stand != versions(theta, m):  # another training has had its turn
-            for part in every:
-                part.fetch()
-            for product in products.values():
-                product.multiply()
-            weights, edges = apply_masks(theta, m, products, through)
+        masked.resume()
         passes = 0
         for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
-            loss = fitted(forward_rows(model, batch, weights, edges), batch)
+            loss = task.loss(forward_rows(model, batch, masked.weights, masked.edges), batch)
             check_attached(loss)
             optimizer.zero_grad()
-            whole = loss + sum(rates[n] * leaf.sum() for n, leaf in apart.items() if n in rates)
+            whole = loss + masked.penalty()
             if penalty is not None:
-                whole = whole + penalty(weights, {n: part.leaf for n, part in m.items()})
+                whole = whole + penalty(masked.weights, masked.soft)
             whole.backward()
             optimizer.lr = how.rate(iteration, epochs * span)
-            optimizer.step()
-            with torch.no_grad():
-                for leaf in apart.values() if "soft" in learn and through is None else ():
-                    leaf.clamp_(min=0)
-            weights, edges = apply_masks(theta, m, products, through)  # the next step's, too
+            masked.step(optimizer)
             passes += 1 if batch.entries is not None else len(batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
         spend(passes)
-        judge, val, val_loss, test = Evaluator(model, task, weights, edges), *[math.nan] * 3
-        if "val" in scoring:
-            val, val_loss = judge("val")
-        better = val > best or val_loss < lowest
-        if "test" in scoring and (better or index == end - 1):
-            test, _ = judge("test")
-        best, lowest = max(best, val), min(lowest, val_loss)
-        for part in every if better or not sparing else ():
-            part.settle()
-        stand = versions(theta, m)
+        evaluate = Evaluator(model, task, masked.weights, masked.edges)
+        val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
+        better = task.metric.better(val, best)
+        best, improved = val if better else best, better or val_loss < lowest
+        lowest = min(lowest, val_loss)
+        test = math.nan
+        if "test" in scoring and (improved or index == end - 1):
+            test, _ = evaluate("test")
+        masked.pause(write=improved or not best_only)
         yield Epoch(index, loss.item(), val, test, val_loss)
 
 
@@ -137,15 +114,13 @@ def train_masks(
     task: Task,
     masks: Masks,
     *,
-    epochs: int,
     l1_edges: float,
     l1_weights: float,
-    lr: float,
-    weight_decay: float,
     noise: float,
     seed: int,
+    **recipe: Unpack[RecipeFields],
 ) -> dict[str, Tensor]:
-    """The soft masks at the epoch of best validation accuracy (UGS, arXiv:2102.06790, Algorithm 1).
+    """The soft masks at the epoch of the best validation metric (UGS, arXiv:2102.06790, Alg. 1).
 
     Trains the weights of `model` and one soft mask for each of `masks` together on
     `L + γ₁‖m_g‖₁ + γ₂‖m_θ‖₁`. Soft masks start uniformly in 1 ± `noise`, drawn from `seed`:
@@ -153,11 +128,11 @@ def train_masks(
     """
     soft = {n: m.requires_grad_() for n, m in noisy(masks, noise, seed).items()}
     rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
-    best, found = -1.0, soft
+    best, found = task.metric.worst, soft
     for epoch in train(
-        model, task, masks, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed,
-        soft=soft, rates=rates, scoring=("val",), sparing=True,
+        model, task, masks, seed=seed, soft=SoftMasks(soft, rates), scoring=("val",),
+        best_only=True, **recipe,
     ):  # fmt: skip
-        if epoch.val > best:
+        if task.metric.better(epoch.val, best):
             best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}
     return found

@@ -1,29 +1,52 @@
-"""What masks do to the parameters that are trained."""
+"""What masks do to the parameters that a training sees and changes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks
 from graphlth.sparse.graph import Places
 from graphlth.sparse.message import blank, put, spread
-from graphlth.training.optimizers import Product
+from graphlth.training.optimizers import Optimizer, Product
+
+PARTS = ("weights", "soft")
+
+
+@dataclass(frozen=True)
+class SoftMasks:
+    """Real-valued masks that a training sees, and changes, beside the weights of its model.
+
+    Args:
+        values: leaves, for `EDGES` and for weights by their names; every pass multiplies them by
+            the hard masks, and training keeps them at or above 0.
+        rates: γ, what an entry of 1 adds to the loss.
+        through: what a pass sees in place of the values, which may then have either sign: a
+            function of all of them. Of few survivors it is given a vector (see `MaskedParameter`).
+        learn: which of "weights" and "soft" are trained. The others stay as they are, but may be
+            changed by somebody else between epochs: two trainings can take turns.
+    """
+
+    values: Masks = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    through: Callable[[Masks], Masks] | None = None
+    learn: Collection[str] = PARTS
 
 
 class MaskedParameter:
-    """The entries of one tensor that a mask leaves: what is trained. The others stay as they are.
+    """The entries of one tensor that a mask keeps, which are trained; the others stay as they are.
 
-    Few survivors are trained as a vector of their own, so that a sparse ticket costs less than a
-    dense one; many as the whole tensor, whose removed entries are multiplied by 0. What is not to
-    be learned has no gradient and is never written.
+    Few of them are trained as a vector of their own, so that a sparse ticket costs less than a
+    dense one; many as the whole tensor, whose removed entries are multiplied by 0. A parameter that
+    is not learned has no gradient and is never written.
     """
 
     FEW = 0.75  # of all entries
 
     def __init__(self, whole: Tensor, mask: Tensor | None, learn: bool = True):
-        learn = learn and whole.requires_grad  # what is frozen stays so
+        learn = learn and whole.requires_grad  # a frozen parameter stays frozen
         self.whole, self.mask, self.learn = whole, mask, learn
         self.leaf = whole if learn else whole.detach()
         self.places: Places | None = None
@@ -34,21 +57,21 @@ class MaskedParameter:
             self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_(learn)
             self.zeros = blank(whole)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """`values`, shaped like the leaf, where they belong in the whole; 0 elsewhere."""
+    def scatter(self, values: Tensor) -> Tensor:
+        """A tensor like the whole: `values`, shaped like the leaf, in their places, 0 elsewhere."""
         if self.places is not None:
             return spread(values, self.places, self.zeros)
         return values if self.mask is None else values * self.mask
 
     @torch.no_grad()
-    def fetch(self) -> None:
-        """Take the survivors from the whole, which others have changed."""
+    def read(self) -> None:
+        """Copy the kept entries from the whole, which another training has changed."""
         if self.places is not None:
             self.leaf.copy_(self.whole.view(-1)[self.places.index])
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Write the survivors back into the whole."""
+    def write_back(self) -> None:
+        """Copy the kept entries into the whole."""
         if self.places is not None and self.learn:
             put(self.leaf, self.places, self.whole)
 
@@ -59,18 +82,85 @@ def apply_masks(
     products: Mapping[str, Product] = MappingProxyType({}),
     through: Callable[[Masks], Masks] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """θ ⊙ m_θ and m_g, the soft masks, or what `through` makes of them, times the hard."""
+    """θ ⊙ m_θ and m_g: the soft masks, or what `through` makes of them, times the hard masks."""
     soft: Masks = {n: part.leaf for n, part in m.items()}
     soft = through(soft) if through else soft
     weights = {}
     for n, part in theta.items():
         if n in products:
-            weights[n] = part.spread(products[n].value)
+            weights[n] = part.scatter(products[n].value)
         else:
-            weights[n] = part.spread(part.leaf * soft[n] if n in soft else part.leaf)
+            weights[n] = part.scatter(part.leaf * soft[n] if n in soft else part.leaf)
     return weights, soft.get(EDGES)
 
 
-def versions(*groups: Mapping[str, MaskedParameter]) -> list[int]:
-    """A number for each tensor that moves on with every change of it."""
-    return [part.whole._version for group in groups for part in group.values()]
+class MaskedParameters:
+    """All weights of a model and its soft masks, as one training sees and changes them.
+
+    Args:
+        model: the network; its parameters are trained in place.
+        masks: {0, 1}, of weights by their names.
+        soft: the soft masks.
+    """
+
+    weights: dict[str, Tensor]  # θ ⊙ m_θ, of the leaves as they are now
+    edges: Tensor | None  # m_g
+
+    def __init__(self, model: nn.Module, masks: Masks, soft: SoftMasks):
+        self.theta, self.m = (
+            {n: MaskedParameter(t, masks.get(n), part in soft.learn) for n, t in values.items()}
+            for part, values in (("weights", dict(model.named_parameters())), ("soft", soft.values))
+        )
+        self.all = [*self.theta.values(), *self.m.values()]
+        self.through, self.clamps = soft.through, "soft" in soft.learn and soft.through is None
+        together = soft.through is None and {*PARTS} <= {*soft.learn}
+        self.products = {
+            n: Product(self.theta[n].leaf, part.leaf, soft.rates.get(n, 0.0))
+            for n, part in self.m.items()
+            if together and n in self.theta and self.theta[n].learn
+        }
+        self.soft = {n: part.leaf for n, part in self.m.items()}  # the leaves by name
+        self.apart = {n: leaf for n, leaf in self.soft.items() if n not in self.products}
+        self.rates = {n: soft.rates[n] for n in self.apart if n in soft.rates}
+        self._apply()
+        self._versions = self._read_versions()
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What is trained."""
+        return [part.leaf for part in self.all if part.leaf.requires_grad]
+
+    def penalty(self) -> Tensor | float:
+        """Σ γ‖m‖₁ over the soft masks whose penalty the optimiser does not add itself."""
+        return sum(rate * self.apart[n].sum() for n, rate in self.rates.items())
+
+    def step(self, optimizer: Optimizer) -> None:
+        """One step of `optimizer` on the leaves; the weights are then those of the next pass."""
+        optimizer.step()
+        with torch.no_grad():
+            for leaf in self.apart.values() if self.clamps else ():
+                leaf.clamp_(min=0)
+        self._apply()
+
+    def pause(self, write: bool) -> None:
+        """Before others see, or change, the tensors: with `write`, they hold what was trained."""
+        for part in self.all if write else ():
+            part.write_back()
+        self._versions = self._read_versions()
+
+    def resume(self) -> None:
+        """Take in what another training has changed since `pause`."""
+        if self._versions == self._read_versions():
+            return
+        for part in self.all:
+            part.read()
+        for product in self.products.values():
+            product.multiply()
+        self._apply()
+
+    def _apply(self) -> None:
+        self.weights, self.edges = apply_masks(self.theta, self.m, self.products, self.through)
+
+    def _read_versions(self) -> list[int]:
+        """A number for each tensor, which rises with every change of it."""
+        return [part.whole._version for part in self.all]

@@ -1,8 +1,8 @@
 """The training of a ticket from its weights, under its masks."""
 
 import math
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Collection, Generator, Iterator
+from typing import Unpack
 
 from torch import nn
 
@@ -13,8 +13,9 @@ from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket
 from graphlth.ticket_checks import check_ticket_fits, remember_fit
 from graphlth.training.checks import check_contract
-from graphlth.training.epoch import Epoch, Fit
+from graphlth.training.epoch import Epoch, Fit, epochs_of
 from graphlth.training.loop import train
+from graphlth.training.recipe import Recipe, RecipeFields
 
 
 def retrain(
@@ -22,46 +23,40 @@ def retrain(
     task: Task,
     ticket: Ticket,
     *,
-    epochs: int = 200,
-    iterations: int = 0,
     first: int | None = None,
     seed: int = 0,
-    **recipe: Any,
+    **recipe: Unpack[RecipeFields],
 ) -> Generator[Epoch, None, Fit]:
     """Train `model` from the ticket's weights under its masks, pausing after every epoch.
 
-    Returns the first epoch of best validation accuracy with its weights, and leaves them in
+    Returns the first epoch of the best validation metric with its weights, and leaves them in
     `model`, too.
 
     Args:
         model: the network; its weights are not read.
         task: the data.
         ticket: where to start, and what is left.
-        epochs: epochs of the whole training; a ticket of θ_k is trained from epoch k to its end,
-            one whose weights have had all of them for as many again, at the last learning rate.
-        iterations: of the whole training, in place of `epochs`; 0: epochs count.
-        first: k, where it is not the ticket's own.
+        first: k, where it is not the ticket's own: a ticket of θ_k is trained from epoch k to the
+            end of the recipe, one whose weights have had all epochs for as many again, at the last
+            learning rate.
         seed: seeds dropout and batch order.
-        recipe: fields of `Recipe`.
+        recipe: `recipe`, or its fields as keywords.
 
     Raises:
-        ValueError: the ticket is not one of this model and graph, `epochs` is below 1, or
-            `iterations` are not whole epochs of the task.
+        ValueError: the ticket is not one of this model and graph, a field of the recipe is wrong,
+            or `iterations` are not whole epochs of the task.
     """
-    check_number("epochs", epochs)
-    check_number("iterations", iterations)
+    how = Recipe.of(recipe)
     check_number("seed", seed)
     check_arguments(model, task)
     check_weights(model)
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     check_contract(model, task, ticket.masks)
     check_trainable(model)
-    best = last = Epoch(-1, math.inf, -1.0, 0.0)
+    best = last = Epoch(-1, math.inf, task.metric.worst, math.nan)
     state = ticket.init
-    epochs = spans(task, iterations) or epochs
-    how = {"epochs": epochs, "first": first, "seed": seed, "sparing": True, **recipe}
-    for epoch in resume(model, task, ticket, **how):
-        if epoch.val > best.val:
+    for epoch in resume(model, task, ticket, first=first, seed=seed, best_only=True, recipe=how):
+        if task.metric.better(epoch.val, best.val):
             best, state = epoch, snapshot(model)
         last = epoch
         yield epoch
@@ -74,36 +69,38 @@ def resume(
     task: Task,
     ticket: Ticket,
     *,
-    epochs: int,
     first: int | None = None,
-    **how: Any,
+    seed: int = 0,
+    scoring: Collection[str] = ("val", "test"),
+    best_only: bool = False,
+    **recipe: Unpack[RecipeFields],
 ) -> Iterator[Epoch]:
-    """`train` from the ticket's weights to the end of `epochs`, of which they have had `first`.
+    """`train` from the ticket's weights to the end of the recipe, of which they have had `first`.
 
-    Weights that have had them all are trained for as many again.
+    Weights that have had all epochs are trained for as many again.
     """
+    how = Recipe.of(recipe)
     if first is None:
         first = ticket.search.get(FIRST_ITERATION, 0) // task.evaluate_every
+    epochs = epochs_of(how, task)
     until = epochs if first < epochs else first + epochs
-    model = rewind(model, ticket.init)
-    yield from train(model, task, ticket.masks, epochs=epochs, first=first, until=until, **how)
+    yield from train(
+        rewind(model, ticket.init), task, ticket.masks, first=first, until=until, seed=seed,
+        scoring=scoring, best_only=best_only, recipe=how,
+    )  # fmt: skip
 
 
-def spans(task: Task, iterations: int, name: str = "iterations") -> int:
-    """How many epochs of `task` some iterations are.
-
-    Raises:
-        ValueError: they are not whole epochs; `name` is what the error calls them.
-    """
-    if iterations % task.evaluate_every:
-        raise ValueError(f"`{name}` must be a multiple of `evaluate_every` = "
-                         f"{task.evaluate_every}, got {iterations}")  # fmt: skip
-    return iterations // task.evaluate_every
-
-
-def fit(model: nn.Module, task: Task, ticket: Ticket, **how: Any) -> Fit:
-    """The best epoch of `retrain`, run to its end, with its weights; `how` are its arguments."""
-    epochs = retrain(model, task, ticket, **how)
+def fit(
+    model: nn.Module,
+    task: Task,
+    ticket: Ticket,
+    *,
+    first: int | None = None,
+    seed: int = 0,
+    **recipe: Unpack[RecipeFields],
+) -> Fit:
+    """The best epoch of `retrain`, run to its end, with its weights."""
+    epochs = retrain(model, task, ticket, first=first, seed=seed, **recipe)
     while True:
         try:
             next(epochs)

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from graphlth.masks import EDGES, Masks
 from graphlth.model import check_attached, check_cached, check_weights
 from graphlth.task import Task
-from graphlth.training.forward import fitted, forward, played, policy_logits
+from graphlth.training.forward import forward, policy_logits
 
 
 def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -37,10 +37,10 @@ def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -
     The logits are divided by `temperature`.
     """
     task = task.without(masks[EDGES]) if EDGES in masks else task
-    task = played(task, lambda x: policy_logits(net, x, {}))
+    task = task.with_policy(lambda x: policy_logits(net, x, {}))
     for batch in task.batches("train"):
         logits = forward(net, batch, {})[batch.rows]
-        loss = fitted(logits / temperature, batch)
+        loss = task.loss(logits / temperature, batch)
         check_attached(loss)
         yield loss
 

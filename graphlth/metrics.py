@@ -1,0 +1,210 @@
+"""Metrics: the number that a result is measured by, with its name and its direction."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+HITS = re.compile(r"hits@([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a result is measured by.
+
+    Args:
+        name: what records, tables and figures call it.
+        direction: "max" where more is better, "min" where less is.
+        function: of outputs [rows, C] and targets ([rows] classes, or [rows, C] numbers), the
+            metric; with `per_row`, one number for each row [rows]. None where a task's own `score`
+            computes it otherwise.
+        per_row: the metric is the mean of one number for each row. It is then computed batch by
+            batch on the device of the model, and no outputs are kept.
+
+    Raises:
+        ValueError: there is no such direction, or the function cannot be called.
+    """
+
+    name: str
+    direction: Literal["max", "min"]
+    function: Callable[[Tensor, Tensor], Any] | None = None
+    per_row: bool = False
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("max", "min"):
+            raise ValueError(f"`direction` must be max or min, got {self.direction!r}")
+        if self.function is not None and not callable(self.function):
+            raise ValueError("`function` must be a function of (output, target), got "
+                             f"{type(self.function).__name__}")  # fmt: skip
+
+    @property
+    def worst(self) -> float:
+        """What every value is better than: an infinity."""
+        return float("-inf") if self.direction == "max" else float("inf")
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether `value` is better than `other`; NaN is not."""
+        return value > other if self.direction == "max" else value < other
+
+    def error(self, value: float) -> float:
+        """The error that `value` stands for: itself where less is better, else 1 - `value`."""
+        return value if self.direction == "min" else 1 - value
+
+
+def find_metric(metric: "str | Metric") -> Metric:
+    """The metric of that name, or the given one.
+
+    Raises:
+        ValueError: there is no metric of this name; the known ones are listed.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str) and (hits := HITS.fullmatch(metric)):
+        return _hits_at(int(hits[1]))
+    if not isinstance(metric, str) or metric not in METRICS:
+        known = ", ".join([*sorted(METRICS), "hits@<k>"])
+        got = repr(metric) if isinstance(metric, str) else type(metric).__name__
+        raise ValueError(f"`metric` must be one of {known}, or a graphlth.metrics.Metric of your "
+                         f"own, got {got}")  # fmt: skip
+    return METRICS[metric]
+
+
+def _accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Whether the highest logit is that of the row's class [..., rows]."""
+    return output.argmax(-1) == target
+
+
+def _roc_auc(output: Tensor, target: Tensor) -> float:
+    """The area under the ROC curve; of several classes the mean of one against the rest."""
+    from sklearn.metrics import roc_auc_score  # loads slowly
+
+    return float(roc_auc_score(*_ranking(output, target), multi_class="ovr"))
+
+
+def _average_precision(output: Tensor, target: Tensor) -> float:
+    """The area under the precision–recall curve; of several classes or targets the mean."""
+    from sklearn.metrics import average_precision_score  # loads slowly
+
+    return float(average_precision_score(*_ranking(output, target)))
+
+
+def _f1(average: str) -> Callable[[Tensor, Tensor], float]:
+    def function(output: Tensor, target: Tensor) -> float:
+        from sklearn.metrics import f1_score  # loads slowly
+
+        predicted = output.argmax(-1) if target.dim() == 1 else output > 0
+        return float(f1_score(_array(target), _array(predicted), average=average, zero_division=0))
+
+    return function
+
+
+def _rmse(output: Tensor, target: Tensor) -> float:
+    from sklearn.metrics import root_mean_squared_error  # loads slowly
+
+    return float(root_mean_squared_error(*_numbers(output, target)))
+
+
+def _mae(output: Tensor, target: Tensor) -> float:
+    from sklearn.metrics import mean_absolute_error  # loads slowly
+
+    return float(mean_absolute_error(*_numbers(output, target)))
+
+
+def _hits_at(k: int) -> Metric:
+    """The fraction of the positive rows that rank above the `k`-th highest negative one (OGB)."""
+
+    def function(output: Tensor, target: Tensor) -> float:
+        try:
+            from ogb.linkproppred import Evaluator
+        except ImportError:
+            raise ValueError(f"`ogb` is needed to compute hits@{k} and is not installed: "
+                             "pip install 'graphlth[ogb]'") from None  # fmt: skip
+        evaluator = Evaluator("ogbl-collab")  # any whose metric is Hits@K
+        evaluator.K = k
+        y, score = _ranking(output, target)
+        found = evaluator.eval({"y_pred_pos": score[y == 1], "y_pred_neg": score[y == 0]})
+        return float(found[f"hits@{k}"])
+
+    return Metric(f"hits@{k}", "max", function)
+
+
+def _ranking(output: Tensor, target: Tensor) -> tuple[Any, Any]:
+    """Targets and the scores that rank rows: of two classes one score, else one a class."""
+    if target.dim() == 1 and output.dim() == 2:
+        if output.size(1) == 2:
+            output = output[:, 1] - output[:, 0]
+        else:
+            output = output[:, 0] if output.size(1) == 1 else output.double().softmax(1)
+    elif target.dim() == 2 and target.size(1) == 1:
+        output, target = output[:, 0], target[:, 0]
+    return _array(target), _array(output)
+
+
+def _numbers(output: Tensor, target: Tensor) -> tuple[Any, Any]:
+    """Targets and outputs of one shape."""
+    return _array(target), _array(output.view_as(target))
+
+
+def _array(values: Tensor) -> Any:
+    return values.detach().cpu().numpy()
+
+
+ACCURACY = Metric("accuracy", "max", _accuracy, per_row=True)
+METRICS = {
+    metric.name: metric
+    for metric in (
+        ACCURACY,
+        Metric("roc_auc", "max", _roc_auc),
+        Metric("average_precision", "max", _average_precision),
+        Metric("f1_micro", "max", _f1("micro")),
+        Metric("f1_macro", "max", _f1("macro")),
+        Metric("rmse", "min", _rmse),
+        Metric("mae", "min", _mae),
+    )
+}
+
+
+class MetricSum:
+    """A metric over the batches of a split, which come one after the other.
+
+    Args:
+        metric: the metric; it has a function.
+    """
+
+    def __init__(self, metric: Metric):
+        assert metric.function is not None  # without one the task has a `score` of its own
+        self.metric, self.function = metric, metric.function
+        self.parts: list[tuple[Tensor, ...]] = []
+
+    def add(self, output: Tensor, target: Tensor) -> None:
+        """Take in a batch: outputs [rows, C] and targets."""
+        per_row = self.metric.per_row
+        self.parts.append((self.function(output, target),) if per_row else (output, target))
+
+    def value(self) -> float:
+        """The metric of all batches.
+
+        Raises:
+            ValueError: it cannot be computed, or is not finite.
+        """
+        whole = [torch.cat(parts) for parts in zip(*self.parts, strict=True)]
+        if self.metric.per_row:
+            return _mean(whole[0])
+        try:
+            value = float(self.function(*whole))
+        except ValueError as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise ValueError(f"`metric` must be one that the data have, but {self.metric.name} "
+                             f"cannot be computed: {first}") from error  # fmt: skip
+        if not math.isfinite(value):
+            raise ValueError(f"`metric` must be finite, got {value} for {self.metric.name} of "
+                             f"{len(whole[1])} rows: use another")  # fmt: skip
+        return value
+
+
+def _mean(values: Tensor) -> float:
+    return (values.float() if values.dtype == torch.bool else values).mean().item()
