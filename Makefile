@@ -1,12 +1,13 @@
-# `make demo` finds lottery tickets on embedded data, `make test` checks everything.
-# Each sets up .venv first, when it is missing or older than the two files that describe it.
+# `make demo` finds lottery tickets on embedded data, `make test` checks everything, `make docs`
+# builds the documentation into docs/_build/html. Each sets up .venv first, when it is missing or
+# older than the two files that describe it.
 
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO = --task digits --model gcn --hidden 64 --rounds 15 --seeds 4 --jobs 2 --out runs/demo
 
-.PHONY: demo test
+.PHONY: demo docs test
 .DELETE_ON_ERROR:
 
 demo: .venv/run.done
@@ -21,6 +22,11 @@ test: .venv/test.done
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4
 
+# The examples of every page are run, then the site is built; a warning is an error.
+docs: .venv/docs.done
+	$(BIN)/pytest docs -p no:cacheprovider
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
 .venv/run.done: pyproject.toml constraints.txt
 	@echo "Installing graphlth into .venv"
 	$(PYTHON) -m venv .venv
@@ -31,4 +37,9 @@ test: .venv/test.done
 	@echo "Installing the test tools; torch-scatter is compiled once, in about 5 minutes"
 	$(INSTALL) setuptools wheel
 	$(INSTALL) --no-build-isolation -e '.[scatter,test]'
+	@touch $@
+
+.venv/docs.done: .venv/run.done
+	@echo "Installing what builds the documentation"
+	$(INSTALL) -e '.[docs]'
 	@touch $@
