@@ -1,12 +1,24 @@
-"""`{plugins} KIND`: the signature and docstring of every plug-in of a kind; no list to keep."""
+"""The reference is made from the package itself; there is no list to keep.
+
+- `{plugins} KIND`: signature and docstring of every plug-in of a kind.
+- `{library}`: those of every public name of `graphlth`.
+- `{command} WORDS`: what `graphlth WORDS` prints.
+- `{record-fields}`: the fields of a record and what each may be.
+"""
+
+import io
+from contextlib import redirect_stdout, suppress
+from inspect import isclass
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+import graphlth
 from graphlth import registry
+from graphlth.cli.main import main
+from graphlth.records import schema
 
 
 class Plugins(SphinxDirective):
@@ -16,11 +28,53 @@ class Plugins(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The nodes that `autofunction` makes of each."""
-        lines = StringList()
-        for name, module in sorted(registry.modules(self.arguments[0]).items()):
-            lines.append(f".. autofunction:: {module}.{name}", self.get_source_info()[0])
-            lines.append("", self.get_source_info()[0])
-        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
+        found = sorted(registry.modules(self.arguments[0]).items())
+        return describe(self, [f".. autofunction:: {module}.{name}" for name, module in found])
+
+
+class Library(SphinxDirective):
+    """The reference of `graphlth`'s public names but the algorithms, which have their own page."""
+
+    def run(self) -> list[nodes.Node]:
+        """The nodes that `autoclass` and `autofunction` make of each."""
+        names = [n for n in graphlth.__all__ if n not in registry.names("algorithms")]
+        kinds = {n: "class" if isclass(getattr(graphlth, n)) else "function" for n in names}
+        lines = []
+        for kind, options in (("class", "   :members:\n   :undoc-members:"), ("function", "")):
+            lines += [f".. auto{kind}:: graphlth.{n}\n{options}" for n in names if kinds[n] == kind]
+        return describe(self, lines)
+
+
+class Command(SphinxDirective):
+    """What a command prints."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """A block of text, the command first."""
+        out = io.StringIO()
+        with redirect_stdout(out), suppress(SystemExit):
+            main(self.arguments[0].split())
+        text = f"$ graphlth {self.arguments[0]}\n{out.getvalue().rstrip()}"
+        return [nodes.literal_block(text, text, language="text")]
+
+
+class RecordFields(SphinxDirective):
+    """The fields of a record."""
+
+    def run(self) -> list[nodes.Node]:
+        """Two tables: what every record has, and what it may have."""
+        tables = []
+        for title, fields in (("always", schema.FIELDS), ("optional", schema.OPTIONAL)):
+            rows = [f"| `{name}` | {rule} |" for name, rule in fields.items()]
+            tables.append("\n".join([f"| {title} | |", "|-|-|", *rows]))
+        return self.parse_text_to_nodes("\n\n".join(tables))
+
+
+def describe(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
+    """The nodes of some reStructuredText."""
+    return directive.parse_text_to_nodes("\n".join(["```{eval-rst}", *"\n\n".join(lines).split("\n"), "```"]))
 
 
 def escape_bars(
@@ -34,7 +88,10 @@ def escape_bars(
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("plugins", Plugins)
+    app.add_directive("library", Library)
+    app.add_directive("command", Command)
+    app.add_directive("record-fields", RecordFields)
     app.connect("autodoc-process-docstring", escape_bars, priority=400)
     return {"parallel_read_safe": True}
