@@ -14,14 +14,13 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "diagrams",
     "plugins",
     "results",
 ]
-exclude_patterns = ["_build", "_ext", "README.md"]
+exclude_patterns = ["_build", "_ext"]
 root_doc = "index"
 
 html_theme = "furo"
@@ -30,7 +29,7 @@ html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sphinx = False
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
@@ -44,7 +43,3 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
-
-nitpicky = False
-# Links to other projects are added where their inventories are at hand: `make docs ONLINE=1`.
-intersphinx_mapping: dict[str, tuple[str, None]] = {}

@@ -37,7 +37,7 @@ class Box:
             weight = "bold" if i == 0 else "normal"
             shape += (
                 f'<text x="{left}" y="{self.y + 8 + LINE * i + 13}" text-anchor="middle" '
-                f'font-weight="{weight}">{escape(line)}</text>'
+                f'font-weight="{weight}" xml:space="preserve">{escape(line)}</text>'
             )
         return shape
 

@@ -20,6 +20,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 EXACT = "exact"
+PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 RANGE = "smallest and largest measurement"
 Data = Mapping[str, Any]
 
@@ -74,7 +75,7 @@ def format_cell(cell: Data, spec: str) -> str:
         return value
     if cell["interval"] == RANGE:
         return f"{value} ({low} – {high})"
-    return f"{value} ± {format_number((cell['high'] - cell['low']) / 2, spec)}"
+    return f"{value}{PLUS_MINUS}{format_number((cell['high'] - cell['low']) / 2, spec)}"
 
 
 def format_number(value: Any, spec: str) -> str:
@@ -155,12 +156,14 @@ def copy_pages(app: Sphinx) -> None:
     """Put the page and the pictures of every result where the site finds them."""
     target = Path(app.srcdir, "results")
     shutil.rmtree(target, ignore_errors=True)
-    for page in sorted(RESULTS.glob("*/README.md")):
-        folder = target / page.parent.name
-        folder.mkdir(parents=True)
-        shutil.copy(page, folder / "index.md")
-        for picture in page.parent.glob("*.png"):
-            shutil.copy(picture, folder)
+    for source in sorted(RESULTS.glob("*/*")):
+        folder = target / source.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if source.name == "README.md":
+            text = source.read_text(encoding="utf-8").replace(" ± ", PLUS_MINUS)
+            folder.joinpath("index.md").write_text(text, encoding="utf-8")
+        elif source.suffix == ".png":
+            shutil.copy(source, folder)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
