@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 from results import find_cell, find_table, format_cell, read_result, to_markdown
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results: written by docs/readme.py from benchmarks/results -->\n", "<!-- /results -->"
+BEGIN = "<!-- results: written by docs/readme.py from benchmarks/results -->\n"
+END = "<!-- /results -->"
 GRAPHS = {"Cora": "ugs_cora_gcn", "Citeseer": "ugs_citeseer_gcn", "PubMed": "ugs_pubmed_gcn"}
 RUNS = {"ugs": "UGS", "random_tickets": "random tickets"}
 ROUNDS = {"0": "dense", "4": "round 4", "9": "round 9"}

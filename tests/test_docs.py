@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(page.relative_to(DOCS) for page in DOCS.glob("*/*.md") if page.parent.name != "results")
+PAGES = sorted(
+    page.relative_to(DOCS) for page in DOCS.glob("*/*.md") if page.parent.name != "results"
+)
 
 
 @pytest.mark.parametrize("page", ["engine/kernel.md", "guides/shipping.md"])

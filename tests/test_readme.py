@@ -1,6 +1,5 @@
 """The README's code and commands run as they stand, and its table is that of the data files."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -56,9 +55,10 @@ def test_the_library_example_finds_and_saves_a_ticket(tmp_path, monkeypatch, cap
     assert (dense, test) == (names["fits"][0].test, best.test)
     assert removed == glt.sparsity(ticket.masks) and 0 < removed < 1
     assert test > 1 / names["task"].num_classes  # chance
-    hits = glt.predict(names["model"], names["task"], best).argmax(-1) == names["task"].y[
-        names["task"].rows["test"]
-    ]
+    hits = (
+        glt.predict(names["model"], names["task"], best).argmax(-1)
+        == names["task"].y[names["task"].rows["test"]]
+    )
     assert hits.float().mean().item() == pytest.approx(best.test)
     assert ticket.prune(data).num_edges < data.num_edges
 

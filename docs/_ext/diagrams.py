@@ -94,7 +94,7 @@ class Diagram:
 ROUNDS = Diagram(
     820,
     262,
-    "The loop of an experiment: train, score, remove, rewind; each ticket is retrained and recorded",
+    "The loop of an experiment: train, score, remove, rewind; retrain and record each ticket",
     (
         Box(10, 20, 150, "Task\nx, edge_index, y,\nsplits"),
         Box(10, 150, 150, "Model\nθ₀, the weights at\nthe start"),
@@ -157,7 +157,9 @@ COMPACTION = Diagram(
         Box(10, 60, 150, "Ticket, retrained\nmasks of zeros,\nfull shapes"),
         Box(205, 60, 150, "Remove edges\nthose with a mask\nentry of 0", "step"),
         Box(400, 60, 160, "Find live units\non a path of weights\nfrom input to output", "step"),
-        Box(605, 60, 200, "Cut and lay out\nrows and columns gone;\ndense, blocks or sparse", "step"),
+        Box(
+            605, 60, 200, "Cut and lay out\nrows and columns gone;\ndense, blocks or sparse", "step"
+        ),
         Box(605, 150, 200, "One file, or torch.export", "store"),
         Arrow(((160, 93), (203, 93))),
         Arrow(((355, 93), (398, 93))),

@@ -74,7 +74,8 @@ class RecordFields(SphinxDirective):
 
 def describe(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
     """The nodes of some reStructuredText."""
-    return directive.parse_text_to_nodes("\n".join(["```{eval-rst}", *"\n\n".join(lines).split("\n"), "```"]))
+    text = "\n\n".join(lines)
+    return directive.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
 
 
 def escape_bars(
