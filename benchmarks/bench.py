@@ -53,9 +53,9 @@ def run_main(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        from graphlth.cli.errors import told  # loads slowly
+        from graphlth.cli.errors import format_error  # loads slowly
 
-        print(f"{Path(sys.argv[0]).name}: error: {told(error)}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: error: {format_error(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)

@@ -36,7 +36,7 @@ from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from graphlth.records import interval
 from graphlth.records.environment import environment
 from graphlth.sparse.kernels._memory import SECOND
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -390,7 +390,7 @@ def write(result: Result, folder: Path | None, *, together: bool = False) -> Non
 def save(folder: Path, data: Mapping[str, Any]) -> None:
     """Write the data file and the page; a file that one of them is a link to stays as it is."""
     for name, text in (("data.json", dump(data)), ("README.md", render(data))):
-        with replacing(folder / name) as draft:
+        with replace_file(folder / name) as draft:
             draft.write_text(text)
 
 

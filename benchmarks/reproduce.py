@@ -33,7 +33,7 @@ from report import (
 import graphlth as glt
 import graphlth.records as record
 from graphlth.cli.show import warning_lines
-from graphlth.experiment.plan import accepted
+from graphlth.experiment.plan import plugin_settings
 from graphlth.records import Record
 from graphlth.registry import find
 
@@ -76,7 +76,7 @@ def run_records(settings: Mapping[str, Any], args: argparse.Namespace, seeds: in
 def run_folder(settings: Mapping[str, Any], args: argparse.Namespace, seeds: int) -> Path:
     """The folder of a run, which is brought to its end."""
     names, own, protocol = split_settings(settings)
-    if args.data_root and "data_root" in accepted("tasks", names[1]):
+    if args.data_root and "data_root" in plugin_settings("tasks", names[1]):
         own["data_root"] = args.data_root
     return glt.run(
         *names, own, seeds=seeds, out=args.out, jobs=args.jobs, watch=print_round, **protocol

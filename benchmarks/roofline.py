@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from graphlth.sparse.graph import Graph
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 
 NUMBER = INDEX = 4  # bytes of a float32, and of an int32
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44")
@@ -145,7 +145,7 @@ def draw(points: Sequence[Point], roofs: Sequence[Roof], path: Path) -> None:
     figure.tight_layout(w_pad=3)  # before labels are placed, which depends on it
     for at, (panel, roof) in enumerate(zip(panels[0], roofs, strict=True)):
         label(panel, [(p, p.rates[at] / 1e9) for p in points], draw_roof(panel, roof))
-    with replacing(path) as draft:
+    with replace_file(path) as draft:
         figure.savefig(draft)
     plt.close(figure)
 

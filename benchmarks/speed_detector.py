@@ -38,7 +38,7 @@ from torch import Tensor
 from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
-from graphlth.experiment.plan import accepted, build_plugin, plan
+from graphlth.experiment.plan import build_plugin, plan, plugin_settings
 from graphlth.masks import Masks, count, only
 from graphlth.prune import redrawing
 
@@ -128,14 +128,14 @@ def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple
     """The times of a search of so many epochs, and how many entries its masks have."""
     settings = {"epochs": args.epochs, "epsilon": 1e-12, "normalize": False, **change}
     settings |= {"data_root": str(args.data_root)} if args.data_root else {}
-    known = {n for kind, name in (("algorithms", "joint_early_bird"), ("tasks", task),
-                                  ("models", "gcn")) for n in accepted(kind, name)}  # fmt: skip
+    plugins = ("algorithms", "joint_early_bird"), ("tasks", task), ("models", "gcn")
+    known = {n for kind, name in plugins for n in plugin_settings(kind, name)}
     settings = {n: v for n, v in settings.items() if n in known}
     settings = dict(plan("joint_early_bird", task, "gcn", settings).settings)
     data = build_plugin("tasks", task, settings)
     torch.manual_seed(0)
     model = build_plugin("models", "gcn", settings, data)
-    mine = {n: settings[n] for n in accepted("algorithms", "joint_early_bird")}
+    mine = {n: settings[n] for n in plugin_settings("algorithms", "joint_early_bird")}
     clock = Clock()
     with patch(f"{SEARCH}.drawn", clock.drawn):
         *_, ticket = joint_early_bird(model, data, **mine)

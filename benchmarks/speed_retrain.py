@@ -31,7 +31,7 @@ from report import (
 )
 
 import graphlth as glt
-from graphlth.experiment.plan import RETRAIN, build_plugin
+from graphlth.experiment.plan import RETRAINING, build_plugin
 from graphlth.masks import only, sparsity
 from graphlth.records import settings_hash
 from graphlth.rewinding import rewind
@@ -62,7 +62,7 @@ class Case:
         self.ticket, self.seed = ticket, about["seed"]
         self.task: Task = build_plugin("tasks", about["task"], settings)
         self.model = build_plugin("models", about["model"], settings, self.task)
-        self.how = {name: settings[name] for name in RETRAIN if name in settings}
+        self.how = {name: settings[name] for name in RETRAINING if name in settings}
         self.name = "{algorithm} on {task} with {model}".format(**about)
         self.setting = settings_hash(about["settings"])
         self.edges = settings["edges"]

@@ -39,7 +39,7 @@ from report import (
 )
 
 from graphlth.models.graph.gcn import GCN
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 from graphlth.task import Task
 from graphlth.ticket import dense
 from graphlth.training.loop import train
@@ -162,7 +162,7 @@ def draw(found: dict[str, dict], law: Sequence[float], path: Path) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, loc="upper left")
     figure.tight_layout()
-    with replacing(path) as draft:
+    with replace_file(path) as draft:
         figure.savefig(draft, dpi=150)
     plt.close(figure)
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, jobs: int, out: Path, **settings: Any) -> tupl
 
 def digits(folder: Path) -> list[dict[str, object]]:
     """The records without what is measured."""
-    return [{k: v for k, v in line.items() if not k.startswith(record.MEASURED)}
+    return [{k: v for k, v in line.items() if not k.startswith(record.COST_PREFIXES)}
             for line in record.read(folder)]  # fmt: skip
 
 

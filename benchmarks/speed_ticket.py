@@ -43,7 +43,7 @@ import graphlth as glt
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.experiment.export import rebuild
 from graphlth.masks import only, sparsity
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 from graphlth.ticket import ticket_file
 from graphlth.training.forward import forward
 
@@ -170,7 +170,7 @@ def draw(cases: list[Case], path: Path) -> None:
                     handlelength=1.5, columnspacing=1)  # fmt: skip
         axes.set_xlabel("weights removed, %")
         axes.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as draft:
+    with replace_file(path) as draft:
         figure.savefig(draft, dpi=150)
 
 

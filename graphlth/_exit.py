@@ -17,8 +17,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds after an interrupt in which another one is overlooked
 SOON = 0.05  # seconds
-CONTINUED = ("run", "analyze")  # the commands that keep what they have done when interrupted
-CLOSED = "cannot write standard output: it is closed"
+RESUMABLE = ("run", "analyze")  # the commands that keep what they have done when interrupted
+STDOUT_CLOSED = "cannot write standard output: it is closed"
 
 
 def prepare() -> None:
@@ -27,11 +27,11 @@ def prepare() -> None:
     Exits with code 2 where standard output is closed. A signal that the process was told to ignore
     stays ignored.
     """
-    if signal.getsignal(signal.SIGTERM) is stop_at_once:
+    if signal.getsignal(signal.SIGTERM) is exit_on_signal:
         return  # `graphlth.__main__` has called before
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, stop_at_once)
+            signal.signal(number, exit_on_signal)
     closed = sys.stdout is None
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a file that is opened must not be taken for a standard stream
@@ -39,13 +39,13 @@ def prepare() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
     if closed:
-        complain(f"graphlth: error: {CLOSED}")
+        print_error_line(f"graphlth: error: {STDOUT_CLOSED}")
         sys.exit(2)
-    remember_failures()
-    hasten()
+    watch_stdout()
+    skip_last_collection()
 
 
-def hasten() -> None:
+def skip_last_collection() -> None:
     """End this process without a last search for garbage: in all of torch it takes half a second.
 
     Triton counts what is not found as leaked, and says so.
@@ -60,22 +60,22 @@ def hasten() -> None:
 # --- signals -------------------------------------------------------------------------------------
 
 
-def farewell(number: int, argv: Sequence[str]) -> str:
+def signal_message(number: int, argv: Sequence[str]) -> str:
     """The line that a process writes which a signal ends, in the command `argv`."""
     what = "interrupted" if number == signal.SIGINT else "terminated"
-    goes_on = argv and argv[0] in CONTINUED
+    goes_on = argv and argv[0] in RESUMABLE
     return f"graphlth: {what}; the same command continues a run" if goes_on else f"graphlth: {what}"
 
 
-def stop_at_once(number: int, frame: FrameType | None) -> None:
+def exit_on_signal(number: int, frame: FrameType | None) -> None:
     """End the process: nothing has begun that would have to be put in order."""
-    overlook_signals()
+    ignore_signals()
     with suppress(OSError):
-        os.write(2, f"{farewell(number, sys.argv[1:])}\n".encode())
+        os.write(2, f"{signal_message(number, sys.argv[1:])}\n".encode())
     os._exit(128 + number)
 
 
-def overlook_signals() -> None:
+def ignore_signals() -> None:
     """Let no signal interrupt the end of this process."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -105,12 +105,12 @@ class Interrupt:
 
 
 @contextmanager
-def orderly() -> Iterator[None]:
+def raise_on_signal() -> Iterator[None]:
     """Inside, a signal is a `KeyboardInterrupt`, for which whatever is open can be closed.
 
-    Nothing changes in a process that `prepare` was not called in.
+    Nothing changes in a process in which `prepare` was not called.
     """
-    ours = [number for number in SIGNALS if signal.getsignal(number) is stop_at_once]
+    ours = [number for number in SIGNALS if signal.getsignal(number) is exit_on_signal]
     interrupt, hook = Interrupt(), sys.unraisablehook
     sys.unraisablehook = interrupt.unraisable if ours else hook
     for number in ours:
@@ -123,11 +123,11 @@ def orderly() -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         for number in ours:
-            signal.signal(number, stop_at_once)
+            signal.signal(number, exit_on_signal)
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def delay_signals() -> Iterator[None]:
     """Inside, signals wait: for what takes a moment and must be whole."""
     if threading.current_thread() is not threading.main_thread():
         yield  # the handlers of signals are run by the main thread alone
@@ -147,7 +147,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
+def block_interrupts() -> Iterator[None]:
     """Inside, processes that start are deaf to Ctrl-C, which reaches every process of a terminal.
 
     They stay so until `ignore_interrupts`.
@@ -169,18 +169,18 @@ def ignore_interrupts() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def end(text: str | None) -> None:
+def finish(text: str | None) -> None:
     """Write the last line of a process, if there is one; a signal comes too late from now on."""
-    overlook_signals()
+    ignore_signals()
     output_failure()  # what an interrupted command has not written
     if text is not None:
-        complain(text)
+        print_error_line(text)
 
 
 # --- streams -------------------------------------------------------------------------------------
 
 
-def complain(text: str) -> None:
+def print_error_line(text: str) -> None:
     """Write a line to standard error, where there is one that takes it."""
     with suppress(OSError, ValueError, AttributeError):
         print(text, file=sys.stderr, flush=True)
@@ -200,7 +200,7 @@ class Output(io.FileIO):
             raise
 
 
-def remember_failures() -> None:
+def watch_stdout() -> None:
     """Make standard output an `Output`."""
     old: Any = sys.stdout
     buffer = io.BufferedWriter(Output(old.fileno(), "w", closefd=False))

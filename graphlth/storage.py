@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 DIGITS = 16  # hex digits of a digest that tells contents apart; a file's own has all 64
-DRAFT = re.compile(r"\.(?P<stem>.+)\.(?P<pid>\d+)(\.[^.]*)?")  # what `replacing` writes to
+DRAFT = re.compile(r"\.(?P<stem>.+)\.(?P<pid>\d+)(\.[^.]*)?")  # what `replace_file` writes to
 PART = re.compile(r"(?P<stem>.+)\.(?P<pid>\d+)\.part(\..+)?")  # and version 0.1.0 wrote to
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replace_file(path: str | Path) -> Iterator[Path]:
     """A file name beside `path` to write to; it takes the place of `path` only if all went well.
 
     The file is on disk before it is renamed, and so is its new name when this ends.
@@ -36,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
-        sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
     finally:
@@ -44,7 +44,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             draft.unlink()
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the names of the files in `folder` to disk, where the system can."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
@@ -54,7 +54,7 @@ def sync(folder: Path) -> None:
             os.close(number)
 
 
-def sweep(folder: Path, mine: str = "") -> None:
+def remove_drafts(folder: Path, mine: str = "") -> None:
     """Remove what killed processes have left half-written in `folder`.
 
     Those are the drafts of processes that are no more, and all of files called `mine`…, which the
@@ -65,12 +65,12 @@ def sweep(folder: Path, mine: str = "") -> None:
         if found is None:
             continue
         own = mine and re.match(rf"{re.escape(mine)}(?!\d)", found["stem"])
-        if own or not _lives(int(found["pid"])):
+        if own or not _is_alive(int(found["pid"])):
             with suppress(OSError):
                 path.unlink()
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -86,14 +86,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
-def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+def add_digest(value: Mapping[str, Any]) -> dict[str, Any]:
     """`value` with the digest of all that it says besides, as its `digest`."""
     rest = {n: v for n, v in value.items() if n != "digest"}
     return {**rest, "digest": digest(rest)}
 
 
-def opened(value: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
-    """What was `sealed`, without its digest.
+def check_digest(value: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
+    """`value` without its digest, which is checked.
 
     Raises:
         ValueError: the digest is another, or is absent where it is `needed`.
@@ -124,7 +124,7 @@ def arrays_digest(
     return whole.hexdigest()
 
 
-def called(path: str | Path) -> str:
+def base_name(path: str | Path) -> str:
     """What a file or folder is called: as it is told; of `.` and `..`, the folder that they are."""
     path = Path(path)
     return path.name if path.name not in ("", "..") else path.resolve().name
@@ -137,14 +137,14 @@ def printable(text: Any) -> str:
 
 # --- archives of torch.export --------------------------------------------------------------------
 
-SEAL = "extra/graphlth_sha256"  # the place in the archive of a digest of all else in it
+ARCHIVE_DIGEST = "extra/graphlth_sha256"  # the place in the archive of a digest of all else in it
 
 
-def seal_archive(path: str | Path) -> None:
+def add_archive_digest(path: str | Path) -> None:
     """Put a digest of all that a .pt2 archive holds into it; torch reads it as before."""
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
-        archive.writestr(f"{root}/{SEAL}", _archive_digest(archive))
+        archive.writestr(f"{root}/{ARCHIVE_DIGEST}", _archive_digest(archive))
 
 
 def check_archive(path: str | Path, *, needed: bool) -> bool:
@@ -157,7 +157,9 @@ def check_archive(path: str | Path, *, needed: bool) -> bool:
         with zipfile.ZipFile(path) as archive:
             if (name := archive.testzip()) is not None:
                 raise ValueError(f"its checksum of {printable(name)} is wrong")
-            seals = [name for name in archive.namelist() if name.partition("/")[2] == SEAL]
+            seals = [
+                name for name in archive.namelist() if name.partition("/")[2] == ARCHIVE_DIGEST
+            ]
             if seals and archive.read(seals[0]).decode() != _archive_digest(archive):
                 raise ValueError("its digest is not that of what it holds")
     except OSError:
@@ -171,5 +173,5 @@ def check_archive(path: str | Path, *, needed: bool) -> bool:
 
 def _archive_digest(archive: zipfile.ZipFile) -> str:
     held = {name.partition("/")[2]: name for name in archive.namelist()}  # the root is any name
-    content = {n: archive.read(name) for n, name in held.items() if n != SEAL}
+    content = {n: archive.read(name) for n, name in held.items() if n != ARCHIVE_DIGEST}
     return arrays_digest(((n, "", (), c) for n, c in content.items()), {})

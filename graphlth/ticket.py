@@ -20,7 +20,7 @@ from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.checks import check_device, check_number
 from graphlth.settings.lists import parse_rounds as parse_rounds
-from graphlth.storage import arrays_digest, file_digest, printable, replacing
+from graphlth.storage import arrays_digest, file_digest, printable, replace_file
 
 FORMAT, FORMATS = "graphlth-ticket-2", ("graphlth-ticket-1", "graphlth-ticket-2")
 FIRST_ITERATION = "first_iteration"  # in `search`: the iterations that the weights have had
@@ -60,7 +60,7 @@ class Ticket:
         about = json.loads(json.dumps(about))  # as it will be read
         about["digest"] = arrays_digest(_arrays(tensors), about)
         content = save(tensors, {"graphlth": json.dumps(about, sort_keys=True)})
-        with replacing(path) as draft:
+        with replace_file(path) as draft:
             draft.write_bytes(content)
         return hashlib.sha256(content).hexdigest()
 

@@ -474,7 +474,7 @@ def test_a_last_round_that_does_not_verify_is_found_again(place, whole, harm):
     harm(whole)
     assert cli.main(KARATE.split()) == 0
     assert {p.name: p.read_bytes() for p in whole.glob("*.safetensors")} == tickets
-    same = [{n: v for n, v in r.items() if not n.startswith(record.MEASURED)} for r in before]
+    same = [{n: v for n, v in r.items() if not n.startswith(record.COST_PREFIXES)} for r in before]
     assert [r.items() >= s.items() for r, s in zip(record.read(whole), same, strict=True)] == [
         True, True]  # fmt: skip
     assert cli.main(["verify", str(whole)]) == 0

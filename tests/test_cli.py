@@ -14,7 +14,7 @@ import pytest
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.cli.arguments import dashed
-from graphlth.cli.progress import clock, watching
+from graphlth.cli.progress import format_clock, run_progress
 from graphlth.experiment.plan import Step, build_plugin, plan
 from graphlth.registry import KINDS, find, names
 from graphlth.training.epoch import Epoch
@@ -66,7 +66,7 @@ def test_a_run_ends_with_its_folder_and_its_table(capsys):
             f"{100 * row.test:.1f}", f"({min(ranges[1]):.1f}–{max(ranges[1]):.1f})",
         ]  # fmt: skip
         assert f"{rows[0].macs / row.macs:.1f}×" in cell
-        assert ("*" in cell) == (row in record.starred(rows))
+        assert ("*" in cell) == (row in record.winning_rows_without_warnings(rows))
     log = error.splitlines()  # off a terminal: a line a round
     assert [line.partition("  ")[0] for line in log] == [
         f"seed {seed} round {r}/2" for seed in (0, 1) for r in range(3)
@@ -335,7 +335,7 @@ def test_an_interrupted_export_leaves_no_file(found, capsys, monkeypatch):
 
 def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
     known = {"edge_sparsity": 0.05, "weight_sparsity": 0.2, "val": 0.75}
-    with watching(2, range(4), 10, 1) as watch:  # 2 seeds of rounds 0 to 3
+    with run_progress(2, range(4), 10, 1) as watch:  # 2 seeds of rounds 0 to 3
         for number in range(3):
             watch(Step(0, number, Epoch(4, 0.1, 0.5, 0.5), known))
             watch(Step(0, number, None, known | {"seconds_search": 40.0, "seconds_retrain": 20.0}))
@@ -344,7 +344,7 @@ def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
         "seed 0 round 1/3  edges −5.0% weights −20.0%  val 75.0%  6:00 left",
         "seed 0 round 2/3  edges −5.0% weights −20.0%  val 75.0%  5:00 left",
     ]
-    assert [clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
+    assert [format_clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
         "0:00", "1:00", "59:59", "1:00:00", "25:01:01"
     ]  # fmt: skip
 
@@ -360,7 +360,7 @@ def test_an_interrupt_ends_in_one_line_and_the_run_can_go_on():
     assert lines[-1] == "graphlth: interrupted; the same command continues a run"
     assert [line for line in lines[:-1] if not line.startswith("seed 0 round")] == []
     (path,) = Path("out").glob("*/seed0.jsonl")
-    assert [r["round"] for r in record.mend(path)] == list(range(len(lines)))
+    assert [r["round"] for r in record.repair(path)] == list(range(len(lines)))
 
 
 def test_no_warning_of_a_library_reaches_the_terminal():

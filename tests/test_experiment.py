@@ -19,9 +19,16 @@ from toys import ALGORITHMS, GRAPH_MODELS, of
 
 import graphlth.records as record
 from graphlth.experiment import run as experiment
-from graphlth.experiment.plan import RETRAIN, Step, accepted, build_plugin, plan, planned
+from graphlth.experiment.plan import (
+    RETRAINING,
+    Step,
+    build_plugin,
+    plan,
+    planned_rounds,
+    plugin_settings,
+)
 from graphlth.experiment.run import run
-from graphlth.experiment.workers import in_processes
+from graphlth.experiment.workers import run_in_processes
 from graphlth.models.graph.gcn import GCN
 from graphlth.ticket import load, ticket_file
 from graphlth.training.retraining import fit
@@ -158,7 +165,7 @@ def stop_at(number, epoch):
 @pytest.mark.parametrize(("number", "epoch"), [(0, 2), (1, None), (2, 1)])
 def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, number, epoch):
     settings = of(algorithm, QUICK | SEARCH | NOISY)
-    if number > planned(settings)[-1]:
+    if number > planned_rounds(settings)[-1]:
         pytest.skip("there is no such round")
     what = (algorithm, "sbm", "gcn", settings)
     whole = run(*what, out=tmp_path / "whole")
@@ -166,7 +173,7 @@ def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, numbe
         run(*what, out=tmp_path / "cut", watch=stop_at(number, epoch))
     cut = tmp_path / "cut" / whole.name
     done = number + 1 if epoch is None else number
-    assert len(record.mend(cut / "seed0.jsonl")) == done
+    assert len(record.repair(cut / "seed0.jsonl")) == done
     assert run(*what, out=tmp_path / "cut") == cut
     assert lines(cut) == lines(whole)
     assert tickets(cut) == tickets(whole)
@@ -177,7 +184,7 @@ def test_an_interrupted_run_ends_with_the_same_digits(tmp_path, algorithm, numbe
 def test_a_dense_training_that_is_repeated_is_counted_once(tmp_path, number, change):
     settings = QUICK | {"one_shot": True} | change
     whole = run("imp", "sbm", "gcn", settings, out=tmp_path / "whole")
-    if number not in planned(settings):
+    if number not in planned_rounds(settings):
         pytest.skip("there is no such round")
     with pytest.raises(Stop):
         run("imp", "sbm", "gcn", settings, out=tmp_path / "cut", watch=stop_at(number, None))
@@ -240,7 +247,7 @@ def test_this_process_is_one_of_those_that_work(tmp_path):
     """And no group is done twice, by whatever process."""
     told: list[Step] = []
     groups = [range(i, i + 2) for i in range(0, 12, 2)]
-    in_processes(partial(note, tmp_path), groups, 2, told.append)
+    run_in_processes(partial(note, tmp_path), groups, 2, told.append)
     seeds, processes = zip(*(path.name.split() for path in tmp_path.iterdir()), strict=True)
     assert sorted(map(int, seeds)) == sorted(step.seed for step in told) == [*range(12)]
     assert str(os.getpid()) in processes
@@ -259,7 +266,7 @@ def tell_much(parent, end, seeds, watch):
 
 def test_a_process_that_tells_much_does_not_wait_until_this_one_listens(tmp_path):
     told, end = [], tmp_path / "end"
-    in_processes(partial(tell_much, os.getpid(), end), [[0], [1]], 2, told.append)
+    run_in_processes(partial(tell_much, os.getpid(), end), [[0], [1]], 2, told.append)
     assert len(told) == 300
 
 
@@ -273,7 +280,7 @@ def die(parent, seeds, watch):
 
 def test_a_process_that_is_killed_is_told_in_a_line():
     with pytest.raises(OSError, match="a process was killed, perhaps for want of memory"):
-        in_processes(partial(die, os.getpid()), [[i] for i in range(200)], 2, lambda step: None)
+        run_in_processes(partial(die, os.getpid()), [[i] for i in range(200)], 2, lambda step: None)
 
 
 def test_a_script_may_run_seeds_in_processes_whatever_its_name_is(tmp_path):
@@ -300,7 +307,7 @@ def test_a_seed_that_another_process_runs_is_refused(out):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [n for n in ALGORITHMS if "rounds" in accepted("algorithms", n)]
+    "algorithm", [n for n in ALGORITHMS if "rounds" in plugin_settings("algorithms", n)]
 )
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
     short, long = (
@@ -308,7 +315,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(out, algorithm):
         for rounds in (1, 3)
     )
     for a, b in zip(short, long, strict=False):
-        apart = {k for k in a if a[k] != b[k] and not k.startswith(record.MEASURED)}
+        apart = {k for k in a if a[k] != b[k] and not k.startswith(record.COST_PREFIXES)}
         assert apart <= {"settings", "ticket"}  # which tells the settings too
     assert (len(short), len(long)) == (2, 4)
 
@@ -324,7 +331,7 @@ def test_a_ticket_file_gives_the_accuracies_of_its_record(out, model):
     network = build_plugin("models", model, chosen.settings, task)
     for line in record.read(folder):
         ticket = load(ticket_file(folder, 0, line["round"]))
-        how = {n: v for n, v in chosen.settings.items() if n in RETRAIN}
+        how = {n: v for n, v in chosen.settings.items() if n in RETRAINING}
         best = fit(network, task, ticket, seed=0, **how)
         assert (best.val, best.test, best.index) == (line["val"], line["test"], line["best_epoch"])
         assert (ticket.round, ticket.provenance["seed"]) == (line["round"], 0)

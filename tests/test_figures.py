@@ -19,7 +19,7 @@ from graphlth.figures import (
 )
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
 from graphlth.figures.sparsity import draw, sparsity
-from graphlth.records.statistics import interval, summary, winning
+from graphlth.records.statistics import interval, summary, winning_tickets
 from graphlth.registry import find, names
 
 
@@ -178,7 +178,7 @@ def test_a_series_that_prunes_no_edges_is_one_dense_point_among_edges(figure):
 
 def test_stars_stand_on_the_winning_tickets(figure):
     for records, label in [(UGS, "ugs"), (RANDOM, "random tickets")]:
-        won = winning(records)
+        won = winning_tickets(records)
         assert won  # else this says nothing
         x, y = line(figure.axes[1], f"_stars of {label}")
         assert x == pytest.approx([100 * row.weight_sparsity for row in won])

@@ -21,7 +21,7 @@ import graphlth as glt
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.compaction.network import load_compact
-from graphlth.experiment.folder import planned_in
+from graphlth.experiment.folder import read_plan
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
 from graphlth.ticket import load
@@ -38,7 +38,7 @@ RUN = ["run", "ugs", "--task=karate", "--model=gcn", "--hidden=4", "--epochs=3",
 def plain(folder):
     """The records of a run, but for what differs from one time to the next."""
     return [
-        {n: v for n, v in line.items() if not n.startswith(record.MEASURED)}
+        {n: v for n, v in line.items() if not n.startswith(record.COST_PREFIXES)}
         for line in record.read(folder)
     ]
 
@@ -64,7 +64,7 @@ def cora(path):
 
 
 READERS = {
-    ".json": lambda path: planned_in(path.parent),
+    ".json": lambda path: read_plan(path.parent),
     ".jsonl": lambda path: plain(path.parent),
     ".safetensors": ticket,
     ".small": network,

@@ -11,7 +11,7 @@ import graphlth as glt
 import graphlth.records as record
 from graphlth.data import images
 from graphlth.data.images import PAD, ImageTask, crop_flip, held_out
-from graphlth.experiment.describe import describe
+from graphlth.experiment.describe import describe_ticket
 from graphlth.experiment.plan import Plan
 from graphlth.records.schema import validate_record
 from graphlth.registry import find
@@ -324,7 +324,7 @@ def test_an_epoch_of_training_is_the_next_span_of_its_seed(monkeypatch):
 def test_a_record_of_images_has_no_edges():
     task = find("tasks", "digits_images")()
     model = linear(task)
-    told = describe(Plan("imp", "digits_images", "linear", {}), task, model,
+    told = describe_ticket(Plan("imp", "digits_images", "linear", {}), task, model,
                     dense(model, task.num_edges), 0)  # fmt: skip
     assert (told["edges"], told["num_edges"], told["edge_sparsity"]) == (None, 0, 0)
     rest = {n: 0 for n in record.FIELDS if n not in told} | {"settings": {}, "environment": {}}

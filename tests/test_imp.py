@@ -7,7 +7,7 @@ import torch
 from toys import build, call, toy
 
 from graphlth.data.images import ImageTask
-from graphlth.experiment.describe import outcome
+from graphlth.experiment.describe import describe_retraining
 from graphlth.experiment.plan import plan
 from graphlth.masks import sparsity
 from graphlth.rewinding import snapshot
@@ -272,12 +272,12 @@ def test_the_validation_loss_is_that_of_the_weights_on_images_and_unknown_on_gra
 def test_learning_speed_is_the_iteration_of_the_lowest_validation_loss():
     curve = [(0.5, 0.9, 0.40), (0.6, 0.7, 0.41), (0.8, 0.7, 0.42), (0.8, 0.8, 0.43)]
     epochs = [Epoch(5 + i, 1.0, val, test, loss) for i, (val, loss, test) in enumerate(curve)]
-    assert outcome(epochs, pictures()) == {
+    assert describe_retraining(epochs, pictures()) == {
         "val": 0.8, "test": 0.42, "best_epoch": 7, "best_iteration": 24,
         "val_last": 0.8, "test_last": 0.43, "stop_iteration": 21, "test_at_stop": 0.41,
     }  # fmt: skip
     graph = [Epoch(0, 1.0, 0.5, 0.4), Epoch(1, 1.0, 0.6, 0.3)]
-    assert outcome(graph, toy()) == {
+    assert describe_retraining(graph, toy()) == {
         "val": 0.6, "test": 0.3, "best_epoch": 1, "best_iteration": 2,
         "val_last": 0.6, "test_last": 0.3,
     }  # fmt: skip

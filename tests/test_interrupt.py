@@ -163,7 +163,7 @@ def test_what_must_be_whole_is_not_interrupted():
     heard = []
     before = signal.signal(signal.SIGINT, lambda *_: heard.append("ended"))
     try:
-        with _exit.uninterrupted():
+        with _exit.delay_signals():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             assert heard == []
@@ -175,14 +175,14 @@ def test_what_must_be_whole_is_not_interrupted():
 def test_an_interrupt_that_a_destructor_swallows_comes_again():
     code = """
 import signal, sys, time
-from graphlth._exit import orderly, prepare
+from graphlth._exit import prepare, raise_on_signal
 prepare()
 class Loud:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
         time.sleep(0)
 try:
-    with orderly():
+    with raise_on_signal():
         Loud()
         time.sleep(5)
         print("it was lost")

@@ -11,7 +11,7 @@ from graphlth.experiment import measure
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.run import run
 from graphlth.registry import find, names
-from graphlth.storage import sealed
+from graphlth.storage import add_digest
 from graphlth.task import SPLITS
 from graphlth.ticket import load
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 def rows(folder):
     """What is recorded, but for what differs from one time to the next."""
     return [
-        {n: v for n, v in r.items() if not n.startswith(record.MEASURED)}
+        {n: v for n, v in r.items() if not n.startswith(record.COST_PREFIXES)}
         for r in record.read(folder)
     ]
 
@@ -65,13 +65,13 @@ def test_what_exists_is_not_measured_again_and_a_torn_line_is_mended(folder, tmp
     whole = rows(target)
     lines = target / "seed0.jsonl"
     lines.write_bytes(lines.read_bytes()[:-10])
-    taken, seen = measure.taken, []
+    taken, seen = measure.measure_ticket, []
 
     def noted(study, task, line):
         seen.append((line["seed"], line["round"]))
         return taken(study, task, line)
 
-    monkeypatch.setattr(measure, "taken", noted)
+    monkeypatch.setattr(measure, "measure_ticket", noted)
     steps = []
     assert analyze("instability", str(folder), **how, watch=steps.append) == target
     assert seen == [(0, 2)]
@@ -150,7 +150,7 @@ def spoilt(folder, name, text):
 def altered(folder, **settings):
     about = json.loads((folder / "settings.json").read_text())
     about["settings"] |= settings.pop("settings", {})
-    return spoilt(folder, "settings.json", json.dumps(sealed(about | settings)))
+    return spoilt(folder, "settings.json", json.dumps(add_digest(about | settings)))
 
 
 def both(folder, **told):
@@ -158,7 +158,7 @@ def both(folder, **told):
     for path in folder.glob("*.jsonl"):
         lines = record.read_file(path)
         settings = {"settings": lines[0]["settings"] | told.get("settings", {})}
-        path.write_text("".join(json.dumps(sealed(r | told | settings)) + "\n" for r in lines))
+        path.write_text("".join(json.dumps(add_digest(r | told | settings)) + "\n" for r in lines))
     return altered(folder, **told)
 
 
@@ -221,7 +221,9 @@ def test_only_files_that_are_called_after_a_seed_are_read(folder, tmp_path, caps
     copy = shutil.copytree(folder, tmp_path / folder.name)
     for name in ("seedx.jsonl", "seed.jsonl", "seed0.old.jsonl", "seed-1.jsonl"):
         (copy / name).write_text("not a record")
-    assert measure.tickets(copy) == measure.tickets(folder) == {0: [0, 1, 2], 1: [0, 1, 2]}
+    assert (
+        measure.select_rounds(copy) == measure.select_rounds(folder) == {0: [0, 1, 2], 1: [0, 1, 2]}
+    )
     assert record.read(copy) == record.read(folder)
     shutil.copy(copy / "seed0.jsonl", copy / "seed00.jsonl")
     out = str(tmp_path / "out")

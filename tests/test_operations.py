@@ -13,7 +13,7 @@ from toys import Pictures, build, toy
 import graphlth as glt
 from graphlth import masks as M
 from graphlth.cost.macs import counted, input_macs
-from graphlth.experiment.describe import describe
+from graphlth.experiment.describe import describe_ticket
 from graphlth.experiment.plan import plan
 from graphlth.rewinding import snapshot
 from graphlth.ticket import dense
@@ -255,7 +255,7 @@ def test_the_record_says_why_there_are_no_macs():
     chosen = plan("ugs", "karate", "gcn")
     task = toy(loops=False)
     for model in (user(task), build("gcn", task)):
-        fields = describe(chosen, task, model, dense(model, task.num_edges), 0)
+        fields = describe_ticket(chosen, task, model, dense(model, task.num_edges), 0)
         reason = glt.macs_reason(model, task, {})
         assert fields.get("macs_reason", "") == reason
         assert (fields["macs"] is None) == bool(reason)

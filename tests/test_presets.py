@@ -8,7 +8,7 @@ import pytest
 
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.experiment.plan import accepted, plan
+from graphlth.experiment.plan import plan, plugin_settings
 from graphlth.experiment.run import run
 from graphlth.registry import names
 from graphlth.settings.presets import PROTOCOLS, _tables, preset
@@ -96,7 +96,7 @@ def test_every_entry_names_what_there_is_and_where_it_comes_from():
                 every = entry.get("algorithms", table.get("algorithms", ["ugs"]))
                 known = {n for kind, name in [("tasks", task), ("models", model),
                                               *(("algorithms", a) for a in every)]
-                         for n in accepted(kind, name)}  # fmt: skip
+                         for n in plugin_settings(kind, name)}  # fmt: skip
                 assert {*entry["settings"]} <= known
 
 

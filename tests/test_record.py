@@ -8,7 +8,7 @@ from scipy import stats
 
 import graphlth.records as R
 from graphlth.records.environment import environment
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 
 
 def entry(seed=0, number=0, test=0.8, **fields):
@@ -145,7 +145,7 @@ def test_a_torn_last_line_is_left_out_then_mended_away(tmp_path):
         assert R.read_file(path) == [entry(0, 0)]
         with pytest.raises(ValueError, match="torn line; mend it"):
             R.append(path, entry(0, 1))
-        assert R.mend(path) == [entry(0, 0)]
+        assert R.repair(path) == [entry(0, 0)]
         R.append(path, entry(0, 1))
         assert path.read_bytes() == whole
     assert sorted(p.name for p in tmp_path.iterdir()) == ["seed0.jsonl", "whole.jsonl"]
@@ -155,16 +155,16 @@ def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path):
     path = written(tmp_path / "seed0.jsonl", entry(0, 0), entry(0, 1))
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert R.mend(path) == [entry(0, 0), entry(0, 1)]
+    assert R.repair(path) == [entry(0, 0), entry(0, 1)]
     assert path.read_bytes() == whole
 
 
 def test_mending_what_is_whole_or_absent_changes_nothing(tmp_path):
     path = written(tmp_path / "seed0.jsonl", entry())
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    assert R.mend(path) == [entry()]
+    assert R.repair(path) == [entry()]
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
-    assert R.mend(tmp_path / "seed1.jsonl") == []
+    assert R.repair(tmp_path / "seed1.jsonl") == []
 
 
 DAMAGE = [  # line 2 of 3              words of the error
@@ -183,7 +183,7 @@ def test_damage_elsewhere_names_file_and_line(tmp_path, line, words):
     path = written(tmp_path / "seed0.jsonl", entry(0, 0), entry(0, 2))
     first, last = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([first, line, last, b""]))
-    for reader in (R.read_file, R.mend):
+    for reader in (R.read_file, R.repair):
         with pytest.raises(ValueError, match=words) as error:
             reader(path)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -225,7 +225,7 @@ def test_replacing_keeps_the_old_file_when_the_new_one_fails(tmp_path):
     path.write_text("old")
     with (
         pytest.raises(OSError, match=r"cannot write `.*a\.svg`: disk full"),
-        replacing(path) as draft,
+        replace_file(path) as draft,
     ):
         draft.write_text("half")
         raise OSError("disk full")
@@ -287,7 +287,7 @@ def test_the_interval_is_scipys():
     ],
 )
 def test_under_three_seeds_the_range_is_shown_and_no_interval(values, text):
-    assert R.percent(values) == text
+    assert R.format_percent(values) == text
 
 
 def test_summary_is_the_mean_over_seeds():
@@ -362,13 +362,18 @@ WINNING = [  # rounds → accuracies of the seeds                               
 
 @pytest.mark.parametrize("rounds, winners", WINNING)
 def test_winning_rounds(rounds, winners):
-    assert [row.round for row in R.winning(table(rounds))] == winners
+    assert [row.round for row in R.winning_tickets(table(rounds))] == winners
 
 
 def test_each_run_is_measured_against_its_own_dense_round():
     runs = table({0: [0.8], 1: [0.79]}) + table({0: [0.7], 1: [0.75]}, algorithm="random_tickets")
-    assert [(row.algorithm, row.round) for row in R.winning(runs)] == [("random_tickets", 1)]
-    assert [row.algorithm for row in R.winning(runs, metric="val")] == ["random_tickets", "ugs"]
+    assert [(row.algorithm, row.round) for row in R.winning_tickets(runs)] == [
+        ("random_tickets", 1)
+    ]
+    assert [row.algorithm for row in R.winning_tickets(runs, metric="val")] == [
+        "random_tickets",
+        "ugs",
+    ]
 
 
 WARNED = [  # fields of round 0, of round 1                                    rounds with a star
@@ -386,20 +391,20 @@ def test_no_star_stands_beside_a_warning_of_its_round_or_of_round_0(dense, ticke
     records[0] |= dense
     records[3] |= ticket
     rows = R.summary(records)
-    assert [row.round for row in R.winners(rows)] == [1]  # the paper's rule knows no warning
-    assert [row.round for row in R.starred(rows)] == stars
+    assert [row.round for row in R.winning_rows(rows)] == [1]  # the paper's rule knows no warning
+    assert [row.round for row in R.winning_rows_without_warnings(rows)] == stars
 
 
 def test_doubts_tell_whose_they_are_and_when_seeds_are_far_apart():
     records = table({0: [0.8, 0.61, 0.7]})
     records[1]["warnings"], records[2]["warnings"] = ["a"], ["b", "a"]
     (row,) = R.summary(records)
-    assert R.doubts(row) == {"a": [1, 2], "b": [2]}
+    assert R.row_warnings(row) == {"a": [1, 2], "b": [2]}
     (row,) = R.summary(table({0: [0.8, 0.59, 0.7]}))
-    assert R.doubts(row) == {"test differs by more than 20 points between seeds: "
+    assert R.row_warnings(row) == {"test differs by more than 20 points between seeds: "
                              "an interval means nothing": [0, 1, 2]}  # fmt: skip
     (row,) = R.summary(table({0: [0.8]}))
-    assert R.doubts(row) == {}
+    assert R.row_warnings(row) == {}
 
 
 # --- cost --------------------------------------------------------------------------------------
@@ -424,7 +429,7 @@ def spent(unit, searches, retrainings):
 def test_a_ticket_costs_every_search_up_to_it_and_its_own_retraining(
     unit, number, searches, retrainings, expected
 ):
-    assert R.total(spent(unit, searches, retrainings)[::-1], number, unit) == expected
+    assert R.total_cost(spent(unit, searches, retrainings)[::-1], number, unit) == expected
 
 
 def test_a_cost_that_cannot_be_told_is_refused():
@@ -432,22 +437,22 @@ def test_a_cost_that_cannot_be_told_is_refused():
     with pytest.raises(
         ValueError, match=r"^`unit` must be one of macs, seconds, epochs, joules, got"
     ):
-        R.total(whole, 1, "hours")
+        R.total_cost(whole, 1, "hours")
     lacks = (
         r"^`records` must hold rounds 0 to 2 of ugs-cora-gcn, seed 0, lack round 1: leave out the "
         r"folder of that run, or run it without `only`$"
     )
     with pytest.raises(ValueError, match=lacks):
-        R.total([whole[0], whole[2]], 2)
+        R.total_cost([whole[0], whole[2]], 2)
     with pytest.raises(ValueError, match=r"rounds 0 to 3 of ugs-cora-gcn, .* lack round 3:"):
-        R.total(whole, 3)
+        R.total_cost(whole, 3)
     del whole[1]["macs_search"]
     lacks = (
         r"^`records` must hold `macs_search`, which that of ugs-cora-gcn, seed 0, round 1 lacks$"
     )
     with pytest.raises(ValueError, match=lacks):
-        R.total(whole, 2)
-    assert R.total(whole, 0) == 9
+        R.total_cost(whole, 2)
+    assert R.total_cost(whole, 0) == 9
 
 
 def test_a_row_holds_the_records_it_sums_up():

@@ -5,9 +5,9 @@ import pytest
 
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.experiment.measure import analyze, tickets
+from graphlth.experiment.measure import analyze, select_rounds
 from graphlth.experiment.run import run
-from graphlth.experiment.seeds import MOST_SEEDS, parse_seeds
+from graphlth.experiment.seeds import MAX_SEEDS, parse_seeds
 
 QUICK = {"hidden": 4, "epochs": 2, "rounds": 1}
 
@@ -48,7 +48,7 @@ REFUSED = [
     ("2147483648,1", "must be numbers below 2**31, got 2147483648"),
     ([2**31], "must be numbers below 2**31, got 2147483648"),
     (10**40, "must be numbers below 2**31, got "),
-    (MOST_SEEDS + 1, "must be at most 10,000, got more: 10001"),
+    (MAX_SEEDS + 1, "must be at most 10,000, got more: 10001"),
     ("0-10000", "must be at most 10,000, got more: '0-10000'"),
     (range(2**30), "must be at most 10,000, got more: range(0, 1073741824)"),
 ]  # fmt: skip
@@ -118,9 +118,9 @@ def test_analysis_takes_the_seeds_of_a_run_in_the_same_words(tmp_path):
     folder = run("imp", "karate", "gcn", QUICK, seeds="0-2,7", out=tmp_path / "runs")
     for seeds, numbers in [("all", [0, 1, 2, 7]), (2, [0, 1]), ("2", [0, 1]), ("1-2", [1, 2]),
                            ("7,0", [0, 7]), ([7], [7])]:  # fmt: skip
-        assert [*tickets(folder, seeds)] == numbers
+        assert [*select_rounds(folder, seeds)] == numbers
     with pytest.raises(ValueError, match=r"^`seeds` must be of the run's, 0, 1, 2, 7, got 3"):
-        tickets(folder, "3-4")
+        select_rounds(folder, "3-4")
     target = analyze("latency", str(folder), {"repeats": 1}, seeds="7-7", rounds="0",
                      out=str(tmp_path / "measures"))  # fmt: skip
     assert [r["seed"] for r in record.read(target)] == [7]

@@ -323,7 +323,7 @@ def lines(folder):
 
 def told(folder):
     """Every record but for what is measured, and for a seed's share of what its batch computed."""
-    aside = (*record.MEASURED, "macs_")
+    aside = (*record.COST_PREFIXES, "macs_")
     return {
         name: [
             {n: v for n, v in line.items() if n == "macs_per_layer" or not n.startswith(aside)}
@@ -381,7 +381,7 @@ def test_processes_share_out_the_batches(tmp_path, monkeypatch):
 
     how = {"seeds": 3, "batch": 2}
     one = run("ugs", "sbm", "gcn", QUICK, out=tmp_path / "one", **how)
-    monkeypatch.setattr(experiment, "in_processes", in_processes)
+    monkeypatch.setattr(experiment, "run_in_processes", in_processes)
     two = run("ugs", "sbm", "gcn", QUICK, out=tmp_path / "two", jobs=2, **how)
     assert seen == [(2, [2]), (2, [0, 1])]
     assert told(one) == told(two) and len(told(one)) == 3

@@ -20,13 +20,13 @@ from graphlth.cli import main as cli
 from graphlth.compaction.network import load_compact
 from graphlth.data.images import ImageTask
 from graphlth.data.node import NodeTask
-from graphlth.experiment.folder import planned_in
+from graphlth.experiment.folder import read_plan
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
 from graphlth.provenance import fingerprint
-from graphlth.records.files import _keep
+from graphlth.records.files import _write_lines
 from graphlth.tasks.text import Text
 from graphlth.ticket import Ticket, load, ticket_file
 
@@ -256,7 +256,7 @@ def network_bytes(path):
 
 READERS = {
     "seed0.jsonl": record.read_file,
-    "settings.json": lambda path: planned_in(path.parent),
+    "settings.json": lambda path: read_plan(path.parent),
     "seed0-round1.safetensors": ticket_bytes,
     "small": network_bytes,
 }
@@ -410,7 +410,7 @@ def test_a_file_is_on_disk_before_its_name_and_its_name_before_the_end(tmp_path,
 
     monkeypatch.setattr(storage.os, "fsync", sync)
     monkeypatch.setattr(storage.os, "replace", lambda *a: done.append("name") or renamed(*a))
-    for write in (glt.dense(build("gcn", toy())).save, lambda path: _keep(path, [])):
+    for write in (glt.dense(build("gcn", toy())).save, lambda path: _write_lines(path, [])):
         done.clear()
         write(tmp_path / "t")
         assert done == ["file", "name", "folder"]
@@ -432,7 +432,7 @@ def about(folder, **settings):
     """`folder`, whose settings.json has other settings, as if it were that of another run."""
     told = json.loads((folder / "settings.json").read_text())
     told["settings"] |= settings
-    (folder / "settings.json").write_text(json.dumps(storage.sealed(told)))
+    (folder / "settings.json").write_text(json.dumps(storage.add_digest(told)))
     return folder
 
 
@@ -476,9 +476,9 @@ FAULTS = [  # what is done to a copy of the run, the lines
 def test_every_field_of_the_settings_of_a_run_is_validated(stored, tmp_path, field, value, words):
     told = json.loads((stored[0] / "settings.json").read_text())
     told[field] = told["settings"] | {"only": "all"} | value if isinstance(value, dict) else value
-    (tmp_path / "settings.json").write_text(json.dumps(storage.sealed(told)))
+    (tmp_path / "settings.json").write_text(json.dumps(storage.add_digest(told)))
     with pytest.raises(ValueError, match=r"settings.json` is not that of a run: ") as caught:
-        planned_in(tmp_path)
+        read_plan(tmp_path)
     assert words in str(caught.value)
 
 

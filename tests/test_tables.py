@@ -60,7 +60,7 @@ def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
     argv = command.replace("OUT", str(folder)).replace("TICKET", ticket).split()
     measured = argv[0] == "bench"  # milliseconds are others every time
     if measured:
-        monkeypatch.setattr(show, "milliseconds", lambda seconds: "12.345 (12.001 – 13.579)")
+        monkeypatch.setattr(show, "format_milliseconds", lambda seconds: "12.345 (12.001 – 13.579)")
         monkeypatch.setattr("graphlth.analysis.latency.Latency.faster", 1.25, raising=False)
     wide = output(capsys, monkeypatch, argv, None)
     narrow = output(capsys, monkeypatch, argv, columns)
@@ -100,7 +100,7 @@ PARTS = [  # widths of the columns, width of the line                           
 
 @pytest.mark.parametrize(("widths", "room", "parts"), PARTS)
 def test_the_first_column_stands_in_every_part(widths, room, parts):
-    assert tables.parts(widths, room) == parts
+    assert tables.split_columns(widths, room) == parts
 
 
 PIECES = [(2, "seed 0 round 3/20"), (0, "edges −5.0% weights −20.0%"), (1, "val 75.0%")]
@@ -115,7 +115,7 @@ FITTING = [
 
 @pytest.mark.parametrize(("room", "text"), FITTING)
 def test_progress_leaves_out_what_does_not_fit(room, text):
-    assert tables.fitting(PIECES, room) == text
+    assert tables.join_fitting(PIECES, room) == text
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_progress_leaves_out_what_does_not_fit(room, text):
     ],
 )
 def test_numbers_that_follow_one_another_are_a_range(given, text):
-    assert tables.numbered("round", given) == text
+    assert tables.format_numbers("round", given) == text
 
 
 # --- terminals -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import docstring_parser
 from jsonargparse import ArgumentParser
 
 from graphlth.cli.config import check_plain, read_config
-from graphlth.cli.errors import told
+from graphlth.cli.errors import format_error
 from graphlth.registry import names, one
 from graphlth.settings.annotations import check_value, members, number_list, plain_type, unpack
 from graphlth.settings.checks import check_setting
@@ -86,7 +86,7 @@ def traced(origin: Names) -> Iterator[None]:
     try:
         yield
     except (ValueError, ArgumentError) as error:
-        text = told(error)
+        text = format_error(error)
         name = re.match(r"`(\w+)`", text)
         if name is None or name[1] not in origin:
             raise

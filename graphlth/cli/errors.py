@@ -4,13 +4,13 @@ import re
 
 from graphlth.storage import printable
 
-LONGEST = 2000  # characters of an error's line
+MAX_LENGTH = 2000  # characters of an error's line
 
 
-def told(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """An error in one line, in the words of the house."""
     text = printable(" ".join(str(error).split()))
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    text = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]} …"
     text = re.sub(r"^Parser key \"(.+?)\": Expected an? <class '(\w+)'>\. Got value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
     text = re.sub(r"^Parser key \"(.+?)\": Does not validate .*?<class '(\w+)'>.* value: (.*)$",

@@ -15,7 +15,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from graphlth._exit import complain, end, farewell, orderly, output_failure, prepare
+from graphlth._exit import (
+    finish,
+    output_failure,
+    prepare,
+    print_error_line,
+    raise_on_signal,
+    signal_message,
+)
 from graphlth.cli.arguments import (
     about_preset,
     add_settings,
@@ -27,8 +34,8 @@ from graphlth.cli.arguments import (
     traced,
     with_config,
 )
-from graphlth.cli.errors import told
-from graphlth.cli.progress import measuring, retraining, watching
+from graphlth.cli.errors import format_error
+from graphlth.cli.progress import measure_progress, retraining_progress, run_progress
 from graphlth.cli.show import show_benchmarks, show_runs, show_ticket
 from graphlth.cli.tables import print_list
 from graphlth.data.published import DataWarning
@@ -57,8 +64,8 @@ options:
 
 An interrupted run, or analysis, continues when the same command is given again."""
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
-APART = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
-FILES = (".npz", ".pt")  # as a task: the graph in that file
+NOT_FLAGS = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
+GRAPH_FILES = (".npz", ".pt")  # as a task: the graph in that file
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 
 
@@ -70,15 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = argv is None  # a process of graphlth's own
     if own:
         prepare()
-    code, text = attempt([*(sys.argv[1:] if argv is None else argv)] or ["--help"])
+    code, text = run_command([*(sys.argv[1:] if argv is None else argv)] or ["--help"])
     if own:
-        end(text)
+        finish(text)
     elif text is not None:
-        complain(text)
+        print_error_line(text)
     return code
 
 
-def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
+def run_command(argv: Sequence[str]) -> tuple[int, str | None]:
     """The exit code of a command, and what is to be said of it."""
     command, *rest = argv
     try:
@@ -87,38 +94,40 @@ def attempt(argv: Sequence[str]) -> tuple[int, str | None]:
                 warnings.simplefilter("ignore")  # they are of torch, about its own plans
                 warnings.filterwarnings("default", "compiled code is not kept")
                 warnings.filterwarnings("default", category=DataWarning)
-            warnings.showwarning = say
+            warnings.showwarning = print_warning
             if command not in COMMANDS:
-                raise ValueError(f"`command` must be one of {', '.join(NAMES)}, got {command!r}")
+                raise ValueError(
+                    f"`command` must be one of {', '.join(COMMAND_NAMES)}, got {command!r}"
+                )
             code = COMMANDS[command](dashed(rest)) or 0
             if (failure := output_failure()) is not None:
-                return unwritten(failure)
+                return output_error(failure)
     except (ValueError, OSError, ArgumentError) as error:
         if (failure := output_failure()) is not None:
-            return unwritten(failure)
-        return 2, f"graphlth: error: {told(error)}"
+            return output_error(failure)
+        return 2, f"graphlth: error: {format_error(error)}"
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("memory|bad_alloc", str(error)):
             raise
         return 2, f"graphlth: error: {NO_MEMORY}"
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
-        return 128 + number, farewell(number, argv)
+        return 128 + number, signal_message(number, argv)
     except SystemExit:  # of help, and of it alone
         if (failure := output_failure()) is not None:
-            return unwritten(failure)
+            return output_error(failure)
         raise
     return code, None
 
 
-def unwritten(failure: OSError) -> tuple[int, str | None]:
+def output_error(failure: OSError) -> tuple[int, str | None]:
     """As `attempt`, of a command whose output could not be written."""
     if isinstance(failure, BrokenPipeError):
         return 141, None  # as of a process that SIGPIPE ends
     return 2, f"graphlth: error: cannot write standard output: {failure.strerror}"
 
 
-def say(message: Warning | str, *_: Any, **__: Any) -> None:
+def print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Write a warning in one line on stderr."""
     print(printable(f"graphlth: {message}"), file=sys.stderr)
 
@@ -133,24 +142,24 @@ def run(argv: list[str]) -> None:
 
 def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.experiment import run as experiment
-    from graphlth.experiment.plan import accepted, planned, settings_of_run
+    from graphlth.experiment.plan import planned_rounds, plugin_settings, settings_of_run
     from graphlth.experiment.seeds import parse_seeds
     from graphlth.settings import presets
 
     which = chosen(argv, "task", "model")
-    if Path(which.get("task", "")).suffix in FILES:
+    if Path(which.get("task", "")).suffix in GRAPH_FILES:
         argv, which = [*argv, "--task=file", f"--path={which['task']}"], which | {"task": "file"}
     named = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
     parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
                             epilog=offer(named, argv))  # fmt: skip
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
     own = dict(inspect.signature(experiment.run).parameters) | settings_of(experiment.run)
-    add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in APART})
+    add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in NOT_FLAGS})
     settings: set[str] = set()
     for kind, name in named.items():
         if name is not None:
-            add_settings(parser, find(kind, name), accepted(kind, name))
-            settings |= accepted(kind, name).keys()
+            add_settings(parser, find(kind, name), plugin_settings(kind, name))
+            settings |= plugin_settings(kind, name).keys()
     if algorithm is not None and which.keys() == {"task", "model"}:
         how = chosen(argv, "epochs", "protocol")
         protocol = how.pop("protocol", "paper")
@@ -164,9 +173,9 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     check_settings(values, settings_of_run(*map(str, named.values())))
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
-    rounds = planned(values)
+    rounds = planned_rounds(values)
     seeds = parse_seeds(given["seeds"])
-    with orderly(), watching(len(seeds), rounds, epochs, given["jobs"]) as watch:
+    with raise_on_signal(), run_progress(len(seeds), rounds, epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
     show_runs([folder])
@@ -175,7 +184,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
 def analyze(argv: list[str]) -> None:
     """Measure the tickets of runs, and record it."""
     from graphlth.experiment import measure
-    from graphlth.experiment.plan import accepted
+    from graphlth.experiment.plan import plugin_settings
 
     name, argv = first(argv)
     usage = "graphlth analyze MEASURE DIR... --out DIR [--SETTING VALUE ...]"
@@ -186,13 +195,16 @@ def analyze(argv: list[str]) -> None:
     add_settings(parser, measure.analyze, {n: p for n, p in own.items() if n != "watch"})
     settings: set[str] = set()
     if name is not None:
-        settings = {*accepted("analysis", name)}
-        add_settings(parser, find("analysis", name), accepted("analysis", name))
+        settings = {*plugin_settings("analysis", name)}
+        add_settings(parser, find("analysis", name), plugin_settings("analysis", name))
     given = parsed(parser, argv)
     values = {n: given.pop(n) for n in settings}
-    runs = measure.runs(*given.pop("folders"))
-    todo = [measure.tickets(run, given["seeds"], given["rounds"]) for run in runs]
-    with orderly(), measuring(sum(len(rounds) for run in todo for rounds in run.values())) as watch:
+    runs = measure.find_runs(*given.pop("folders"))
+    todo = [measure.select_rounds(run, given["seeds"], given["rounds"]) for run in runs]
+    with (
+        raise_on_signal(),
+        measure_progress(sum(len(rounds) for run in todo for rounds in run.values())) as watch,
+    ):
         for run in runs:
             print(measure.analyze(str(name), str(run), values, watch=watch, **given))
 
@@ -213,7 +225,7 @@ def plot(argv: list[str]) -> None:
     folders = given.pop("folders")
     read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
     check_written("out", given["out"], read)
-    with orderly():
+    with raise_on_signal():
         draw(record.read(*folders), **given)
     print(given["out"])
 
@@ -240,7 +252,7 @@ def export(argv: list[str]) -> None:
     own = settings_of(export.export)
     add_settings(parser, export.export, {n: p for n, p in own.items() if n != "watch"})
     given = parsed(parser, argv)
-    with orderly(), retraining() as watch:
+    with raise_on_signal(), retraining_progress() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
     size = Path(given["out"]).stat().st_size
     if isinstance(network, Compact):
@@ -282,13 +294,13 @@ def verify(argv: list[str]) -> int:
     return 2 if report.faults else 0
 
 
-def list_(argv: list[str]) -> None:
+def list_plugins(argv: list[str]) -> None:
     """The plug-ins of one kind, or of all."""
     parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
     kind = parsed(parser, argv)["kind"]
     for each in [kind] if kind else KINDS:
-        entries = [(name, about(each, name)) for name in names(each)]
+        entries = [(name, first_line_of_docs(each, name)) for name in names(each)]
         print(f"{each}:")
         print_list(entries)
 
@@ -301,15 +313,15 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {  # None: all went wel
     "export": export,
     "bench": bench,
     "verify": verify,
-    "list": list_,
+    "list": list_plugins,
     "-h": lambda _: print(OVERVIEW),
     "--help": lambda _: print(OVERVIEW),
-    "--version": lambda _: print(f"graphlth {installed()}"),
+    "--version": lambda _: print(f"graphlth {installed_version()}"),
 }
-NAMES = [name for name in COMMANDS if name.isalpha()]
+COMMAND_NAMES = [name for name in COMMANDS if name.isalpha()]
 
 
-def about(kind: str, name: str) -> str:
+def first_line_of_docs(kind: str, name: str) -> str:
     """The first line of a plug-in's file, which is read and not run."""
     spec = find_spec(modules(kind)[name])
     assert spec is not None and spec.origin is not None
@@ -317,7 +329,7 @@ def about(kind: str, name: str) -> str:
     return (text or "").partition("\n")[0]
 
 
-def installed() -> str:
+def installed_version() -> str:
     """The version of the installed package."""
     try:
         return version("graphlth")

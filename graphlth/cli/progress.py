@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from graphlth.cli.tables import fitting, joined
+from graphlth.cli.tables import join_fitting, join_pieces
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.experiment.plan import Step
     from graphlth.training.epoch import Epoch
 
 
-ROOMY = 60  # letters of a line, from which on it has room for a bar
+BAR_WIDTH = 60  # letters of a line, from which on it has room for a bar
 
 
 @contextmanager
-def watching(
+def run_progress(
     seeds: int, rounds: Sequence[int], epochs: int, jobs: int
 ) -> Iterator[Callable[["Step"], None]]:
     """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
     console = Console(stderr=True)
-    bar_room = 9 if console.width >= ROOMY else 0
+    bar_room = 9 if console.width >= BAR_WIDTH else 0
     columns = [TextColumn("{task.description}"), *[BarColumn(8)] * (bar_room > 0),
                TextColumn("{task.fields[left]} left")]  # fmt: skip
     at: dict[int, float] = {}  # seed: rounds that it has behind it
@@ -39,26 +39,28 @@ def watching(
             if epoch is None and step.round:
                 took.append(known["seconds_search"] + known["seconds_retrain"])
             remaining = seeds * len(rounds) - sum(at.values())
-            left = clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
+            left = (
+                format_clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
+            )
             val = known["val"] if epoch is None else epoch.val
             gone = f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}"
             pieces = [(2, f"seed {step.seed} round {step.round}/{rounds[-1]}"), (0, gone),
                       (1, f"val {val:.1%}")]  # fmt: skip
             room = console.width - len(f"{left} left") - 1 - bar_room
-            bar.update(task, completed=sum(at.values()), description=fitting(pieces, room),
+            bar.update(task, completed=sum(at.values()), description=join_fitting(pieces, room),
                        left=left)  # fmt: skip
             if epoch is None and not console.is_terminal:
-                print(f"{joined(pieces)}  {left} left", file=sys.stderr)
+                print(f"{join_pieces(pieces)}  {left} left", file=sys.stderr)
 
         yield watch
 
 
 @contextmanager
-def measuring(count: int) -> Iterator[Callable[["Step"], None]]:
+def measure_progress(count: int) -> Iterator[Callable[["Step"], None]]:
     """What to call after every ticket: it moves a bar, or off a terminal writes a line."""
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}")]
-    columns += [BarColumn(8), TimeRemainingColumn()] if console.width >= ROOMY else []
+    columns += [BarColumn(8), TimeRemainingColumn()] if console.width >= BAR_WIDTH else []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=count)
 
@@ -69,19 +71,19 @@ def measuring(count: int) -> Iterator[Callable[["Step"], None]]:
             if (name := known["measure"]) in known:  # a number called like its measure
                 pieces.append((1, f"{name} {known[name]:.1%}"))
             room = console.width - (17 if len(columns) > 1 else 0)
-            bar.update(task, advance=1, description=fitting(pieces, room))
+            bar.update(task, advance=1, description=join_fitting(pieces, room))
             if not console.is_terminal:
-                print(joined(pieces), file=sys.stderr)
+                print(join_pieces(pieces), file=sys.stderr)
 
         yield watch
 
 
 @contextmanager
-def retraining() -> Iterator[Callable[["Epoch", int], None]]:
+def retraining_progress() -> Iterator[Callable[["Epoch", int], None]]:
     """What to call after every epoch: it moves a bar; off a terminal nothing is written."""
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}")]
-    columns += [BarColumn(), TimeRemainingColumn()] if console.width >= ROOMY else []
+    columns += [BarColumn(), TimeRemainingColumn()] if console.width >= BAR_WIDTH else []
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("retraining", total=None)
 
@@ -92,7 +94,7 @@ def retraining() -> Iterator[Callable[["Epoch", int], None]]:
         yield watch
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Seconds as m:ss, from an hour on as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from graphlth.cli.tables import numbered, print_table, print_text
+from graphlth.cli.tables import format_numbers, print_table, print_text
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.analysis.latency import Latency
@@ -19,18 +19,18 @@ def show_runs(folders: Sequence[Path]) -> None:
     import graphlth.records as record
 
     rows = record.summary(record.read(*folders))
-    stars = record.starred(rows)
+    stars = record.winning_rows_without_warnings(rows)
     for _, group in groupby(rows, record.run_of):
         show_run(list(group), stars)
     if stars:
         print_text("* paper's rule: mean at least dense, of test accuracy")
-    if len(stars) < len(record.winners(rows)):
+    if len(stars) < len(record.winning_rows(rows)):
         print_text("no star stands beside a warning, be it of the same round or of round 0")
 
 
 def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
     """Print the table of one run, and the warnings that its records give."""
-    from graphlth.records.statistics import percent
+    from graphlth.records.statistics import format_percent
 
     run = rows[0]
     seeds = sorted({row.n for row in rows})
@@ -43,12 +43,12 @@ def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
     width = max(map(len, star.values()))
     table = []
     for row in rows:
-        val, test = (percent([r[metric] for r in row.records]) for metric in ("val", "test"))
+        val, test = (format_percent([r[metric] for r in row.records]) for metric in ("val", "test"))
         fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
         table.append([
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",
             val, f"{test}{star[row.round]:{width}}",
-            "" if row.macs is None else amount(row.macs), fewer,
+            "" if row.macs is None else format_count(row.macs), fewer,
         ])  # fmt: skip
     print()
     label = f" ({run.label})" if run.label else ""
@@ -60,27 +60,27 @@ def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
 
 def warning_lines(rows: Sequence["Row"]) -> list[str]:
     """The warnings of a run, each once, with the rounds and seeds that it is about."""
-    from graphlth.records.statistics import doubts
+    from graphlth.records.statistics import row_warnings
 
     about: dict[str, tuple[set[int], set[int]]] = {}
     for row in rows:
-        for text, seeds in doubts(row).items():
+        for text, seeds in row_warnings(row).items():
             rounds, whose = about.setdefault(text, (set(), set()))
             rounds.add(row.round)
             whose |= {*seeds}
     return [
-        f"warning: {text} ({numbered('round', rounds)}; {numbered('seed', seeds)})"
+        f"warning: {text} ({format_numbers('round', rounds)}; {format_numbers('seed', seeds)})"
         for text, (rounds, seeds) in about.items()
     ]
 
 
-def milliseconds(seconds: Sequence[float]) -> str:
+def format_milliseconds(seconds: Sequence[float]) -> str:
     """`median (least – most)`."""
     low, middle, high = (1e3 * f(seconds) for f in (min, median, max))
     return f"{middle:.3f} ({low:.3f} – {high:.3f})"
 
 
-def amount(number: float) -> str:
+def format_count(number: float) -> str:
     """A count in thousands or millions."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if number >= 10 * size:
@@ -121,8 +121,8 @@ def show_benchmarks(rows: Sequence["Latency"], batch: int) -> None:
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}", row.layout,
             f"{row.dense_bytes:,}", f"{row.compact_bytes:,}",
             f"{row.dense_bytes / row.compact_bytes:.1f}×",
-            amount(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
-            milliseconds(row.seconds_dense), milliseconds(row.seconds_compact),
+            format_count(row.dense_macs) if row.dense_macs else "", f"{macs:.1f}×" if macs else "",
+            format_milliseconds(row.seconds_dense), format_milliseconds(row.seconds_compact),
             f"{row.faster:.2f}×", f"{row.difference:.1e}",
         ])  # fmt: skip
     if not any(row.dense_macs for row in rows):  # they are counted of images alone

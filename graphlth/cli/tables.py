@@ -17,26 +17,28 @@ from rich.table import Table
 
 from graphlth.storage import printable
 
-WIDE = 10_000  # letters: off a terminal no line is broken
+UNLIMITED = 10_000  # letters: off a terminal no line is broken
 GAP = 2  # letters between columns that are crowded
 
 
-def width() -> int:
+def line_width() -> int:
     """The letters that a line of standard output holds."""
     console = Console()
     if console.is_terminal:
         return console.width
-    return shutil.get_terminal_size((WIDE, 0)).columns if os.environ.get("COLUMNS") else WIDE
+    return (
+        shutil.get_terminal_size((UNLIMITED, 0)).columns if os.environ.get("COLUMNS") else UNLIMITED
+    )
 
 
 def print_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str] = ()
 ) -> None:
     """Print a table; columns stand to the right but those that are named `left`."""
-    room, rows = width(), [[*map(printable, row)] for row in rows]
+    room, rows = line_width(), [[*map(printable, row)] for row in rows]
     natural = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
     if 2 + sum(natural) + 3 * (len(head) - 1) <= room:
-        draw(head, rows, left, padding=1)
+        print_part(head, rows, left, padding=1)
         return
     narrow = [
         max(map(cell_len, [*name.split(), *column]), default=0)
@@ -44,11 +46,11 @@ def print_table(
     ]
     broken = [textwrap.fill(n, max(w, 1)) for n, w in zip(head, narrow, strict=True)]
     named = {one for name, one in zip(head, broken, strict=True) if name in left}
-    for part in parts(narrow, room):
-        draw([broken[i] for i in part], [[row[i] for i in part] for row in rows], named)
+    for part in split_columns(narrow, room):
+        print_part([broken[i] for i in part], [[row[i] for i in part] for row in rows], named)
 
 
-def parts(widths: Sequence[int], room: int) -> list[list[int]]:
+def split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
     """Which columns stand in each part of a table: the first in all of them."""
     found, used = [[0]], 2 + widths[0]
     for i, wide in enumerate(widths[1:], start=1):
@@ -60,7 +62,7 @@ def parts(widths: Sequence[int], room: int) -> list[list[int]]:
     return found
 
 
-def draw(
+def print_part(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     left: Collection[str],
@@ -72,7 +74,7 @@ def draw(
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False, emoji=False, width=WIDE)
+    console = Console(highlight=False, markup=False, emoji=False, width=UNLIMITED)
     with console.capture() as drawn:
         console.print(table)
     print(drawn.get(), end="")  # rich would end the process when nobody reads
@@ -80,7 +82,7 @@ def draw(
 
 def print_text(text: str, indent: str = "") -> None:
     """Print a paragraph, broken between its words; lines after the first begin with `indent`."""
-    text, room = printable(text), width()
+    text, room = printable(text), line_width()
     if len(text) <= room:
         print(text)
         return
@@ -95,7 +97,7 @@ def print_text(text: str, indent: str = "") -> None:
 def print_list(entries: Sequence[tuple[str, str]]) -> None:
     """Print names and what they are: beside one another, or below in a narrow terminal."""
     longest = max((len(name) for name, _ in entries), default=0)
-    beside = width() >= 2 * longest + 30
+    beside = line_width() >= 2 * longest + 30
     for name, text in entries:
         if beside:
             print_text(f"  {name:{longest}}  {text}".rstrip(), " " * (longest + 4))
@@ -104,20 +106,20 @@ def print_list(entries: Sequence[tuple[str, str]]) -> None:
             print_text(f"    {text}", " " * 4)
 
 
-def fitting(pieces: Sequence[tuple[int, str]], room: int) -> str:
+def join_fitting(pieces: Sequence[tuple[int, str]], room: int) -> str:
     """The pieces that fit in a line, joined; of too many those of the lowest rank stay away."""
     kept = list(pieces)
-    while len(kept) > 1 and len(joined(kept)) > room:
+    while len(kept) > 1 and len(join_pieces(kept)) > room:
         kept.remove(min(kept, key=lambda piece: piece[0]))
-    return joined(kept)
+    return join_pieces(kept)
 
 
-def joined(pieces: Sequence[tuple[int, str]]) -> str:
+def join_pieces(pieces: Sequence[tuple[int, str]]) -> str:
     """The texts of all pieces in a line."""
     return "  ".join(text for _, text in pieces)
 
 
-def numbered(name: str, numbers: Iterable[int]) -> str:
+def format_numbers(name: str, numbers: Iterable[int]) -> str:
     """`round 3`, or `rounds 0, 2–5` where there are several."""
     ordered = sorted(numbers)
     groups: list[list[int]] = [ordered[:1]]

@@ -38,7 +38,7 @@ from graphlth.compaction.layouts import (
 from graphlth.compaction.plain import PlainNetwork, apply_layers, layers_of
 from graphlth.sparse.graph import Features, Graph
 from graphlth.sparse.message import attention, product, weighted_sum
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 
 
 class Compact(nn.Module):
@@ -119,7 +119,7 @@ class Compact(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, all of it or nothing."""
         content = self.to_bytes()
-        with replacing(path) as draft:
+        with replace_file(path) as draft:
             draft.write_bytes(content)
 
     def to_bytes(self) -> bytes:

@@ -15,10 +15,10 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.epoch import Epoch
 
-EDGES_SEEN = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
+EDGE_COUNTS = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
 
 
-def provenance(
+def ticket_provenance(
     chosen: Plan, task: Task, model: nn.Module, seed: int, environment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a ticket tells of where it comes from."""
@@ -28,7 +28,7 @@ def provenance(
             "data": chosen.data}  # fmt: skip
 
 
-def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
+def describe_retraining(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
     """What a record says of a retraining: its best epoch, its last, where it would stop.
 
     That is at the lowest validation loss, the measure of learning speed of Frankle & Carbin (ICLR
@@ -46,7 +46,7 @@ def outcome(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
     return found
 
 
-def describe(
+def describe_ticket(
     chosen: Plan, task: Task, model: nn.Module, ticket: Ticket, seed: int
 ) -> dict[str, Any]:
     """What a record says of a ticket before it is retrained."""
@@ -68,5 +68,5 @@ def describe(
         **({"macs_reason": found} if isinstance(found, str) else {}),
         **({"data": chosen.data} if chosen.data else {}),
         **({"source": chosen.source} if chosen.source else {}),
-        **{n: getattr(task, n) for n in EDGES_SEEN if hasattr(task, n)},
+        **{n: getattr(task, n) for n in EDGE_COUNTS if hasattr(task, n)},
     }  # fmt: skip

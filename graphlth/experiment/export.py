@@ -12,11 +12,16 @@ from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.compact import compact
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.compaction.network import Compact
-from graphlth.experiment.plan import RETRAIN, build_plugin, check_whole, settings_of_run
+from graphlth.experiment.plan import (
+    RETRAINING,
+    build_plugin,
+    check_stored_settings,
+    settings_of_run,
+)
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
-from graphlth.storage import replacing, seal_archive
+from graphlth.storage import add_archive_digest, replace_file
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, load
@@ -39,7 +44,9 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     settings = dict(about["settings"])
     try:
         check_number("seed", about["seed"])
-        check_whole(settings, settings_of_run(about["algorithm"], about["task"], about["model"]))
+        check_stored_settings(
+            settings, settings_of_run(about["algorithm"], about["task"], about["model"])
+        )
     except ValueError as error:
         raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:
@@ -95,7 +102,7 @@ def export(
     if epochs is not None:
         check_number("epochs", epochs)
     found = load(ticket)
-    reads = [*_read(ticket, found, data_root)]
+    reads = [*_paths_to_read(ticket, found, data_root)]
     check_written("out", out, reads)  # told before the retraining
     if program is not None:
         check_written("program", program, [*reads, out])
@@ -107,8 +114,8 @@ def export(
         raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
                          f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
     if task.edges is None:
-        _check_of_images(out, program, layout)
-    how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAIN}
+        _check_image_arguments(out, program, layout)
+    how = {n: v for n, v in found.provenance["settings"].items() if n in RETRAINING}
     how |= {} if epochs is None else {"epochs": epochs, "iterations": 0}
     steps = retrain(model, task, found, seed=found.provenance["seed"], **how)
     while True:
@@ -131,7 +138,7 @@ def export(
     return network, best
 
 
-def _read(ticket: str, found: Ticket, data_root: str | None) -> Iterator[str | Path]:
+def _paths_to_read(ticket: str, found: Ticket, data_root: str | None) -> Iterator[str | Path]:
     """What an export reads: the ticket, and the file or the folders of the data."""
     settings = found.provenance.get("settings", {})
     places = [settings.get("path"), settings.get("data_root"), data_root, settings.get("tickets"),
@@ -140,7 +147,7 @@ def _read(ticket: str, found: Ticket, data_root: str | None) -> Iterator[str | P
     yield from (place for place in places if isinstance(place, str) and place)
 
 
-def _check_of_images(out: str, program: str | None, layout: str) -> None:
+def _check_image_arguments(out: str, program: str | None, layout: str) -> None:
     for name, value, rule, wrong in (
         ("out", out, "end in .pt2", Path(out).suffix != ".pt2"),
         ("program", program, "not be given", program is not None),
@@ -154,9 +161,9 @@ def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = 
     """Write what `torch.export` makes of `network(x)`, all of it or nothing."""
     program = torch.export.export(network, (x,), dynamic_shapes=sizes)
     program.example_inputs = None  # they would be saved too, and are data
-    with replacing(path) as draft:
+    with replace_file(path) as draft:
         torch.export.save(program, draft)
-        seal_archive(draft)
+        add_archive_digest(draft)
 
 
 def bench(

@@ -18,20 +18,26 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import graphlth.records as record
-from graphlth._exit import uninterrupted
-from graphlth.experiment.plan import Plan, Step, check_whole, planned, settings_of_run
+from graphlth._exit import delay_signals
+from graphlth.experiment.plan import (
+    Plan,
+    Step,
+    check_stored_settings,
+    planned_rounds,
+    settings_of_run,
+)
 from graphlth.settings.checks import check_number
-from graphlth.storage import file_digest, opened, replacing, sealed, sweep
+from graphlth.storage import add_digest, check_digest, file_digest, remove_drafts, replace_file
 from graphlth.ticket import Ticket, load_of_run, ticket_file
 
-TOLD: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
+FIELDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
     **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source"), (str, "text")),
     "protocol": ((str, type(None)), "text or null"), "batched": (bool, "true or false"),
     "settings": (dict, "an object"), "preset": (dict, "an object"),
 }  # fmt: skip
 
 
-def prepare(chosen: Plan, out: Path) -> Path:
+def prepare_folder(chosen: Plan, out: Path) -> Path:
     """The run's folder, made if need be, with its settings in it and no half-written files."""
     folder = out / chosen.name
     about = {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
@@ -41,20 +47,20 @@ def prepare(chosen: Plan, out: Path) -> Path:
     about |= {"source": chosen.source} if chosen.source else {}
     if chosen.protocol is not None:
         about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
-    text = json.dumps(sealed(about), indent=1) + "\n"
+    text = json.dumps(add_digest(about), indent=1) + "\n"
     file = folder / "settings.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        remove_drafts(folder)
         if not file.exists() or file.read_bytes() != text.encode():  # moved data, or damage
-            with replacing(file) as draft:
+            with replace_file(file) as draft:
                 draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}") from None
     return folder
 
 
-def planned_in(folder: Path, argument: str = "run") -> Plan:
+def read_plan(folder: Path, argument: str = "run") -> Plan:
     """The plan of the run in `folder`, which is the value of an argument, verified.
 
     Raises:
@@ -69,19 +75,19 @@ def planned_in(folder: Path, argument: str = "run") -> Plan:
         held = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(held, dict):
             raise ValueError(f"it must be an object, got {type(held).__name__}")
-        plan = Plan(**opened(held, needed="data" in held))
-        for field, (kind, rule) in TOLD.items():
+        plan = Plan(**check_digest(held, needed="data" in held))
+        for field, (kind, rule) in FIELDS.items():
             if not isinstance(value := getattr(plan, field), kind):
                 raise ValueError(f"`{field}` must be {rule}, got {value!r}")
         check_number("threads", plan.threads)
-        check_whole(plan.settings, settings_of_run(plan.algorithm, plan.task, plan.model))
+        check_stored_settings(plan.settings, settings_of_run(plan.algorithm, plan.task, plan.model))
         return replace(plan, settings=dict(plan.settings))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "
                          "again, makes it anew") from None  # fmt: skip
 
 
-def held(folder: Path, seed: int) -> AbstractContextManager[Any]:
+def lock_seed(folder: Path, seed: int) -> AbstractContextManager[Any]:
     """What keeps other processes from a seed of `folder`.
 
     Raises:
@@ -94,7 +100,7 @@ def held(folder: Path, seed: int) -> AbstractContextManager[Any]:
         raise ValueError(busy) from None
 
 
-def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
+def recover_records(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
     """The records that there are of a seed, mended: one for each of the first rounds planned.
 
     The last one is taken back, to be found again, where its ticket is not there or not its own.
@@ -103,25 +109,25 @@ def recorded(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
         ValueError: a record is of another round or of another run.
     """
     lines = folder / f"seed{seed}.jsonl"
-    done = record.mend(lines)
-    check_own(chosen, lines, done)
+    done = record.repair(lines)
+    check_records(chosen, lines, done)
     if chosen.source:
-        check_source(chosen, seed, done)
+        check_source_tickets(chosen, seed, done)
     if done and not _has_ticket(folder, done[-1]):
         if done[1:]:
-            continued(folder, done[-2])  # or nothing is taken back
-        record.take_back(lines)
+            load_last_ticket(folder, done[-2])  # or nothing is taken back
+        record.remove_last_line(lines)
         return done[:-1]
     return done
 
 
-def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+def check_records(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Refuse the `lines` of a record file that are not those of the first rounds of a plan.
 
     Raises:
         ValueError: one is of another round, seed or run; names the first.
     """
-    numbers = planned(chosen.settings)
+    numbers = planned_rounds(chosen.settings)
     right = {"seed": int(file.stem.removeprefix("seed")), "algorithm": chosen.algorithm,
              "model": chosen.model, "data": chosen.data or None,
              "source": chosen.source or None}  # fmt: skip
@@ -137,7 +143,7 @@ def check_own(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) -> N
                                  )  # fmt: skip
 
 
-def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> None:
+def check_source_tickets(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> None:
     """Refuse tickets of an earlier run that are not its own, or not those that `done` came from.
 
     Raises:
@@ -146,7 +152,7 @@ def check_source(chosen: Plan, seed: int, done: Sequence[Mapping[str, Any]]) -> 
     folder = Path(chosen.settings["tickets"])
     lines = folder / f"seed{seed}.jsonl"
     if lines.exists():
-        check_own(planned_in(folder, "tickets"), lines, record.read_file(lines))
+        check_records(read_plan(folder, "tickets"), lines, record.read_file(lines))
     for line in done:
         path = ticket_file(folder, seed, line["round"])
         if path.exists() and line.get("source_ticket") != file_digest(path):
@@ -163,7 +169,7 @@ def _has_ticket(folder: Path, line: Mapping[str, Any]) -> bool:
     return True
 
 
-def continued(folder: Path, line: Mapping[str, Any]) -> Ticket:
+def load_last_ticket(folder: Path, line: Mapping[str, Any]) -> Ticket:
     """The ticket of a record, to go on from.
 
     Raises:
@@ -176,7 +182,7 @@ def continued(folder: Path, line: Mapping[str, Any]) -> Ticket:
         raise ValueError(f"{error}; or move `{lines}` aside and give the command again") from None
 
 
-def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping[str, Any],
+def save_round(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping[str, Any],
          spent: Mapping[str, float]) -> Step:  # fmt: skip
     """Write a ticket, then the record of its round."""
     seed, about = known["seed"], ticket.provenance
@@ -184,7 +190,7 @@ def keep(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping
         **known, **learnt, **spent,
         "settings": about["settings"], "environment": about["environment"],
     }  # fmt: skip
-    with uninterrupted():
+    with delay_signals():
         whole["ticket"] = ticket.save(ticket_file(folder, seed, ticket.round))
         record.append(folder / f"seed{seed}.jsonl", whole)
     return Step(seed, ticket.round, None, whole)

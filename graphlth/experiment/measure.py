@@ -17,11 +17,11 @@ import torch
 import graphlth.records as record
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import measured
-from graphlth.experiment.folder import check_own, held, planned_in
-from graphlth.experiment.plan import RETRAIN, Plan, Step, accepted, task_of
-from graphlth.experiment.run import standing
+from graphlth.experiment.folder import check_records, lock_seed, read_plan
+from graphlth.experiment.plan import RETRAINING, Plan, Step, build_task, plugin_settings
+from graphlth.experiment.run import restore_seed
 from graphlth.experiment.seeds import parse_seeds
-from graphlth.experiment.workers import in_processes
+from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment
 from graphlth.registry import find, spelt
 from graphlth.rewinding import rewind
@@ -82,33 +82,33 @@ def analyze(
         OSError: a folder cannot be read or written.
     """
     check_number("jobs", jobs)
-    told, folder = complete(measure, settings or {}), Path(run)
-    plan = planned(folder, data_root)
-    study = Study(spelt(measure), told, folder, plan, tickets(folder, seeds, rounds))
-    task_of(plan, "`run`")  # what is wrong is told before anything is written
+    told, folder = complete_settings(measure, settings or {}), Path(run)
+    plan = read_plan_at(folder, data_root)
+    study = Study(spelt(measure), told, folder, plan, select_rounds(folder, seeds, rounds))
+    build_task(plan, "`run`")  # what is wrong is told before anything is written
     target = Path(out) / study.name
     check_written("out", target, [folder], folder=True)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot write `out` {out!r}: {error.strerror or error}") from None
-    work = partial(_drain, study, target, environment())
+    work = partial(_measure_seeds, study, target, environment())
     groups = [[seed] for seed in study.todo]
     if jobs > 1 and len(groups) > 1:
-        in_processes(work, groups, jobs, watch)
+        run_in_processes(work, groups, jobs, watch)
     else:
         for group in groups:
             work(group, watch)
     return target
 
 
-def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def complete_settings(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a measure: `settings` over its defaults.
 
     Raises:
         ValueError: the measure or a setting is unknown.
     """
-    known = accepted("analysis", measure)
+    known = plugin_settings("analysis", measure)
     for name in settings:
         check_setting(name, known, f"of {measure}")
     whole = {n: p.default for n, p in known.items()} | dict(settings)
@@ -116,19 +116,19 @@ def complete(measure: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def planned(folder: Path, data_root: str | None = None) -> Plan:
+def read_plan_at(folder: Path, data_root: str | None = None) -> Plan:
     """The plan of the run in `folder`.
 
     Raises:
         FileNotFoundError: there is no run.
         ValueError: its `settings.json` is damaged.
     """
-    plan = planned_in(folder)
+    plan = read_plan(folder)
     there = {} if data_root is None else {"data_root": data_root}
     return replace(plan, settings={**plan.settings, **there})
 
 
-def runs(*folders: str | Path) -> list[Path]:
+def find_runs(*folders: str | Path) -> list[Path]:
     """The run folders among `folders` and under them, each once; what a measure recorded is none.
 
     Raises:
@@ -147,7 +147,7 @@ def runs(*folders: str | Path) -> list[Path]:
     return list(found.values())
 
 
-def tickets(
+def select_rounds(
     folder: Path, seeds: int | str | Sequence[int] = "all", rounds: str = "all"
 ) -> dict[int, list[int]]:
     """The recorded rounds of a run that are chosen, seed by seed.
@@ -158,15 +158,20 @@ def tickets(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"`run` must be a folder, got {str(folder)!r}")
-    found = sorted(s for p in folder.glob("seed*.jsonl") if (s := record.seed_of(p)) is not None)
-    chosen = found if seeds == "all" else select("seeds", parse_seeds(seeds), found, folder)
-    known = {s: [r["round"] for r in record.read_file(_lines(folder, s))] for s in chosen}
+    found = sorted(
+        s for p in folder.glob("seed*.jsonl") if (s := record.seed_of_file(p)) is not None
+    )
+    chosen = found if seeds == "all" else check_recorded("seeds", parse_seeds(seeds), found, folder)
+    known = {s: [r["round"] for r in record.read_file(_record_file(folder, s))] for s in chosen}
     if not any(known.values()):
         raise ValueError(f"`run` must have tickets, got none in {str(folder)!r}")
-    return {s: among("rounds", rounds, there, _lines(folder, s)) for s, there in known.items()}
+    return {
+        s: parse_numbers("rounds", rounds, there, _record_file(folder, s))
+        for s, there in known.items()
+    }
 
 
-def among(name: str, told: str, known: Sequence[int], where: Path) -> list[int]:
+def parse_numbers(name: str, told: str, known: Sequence[int], where: Path) -> list[int]:
     """The numbers in `told`, all of `known`, which are there `where`, if it is "all".
 
     Raises:
@@ -178,10 +183,12 @@ def among(name: str, told: str, known: Sequence[int], where: Path) -> list[int]:
         numbers = sorted({int(number) for number in told.split(",")})
     except ValueError:
         raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {told!r}") from None
-    return select(name, numbers, known, where)
+    return check_recorded(name, numbers, known, where)
 
 
-def select(name: str, numbers: Sequence[int], known: Sequence[int], where: Path) -> list[int]:
+def check_recorded(
+    name: str, numbers: Sequence[int], known: Sequence[int], where: Path
+) -> list[int]:
     """`numbers`, rising.
 
     Raises:
@@ -196,62 +203,62 @@ def select(name: str, numbers: Sequence[int], known: Sequence[int], where: Path)
     return sorted(numbers)
 
 
-def _lines(folder: Path, seed: int) -> Path:
+def _record_file(folder: Path, seed: int) -> Path:
     return folder / f"seed{seed}.jsonl"
 
 
-def _drain(study: Study, target: Path, environment: Mapping[str, Any],
+def _measure_seeds(study: Study, target: Path, environment: Mapping[str, Any],
            seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
     torch.set_num_threads(study.plan.threads)
-    task = task_of(study.plan, "`run`")
+    task = build_task(study.plan, "`run`")
     for seed in seeds:
-        with held(target, seed):
-            done = {line["round"]: line for line in record.mend(_lines(target, seed))}
-            known = record.read_file(_lines(study.run, seed))
-            check_own(study.plan, _lines(study.run, seed), known)
+        with lock_seed(target, seed):
+            done = {line["round"]: line for line in record.repair(_record_file(target, seed))}
+            known = record.read_file(_record_file(study.run, seed))
+            check_records(study.plan, _record_file(study.run, seed), known)
             own = {line["round"]: line for line in known}
             for r in study.todo[seed]:
                 about = {"measure": study.measure, "measure_settings": dict(study.settings)}
                 if r in done:
-                    check_same(done[r], {**own[r], **about}, _lines(target, seed))
+                    check_same_record(done[r], {**own[r], **about}, _record_file(target, seed))
                 else:
-                    found = taken(study, task, own[r])
+                    found = measure_ticket(study, task, own[r])
                     about["measure_environment"] = environment
                     done[r] = {**found, **own[r], **about}
-                    record.append(_lines(target, seed), done[r])
+                    record.append(_record_file(target, seed), done[r])
                 watch(Step(seed, r, None, done[r]))
 
 
-def check_same(line: Mapping[str, Any], known: Mapping[str, Any], file: Path) -> None:
+def check_same_record(line: Mapping[str, Any], known: Mapping[str, Any], file: Path) -> None:
     """Refuse a `line` of a measure in `file` that does not say what is `known`, but for its cost.
 
     Raises:
         ValueError: names the first field that differs.
     """
     for name, value in known.items():
-        if line.get(name) != value and not name.startswith(record.MEASURED):
+        if line.get(name) != value and not name.startswith(record.COST_PREFIXES):
             raise ValueError(f"`{file}` is of another run: the record of round {line['round']} has "
                              f"another {name} than the run's; give another `out`, or "
                              "move the file aside")  # fmt: skip
 
 
-def taken(study: Study, task: Task, line: Mapping[str, Any]) -> dict[str, Any]:
+def measure_ticket(study: Study, task: Task, line: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that the measure gives of the ticket of a record, and what it cost."""
     plan, seed = study.plan, line["seed"]
-    model, _ = standing(plan, study.run, seed, task, [])
+    model, _ = restore_seed(plan, study.run, seed, task, [])
     ticket = load_of_run(study.run, line).to(plan.device)
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     measure = find("analysis", study.measure)
     with measured(pass_macs, plan.device) as cost:
         gain = measure(rewind(model, ticket.init), task, ticket,
-                       **study.settings, **besides(measure, plan, seed))  # fmt: skip
+                       **study.settings, **implied_arguments(measure, plan, seed))  # fmt: skip
     fields = gain if isinstance(gain, Mapping) else vars(gain)
     return {**fields, **cost.named("measure")}
 
 
-def besides(measure: Callable[..., Any], plan: Plan, seed: int) -> dict[str, Any]:
+def implied_arguments(measure: Callable[..., Any], plan: Plan, seed: int) -> dict[str, Any]:
     """What a measure is given without being asked for: its `seed`, and the run's `recipe`."""
     parameters = inspect.signature(measure).parameters
-    recipe = {n: plan.settings[n] for n in RETRAIN if n in plan.settings}
+    recipe = {n: plan.settings[n] for n in RETRAINING if n in plan.settings}
     how = recipe if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else {}
     return how | ({"seed": seed} if "seed" in parameters else {})

@@ -16,12 +16,12 @@ from graphlth.settings.checks import check_device, check_number, check_setting
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.presets import preset
 from graphlth.settings.validation import as_recorded, check_settings, defaults_of, settings_of
-from graphlth.storage import called
+from graphlth.storage import base_name
 from graphlth.task import Task
 from graphlth.training.epoch import Epoch
 from graphlth.training.recipe import Recipe
 
-RETRAIN = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
+RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     @property
     def decisive(self) -> dict[str, Any]:
         """The settings that can change a digit: where data and tickets lie is none of them."""
-        aside = (*record.ASIDE, "tickets") if self.source else record.ASIDE
+        aside = (*record.LOCATIONS, "tickets") if self.source else record.LOCATIONS
         return {n: v for n, v in self.settings.items() if n not in aside}
 
     @property
@@ -60,7 +60,7 @@ class Plan:
     def _named(self) -> str:
         """The name of the task, or of the file or folder of one's own."""
         told = self.settings.get("path")
-        path = Path(called(told) if told else self.task)
+        path = Path(base_name(told) if told else self.task)
         name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
         return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
 
@@ -75,7 +75,7 @@ class Step:
     record: Mapping[str, Any]  # of the round, or what is known of it
 
 
-def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
+def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The settings of a plug-in: its keyword-only arguments but the run's own."""
     own = ("seed", "last") if kind in ("algorithms", "analysis") else ()
     known = settings_of(find(kind, name))
@@ -84,8 +84,8 @@ def accepted(kind: str, name: str) -> dict[str, inspect.Parameter]:
 
 def settings_of_run(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
     """The settings of a run of the three."""
-    both = accepted("algorithms", algorithm) | accepted("tasks", task)
-    return both | accepted("models", model)
+    both = plugin_settings("algorithms", algorithm) | plugin_settings("tasks", task)
+    return both | plugin_settings("models", model)
 
 
 def plan(
@@ -128,13 +128,13 @@ def plan(
                 told.protocol, told.kept(values))  # fmt: skip
 
 
-def planned(settings: Mapping[str, Any]) -> list[int]:
+def planned_rounds(settings: Mapping[str, Any]) -> list[int]:
     """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
     told: int = settings.get("rounds", settings.get("draws", 1))
     return [0, *parse_rounds(settings.get("only", "all"), told)]
 
 
-def duration(settings: Mapping[str, Any]) -> str:
+def duration_setting(settings: Mapping[str, Any]) -> str:
     """The name of the setting that says how long a run trains."""
     return "iterations" if settings.get("iterations") else "epochs"
 
@@ -143,14 +143,16 @@ def build_plugin(
     kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any
 ) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
-    mine = {n: settings[n] for n in accepted(kind, name) if n in settings}
+    mine = {n: settings[n] for n in plugin_settings(kind, name) if n in settings}
     plugin = find(kind, name)
     if kind == "models":
         check_model_size(plugin, *before, **mine)
     return plugin(*before, **mine, **also)
 
 
-def check_whole(settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+def check_stored_settings(
+    settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]
+) -> None:
     """Refuse settings of a file that lack one, or of which one is wrong; see `settings.check`.
 
     Raises:
@@ -163,7 +165,7 @@ def check_whole(settings: Mapping[str, Any], known: Mapping[str, inspect.Paramet
     check_settings(whole, known)
 
 
-def task_of(chosen: Plan, what: str = "the run") -> Task:
+def build_task(chosen: Plan, what: str = "the run") -> Task:
     """The task of a plan, on its device; refused where its content is no longer that of the plan.
 
     Raises:

@@ -14,26 +14,33 @@ from torch import nn
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import measured
 from graphlth.data.published import DataWarning
-from graphlth.experiment.describe import describe, outcome, provenance
-from graphlth.experiment.folder import continued, held, keep, planned_in, prepare, recorded
+from graphlth.experiment.describe import describe_retraining, describe_ticket, ticket_provenance
+from graphlth.experiment.folder import (
+    load_last_ticket,
+    lock_seed,
+    prepare_folder,
+    read_plan,
+    recover_records,
+    save_round,
+)
 from graphlth.experiment.plan import (
-    RETRAIN,
+    RETRAINING,
     Plan,
     Step,
-    accepted,
     build_plugin,
-    duration,
+    build_task,
+    duration_setting,
     plan,
-    planned,
-    task_of,
+    planned_rounds,
+    plugin_settings,
 )
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.warnings import result_warnings
-from graphlth.experiment.workers import in_processes
+from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment as describe_environment
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
-from graphlth.storage import sweep
+from graphlth.storage import remove_drafts
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -96,27 +103,27 @@ def run(
         warnings.warn(note, DataWarning, stacklevel=2)
     chosen = replace(chosen, data=data.content())
     network = build_plugin("models", model, chosen.settings, data)
-    _fit(chosen, data, network)
+    _check_plugins_fit(chosen, data, network)
     if "tickets" in chosen.settings:
-        source = planned_in(Path(chosen.settings["tickets"]), "tickets")
+        source = read_plan(Path(chosen.settings["tickets"]), "tickets")
         chosen = replace(chosen, source=source.name)
     if at_once:
         batched.check(network.to(device), data, graphs)
     reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
     check_written("out", Path(out) / chosen.name, reads, folder=True)
-    folder = prepare(chosen, Path(out))
+    folder = prepare_folder(chosen, Path(out))
     environment = describe_environment()
-    work = partial(_drain, chosen, folder, environment, graphs)
+    work = partial(_run_seeds, chosen, folder, environment, graphs)
     groups = [numbers[first : first + batch] for first in range(0, len(numbers), batch)]
     if jobs > 1 and len(groups) > 1:
-        in_processes(work, groups, jobs, watch)
+        run_in_processes(work, groups, jobs, watch)
     else:
         for group in groups:
             work(group, watch)
     return folder
 
 
-def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
+def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
     """Refuse a model of graphs on what is none, iterations of half an epoch, and more.
 
     What an algorithm cannot take it says before its dense ticket, for which it trains nothing here.
@@ -137,13 +144,13 @@ def _fit(chosen: Plan, task: Task, model: nn.Module) -> None:
     )
 
 
-def _drain(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
+def _run_seeds(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
            seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
     torch.set_num_threads(chosen.threads)
     with ExitStack() as locks:
         for seed in seeds:
-            locks.enter_context(held(folder, seed))
-            sweep(folder, f"seed{seed}")
+            locks.enter_context(lock_seed(folder, seed))
+            remove_drafts(folder, f"seed{seed}")
         if chosen.batched:
             steps = run_batch(chosen, folder, seeds, environment, graphs)
         else:
@@ -157,13 +164,13 @@ def run_seed(
 ) -> Iterator[Step]:
     """Run what is not yet recorded of one seed, pausing after every epoch of retraining."""
     settings = dict(chosen.settings)
-    task = task_of(chosen)
-    done = recorded(chosen, folder, seed)
+    task = build_task(chosen)
+    done = recover_records(chosen, folder, seed)
     yield from (Step(seed, line["round"], None, line) for line in done)
-    if len(done) >= len(planned(settings)):
+    if len(done) >= len(planned_rounds(settings)):
         return
-    model, last = standing(chosen, folder, seed, task, done)
-    about = provenance(chosen, task, model, seed, environment)
+    model, last = restore_seed(chosen, folder, seed, task, done)
+    about = ticket_provenance(chosen, task, model, seed, environment)
     tickets = build_plugin(
         "algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last
     )
@@ -172,15 +179,17 @@ def run_seed(
             ticket = next(tickets, None)
         if ticket is None:
             return
-        known = describe(chosen, task, model, ticket, seed)
+        known = describe_ticket(chosen, task, model, ticket, seed)
         with measured(pass_macs, chosen.device) as training:
             reached = yield from _retrain(model, task, ticket, settings, known)
         spent = search.named("search") | training.named("retrain")
-        learnt = outcome(reached, task)
+        learnt = describe_retraining(reached, task)
         learnt |= {
-            "warnings": result_warnings(model, task, ticket.masks, reached, duration(settings))
+            "warnings": result_warnings(
+                model, task, ticket.masks, reached, duration_setting(settings)
+            )
         }
-        yield keep(folder, replace(ticket, provenance=about), known, learnt, spent)
+        yield save_round(folder, replace(ticket, provenance=about), known, learnt, spent)
 
 
 def run_batch(
@@ -195,19 +204,19 @@ def run_batch(
     Every seed is recorded with the same share of the cost of its batch.
     """
     settings = dict(chosen.settings)
-    task, whole = task_of(chosen), planned(settings)
-    done = {seed: recorded(chosen, folder, seed) for seed in seeds}
+    task, whole = build_task(chosen), planned_rounds(settings)
+    done = {seed: recover_records(chosen, folder, seed) for seed in seeds}
     groups: dict[int, list[int]] = {}  # by how many rounds are recorded
     for seed, lines in done.items():
         yield from (Step(seed, line["round"], None, line) for line in lines)
         if len(lines) < len(whole):
             groups.setdefault(len(lines), []).append(seed)
-    mine = {n: settings[n] for n in accepted("algorithms", chosen.algorithm)}
-    how = {n: settings[n] for n in RETRAIN if n in settings} | {"graphs": graphs}
+    mine = {n: settings[n] for n in plugin_settings("algorithms", chosen.algorithm)}
+    how = {n: settings[n] for n in RETRAINING if n in settings} | {"graphs": graphs}
     for group in groups.values():
-        stands = [standing(chosen, folder, seed, task, done[seed]) for seed in group]
+        stands = [restore_seed(chosen, folder, seed, task, done[seed]) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
-        about = [provenance(chosen, task, models[0], seed, environment) for seed in group]
+        about = [ticket_provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
         while True:
             with measured(pass_macs, chosen.device) as search:
@@ -219,21 +228,21 @@ def run_batch(
             spent = search.shared(len(group)).named("search")
             spent |= training.shared(len(group)).named("retrain")
             for ticket, result, origin in zip(tickets, trained, about, strict=True):
-                seed, learnt = origin["seed"], outcome(result.epochs, task)
+                seed, learnt = origin["seed"], describe_retraining(result.epochs, task)
                 trained_model = rewind(models[0], result.state)
                 learnt |= {
                     "warnings": result_warnings(
                         trained_model, task, ticket.masks, result.epochs, "epochs"
                     )
                 }
-                known = describe(chosen, task, models[0], ticket, seed)
+                known = describe_ticket(chosen, task, models[0], ticket, seed)
                 for epoch in result.epochs:
                     yield Step(seed, ticket.round, epoch, known)
                 ticket = replace(ticket, provenance=origin)
-                yield keep(folder, ticket, known, learnt, spent)
+                yield save_round(folder, ticket, known, learnt, spent)
 
 
-def standing(
+def restore_seed(
     chosen: Plan, folder: Path, seed: int, task: Task, done: Sequence[Mapping[str, Any]]
 ) -> tuple[nn.Module, Ticket | None]:
     """The model of a seed and, after the recorded rounds, the last ticket."""
@@ -241,7 +250,7 @@ def standing(
     model: nn.Module = build_plugin("models", chosen.model, chosen.settings, task).to(chosen.device)
     if not done:
         return model, None
-    last = continued(folder, done[-1]).to(chosen.device)
+    last = load_last_ticket(folder, done[-1]).to(chosen.device)
     check_ticket_fits(last, model, task.num_edges, task.fingerprint())
     return model, last
 
@@ -250,7 +259,7 @@ def _retrain(
     model: nn.Module, task: Task, ticket: Ticket, settings: Mapping[str, Any],
     known: Mapping[str, Any],
 ) -> Generator[Step, None, list[Epoch]]:  # fmt: skip
-    how, reached = {n: settings[n] for n in RETRAIN if n in settings}, []
+    how, reached = {n: settings[n] for n in RETRAINING if n in settings}, []
     for epoch in retrain(model, task, ticket, seed=known["seed"], **how):
         reached.append(epoch)
         yield Step(known["seed"], ticket.round, epoch, known)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-MOST_SEEDS = 10_000
-SEEDS = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
+MAX_SEEDS = 10_000
+RULE = "a count from 1, such as 5, or numbers, such as 3,7 or 10-14"
 
 
 def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
@@ -18,29 +18,29 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
     numbers are seeds: "3,7", "10-14" (with both ends), "0-2,7", [3, 7]; one alone is "7-7" or [7].
 
     Raises:
-        ValueError: it means none, more than `MOST_SEEDS`, one twice, or one not below 2³¹.
+        ValueError: it means none, more than `MAX_SEEDS`, one twice, or one not below 2³¹.
     """
     if isinstance(seeds, str):
         parts = [part.strip() for part in seeds.split(",")]
-        ranges = [_range(part, seeds, alone=len(parts) == 1) for part in parts]
+        ranges = [_parse_range(part, seeds, alone=len(parts) == 1) for part in parts]
     elif isinstance(seeds, Iterable):
-        ranges = [range(n, n + 1) for n in map(_whole, islice(seeds, MOST_SEEDS + 1))]
+        ranges = [range(n, n + 1) for n in map(_whole_number, islice(seeds, MAX_SEEDS + 1))]
     else:
-        ranges = [range(_whole(seeds))]
+        ranges = [range(_whole_number(seeds))]
     least = min((each.start for each in ranges), default=-1)
     if least < 0 or not any(ranges):
-        raise ValueError(f"`seeds` must be {SEEDS}, got {seeds!r}")
+        raise ValueError(f"`seeds` must be {RULE}, got {seeds!r}")
     if (most := max(each.stop for each in ranges)) > 2**31:
         raise ValueError(f"`seeds` must be numbers below 2**31, got {most - 1}")
-    if sum(map(len, ranges)) > MOST_SEEDS:
-        raise ValueError(f"`seeds` must be at most {MOST_SEEDS:,}, got more: {seeds!r}")
+    if sum(map(len, ranges)) > MAX_SEEDS:
+        raise ValueError(f"`seeds` must be at most {MAX_SEEDS:,}, got more: {seeds!r}")
     numbers = [n for each in ranges for n in each]
     if twice := [n for n, times in Counter(numbers).items() if times > 1]:
         raise ValueError(f"`seeds` must name each seed once, got {twice[0]} twice")
     return numbers
 
 
-def _whole(number: Any) -> int:
+def _whole_number(number: Any) -> int:
     """A whole number; -1 where it is none."""
     try:
         return -1 if isinstance(number, bool) else operator.index(number)
@@ -48,11 +48,11 @@ def _whole(number: Any) -> int:
         return -1
 
 
-def _range(part: str, seeds: str, *, alone: bool) -> range:
+def _parse_range(part: str, seeds: str, *, alone: bool) -> range:
     """The seeds that a part between two commas means: 7, or 10-14; a number `alone` is a count."""
     found = re.fullmatch(r"([0-9]{1,12})(?:-([0-9]{1,12}))?", part)
     if found is None:
-        raise ValueError(f"`seeds` must be {SEEDS}, got {seeds!r}")
+        raise ValueError(f"`seeds` must be {RULE}, got {seeds!r}")
     low, high = int(found[1]), int(found[2] or found[1])
     if low > high:
         raise ValueError(f"`seeds` must go upwards in a range, as in {high}-{low}, got {part!r}")

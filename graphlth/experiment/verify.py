@@ -14,8 +14,8 @@ import graphlth.records as record
 from graphlth import ticket
 from graphlth.compaction.network import load_compact
 from graphlth.data import published
-from graphlth.experiment.folder import check_own, planned_in
-from graphlth.experiment.plan import planned
+from graphlth.experiment.folder import check_records, read_plan
+from graphlth.experiment.plan import planned_rounds
 from graphlth.storage import check_archive, file_digest, printable
 
 NAMES = ("settings file", "record", "ticket", "network", "program", "data file")
@@ -58,11 +58,11 @@ def verify(paths: Sequence[str | Path]) -> Report:
             try:
                 _verify_file(file, report, named)
             except (ValueError, OSError) as error:
-                _tell(report, file, error)
+                _add_fault(report, file, error)
     return report
 
 
-def _tell(report: Report, file: Path, what: Any) -> None:
+def _add_fault(report: Report, file: Path, what: Any) -> None:
     text = printable(" ".join(str(what).split()))
     report.faults.append(text if str(file) in text else f"`{printable(file)}`: {text}")
 
@@ -71,7 +71,7 @@ def _verify_file(file: Path, report: Report, named: bool) -> None:
     """Count what is verified; a fault is raised, or told of where there are several."""
     if file.suffix == ".lock" and not file.stat().st_size:
         return  # says nothing: it keeps other processes from a seed
-    if (kind := _kind(file)) is None:
+    if (kind := _kind_of_file(file)) is None:
         report.unknown += 1
         if named:
             raise ValueError("is no file that graphlth knows how to verify")
@@ -79,10 +79,10 @@ def _verify_file(file: Path, report: Report, named: bool) -> None:
     KINDS[kind](file, report)
 
 
-def _kind(file: Path) -> str | None:
+def _kind_of_file(file: Path) -> str | None:
     if file.name == "settings.json":
         return "settings"
-    if record.seed_of(file) is not None:
+    if record.seed_of_file(file) is not None:
         return "records"
     if file.suffix == ".pt2":
         return "program"
@@ -103,7 +103,7 @@ def _count(report: Report, kind: str, verified: bool) -> None:
 
 
 def _settings(file: Path, report: Report) -> None:
-    _count(report, "settings file", planned_in(file.parent).data != "")
+    _count(report, "settings file", read_plan(file.parent).data != "")
 
 
 def _has_digest(file: Path) -> bool:
@@ -146,7 +146,7 @@ def _ticket(file: Path, report: Report) -> None:
         seed, number = map(int, own.groups())
         lines = file.parent / f"seed{seed}.jsonl"
         known = [line["round"] for line in record.read_file(lines)] if lines.exists() else []
-        whole = planned(planned_in(file.parent).settings)
+        whole = planned_rounds(read_plan(file.parent).settings)
         if number not in known and whole[len(known) : len(known) + 1] != [number]:
             raise ValueError(f"no record in `{lines}` is of round {number}; remove the ticket")
 
@@ -154,13 +154,13 @@ def _ticket(file: Path, report: Report) -> None:
 def _records(file: Path, report: Report) -> None:
     """The records of a seed; those of a run, that they are its own and have their tickets."""
     lines = record.read_file(file)
-    old = record.unverified(file)
+    old = record.count_unverified(file)
     report.verified["record"] += len(lines) - old
     report.unverified += old
     if not (file.parent / "settings.json").is_file():
         return  # of a measure: the tickets are elsewhere
-    chosen = planned_in(file.parent)
-    check_own(chosen, file, lines)
+    chosen = read_plan(file.parent)
+    check_records(chosen, file, lines)
     for i, line in enumerate(lines, start=1):
         path = ticket.ticket_file(file.parent, line["seed"], line["round"])
         if not path.is_file():

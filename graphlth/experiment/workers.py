@@ -16,14 +16,14 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
-from graphlth._exit import deaf_children, hasten, ignore_interrupts, uninterrupted
+from graphlth._exit import block_interrupts, delay_signals, ignore_interrupts, skip_last_collection
 from graphlth.experiment.plan import Step
 
-EPOCHS_TOLD = 5
+EPOCHS_PER_SECOND = 5
 
 
 @dataclass
-class Seldom:
+class Throttle:
     """Tells of every round, and of few epochs: telling another process costs much of an epoch."""
 
     put: Callable[[Step], None]
@@ -32,12 +32,12 @@ class Seldom:
     def __call__(self, step: Step) -> None:
         """Pass `step` on, or not."""
         now = time.monotonic()
-        if step.epoch is None or now - self.last >= 1 / EPOCHS_TOLD:
+        if step.epoch is None or now - self.last >= 1 / EPOCHS_PER_SECOND:
             self.put(step)
             self.last = now
 
 
-def in_processes(
+def run_in_processes(
     work: Callable[[Sequence[int], Callable[[Step], None]], None],
     groups: Sequence[Sequence[int]],
     jobs: int,
@@ -53,7 +53,7 @@ def in_processes(
     # While this process searches it looks at no step, and a full queue would stop the others.
     ear = Thread(target=lambda: told.extend(iter(steps.get, None)), daemon=True)
     running: set[Future[None]] = set()
-    with ProcessPoolExecutor(extra, context, _obey, start) as pool:
+    with ProcessPoolExecutor(extra, context, _start_worker, start) as pool:
 
         def listen(step: Step | None = None) -> None:
             if step is not None:
@@ -65,10 +65,10 @@ def in_processes(
                 future.result()
 
         try:
-            with uninterrupted(), deaf_children(), _script_aside():
-                running |= {pool.submit(_tell, work, groups) for _ in range(extra)}
+            with delay_signals(), block_interrupts(), _without_main_script():
+                running |= {pool.submit(_work, work, groups) for _ in range(extra)}
             ear.start()
-            for group in _next(groups, begun):
+            for group in _take_groups(groups, begun):
                 work(group, listen)
             while running:
                 listen()
@@ -86,7 +86,7 @@ def in_processes(
 
 
 @contextmanager
-def _script_aside() -> Iterator[None]:
+def _without_main_script() -> Iterator[None]:
     """Inside, processes that start do not run the script of this one, of which they need nothing.
 
     They would start others in turn, if it asks for them whatever its `__name__` is.
@@ -99,7 +99,7 @@ def _script_aside() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _next(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]]:
+def _take_groups(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]]:
     """One group after another that no process has begun."""
     while True:
         with begun.get_lock():
@@ -110,10 +110,10 @@ def _next(groups: Sequence[Sequence[int]], begun: Any) -> Iterator[Sequence[int]
         yield groups[number]
 
 
-def _obey(filters: list[Any], steps: "SimpleQueue[Step | None]", begun: Any) -> None:
+def _start_worker(filters: list[Any], steps: "SimpleQueue[Step | None]", begun: Any) -> None:
     """Make this process warn as its parent does, leave interrupts to it, and end when it ends."""
-    hasten()
-    _tell.shared = steps, begun  # type: ignore[attr-defined]  # can be inherited, not sent
+    skip_last_collection()
+    _work.shared = steps, begun  # type: ignore[attr-defined]  # can be inherited, not sent
     warnings.filters[:] = filters  # type: ignore[index]
     ignore_interrupts()
     parent = parent_process()
@@ -126,8 +126,8 @@ def _obey(filters: list[Any], steps: "SimpleQueue[Step | None]", begun: Any) -> 
     Thread(target=follow, daemon=True).start()
 
 
-def _tell(work: Callable[..., None], groups: Sequence[Sequence[int]]) -> None:
+def _work(work: Callable[..., None], groups: Sequence[Sequence[int]]) -> None:
     """Do the `work` of groups in this process, and tell its parent of the steps."""
-    steps, begun = _tell.shared  # type: ignore[attr-defined]
-    for group in _next(groups, begun):
-        work(group, Seldom(steps.put))
+    steps, begun = _work.shared  # type: ignore[attr-defined]
+    for group in _take_groups(groups, begun):
+        work(group, Throttle(steps.put))

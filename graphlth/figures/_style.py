@@ -19,7 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, interval, run_of
-from graphlth.storage import replacing
+from graphlth.storage import replace_file
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
@@ -69,7 +69,7 @@ def picture(out: str) -> Path:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure without a date; what was at `path` stays if that fails."""
     undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
-    with rc_context(STYLE), replacing(path) as draft:
+    with rc_context(STYLE), replace_file(path) as draft:
         figure.savefig(draft, dpi=160, metadata=undated)
 
 

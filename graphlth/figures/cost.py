@@ -9,7 +9,7 @@ from graphlth.figures._style import Series, key_of, looks_of, picture, save
 from graphlth.figures._tradeoff import draw as draw_tradeoff
 from graphlth.figures._tradeoff import rows_of
 from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, check_unit, total
+from graphlth.records.statistics import Row, check_unit, total_cost
 
 NAMES = {  # of a unit: the axis, and the symbol
     "macs": ("MACs to find and train the ticket", ""),
@@ -66,7 +66,7 @@ def draw(
     def amounts(series: Series, row: Row) -> list[float]:
         every = [record for other in series for record in other.records]
         seeds = [record["seed"] for record in row.records]
-        return [total((r for r in every if r["seed"] == s), row.round, unit) for s in seeds]
+        return [total_cost((r for r in every if r["seed"] == s), row.round, unit) for s in seeds]
 
     return draw_tradeoff(
         rows, amounts, looks_of(map(key_of, rows)), metric=metric, name=name,

@@ -40,7 +40,7 @@ from graphlth.figures._style import (
     values,
 )
 from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, check_metric, starred, summary
+from graphlth.records.statistics import Row, check_metric, summary, winning_rows_without_warnings
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
@@ -99,7 +99,7 @@ def draw(
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
-    stars = starred(rows, metric=metric)
+    stars = winning_rows_without_warnings(rows, metric=metric)
     looks = looks_of(map(key_of, rows))
     blocks = [(block, _shown(block)) for block in blocks_of(rows)]
     most = max(len(shown) for _, shown in blocks)

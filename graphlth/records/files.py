@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graphlth.records.schema import Record, run_key, validate_record
-from graphlth.storage import opened, printable, replacing, sealed, sync
+from graphlth.storage import add_digest, check_digest, printable, replace_file, sync_folder
 
 REMEDY = "move the file aside and give the command again: it makes the records anew"
 
@@ -19,9 +19,9 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
 
     A write that fails half-way is taken back, so the lines before it stay readable.
     Errors: ValueError names the field that is missing, not finite or outside its range, or says
-    that the file ends in a torn line (`mend` it first); OSError says why `path` cannot be written.
+    that the file ends in a torn line (`repair` it first). OSError says why it cannot be written.
     """
-    whole = sealed(validate_record(record))
+    whole = add_digest(validate_record(record))
     line = json.dumps(whole, allow_nan=False).encode() + b"\n"
     try:
         with open(path, "ab+", buffering=0) as file:
@@ -36,12 +36,12 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
                 with suppress(OSError):
                     file.truncate(end)
                 raise
-        sync(Path(path).parent)
+        sync_folder(Path(path).parent)
     except OSError as error:
         raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
-def _lines(path: str | Path) -> tuple[list[bytes], bytes]:
+def _read_lines(path: str | Path) -> tuple[list[bytes], bytes]:
     """The lines of a file, and what stands behind the last newline."""
     try:
         *lines, tail = Path(path).read_bytes().split(b"\n")
@@ -73,7 +73,7 @@ def _parse(line: bytes) -> Record:
     if not isinstance(value, dict):
         raise ValueError(f"`record` must be an object, got {type(value).__name__}")
     try:
-        return validate_record(opened(value, needed="data" in value or "ticket" in value))
+        return validate_record(check_digest(value, needed="data" in value or "ticket" in value))
     except RecursionError:
         raise ValueError("objects in objects without end") from None
 
@@ -93,16 +93,16 @@ def read_file(path: str | Path) -> list[Record]:
 
     Errors: FileNotFoundError; ValueError names file and line of any other damage.
     """
-    lines, tail = _lines(path)
+    lines, tail = _read_lines(path)
     return _parse_all(path, lines if _is_torn(tail) else [*lines, tail])
 
 
-def unverified(path: str | Path) -> int:
+def count_unverified(path: str | Path) -> int:
     """How many records of a file have no digest: those of version 0.1.0."""
-    return sum("digest" not in json.loads(line) for line in _lines(path)[0])
+    return sum("digest" not in json.loads(line) for line in _read_lines(path)[0])
 
 
-def mend(path: str | Path) -> list[Record]:
+def repair(path: str | Path) -> list[Record]:
     """The records of one file, which from now on ends in a whole line; [] when there is no file.
 
     A last line that is torn or does not verify is taken back. Call this before appending to a file
@@ -110,7 +110,7 @@ def mend(path: str | Path) -> list[Record]:
     """
     if not Path(path).exists():
         return []
-    lines, tail = _lines(path)
+    lines, tail = _read_lines(path)
     whole = [*lines, tail] if tail else lines
     if not whole:
         return []
@@ -118,21 +118,21 @@ def mend(path: str | Path) -> list[Record]:
     with suppress(ValueError):
         records.append(_parse(whole[-1]))
     if tail or len(records) < len(whole):
-        _keep(path, whole[: len(records)])
+        _write_lines(path, whole[: len(records)])
     return records
 
 
-def take_back(path: str | Path) -> None:
+def remove_last_line(path: str | Path) -> None:
     """Remove the last line of a file."""
-    _keep(path, _lines(path)[0][:-1])
+    _write_lines(path, _read_lines(path)[0][:-1])
 
 
-def _keep(path: str | Path, lines: Sequence[bytes]) -> None:
-    with replacing(path) as draft:
+def _write_lines(path: str | Path, lines: Sequence[bytes]) -> None:
+    with replace_file(path) as draft:
         draft.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
-def seed_of(path: Path) -> int | None:
+def seed_of_file(path: Path) -> int | None:
     """The seed whose records the file `path` is called after; None for any other file.
 
     Raises:
@@ -154,13 +154,13 @@ def read(*folders: str | Path) -> list[Record]:
 
     Sorted by algorithm, task, model, settings, seed and round.
     Errors: FileNotFoundError names a folder that is missing or holds no record; ValueError names
-    file and line of a damaged record, or a file that is called as none is (see `seed_of`).
+    file and line of a damaged record, or a file with a wrong name (see `seed_of_file`).
     """
     files: dict[Path, Path] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder `{folder}`")
-        found = [p for p in folder.rglob("seed*.jsonl") if seed_of(p) is not None]
+        found = [p for p in folder.rglob("seed*.jsonl") if seed_of_file(p) is not None]
         if not any(path.stat().st_size for path in found):
             raise FileNotFoundError(f"no records (seed<k>.jsonl) under `{folder}`")
         files |= {path.resolve(): path for path in found}

@@ -15,8 +15,8 @@ from graphlth.settings.checks import RANGES
 
 Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
-TOO_MUCH = 1e300  # for a number of a record: sums and means of such would overflow
-ASIDE = ("data_root", "path")  # where the data lie: what they are tells a run by their digest
+LIMIT = 1e300  # for a number of a record: sums and means of such would overflow
+LOCATIONS = ("data_root", "path")  # where the data lie: what they are tells a run by their digest
 
 
 def _is_count(value: Any) -> bool:
@@ -35,7 +35,7 @@ def _is_fraction(value: Any) -> bool:
     return _is_amount(value) and value <= 1
 
 
-def _is_line(value: Any) -> bool:
+def _is_printable_line(value: Any) -> bool:
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
@@ -56,7 +56,7 @@ RULES: Mapping[str, Callable[[Any], bool]] = {
     "a list of texts": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
     "an object": lambda v: isinstance(v, dict),
     "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
-    "a list of lines": lambda v: isinstance(v, list) and all(map(_is_line, v)),
+    "a list of lines": lambda v: isinstance(v, list) and all(map(_is_printable_line, v)),
     "16 hex digits": _is_hex(16),
     "64 hex digits": _is_hex(64),
 }
@@ -123,10 +123,14 @@ OPTIONAL = {
     "barrier_error": "fractions in [0, 1]",
 }
 # What a search may tell of its ticket; every other field is the run's own.
-SEARCHED = (
+SEARCH_FIELDS = (
     "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
 )  # fmt: skip
-MEASURED = ("seconds_", "memory_", "joules_")  # differ from one run to the next of the same digits
+COST_PREFIXES = (
+    "seconds_",
+    "memory_",
+    "joules_",
+)  # differ from one run to the next of the same digits
 
 
 def plain_json(value: Any, field: str) -> Any:
@@ -145,8 +149,8 @@ def plain_json(value: Any, field: str) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"`{field}` must be finite, got {value}")
         value = float(value)
-    if not isinstance(value, str | None) and abs(value) >= TOO_MUCH:
-        raise ValueError(f"`{field}` must be below {TOO_MUCH}, got {value}")
+    if not isinstance(value, str | None) and abs(value) >= LIMIT:
+        raise ValueError(f"`{field}` must be below {LIMIT}, got {value}")
     return value
 
 
@@ -176,7 +180,7 @@ def check_search(search: Any) -> Record:
         raise ValueError(f"`search` must be an object, got {type(search).__name__}")
     for name, value in search.items():
         spent = re.fullmatch(r"\w+_(search|retrain|measure)", name)
-        if (name in FIELDS or name in OPTIONAL or spent) and name not in SEARCHED:
+        if (name in FIELDS or name in OPTIONAL or spent) and name not in SEARCH_FIELDS:
             raise ValueError(f"`search` must not hold `{name}`, a field of the record's own")
         if name in OPTIONAL and not RULES[OPTIONAL[name]](value):
             raise ValueError(f"`search.{name}` must be {OPTIONAL[name]}, got {value!r}")
@@ -192,15 +196,18 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 def run_key(record: Record) -> Run:
     """What one run is: the records with the same answer differ in seed and round alone."""
     names = (record["algorithm"], record["task"], record["model"], record["edges"] or "")
-    return (*names, settings_hash(run_settings(record)))
+    return (*names, settings_hash(comparable_settings(record)))
 
 
-def run_settings(record: Record) -> Record:
+def comparable_settings(record: Record) -> Record:
     """The settings of the run, its data and, where there was a measure, what was measured how.
 
     Where data and tickets lay is no part of them, if it is known what they are.
     """
     names = ("data", "source", "measure", "measure_settings")
     told = {n: record[n] for n in names if n in record}
-    aside = (*(ASIDE if "data" in record else ()), *(("tickets",) if "source" in record else ()))
+    aside = (
+        *(LOCATIONS if "data" in record else ()),
+        *(("tickets",) if "source" in record else ()),
+    )
     return {n: v for n, v in record["settings"].items() if n not in aside} | told

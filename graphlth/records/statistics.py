@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from graphlth.records.schema import FIELDS, Record, Run, run_key, run_settings
+from graphlth.records.schema import FIELDS, Record, Run, comparable_settings, run_key
 from graphlth.storage import printable
 
 CONFIDENCE = 0.95
-FEWEST = 3  # values that an interval is given for; of fewer the range says more
-FAR = 0.2  # between two seeds, from which on an interval of accuracies means nothing
+MIN_SEEDS = 3  # values that an interval is given for; of fewer the range says more
+FAR_APART = 0.2  # between two seeds, from which on an interval of accuracies means nothing
 METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
 
@@ -52,7 +52,7 @@ class Gap:
 
 def interval(values: Sequence[float]) -> float | None:
     """Half-width of the 95 % Student-t confidence interval of the mean; None under 3 values."""
-    if len(values) < FEWEST:
+    if len(values) < MIN_SEEDS:
         return None
     from scipy import stats  # 50 MB that a run has no use for
 
@@ -60,7 +60,7 @@ def interval(values: Sequence[float]) -> float | None:
     return float(t * stats.sem(values))
 
 
-def percent(values: Sequence[float]) -> str:
+def format_percent(values: Sequence[float]) -> str:
     """The mean in per cent: `81.3 ± 0.4` with its interval, `81.3 (81.0–81.6)` with a range."""
     mean, half = f"{100 * fmean(values):.1f}", interval(values)
     if half is not None:
@@ -70,7 +70,7 @@ def percent(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({100 * low:.1f}{joint}{100 * high:.1f})"
 
 
-def _labels(settings: Mapping[str, Record]) -> dict[str, str]:
+def _differing_settings(settings: Mapping[str, Record]) -> dict[str, str]:
     """For each of some runs, by hash: the settings that not all of them share, in words."""
     texts = {h: {k: json.dumps(v).strip('"') for k, v in s.items()} for h, s in settings.items()}
     keys = sorted({key for text in texts.values() for key in text})
@@ -102,8 +102,8 @@ def summary(records: Iterable[Record]) -> list[Row]:
     settings: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
     for record in records:
         rounds[run := run_key(record)][record["round"]].append(record)
-        settings[run[:4]][run[4]] = run_settings(record)
-    labels = {names: _labels(group) for names, group in settings.items()}
+        settings[run[:4]][run[4]] = comparable_settings(record)
+    labels = {names: _differing_settings(group) for names, group in settings.items()}
     rows = []
     for run, numbers in sorted(rounds.items()):
         for number, members in sorted(numbers.items()):
@@ -175,7 +175,7 @@ def check_unit(unit: str) -> str:
     return unit
 
 
-def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
+def total_cost(records: Iterable[Record], round: int, unit: str = "macs") -> float:
     """What it cost to obtain the ticket of `round`, trained: every search up to it, its retraining.
 
     The dense network, round 0, is only trained: it needs no search.
@@ -192,7 +192,7 @@ def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
     known = {record["round"]: record for record in records}
     searched = range(round + 1) if round else ()
     if missing := [number for number in (*searched, round) if number not in known]:
-        where = f" of {_named(next(iter(known.values())))}" if known else ""
+        where = f" of {_seed_name(next(iter(known.values())))}" if known else ""
         raise ValueError(f"`records` must hold rounds 0 to {round}{where}, lack round {missing[0]}:"
                          " leave out the folder of that run, or run it without `only`"
                          )  # fmt: skip
@@ -202,26 +202,26 @@ def total(records: Iterable[Record], round: int, unit: str = "macs") -> float:
 
 def _cost(record: Record, name: str) -> float:
     if name not in record:
-        raise ValueError(f"`records` must hold `{name}`, which that of {_named(record)}, round "
+        raise ValueError(f"`records` must hold `{name}`, which that of {_seed_name(record)}, round "
                          f"{record['round']} lacks")  # fmt: skip
     cost: float = record[name]
     return cost
 
 
-def _named(record: Record) -> str:
+def _seed_name(record: Record) -> str:
     return f"{'-'.join(run_key(record)[:3])}, seed {record['seed']}"
 
 
-def winning(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
+def winning_tickets(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
     """The rounds whose mean accuracy over seeds is at least that of round 0 of the same run.
 
     Round 0 itself is no ticket; a run without a round 0 has no winning ticket yet.
     """
-    return winners(summary(records), metric=metric)
+    return winning_rows(summary(records), metric=metric)
 
 
-def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
-    """`winning` for rows that a summary has made already."""
+def winning_rows(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """`winning_tickets` among the rows of a summary."""
     check_metric(metric)
     rows = list(rows)
     dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
@@ -233,18 +233,18 @@ def winners(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
     ]
 
 
-def starred(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
-    """The `winners` beside which no warning stands, neither of their round nor of round 0."""
+def winning_rows_without_warnings(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
+    """The `winning_rows` without a warning of their own round or of round 0."""
     rows = list(rows)
-    doubtful = {run_of(row) for row in rows if row.round == 0 and doubts(row)}
+    doubtful = {run_of(row) for row in rows if row.round == 0 and row_warnings(row)}
     return [
         row
-        for row in winners(rows, metric=metric)
-        if run_of(row) not in doubtful and not doubts(row)
+        for row in winning_rows(rows, metric=metric)
+        if run_of(row) not in doubtful and not row_warnings(row)
     ]
 
 
-def doubts(row: Row) -> dict[str, list[int]]:
+def row_warnings(row: Row) -> dict[str, list[int]]:
     """The warnings of a round, each with the seeds that it is about.
 
     To those of the records comes one where seeds lie more than `FAR` apart in an accuracy.
@@ -255,8 +255,8 @@ def doubts(row: Row) -> dict[str, list[int]]:
             found[text].append(record["seed"])
     for metric in METRICS:
         values = [record[metric] for record in row.records]
-        if max(values) - min(values) > FAR:
-            told = f"{metric} differs by more than {100 * FAR:.0f} points between seeds"
+        if max(values) - min(values) > FAR_APART:
+            told = f"{metric} differs by more than {100 * FAR_APART:.0f} points between seeds"
             found[f"{told}: an interval means nothing"] = [r["seed"] for r in row.records]
     return dict(found)
 

@@ -8,7 +8,7 @@ import torch
 from graphlth.data.files import pixels
 from graphlth.data.images import ImageTask
 from graphlth.data.planetoid import folders
-from graphlth.storage import called
+from graphlth.storage import base_name
 from graphlth.streams import stream
 from graphlth.task import SPLITS
 
@@ -69,7 +69,7 @@ def image_folder(
         *read([file for part in SPLITS for file in parts[part]], size),
         {part: len(parts[part]) for part in SPLITS},
         batch_size=batch_size, evaluate_every=evaluate_every, augment=augment,
-        name=called(root) or "images",  # the root of a disk has no name
+        name=base_name(root) or "images",  # the root of a disk has no name
     )  # fmt: skip
 
 
