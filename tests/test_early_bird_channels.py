@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_structured import bits, digits, left, network
+from test_structured import CHANNEL_SCORES, bits, digits, left, network
 from toys import Pictures, build, call
 
 from graphlth.algorithms import early_bird as module
-from graphlth.algorithms._channels import CHANNEL_SCORES, norm_penalty
+from graphlth.algorithms._channels import penalise_norms
 from graphlth.algorithms._quantised import BITS, quantised
 from graphlth.compaction.channels import channel_masks, levels, norm_scales, surviving
 from graphlth.cost.macs import input_macs, pass_macs
@@ -28,7 +28,7 @@ def run(model=None, **about):
 def searched(epochs, of=6, net=None, **about):
     """The model after some epochs of the search by hand, of so many."""
     model = network()
-    slimming = norm_penalty(levels(model), 1e-4)
+    slimming = penalise_norms(levels(model), 1e-4)
     how = {"lr": 0.05, "optimizer": "sgd", "weight_decay": 5e-4} | about
     how["seed"] = stream_seed(0, "search")
     for _ in train(net(model) if net else model, Pictures(), {}, epochs=of, until=epochs,

@@ -15,7 +15,9 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, N, Pictures, build, data, toy
 
 from graphlth import masks as M
+from graphlth.compaction.channels import levels
 from graphlth.data.node import NodeTask
+from graphlth.models.image._vgg import vgg
 from graphlth.prune import drop_jointly, drop_lowest
 from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
@@ -30,7 +32,9 @@ from graphlth.task import Batch, Task
 
 SCORES = names("scores")
 OF_EDGES = ["degree", "effective_resistance", "jaccard", "similarity", "spectral"]
-OF_WEIGHTS = [n for n in SCORES if n not in [*OF_EDGES, "random"]]
+OF_CHANNELS = ["filter_norm", "norm_scale", "thinet"]
+OF_WEIGHTS = [n for n in SCORES if n not in [*OF_EDGES, *OF_CHANNELS, "random"]]
+OF_GRAPHS = [n for n in SCORES if n not in OF_CHANNELS]
 OF_GRADIENTS = ["grasp", "snip", "taylor"]
 every = pytest.mark.parametrize("name", SCORES)
 of_edges = pytest.mark.parametrize("name", OF_EDGES)
@@ -117,9 +121,11 @@ def test_a_score_is_a_number_for_every_weight_or_for_every_edge(name, edges):
     masks = some_masks(model, task)
     found = score(name, model, task, masks)
     weights, graph = set(M.only(masks, "weights")), {M.EDGES}
-    assert set(found) == ({"random": weights | graph} | dict.fromkeys(OF_EDGES, graph)).get(
-        name, weights
-    )
+    assert set(found) == (
+        {"random": weights | graph}
+        | dict.fromkeys(OF_EDGES, graph)
+        | {channel_score: set() for channel_score in OF_CHANNELS}
+    ).get(name, weights)
     for n, s in found.items():
         assert s.shape == masks[n].shape
         assert s.isfinite().all()
@@ -219,8 +225,60 @@ def test_a_score_follows_its_seed_if_it_has_one(name):
         assert name not in ("random", "effective_resistance")
 
 
+def image_network():
+    torch.manual_seed(0)
+    return vgg(Pictures(), (1, 1, 1), (6, 8, 9))
+
+
+def channel_masks(model):
+    """A third of the hidden channels of every layer is removed."""
+    return {v.maker: (torch.arange(v.size) % 3 > 0).float() for v in levels(model)}
+
+
+@pytest.mark.parametrize("name", [*OF_CHANNELS, "random"])
+def test_a_score_of_channels_is_a_number_for_every_channel_asked_for(name):
+    model, task = image_network(), Pictures()
+    masks = channel_masks(model)
+    found = score(name, model, task, masks)
+    assert found.keys() == masks.keys() and len(masks) > 1
+    for n, s in found.items():
+        assert s.shape == masks[n].shape and s.isfinite().all() and not s.requires_grad
+    one = dict([*masks.items()][:1])
+    assert score(name, model, task, one).keys() == one.keys()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", [*OF_CHANNELS, "random"])
+def test_a_score_of_channels_changes_neither_the_model_nor_the_random_state(name, training):
+    model, task = image_network().train(training), Pictures()
+    masks = channel_masks(model)
+    before = state(model)
+    first, again = (score(name, model, task, masks) for _ in range(2))
+    assert state(model) == before
+    assert all(torch.equal(first[n], again[n]) for n in first)
+
+
+@pytest.mark.parametrize("name", [n for n in SCORES if n not in [*OF_CHANNELS, "random"]])
+def test_a_score_of_other_entries_leaves_channels_out(name):
+    model, task = image_network(), Pictures()
+    if name in OF_EDGES:
+        with pytest.raises(ValueError, match="`task` must have a graph"):
+            score(name, model, task, channel_masks(model))
+    else:
+        assert score(name, model, task, channel_masks(model)) == {}
+
+
+@every
+def test_the_settings_of_a_score_have_defaults_and_annotations(name):
+    parameters = [*inspect.signature(find("scores", name)).parameters.values()]
+    assert [p.name for p in parameters[:3]] == ["model", "task", "masks"]
+    for p in parameters[3:]:
+        assert p.kind is p.KEYWORD_ONLY
+        assert p.default is not p.empty and p.annotation is not p.empty
+
+
 @universes
-@pytest.mark.parametrize("name", [n for n in SCORES if n not in ("random", "degree")])
+@pytest.mark.parametrize("name", [n for n in OF_GRAPHS if n not in ("random", "degree")])
 def test_a_removed_edge_is_an_absent_one(name, edges):
     whole = data()
     task = NodeTask(whole, edges=edges)
@@ -254,7 +312,7 @@ def test_a_removed_weight_is_a_zero(name):
     alike({n: s * masks[n] for n, s in ours.items()}, {n: s * masks[n] for n, s in theirs.items()})
 
 
-@pytest.mark.parametrize("name", [n for n in SCORES if n != "random"])
+@pytest.mark.parametrize("name", [n for n in OF_GRAPHS if n != "random"])
 def test_renumbering_the_nodes_renumbers_the_scores(name):
     whole = data()
     place = torch.randperm(N, generator=torch.Generator().manual_seed(3))  # node i becomes place[i]
@@ -691,7 +749,7 @@ def test_rounds_that_are_not_asked_for_are_pruned_all_the_same(only):
 REFUSED = [  # settings, message
     ({"score": "degree"}, "`score` must score weights, got 'degree', which leaves out 'weights.0'"),
     ({"edge_score": "snip"}, "`edge_score` must score edges, got 'snip', which leaves out 'edges'"),
-    ({"score": "size"}, "`score` must be one of degree, .*taylor, got 'size'"),
+    ({"score": "size"}, "`score` must be one of degree, .*thinet, got 'size'"),
     ({"score": "magnitude_increase"}, "`init` must be the state"),
 ]
 

@@ -14,13 +14,7 @@ from toys import Pictures, build, call, toy
 
 import graphlth.records as record
 from graphlth import masks as M
-from graphlth.algorithms._channels import (
-    CHANNEL_SCORES,
-    _contributions,
-    greedy,
-    norm_penalty,
-    thinet,
-)
+from graphlth.algorithms._channels import penalise_norms
 from graphlth.analysis.latency import latency
 from graphlth.cli import main as cli
 from graphlth.compaction.channels import levels, surviving
@@ -28,6 +22,7 @@ from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
 from graphlth.registry import find
 from graphlth.rewinding import snapshot
+from graphlth.scores.channels.thinet import contributions, greedy_order, thinet
 from graphlth.streams import stream_seed
 from graphlth.task import Batch
 from graphlth.ticket import dense, load
@@ -35,6 +30,7 @@ from graphlth.training.forward import forward
 from graphlth.training.loop import train
 from graphlth.training.retraining import fit
 
+CHANNEL_SCORES = ["norm_scale", "filter_norm", "thinet", "random"]
 scores = pytest.mark.parametrize("score", CHANNEL_SCORES)
 starts = pytest.mark.parametrize("start", ["inherit", "rewind", "reinit"])
 SHORT = {"rounds": 3, "epochs": 2, "drop_channels": 0.3, "lr": 1e-2}
@@ -106,7 +102,7 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
     assert (inits[1] == theta_0) == (start == "rewind")
     assert (inits[1] == inits[2] == inits[3]) == (start != "inherit")
     if start == "inherit":  # the trained ones
-        trained, slimming = network(), norm_penalty(levels(model), 1e-4)
+        trained, slimming = network(), penalise_norms(levels(model), 1e-4)
         first = stream_seed(0, "training", 1)
         for _ in train(trained, Pictures(), {}, epochs=2, lr=1e-2, seed=first, penalty=slimming):
             pass
@@ -116,7 +112,7 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
 def test_a_round_trains_by_the_recipe_for_as_many_iterations_as_asked_for():
     recipe = {"optimizer": "sgd", "momentum": 0.5, "milestones": "0.5", "warmup": 3, "lr": 0.05}
     ticket = run(rounds=1, epochs=99, iterations=8, **recipe)[1]
-    trained, slimming = network(), norm_penalty(levels(network()), 1e-4)
+    trained, slimming = network(), penalise_norms(levels(network()), 1e-4)
     first = stream_seed(0, "training", 1)
     for _ in train(trained, Pictures(), {}, epochs=4, seed=first, penalty=slimming, **recipe):
         pass
@@ -165,17 +161,17 @@ def test_weights_that_read_a_removed_channel_no_longer_count():
 
 def test_what_has_no_hidden_channels_is_refused_before_it_trains():
     for model, task, says in [
-        (build("gcn", toy()), toy(), "with hidden channels, for 'norm_scale', got GCN"),
+        (build("gcn", toy()), toy(), "with hidden channels to remove, got GCN"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(768, 2)),
             Pictures(),
-            "with hidden channels, for 'norm_scale', got Sequential",
+            "with hidden channels to remove, got Sequential",
         ),
-        (build("lenet_5", Pictures()), Pictures(), "channels that have a norm, for 'norm_scale'"),
+        (build("lenet_5", Pictures()), Pictures(), "channels that 'norm_scale' can score"),
     ]:
         with pytest.raises(ValueError, match=f"`model` must be of images, .*{says}"):
             next(call("channels", model, task))
-    with pytest.raises(ValueError, match=r"`channel_score` must be one of norm_scale, .*'luck'"):
+    with pytest.raises(ValueError, match=r"`channel_score` must be one of .*norm_scale, .*'luck'"):
         next(call("channels", network(), Pictures(), channel_score="luck"))
     with pytest.raises(ValueError, match=r"`fraction` must leave every layer a channel"):
         run(drop_channels=0.95)
@@ -322,7 +318,7 @@ def test_l1_adds_its_rate_to_the_gradient_of_every_surviving_scale(share):
         model.layers[1].weight.copy_(torch.tensor([1.0, -1, 1, -1, 1, -1]))
     before = model.layers[1].weight.detach().clone()
     for _ in train(model, Pictures(batch=1), {name: mask}, epochs=1, lr=1e-3, weight_decay=0,
-                   penalty=norm_penalty(levels(model), 1e6), scoring=()):  # fmt: skip
+                   penalty=penalise_norms(levels(model), 1e6), scoring=()):  # fmt: skip
         pass
     moved = model.layers[1].weight.detach() - before
     torch.testing.assert_close(moved, -2e-3 * before.sign() * mask, atol=2e-6, rtol=0)  # 2 batches
@@ -348,7 +344,7 @@ def error(parts, gone):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_greedy_order_takes_the_least_at_every_step(seed):
     parts = torch.randn(20, 6, generator=torch.Generator().manual_seed(seed)).double()
-    order = greedy(parts).tolist()
+    order = greedy_order(parts).tolist()
     assert sorted(order) == list(range(6))
     for step, c in enumerate(order):
         others = set(range(6)) - set(order[:step])
@@ -357,14 +353,14 @@ def test_the_greedy_order_takes_the_least_at_every_step(seed):
 
 def test_what_cancels_goes_together():
     """After channel 0 the larger 2 takes less away than 1 does."""
-    assert greedy(torch.tensor([[1.0, 1.5, -1.6]])).tolist() == [0, 2, 1]
+    assert greedy_order(torch.tensor([[1.0, 1.5, -1.6]])).tolist() == [0, 2, 1]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_of_channels_that_do_not_interact_the_best_of_all_sets_goes(size):
     parts = torch.diag(torch.tensor([3.0, 1, 4, 2]))
     best = min(combinations(range(4), size), key=lambda gone: error(parts, gone))
-    assert set(greedy(parts)[:size].tolist()) == set(best)
+    assert set(greedy_order(parts)[:size].tolist()) == set(best)
 
 
 READERS = {
@@ -378,7 +374,7 @@ READERS = {
 def test_what_channels_contribute_adds_up_to_the_output(kind):
     reader, shape = READERS[kind]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    parts = _contributions(reader, 4, x, torch.Generator().manual_seed(1))
+    parts = contributions(reader, 4, x, torch.Generator().manual_seed(1))
     want = reader(x).sort(dim=1).values.flatten().sort().values
     torch.testing.assert_close(parts.sum(1).sort().values, want)
 
@@ -387,7 +383,8 @@ def test_thinet_misses_first_what_the_next_layer_does_not_read():
     model = network().eval()
     with torch.no_grad():
         model.layers[4].weight[:, 2] = 0
-    late = thinet(model, Pictures(), M.ones(model), 0)["layers.0"]
+    whole = {v.maker: torch.ones(v.size) for v in levels(model)}
+    late = thinet(model, Pictures(), whole)["layers.0"]
     assert late.argmin() == 2 and sorted(late.tolist()) == pytest.approx(
         [(i + 1) / 6 for i in range(6)]
     )

@@ -7,11 +7,10 @@ arXiv:1810.05270): the weights that were trained, those before, or others.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._channels import hidden, keeping, norm_penalty
+from graphlth.algorithms._channels import find_hidden_channels, keep_channels, penalise_norms
 from graphlth.algorithms._draw import starting
 from graphlth.compaction.channels import spread
 from graphlth.masks import Masks
@@ -26,6 +25,7 @@ from graphlth.settings.types import (
     Positive,
     Rounds,
     Scope,
+    Score,
     Seed,
     Start,
 )
@@ -45,7 +45,7 @@ def channels(
     epochs: Epochs = 100,
     iterations: Iterations = 0,
     drop_channels: Fraction = 0.3,
-    channel_score: Literal["norm_scale", "filter_norm", "thinet", "random"] = "norm_scale",
+    channel_score: Score = "norm_scale",
     l1_norms: NonNegative = 1e-4,
     scope: Scope = "global",
     start: Start = "inherit",
@@ -89,11 +89,12 @@ def channels(
     """
     check_start(model, task, last)
     epochs = spans(task, iterations) or epochs
-    slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
-    keep = keeping(model, task, channel_score, scope)
+    slimming = penalise_norms(find_hidden_channels(model, task), l1_norms)
 
     def drop(fraction: float, masks: Masks, seed: int) -> dict[str, Tensor]:
-        return spread(model, keep(fraction, masks, seed))
+        kept = keep_channels(model, task, masks, score=channel_score, fraction=fraction,
+                             scope=scope, seed=seed)  # fmt: skip
+        return spread(model, kept)
 
     ticket = last or Ticket(snapshot(model), drop(0.0, {}, stream_seed(seed, "draw", 0)), 0)
     begin = starting(rewind(model, ticket.init), start, seed)

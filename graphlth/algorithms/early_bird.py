@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._channels import hidden, keeping, norm_penalty
+from graphlth.algorithms._channels import find_hidden_channels, keep_channels, penalise_norms
 from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._quantised import quantised
 from graphlth.compaction.channels import spread
@@ -23,6 +23,7 @@ from graphlth.settings.types import (
     Optimizer,
     Positive,
     Scope,
+    Score,
     Seed,
     Start,
     Window,
@@ -43,7 +44,7 @@ def early_bird(
     epochs: Epochs = 100,
     iterations: Iterations = 0,
     drop_channels: Fraction = 0.5,
-    channel_score: Literal["norm_scale", "filter_norm", "thinet", "random"] = "norm_scale",
+    channel_score: Score = "norm_scale",
     window: Window = 5,
     epsilon: Positive = 0.1,
     l1_norms: NonNegative = 1e-4,
@@ -97,9 +98,14 @@ def early_bird(
             a layer none, `bits` is not among those above, or a name is unknown.
     """
     check_start(model, task, last)
-    slimming = norm_penalty(hidden(model, task, channel_score), l1_norms)
-    keep, begin = keeping(model, task, channel_score, scope), starting(model, start, seed)
-    whole = Ticket(snapshot(model), spread(model, keep(0.0, {}, stream_seed(seed, "draw", 0))), 0)
+    slimming = penalise_norms(find_hidden_channels(model, task), l1_norms)
+    begin, numbers = starting(model, start, seed), count()
+
+    def draw(fraction: float = drop_channels) -> dict[str, Tensor]:
+        return keep_channels(model, task, {}, score=channel_score, fraction=fraction, scope=scope,
+                             seed=stream_seed(seed, "draw", next(numbers)))  # fmt: skip
+
+    whole = Ticket(snapshot(model), spread(model, draw(0.0)), 0)
     net = quantised(model, bits)
     if last is None:
         yield whole
@@ -112,11 +118,6 @@ def early_bird(
         optimizer=optimizer, momentum=momentum, milestones=milestones, warmup=warmup,
         seed=stream_seed(seed, "search"), penalty=slimming, scoring=(),
     )  # fmt: skip
-    seeds = (stream_seed(seed, "draw", number) for number in count(1))
-
-    def draw() -> dict[str, Tensor]:
-        return keep(drop_channels, {}, next(seeds))
-
     yield from drawn(
         training, draw, begin, Queue(window, epsilon, ("weights",)), epochs=epochs, count=draws,
         last=last, spread=partial(spread, model),

@@ -1,0 +1,1 @@
+"""Scores of the hidden channels of networks of images."""
