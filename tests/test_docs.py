@@ -1,6 +1,7 @@
 """The documentation: its figures are those of the data files, its code is run by `make docs`."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(
     page.relative_to(DOCS) for page in DOCS.glob("*/*.md") if page.parent.name != "results"
 )
+
+
+def test_the_table_in_the_readme_is_that_of_the_data_files():
+    script = runpy.run_path(str(DOCS / "readme.py"))
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert (
+        readme.count(" ± ".replace(" ", "\N{NO-BREAK SPACE}")) == 18
+    )  # 3 graphs, 2 runs, 3 rounds
+    assert script["with_table"](readme) == readme
 
 
 @pytest.mark.parametrize("page", ["engine/kernel.md", "guides/shipping.md"])
