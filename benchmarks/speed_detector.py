@@ -40,7 +40,7 @@ from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
 from graphlth.experiment.plan import build_plugin, plan, plugin_settings
 from graphlth.masks import Masks, count, only
-from graphlth.prune import redrawing
+from graphlth.prune import make_redraw
 
 SEARCH = "graphlth.algorithms.joint_early_bird"
 TARGET = 0.01  # of an epoch, at most
@@ -80,7 +80,7 @@ class Clock:
         def timed() -> Masks:
             begin = time.perf_counter()
             masks = draw()
-            queue.settled(masks)  # here, so that the time of a snapshot is not in it
+            queue.push(masks)  # here, so that the time of a snapshot is not in it
             self.draws.append(time.perf_counter() - begin)
             return masks
 
@@ -101,8 +101,8 @@ class Clock:
 
 
 def sorting(masks: Masks, values: Masks, weights: float, edges: float, _: str) -> Any:
-    """`redrawing`, every draw of which is compared with a stable sort, and its distance too."""
-    draw, last = redrawing(masks, values, weights, edges), masks
+    """`make_redraw`, every draw of which is compared with a stable sort, and its distance too."""
+    draw, last = make_redraw(masks, values, weights, edges), masks
 
     def compared() -> Masks:
         nonlocal last
@@ -156,7 +156,7 @@ def main() -> None:
     rows, claims = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
-        with patch(f"{SEARCH}.redrawing", sorting):
+        with patch(f"{SEARCH}.make_redraw", sorting):
             search(task, change, args)
         found = [search(task, change, args) for _ in range(args.repeats)]
         clocks = [clock for clock, _ in found]

@@ -1,4 +1,4 @@
-"""Early-bird drawing: masks are drawn after every epoch until they have settled.
+"""Early-bird drawing: masks are drawn after every epoch until they hardly change.
 
 Sources: You et al., Drawing Early-Bird Tickets, ICLR 2020 (openreview BJxsrgStvr), Algorithm 1;
 You et al., Early-Bird GCNs, AAAI 2022, arXiv:2103.00794, Algorithms 1 and 2.
@@ -14,9 +14,9 @@ CRITERIA = {"edges": ("edges",), "weights": ("weights",), "both": ("edges", "wei
 
 
 class Draw(Mapping[str, Tensor]):
-    """Masks as they were drawn last, which tell how far they are from those drawn before.
+    """The masks of the last draw, and their distances from those of the draw before.
 
-    They are made when first read, and there until the next draw.
+    They are made when first read, and kept until the next draw.
 
     Args:
         make: makes the masks.
@@ -31,7 +31,7 @@ class Draw(Mapping[str, Tensor]):
 
     @property
     def masks(self) -> Masks:
-        """What `make` made."""
+        """The masks, made now if they are not yet there."""
         if self.made is None:
             self.made = self._make()
         return self.made
@@ -68,8 +68,8 @@ class Queue:
         self.units: dict[str, float] | None = {} if dense else None  # by part: what counts as 1
         self.path: list[float] = []  # every distance so far
 
-    def settled(self, drawn: Masks) -> bool:
-        """Take in the next draw; whether the last `window` distances all lie below η."""
+    def push(self, drawn: Masks) -> bool:
+        """Add the next draw, and return whether the last `window` distances all lie below η."""
         if self.last is not None:
             moved = drawn.moved if isinstance(drawn, Draw) else distances(self.last, drawn)
             self.path.append(self._sum(moved))

@@ -1,9 +1,12 @@
-"""Masks: a dict from parameter name to a {0, 1} tensor of that parameter's shape.
+"""Masks: a dict from the name of a parameter to a tensor of its shape, 0 where an entry is removed.
 
-The key `EDGES` is the graph, one entry per prunable edge. Nothing in this file
-knows about GNNs, images or training.
+The masks of weights hold 0 and 1. The masks of edges have one entry per prunable edge: 0, or the
+weight above 0 that a kept edge has, mostly 1. There is one mask for all layers, `EDGES`, or one for
+each, `edges.0`, `edges.1` and so on (of a graph with several kinds of edges one for each relation,
+`edges.<source>__<relation>__<target>`). Nothing here knows about GNNs, images or training.
 """
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from graphlth.streams import stream
 
 EDGES = "edges"
+EDGE_KEY = re.compile(r"edges(\.\d+|\.\w+?__\w+?__\w+)?")
 Masks = Mapping[str, Tensor]
 
 
@@ -29,31 +33,45 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in matrices(model).items() if p.requires_grad}
 
 
-def tied(model: nn.Module) -> dict[str, list[str]]:
+def tied_names(model: nn.Module) -> dict[str, list[str]]:
     """The other names of each parameter that has several, by the one that masks know it by."""
-    first: dict[int, str] = {}
+    first: dict[nn.Parameter, str] = {}
     others: dict[str, list[str]] = {}
     for n, p in model.named_parameters(remove_duplicate=False):
-        if first.setdefault(id(p), n) != n:
-            others.setdefault(first[id(p)], []).append(n)
+        if first.setdefault(p, n) != n:
+            others.setdefault(first[p], []).append(n)
     return others
 
 
-def ones(model: nn.Module, num_edges: int = 0) -> dict[str, Tensor]:
-    """The dense masks: every prunable parameter and, where there is a graph, every edge."""
+def is_edge_key(name: str) -> bool:
+    """Whether `name` is that of a mask of edges, not of a parameter."""
+    return EDGE_KEY.fullmatch(name) is not None
+
+
+def edge_keys(layers: int | None = None) -> list[str]:
+    """The keys of the edge masks: one for all layers, or one for each of so many `layers`."""
+    return [EDGES] if layers is None else [f"{EDGES}.{i}" for i in range(layers)]
+
+
+def ones(model: nn.Module, num_edges: int = 0, layers: int | None = None) -> dict[str, Tensor]:
+    """The dense masks: every prunable parameter and, where there is a graph, every edge.
+
+    With `layers` there is one mask of edges for each of so many layers.
+    """
     masks = {n: torch.ones_like(p, requires_grad=False) for n, p in prunable(model).items()}
     device = next(model.parameters()).device
-    return masks | ({EDGES: torch.ones(num_edges, device=device)} if num_edges else {})
+    keys = edge_keys(layers) if num_edges else []
+    return masks | {n: torch.ones(num_edges, device=device) for n in keys}
 
 
-def masked(values: Masks, masks: Masks) -> dict[str, Tensor]:
+def masked_values(values: Masks, masks: Masks) -> dict[str, Tensor]:
     """`values ⊙ masks`; names without a mask pass through."""
     return {n: v * masks[n] if n in masks else v for n, v in values.items()}
 
 
 def only(masks: Masks, part: str) -> dict[str, Tensor]:
     """The `"edges"` or the `"weights"` of `masks`."""
-    return {n: m for n, m in masks.items() if (n == EDGES) == (part == "edges")}
+    return {n: m for n, m in masks.items() if is_edge_key(n) == (part == "edges")}
 
 
 def count(masks: Masks) -> int:
@@ -68,17 +86,38 @@ def sparsity(masks: Masks) -> float:
 
 
 def distance(a: Masks, b: Masks) -> float:
-    """Normalised Hamming distance between two masks over the same names, in [0, 1]."""
-    return sum(_differing(a[n], b[n]) for n in a) / count(a)
+    """Normalised Hamming distance between what two masks over the same names keep, in [0, 1]."""
+    return sum(_count_differing(a[n], b[n]) for n in a) / count(a)
 
 
-def _differing(a: Tensor, b: Tensor) -> int:
-    if a.device.type == "cpu":
-        return int(np.count_nonzero(a.numpy() != b.numpy()))  # in a quarter of torch's time
-    return int((a != b).sum())
+def _count_differing(a: Tensor, b: Tensor) -> int:
+    if a.device.type == "cpu":  # in a quarter of torch's time
+        return int(np.count_nonzero((a.numpy() != 0) != (b.numpy() != 0)))
+    return int(((a != 0) != (b != 0)).sum())
 
 
-def noisy(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
+def is_binary(mask: Tensor) -> bool:
+    """Whether every entry of `mask` is 0 or 1."""
+    return mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
+
+
+def check_mask(name: str, mask: Tensor) -> None:
+    """Refuse entries that a mask cannot have: 0 and 1, of edges 0 and any weight above it.
+
+    Raises:
+        ValueError: there is another one.
+    """
+    if is_binary(mask):
+        return
+    if not is_edge_key(name):
+        raise ValueError(f"`masks` must be 0 or 1, got others in {name!r}")
+    wrong = mask[~(mask.isfinite() & (mask >= 0))]
+    if wrong.numel():
+        raise ValueError("`masks` of edges must be 0 or a finite weight above 0, got "
+                         f"{float(wrong[0])} in {name!r}")  # fmt: skip
+
+
+def add_noise(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
     """`masks` plus noise, uniform in ± `noise` and drawn from `seed`."""
     draw = stream(seed, "mask noise")
     return {

@@ -1,287 +1,147 @@
-"""What a model and a task must be for masks and training to mean what they say.
+"""What a model may offer, and what it means.
 
-What does not hold is told in one line that names the argument and the remedy. Nothing is changed by
-looking: no random number is drawn, no statistic moves, no weight is written.
+A model is a `torch.nn.Module`. On a graph its `forward` takes either `(x, graph, weight, ...)`, as
+`GraphModel` says and as graphlth's own do, or `(x, edge_index, edge_weight)`, as PyG's do. What
+else it offers is used where it is there: `rows`, one weight of every edge for each layer, `parts`
+and `macs`. Elsewhere, as on images, `forward` takes the inputs of the task.
+
+In all of them an edge of weight 0 is an absent edge, and the output is a row of numbers for each
+row of the inputs: logits, for a classification.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
-from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
-from graphlth.masks import EDGES, Masks
-from graphlth.settings.checks import check_device
+from graphlth.compaction.layers import Parts
+from graphlth.edge_masks import EdgeMask
+from graphlth.masks import EDGES, Masks, is_edge_key, only
 from graphlth.sparse.graph import Features, Graph
-from graphlth.task import Batch, Task
-
-FEW = 2  # rows of a batch without a graph that a model is tried on
-MOST_WEIGHTS = 1 << 28  # of a model: 1 GiB
-HOOKS: dict[Any, str] = {  # what computes a weight before each pass: what makes it plain again
-    BasePruningMethod: "torch.nn.utils.prune.remove({}, {!r})",
-    WeightNorm: "torch.nn.utils.remove_weight_norm({}, {!r})",
-    # What takes this one off leaves a module that loads no state any more.
-    SpectralNorm: "torch.nn.utils.parametrizations.spectral_norm in its place, and remove that",
-}
 
 
-def check_arguments(model: Any, task: Any) -> None:
-    """Refuse what is no model or no task.
+class GraphModel(Protocol):
+    """A model that reads a sparse `Graph`: its `forward` names a parameter `graph`."""
 
-    Raises:
-        ValueError: it is none, or the two stand in each other's place.
-    """
-    check_model(model, task, "task")
-    if not hasattr(task, "batches"):
-        remedy = "use graphlth.NodeTask, graphlth.ImageTask or a named task"
-        if isinstance(task, str):
-            remedy = f"use graphlth.find('tasks', {task!r})()"
-        elif hasattr(task, "edge_index"):
-            remedy = "use graphlth.NodeTask(data)"
-        raise ValueError(f"`task` must be a task, got {type(task).__name__}: {remedy}")
+    def forward(
+        self,
+        x: Tensor | Features,
+        graph: Graph,
+        weight: EdgeMask | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """The output of every node [N, out], or of some.
 
-
-def check_model(model: Any, other: Any, name: str) -> None:
-    """Refuse what is no model, also where it is the argument after it, `other` called `name`.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(other, nn.Module) and not isinstance(model, nn.Module):
-        kinds = f"{type(model).__name__} and {type(other).__name__}"
-        raise ValueError(f"`model` must come before `{name}`, got {kinds}")
-    if not isinstance(model, nn.Module):
-        whole = isinstance(model, type)
-        got = f"the class {model.__name__}: build it first" if whole else type(model).__name__
-        raise ValueError(f"`model` must be a torch.nn.Module, got {got}")
+        Args:
+            x: the features [N, F], sparse where few of them are not 0.
+            graph: the edges.
+            weight: of every edge [E], at least 0; None: all are 1. A model with `num_layers` is
+                given a tuple of them, one for each layer, where layers have their own.
+            rows: the nodes [R] whose output is asked for, [R, out] in their order; None: all. A
+                model whose `forward` does not name it is asked for all.
+        """
+        ...
 
 
-def check_model_size(factory: Callable[..., nn.Module], *inputs: Any, **settings: Any) -> None:
-    """Refuse a model of more than `MOST_WEIGHTS` weights before memory is taken for them.
+class PyGModel(Protocol):
+    """A model as PyG's are, with dense features."""
 
-    Args:
-        factory: makes the model; it is called once, on the device "meta", and draws no number of
-            the global random state.
-        inputs: what it is called with.
-        settings: likewise.
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """The output of every node [N, out].
 
-    Raises:
-        ValueError: there are more.
-    """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        count = sum(p.numel() for p in factory(*inputs, **settings).parameters())
-    if count > MOST_WEIGHTS:
-        raise ValueError(f"`model` must have at most {MOST_WEIGHTS:,} weights, got {count:,}: "
-                         "lower `hidden`, `layers` or `heads`")  # fmt: skip
+        Args:
+            x: the features [N, F].
+            edge_index: source and target of every edge [2, E].
+            edge_weight: of every edge [E], at least 0; not given where all are 1. If the model
+                calls it `edge_weights`, it is given a tuple where layers have their own.
+        """
+        ...
 
 
-def check_place(model: nn.Module, task: Task | None) -> None:
-    """Refuse a model on a device that cannot be used, or on another one than the task.
+@runtime_checkable
+class LayeredModel(Protocol):
+    """A model that says how many layers read the edges: each may be given weights of its own."""
 
-    Raises:
-        ValueError: names the device, or both.
-    """
-    devices = {p.device for p in model.parameters()}
-    task_device = getattr(getattr(task, "y", None), "device", None)
-    if task_device is not None and devices and devices != {task_device}:
-        found = ", ".join(sorted(map(str, devices)))
-        raise ValueError(f"`model` must be on the device of `task`, {task_device}, got {found}: "
-                         f"use model.to('{task_device}') or move the task")  # fmt: skip
-    for device in devices:
-        check_device(device)
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        ...
 
 
-def check_initialised(model: nn.Module) -> None:
-    """Refuse a model without parameters, or with some that are not yet initialised.
+@runtime_checkable
+class CompactableModel(Protocol):
+    """A model that is a list of layers `A (h W) + h V + b`, so that its dead units can go."""
 
-    Raises:
-        ValueError: it has none, or such.
-    """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    if lazy := [n for n, t in tensors if is_lazy(t)]:
-        raise ValueError(f"`model` must be initialised, got a lazy {lazy[0]!r}: call it once on "
-                         "the data first")  # fmt: skip
-    if next(model.parameters(), None) is None:
-        raise ValueError(f"`model` must have parameters, got {type(model).__name__} without any")
+    def parts(
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None
+    ) -> Parts:
+        """The layers without their dead units; they compute what the model does in evaluation.
 
-
-def check_weights(model: nn.Module) -> None:
-    """Refuse a model whose weights are not what its parameters are.
-
-    Raises:
-        ValueError: as `check_initialised`, or weights are computed from others in each pass.
-    """
-    check_initialised(model)
-    for path, module in model.named_modules():
-        if remedy := _computed(module, f"model.get_submodule({path!r})" if path else "model"):
-            raise ValueError("`model` must have plain weights to be masked, got "
-                             f"{path or type(model).__name__!r} with one that is computed from "
-                             f"others: use {remedy}")  # fmt: skip
+        Args:
+            weights: every parameter by name, masks multiplied in.
+            graph: the edges that are kept.
+            weight: as `forward` takes it, of these edges.
+        """
+        ...
 
 
-def _computed(module: nn.Module, it: str) -> str:
-    """The call that makes the weights of `module`, which is called `it`, plain; "" if they are."""
-    if parametrize.is_parametrized(module):
-        (name, *_) = module.parametrizations  # type: ignore[misc]
-        return f"torch.nn.utils.parametrize.remove_parametrizations({it}, {name!r})"
-    hooks: list[Any] = [*module._forward_pre_hooks.values()]
-    for hook in hooks:
-        for kind, call in HOOKS.items():
-            if isinstance(hook, kind):
-                pruned = isinstance(hook, BasePruningMethod)
-                return call.format(it, hook._tensor_name if pruned else hook.name)
-    return ""
+@runtime_checkable
+class CountableModel(Protocol):
+    """A model that tells what it computes on a graph."""
+
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Multiply–accumulates of one forward pass, by layer.
+
+        Args:
+            num_nodes: N.
+            num_edges: the directed edges that are kept, without loops that the model adds; a
+                number for each layer where layers have their own.
+            nnz: how many entries of each parameter of two or more dimensions are kept, by name.
+        """
+        ...
 
 
-def check_trainable(model: nn.Module) -> None:
-    """Refuse a model of which nothing is trained.
+def takes(model: nn.Module, name: str) -> bool:
+    """Whether `model.forward` names a parameter `name`: "graph", "rows" or "edge_weights"."""
+    return name in _parameters(getattr(model.forward, "__func__", model.forward))
+
+
+def takes_graph(model: nn.Module) -> bool:
+    """Whether `model` is a `GraphModel`; on a graph, any other is taken for a `PyGModel`."""
+    return takes(model, "graph")
+
+
+@lru_cache(maxsize=64)
+def _parameters(function: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)  # once, not in every step
+
+
+def check_layers(model: nn.Module, masks: Masks) -> None:
+    """Refuse edge masks for each layer of a model that takes no weights for each.
 
     Raises:
-        ValueError: every parameter is frozen.
+        ValueError: it takes none, or has another number of layers; or a parameter of the model has
+            the name of an edge mask.
     """
-    frozen = [not p.requires_grad for p in model.parameters()]
-    if all(frozen):
-        raise ValueError(f"`model` must have a parameter to train, but of all {len(frozen)} "
-                         "requires_grad is False: set it to True of some")  # fmt: skip
-
-
-def check_attached(loss: Tensor) -> None:
-    """Refuse the loss of an output without gradients, from which nothing can be learned.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if not loss.requires_grad:
-        raise ValueError("`model` must return an output that depends on its weights, got one that "
-                         "is detached: remove no_grad and detach, in it and around the call"
-                         )  # fmt: skip
-
-
-def check_cached(model: nn.Module, masks: Masks) -> None:
-    """Refuse a layer that keeps its first graph where `masks` have edges.
-
-    Raises:
-        ValueError: there is one.
-    """
-    for name, module in model.named_modules() if EDGES in masks else ():
-        if getattr(module, "cached", False):
-            raise ValueError("`model` must not cache its graph where edges are masked or removed, "
-                             f"got {name or type(model).__name__!r} with `cached=True`, which "
-                             "ignores a new edge mask: build it with cached=False")  # fmt: skip
-
-
-def example(task: Task) -> Batch:
-    """The whole graph; elsewhere the first few rows that validate, which are not augmented."""
-    batch = next(iter(task.batches("val")))
-    if batch.entries is not None or not isinstance(batch.inputs[0], Tensor):
-        return batch
-    count, size = min(FEW, len(batch.inputs[0])), len(batch.inputs[0])
-    target = batch.target[: len(batch.target) * count // size]  # text has several a row
-    inputs = tuple(x[:count] if isinstance(x, Tensor) else x for x in batch.inputs)
-    return replace(batch, inputs=inputs, target=target, weights=None)
-
-
-def check_inputs(model: nn.Module, inputs: Sequence[Any]) -> None:
-    """Refuse a model that lies on another device than its `inputs`, or computes in another type.
-
-    Raises:
-        ValueError: it does.
-    """
-    x = inputs[0].values if isinstance(inputs[0], Features) else inputs[0]
-    if not isinstance(x, Tensor):
+    if clash := [n for n, _ in model.named_parameters() if is_edge_key(n)]:
+        raise ValueError(f"`model` must not call a parameter {clash[0]!r}, which is the name of a "
+                         "mask of edges: rename it")  # fmt: skip
+    names = [n for n in only(masks, "edges") if n != EDGES]
+    if not names:
         return
-    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-    named = [(n, p) for n, p in model.named_parameters() if p.is_floating_point()]
-    learnt = [(n, p) for n, p in named if p.requires_grad]  # a frozen part may be cast by the model
-    for n, p in learnt or named:
-        if p.device != x.device:
-            raise ValueError(f"`model` must be on the device of `task`, {x.device}, got {n!r} on "
-                             f"{p.device}: use model.to({str(x.device)!r})")  # fmt: skip
-        if p.dtype != dtype:
-            raise ValueError(f"`model` must have weights of {dtype}, as `task` has its numbers, "
-                             f"got {n!r} of {p.dtype}: use model.to({dtype})")  # fmt: skip
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode; it and all random numbers are afterwards as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    cuda = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng([*cuda]), torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> Iterator[None]:
-    """What `model` raises of `inputs`, of so many `features`, is told as one line about it.
-
-    Raises:
-        ValueError: it raises something.
-    """
-    taken = inspect.signature(model.forward)
-    given = ", ".join(map(_shape, inputs))
-    try:
-        taken.bind(*inputs)
-    except TypeError:
-        needed = "x, graph, weight=None" if _has_graph(inputs) else "x"
-        if len(inputs) > 1 and isinstance(inputs[1], Tensor):
-            needed = "x, edge_index, edge_weight=None"
-        own = taken.replace(return_annotation=taken.empty)
-        raise ValueError(f"`model.forward` must take ({needed}), as `task` gives it {given}; "
-                         f"got {own}: write a module that takes these") from None  # fmt: skip
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        shapes = features and "shape" in str(error)
-        width = f": must it read `task.num_features` = {features}?" if shapes else ""
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"`model` must take what `task` gives it, {given}, but raises "
-                         f"{type(error).__name__}: {first}{width}") from error  # fmt: skip
-
-
-def _has_graph(inputs: Sequence[Any]) -> bool:
-    return any(isinstance(each, Graph) for each in inputs)
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Graph):
-        return f"a graph of {value.num_edges} edges"
-    shape = getattr(value, "shape", None)
-    return type(value).__name__ if shape is None else f"{list(shape)}"
-
-
-def check_output(output: Any, batch: Batch, classes: int | None) -> None:
-    """Refuse an `output` that is not one number for each of the `classes` in every row of `batch`.
-
-    Raises:
-        ValueError: it is not.
-    """
-    x = batch.inputs[0]
-    rows = len(batch.target) if batch.entries is None else x.shape[0]
-    wanted = f"logits [{rows}, {'classes' if classes is None else classes}]"
-    if not isinstance(output, Tensor):
-        raise ValueError(f"`model` must return {wanted}, got a {type(output).__name__}: "
-                         "return the logits alone")  # fmt: skip
-    if not output.is_floating_point() or output.dim() != 2 or output.size(0) != rows:
-        raise ValueError(f"`model` must return {wanted}, a row for each "
-                         f"{'target' if batch.entries is None else 'node'}, got "
-                         f"{str(output.dtype).removeprefix('torch.')} {list(output.shape)}"
-                         )  # fmt: skip
-    if classes is not None and output.size(1) != classes:
-        raise ValueError(f"`model` must return {wanted}, one for each of `task.num_classes` = "
-                         f"{classes}, got {list(output.shape)}: change its last layer")  # fmt: skip
+    kind = type(model).__name__
+    if takes_graph(model) and isinstance(model, LayeredModel):
+        if len(names) != model.num_layers:
+            raise ValueError(f"`masks` must have a mask of edges for each of the "
+                             f"{model.num_layers} layers of {kind}, got {len(names)}"
+                             )  # fmt: skip
+    elif not takes(model, "edge_weights"):
+        raise ValueError(
+            f"`model` must take one edge weight for each layer, got {kind}, which takes one for "
+            "all: use one mask for all layers (dense(model, num_edges)), or name the third "
+            "parameter of its forward `edge_weights` and read a tuple of them there"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from graphlth.model import check_model_size, check_place
+from graphlth.model_checks import check_model_size, check_place
 from graphlth.registry import find as find_plugin
 from graphlth.settings.validation import validate_settings
 

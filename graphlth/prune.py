@@ -21,7 +21,8 @@ def drop_lowest(
 
     Exactly `round(fraction · survivors)` entries go, ranked over all tensors together
     (`scope="global"`) or within each (`"layer"`). Of equal scores the earlier entry goes,
-    so every device removes the same ones. Removed entries never return.
+    so every device removes the same ones. Removed entries never return; the others keep their
+    value, 1 or the weight of an edge.
 
     Raises:
         ValueError: `fraction` is outside [0, 1), `scope` is unknown, a score is NaN or missing.
@@ -35,8 +36,9 @@ def drop_lowest(
     alive = [m.to(v.dtype) for m, v in zip(masks.values(), values, strict=True)]
     left, nan = _without_lowest(alive, values, fraction)
     if nan:
-        raise _wrong(nan)
-    return {n: k.view_as(m).to(m.dtype) for (n, m), k in zip(masks.items(), left, strict=True)}
+        raise _nan_error(nan)
+    pairs = zip(masks.items(), left, strict=True)
+    return {n: torch.where(k.view_as(m) != 0, m, torch.zeros_like(m)) for (n, m), k in pairs}
 
 
 def _check(masks: Masks, scores: Masks, fraction: float, scope: str) -> None:
@@ -49,7 +51,7 @@ def _check(masks: Masks, scores: Masks, fraction: float, scope: str) -> None:
             raise ValueError(f"`scores` must hold {n!r} of shape {list(m.shape)}")
 
 
-def _wrong(nan: int) -> ValueError:
+def _nan_error(nan: int) -> ValueError:
     return ValueError(f"`scores` must be numbers, got {nan} NaN")
 
 
@@ -74,17 +76,17 @@ def _without_lowest(
 def drop_jointly(
     masks: Masks, scores: Masks, weights: float, edges: float, scope: str = "global"
 ) -> dict[str, Tensor]:
-    """`drop_lowest` on the weights and, in a ranking of their own, on the edges."""
+    """`drop_lowest` on the weights and, in a ranking of their own, on the edges of all layers."""
     return {
         **(drop_lowest(w, scores, weights, scope) if (w := only(masks, "weights")) else {}),
         **(drop_lowest(e, scores, edges) if (e := only(masks, "edges")) else {}),
     }
 
 
-def redrawing(
+def make_redraw(
     masks: Masks, values: Masks, weights: float = 0.0, edges: float = 0.0, scope: str = "global"
 ) -> Callable[[], Masks]:
-    """What draws, as often as it is called, `masks` without the lowest magnitudes of `values`.
+    """A function that draws `masks` without the lowest magnitudes of `values` whenever called.
 
     A draw is `drop_jointly` with the scores |v| of `values` as they are when it is called; they
     must be changed in place. On the CPU it is compiled, and the same `Draw` every time.
@@ -105,19 +107,19 @@ def redrawing(
     order = [n for own in wholes.values() for n in own]
     again = Redraw([
         [(_flat(values, names), _flat(masks, names), parts[part])
-         for names in ([[n] for n in own] if scope == "layer" else [[*own]])]
+         for names in ([[n] for n in own] if scope == "layer" and part == "weights" else [[*own]])]
         for part, own in wholes.items()
     ])  # fmt: skip
 
     def made() -> Masks:
         bits = map(torch.from_numpy, unpacked(again.left(), [masks[n].numel() for n in order]))
-        return {n: b.view_as(masks[n]).to(masks[n].dtype) for n, b in zip(order, bits, strict=True)}
+        return {n: b.view_as(masks[n]) * masks[n] for n, b in zip(order, bits, strict=True)}
 
     drawn, once, moved = Draw(made), again.draw, again.moved
 
     def draw() -> Masks:
         if nan := once():
-            raise _wrong(nan)
+            raise _nan_error(nan)
         drawn.moved.update(zip(wholes, moved.tolist()))  # noqa: B905  # checks cost
         drawn.made = None
         return drawn

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.edge_masks import EdgeMask, edge_mask
+from graphlth.masks import Masks
 from graphlth.metrics import ACCURACY, Metric, MetricSum
 from graphlth.streams import stream
 
@@ -30,7 +32,7 @@ class Batch:
     entries: Tensor | None = None  # [E] the mask entry that each edge reads; None without a graph
     weights: Tensor | None = None  # [rows] of a game: what each row counts in the loss
     among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
-    edge_weight: Tensor | None = None  # [E] A, what the mask of each edge multiplies; None: ones
+    edge_weight: EdgeMask | None = None  # A [E], of all layers or of each; None: ones
 
 
 Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
@@ -68,10 +70,12 @@ class Task(Protocol):
         """Every row of `split` once, of "train" too, as it lies and without augmentation."""
         ...
 
-    def without(self, mask: Tensor) -> "Task":
+    def without(self, mask: EdgeMask) -> "Task":
         """The same task on the graph without the edges whose entry of `mask` [num_edges] is 0.
 
-        The edges are gone; `num_edges` and the numbers of the entries stay.
+        These edges are gone; other entries multiply the weight of their edge. Of one mask for each
+        layer, the edges that no layer keeps are gone, and the others have a weight in each layer.
+        `num_edges` and the numbers of the entries stay.
         """
         ...
 
@@ -112,6 +116,12 @@ class Task(Protocol):
                 losses.append(self.loss(out, batch).double() * len(batch.target))
                 rows += len(batch.target)
         return total.value(), torch.stack(losses).sum().item() / rows if rows else math.nan
+
+
+def apply_edge_masks(task: Task, masks: Masks) -> Task:
+    """`task` on the graph that the edge masks of `masks` leave; itself if there are none."""
+    mask = edge_mask(masks)
+    return task if mask is None else task.without(mask)
 
 
 def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]) -> str:

@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from graphlth.masks import Masks, ones, only
-from graphlth.model import check_cached, check_weights
+from graphlth.edge_masks import edge_mask
+from graphlth.masks import Masks, check_mask, is_binary, ones, only
+from graphlth.model import check_layers
+from graphlth.model_checks import check_cached, check_weights
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.checks import check_device, check_number
@@ -48,7 +50,7 @@ class Ticket:
                 raise ValueError(f"`init` must be finite, got NaN or infinity in {name!r}: the "
                                  "training has diverged, try a smaller `lr`")  # fmt: skip
         tensors = {f"init.{n}": t.contiguous() for n, t in self.init.items()}
-        tensors |= {f"mask.{n}": m.bool() for n, m in self.masks.items()}
+        tensors |= {f"mask.{n}": _stored_mask(n, m) for n, m in self.masks.items()}
         about = {
             "format": FORMAT,
             "round": self.round,
@@ -110,6 +112,19 @@ def load(path: str | Path, digest: str | None = None) -> Ticket:
                          "again what has found it") from None  # fmt: skip
 
 
+def _stored_mask(name: str, mask: Tensor) -> Tensor:
+    """`mask` as it is stored: 0 and 1 as bits, other weights of edges as float32.
+
+    Raises:
+        ValueError: it is a mask of weights that are not 0 or 1, or a weight of an edge is negative
+            or not finite.
+    """
+    if is_binary(mask):
+        return mask.bool()
+    check_mask(name, mask)
+    return mask.float().contiguous()
+
+
 def _arrays(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str, list[int], Any]]:
     for name, t in tensors.items():
         plain = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -159,8 +174,12 @@ def _check(about: Any, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"`init` must be finite, got NaN or infinity in {name!r}")
     for name in about["masks"]:
         mask = tensors[f"mask.{name}"]
-        if mask.dtype != torch.bool or bool((mask.view(torch.uint8) > 1).any()):
-            raise ValueError(f"`masks` must be 0 or 1, got others in {name!r}")
+        if mask.dtype == torch.bool:
+            mask = mask.view(torch.uint8)
+        elif mask.dtype != torch.float32:
+            raise ValueError(f"`masks` must be of bool or float32, got {mask.dtype} in {name!r}")
+        check_mask(name, mask)
+    edge_mask({n: tensors[f"mask.{n}"] for n in about["masks"]})
     provenance = about["provenance"]
     if not isinstance(provenance, dict):
         raise ValueError(f"`provenance` must be an object, got {type(provenance).__name__}")
@@ -195,19 +214,30 @@ def ticket_file(folder: Path, seed: int, round: int) -> Path:
 
 
 def dense(
-    model: nn.Module, num_edges: int = 0, *, edges: bool = True, weights: bool = True
+    model: nn.Module,
+    num_edges: int = 0,
+    *,
+    edges: bool = True,
+    weights: bool = True,
+    layers: int | None = None,
 ) -> Ticket:
     """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`.
 
-    A weight that is frozen (`requires_grad` is False) has no mask.
+    A weight that is frozen (`requires_grad` is False) has no mask. There is one mask of edges for
+    all layers or, with `layers`, one for each of so many: pruning then ranks the edges of all
+    layers together.
 
     Raises:
-        ValueError: the weights of `model` are computed from others; `num_edges` is no whole number;
-            a layer caches its graph, where edges are asked for; or there is nothing to mask.
+        ValueError: the weights of `model` are computed from others; `num_edges` or `layers` is no
+            whole number; `model` takes no edge weights for so many layers, or a layer caches its
+            graph, where edges are asked for; or there is nothing to mask.
     """
     check_weights(model)
     check_number("num_edges", num_edges)
-    masks = ones(model, num_edges)
+    if layers is not None:
+        check_number("layers", layers)
+    masks = ones(model, num_edges, layers)
+    check_layers(model, masks if edges else {})
     check_cached(model, masks if edges else {})
     if weights and not only(masks, "weights") and not (edges and num_edges):
         raise ValueError("`model` must have a weight of two or more dimensions whose requires_grad "

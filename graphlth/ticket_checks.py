@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from graphlth.masks import EDGES, tied
-from graphlth.model import check_cached
+from graphlth.masks import check_mask, only, tied_names
+from graphlth.model import check_layers
+from graphlth.model_checks import check_cached
 from graphlth.ticket import Ticket
 
 
@@ -46,13 +47,16 @@ def check_ticket_fits(ticket: Ticket, model: nn.Module, num_edges: int, graph: s
             raise ValueError(f"`ticket` does not fit `model`: {n!r} is {list(t.shape)}, not {has}")
     if missing := sorted(set(state) - set(ticket.init)):
         raise ValueError(f"`ticket` does not fit `model`: it has no {missing[0]!r}")
-    for n, others in tied(model).items():
+    for n, others in tied_names(model).items():
         for other in others:
             if not torch.equal(ticket.init[n], ticket.init[other]):
                 raise ValueError(f"`ticket` does not fit `model`: {n!r} and {other!r} are one "
                                  "parameter of it, but differ in the ticket")  # fmt: skip
-    shapes = {n: p.shape for n, p in model.named_parameters()} | {EDGES: torch.Size([num_edges])}
+    check_layers(model, ticket.masks)
+    shapes = {n: p.shape for n, p in model.named_parameters()}
+    shapes |= {n: torch.Size([num_edges]) for n in only(ticket.masks, "edges")}
     for n, m in ticket.masks.items():
+        check_mask(n, m)
         if shapes.get(n) != m.shape:
             raise ValueError(
                 f"`ticket` does not fit: its mask {n!r} has shape {list(m.shape)}, "

@@ -176,7 +176,7 @@ def test_the_trainer_plays_under_the_masks_with_the_weights_of_the_moment():
     masks = {n: (torch.arange(m.numel()).view_as(m) % 3 > 0).float()
              for n, m in M.ones(model).items()}  # fmt: skip
     x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
-    now = lambda: policy_logits(model, x, M.masked(dict(model.named_parameters()), masks))  # noqa: E731
+    now = lambda: policy_logits(model, x, M.masked_values(dict(model.named_parameters()), masks))  # noqa: E731
     before = now()
     for _ in train(model, watched, masks, epochs=1, lr=0.05):
         assert torch.equal(played[0](x), now())  # the training's; the next are evaluations'
@@ -227,7 +227,9 @@ def test_the_smaller_network_does_the_same():
     model = build("mlp", task, hidden=8)
     *_, ticket = call("imp", model, task, rounds=1, epochs=1, drop_weights=0.8)
     x = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
-    whole = policy_logits(model.eval(), x, M.masked(dict(model.named_parameters()), ticket.masks))
+    whole = policy_logits(
+        model.eval(), x, M.masked_values(dict(model.named_parameters()), ticket.masks)
+    )
     assert torch.allclose(ticket.compact(model, task)(x), whole, atol=1e-6)
 
 

@@ -55,7 +55,7 @@ def agree(model, masks, shape):
     """The smaller network, after its outputs are compared with those of the masked model."""
     small = C.shrink(model, masks)
     x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(9))
-    want = functional_call(model, M.masked(dict(model.named_parameters()), masks), x)
+    want = functional_call(model, M.masked_values(dict(model.named_parameters()), masks), x)
     scale = want.abs().max().item() + 1e-3
     torch.testing.assert_close(small(x), want, atol=1e-10 * scale, rtol=1e-9)
     return small
@@ -277,7 +277,7 @@ def test_a_masked_scale_does_not_return_through_adam_and_decay(share):
             for n, m in masks.items():
                 dict(model.named_parameters())[n][m == 0] = value
         epochs = list(train(model, task, masks, epochs=2, lr=0.01, weight_decay=0.01))
-        return epochs, M.masked(snapshot(model), masks)
+        return epochs, M.masked_values(snapshot(model), masks)
 
     (first, a), (again, b) = once(0.0), once(50.0)
     assert first == again

@@ -36,7 +36,7 @@ RELATIVE = [  # window, epsilon, criterion, edges that change, weights, distance
 
 
 def settled_at(queue, masks):
-    return next((i for i, each in enumerate(masks, 1) if queue.settled(each)), None)
+    return next((i for i, each in enumerate(masks, 1) if queue.push(each)), None)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_search_settles_when_the_last_distances_are_small(
     assert settled_at(Queue(window, epsilon, CRITERIA[criterion], dense), masks) == at
     whole = Queue(window, epsilon, CRITERIA[criterion], dense)
     for each in masks:
-        whole.settled(each)
+        whole.push(each)
     assert whole.path == pytest.approx(path)
 
 
@@ -70,7 +70,7 @@ def test_without_the_dense_masks_a_distance_is_the_fraction_that_changes(
     assert settled_at(Queue(window, epsilon, ("edges",)), masks) == at
     whole = Queue(window, epsilon, ("edges",))
     for each in masks:
-        whole.settled(each)
+        whole.push(each)
     assert whole.path == pytest.approx(path)
 
 
@@ -83,7 +83,7 @@ def test_draws_that_tell_their_distance_settle_as_masks_do(criterion, relative):
         draw.moved |= distances(a, b)
     queues = [Queue(2, 0.3, CRITERIA[criterion], dense if relative else None) for _ in range(2)]
     answers = [
-        [q.settled(each) for each in found] for q, found in zip(queues, (masks, told), strict=True)
+        [q.push(each) for each in found] for q, found in zip(queues, (masks, told), strict=True)
     ]
     assert answers[0] == answers[1] and queues[0].path == queues[1].path
     assert any(queues[0].path)

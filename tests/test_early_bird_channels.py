@@ -47,7 +47,7 @@ def test_the_distance_is_the_fraction_of_channels_that_differ():
     told, before = [], None
     for ticket in run(model, draws=6)[1:]:
         kept = torch.cat([*surviving(model, ticket.masks).values()])
-        queue.settled(surviving(model, ticket.masks))
+        queue.push(surviving(model, ticket.masks))
         if before is not None:
             told.append(int((kept != before).sum()) / size)
         before = kept

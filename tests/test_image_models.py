@@ -199,7 +199,7 @@ def test_training_keeps_removed_weights_out_and_repeats_its_digits(name):
                 p[masks[n] == 0] = value
         check_ticket_fits(dense(model), model, 0)
         epochs = list(train(model, task, masks, epochs=2, lr=1e-3, weight_decay=1e-4))
-        return epochs, M.masked(snapshot(model), masks)
+        return epochs, M.masked_values(snapshot(model), masks)
 
     (first, a), (again, b) = once(0.0), once(1e3)
     assert first == again and first[0].loss != first[1].loss

@@ -13,10 +13,12 @@ import graphlth
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["_exit", "storage", "streams", "cost.meters", "metrics"],
-    ["masks", "registry", "rewinding", "task"],
-    ["drawing", "settings"],
+    ["masks", "registry", "rewinding"],
+    ["edge_masks"],
+    ["drawing", "settings", "task"],
     ["records", "sparse", "training.recipe"],
-    ["compaction.layers", "compaction.liveness", "model", "prune"],
+    ["compaction.layers", "compaction.liveness", "prune"],
+    ["model", "model_checks"],
     ["plugins"],
     ["ticket"],
     ["provenance", "ticket_checks"],

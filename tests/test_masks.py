@@ -32,7 +32,7 @@ def test_masks_do_not_alias_the_weights():
 
 def test_masking_multiplies_and_passes_the_rest_through():
     values = {"a": torch.tensor([3.0, -4.0]), "b": torch.tensor([5.0])}
-    out = M.masked(values, {"a": torch.tensor([0.0, 0.5]), "z": torch.ones(9)})
+    out = M.masked_values(values, {"a": torch.tensor([0.0, 0.5]), "z": torch.ones(9)})
     assert {n: v.tolist() for n, v in out.items()} == {"a": [0, -2], "b": [5]}
     assert out["b"] is values["b"]
 

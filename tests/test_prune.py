@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphlth.drawing import Draw, distances
-from graphlth.prune import drop_jointly, drop_lowest, redrawing
+from graphlth.prune import drop_jointly, drop_lowest, make_redraw
 
 many = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -187,7 +187,7 @@ def test_draw_after_draw_the_lowest_magnitudes_go(
     masks = {"edges": torch.ones(70, dtype=torch.float64), **masks, "c": torch.ones(7)}
     drift = {n: torch.randn(m.shape, generator=draw) for n, m in masks.items()}
     values = {n: torch.zeros(m.shape, dtype=dtype) for n, m in masks.items()}
-    again, last = redrawing(masks, values, fraction, 0.3, scope), masks
+    again, last = make_redraw(masks, values, fraction, 0.3, scope), masks
     for step in (0.0, 0.0, 0.01, 0.01, 5.0, -2.0, 0.01):
         for n, v in values.items():
             drift[n] += step * (1 + 0.1 * torch.randn(v.shape, generator=draw))
@@ -208,7 +208,7 @@ def test_draw_after_draw_the_lowest_magnitudes_go(
 
 def test_a_draw_is_there_until_the_next():
     value = torch.tensor([1.0, 2, 3, 4])
-    draw = redrawing({"w": torch.ones(4)}, {"w": value}, 0.5)
+    draw = make_redraw({"w": torch.ones(4)}, {"w": value}, 0.5)
     draw()
     found = draw()
     assert found["w"].tolist() == [0, 0, 1, 1]
@@ -222,7 +222,7 @@ def test_a_draw_is_there_until_the_next():
 def test_a_draw_with_nan_is_refused_as_any_other():
     masks = {"a": torch.tensor([1.0, 1, 0]), "b": torch.ones(2), "edges": torch.ones(3)}
     values = {n: torch.ones_like(m) for n, m in masks.items()}
-    draw = redrawing(masks, values, 0.0, 0.5, "layer")
+    draw = make_redraw(masks, values, 0.0, 0.5, "layer")
     values["a"][2] = torch.nan  # gone before
     assert draw()["edges"].tolist() == [0, 0, 1]
     values["b"][:] = values["edges"][0] = torch.nan
@@ -233,13 +233,13 @@ def test_a_draw_with_nan_is_refused_as_any_other():
 
 def test_what_is_not_contiguous_or_has_no_masks_is_drawn_too():
     value = torch.tensor([[3.0, 1], [2, 4]]).t()
-    draw = redrawing({"w": torch.ones(2, 2)}, {"w": value}, 0.5)
+    draw = make_redraw({"w": torch.ones(2, 2)}, {"w": value}, 0.5)
     assert draw()["w"].tolist() == [[1, 0], [0, 1]]
     value[0, 0] = 0
     assert draw()["w"].tolist() == [[0, 1], [0, 1]]
-    assert redrawing({}, {}, 0.5, 0.5)() == {}
+    assert make_redraw({}, {}, 0.5, 0.5)() == {}
     nothing = {"w": torch.ones(3), "v": torch.ones(0, 4)}
-    drawn = redrawing(nothing, nothing, 0.4, scope="layer")()
+    drawn = make_redraw(nothing, nothing, 0.4, scope="layer")()
     assert drawn["w"].tolist() == [0, 1, 1] and drawn["v"].shape == (0, 4)
 
 
@@ -297,4 +297,4 @@ def test_a_wrong_argument_is_named_in_one_line(masks, scores, fraction, scope, m
 @pytest.mark.parametrize(("masks", "scores", "fraction", "scope", "message"), BAD[:-1])
 def test_what_draws_names_a_wrong_argument_before_it_draws(masks, scores, fraction, scope, message):
     with pytest.raises(ValueError, match=message):
-        redrawing(masks, scores, fraction, scope=scope)
+        make_redraw(masks, scores, fraction, scope=scope)

@@ -38,7 +38,7 @@ def test_an_untrained_network_under_its_supermask_reads_digits(name):
     whole, ticket = call(name, model, task, epochs=15)
     rewind(model, ticket.init)
     scores = random(model, task, whole.masks, seed=1)
-    drawn = M.masked(whole.masks, {n: (s > 0.5).float() for n, s in scores.items()})
+    drawn = M.masked_values(whole.masks, {n: (s > 0.5).float() for n, s in scores.items()})
     chance, control = (evaluate(model, task, m, ("test",))[0] for m in ({}, drawn))
     assert evaluate(model, task, ticket.masks, ("val", "test")) == list(ticket.search.values())
     assert ticket.search["untrained_test"] > 0.75 and max(chance, control) < 0.25

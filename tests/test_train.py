@@ -110,7 +110,7 @@ def test_a_pyg_model_without_edge_weights_trains_on_the_cut_graph(edges, few, co
     adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=5e-4, fused=True)
     for _ in range(3):
         theirs.train()
-        weights = M.masked(dict(theirs.named_parameters()), M.only(masks, "weights"))
+        weights = M.masked_values(dict(theirs.named_parameters()), M.only(masks, "weights"))
         out = torch.func.functional_call(theirs, weights, (task.x, cut))
         adam.zero_grad()
         F.cross_entropy(out[task.rows["train"]], task.y[task.rows["train"]]).backward()
@@ -238,7 +238,11 @@ def test_few_masks_written_back_seldom_are_those_written_back_after_every_epoch(
     how = {"epochs": 8, "lr": 0.1, "weight_decay": 5e-4, "seed": 3}
     theta = snapshot(model)
     seldom = train_masks(model, task, few, l1_edges=1e-2, l1_weights=1e-2, noise=1e-2, **how)
-    soft, vals, found = {n: m.requires_grad_() for n, m in M.noisy(few, 1e-2, 3).items()}, [-1], {}
+    soft, vals, found = (
+        {n: m.requires_grad_() for n, m in M.add_noise(few, 1e-2, 3).items()},
+        [-1],
+        {},
+    )
     rates = dict.fromkeys(soft, 1e-2)
     for epoch in train(rewind(model, theta), task, few, soft=SoftMasks(soft, rates),
                        scoring=("val",), **how):  # fmt: skip
@@ -631,7 +635,9 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
         out = forward_rows(model.train(), batch, apply_masks(theta, {})[0], None)
         x, graph = batch.inputs
         plain = Batch((x.to_dense(), graph.edge_index), batch.target)
-        expected = call_model(model, plain, M.masked(dict(model.named_parameters()), masks), None)
+        expected = call_model(
+            model, plain, M.masked_values(dict(model.named_parameters()), masks), None
+        )
         torch.testing.assert_close(out, expected[batch.rows])
         out.square().sum().backward()
         expected[batch.rows].square().sum().backward()

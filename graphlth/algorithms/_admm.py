@@ -7,14 +7,14 @@ doi:10.1007/978-3-030-47426-3_22): minimise the loss over A with at most k entri
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, noisy
+from graphlth.masks import EDGES, Masks, add_noise
 from graphlth.prune import drop_lowest
 
 
 def whole_graph(model: nn.Module, num_edges: int, noise: float, seed: int) -> Tensor:
     """A [E] to be trained, uniformly in 1 ± `noise`: it orders edges without a gradient."""
     ones = torch.ones(num_edges, device=next(model.parameters()).device)
-    return noisy({EDGES: ones}, noise, seed)[EDGES].requires_grad_()
+    return add_noise({EDGES: ones}, noise, seed)[EDGES].requires_grad_()
 
 
 class Admm:

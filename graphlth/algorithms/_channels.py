@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_channels
 from graphlth.compaction.channels import Level, kept_channels, levels, surviving
-from graphlth.masks import Masks, masked, ones
+from graphlth.masks import Masks, masked_values, ones
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.types import Score
 from graphlth.task import Task
@@ -51,7 +51,7 @@ def keep_channels(
         seed: seeds a score that draws.
     """
     net = deepcopy(model).eval()
-    rewind(net, masked(snapshot(model), masks))
+    rewind(net, masked_values(snapshot(model), masks))
     alive = {n: kept.float() for n, kept in surviving(net, masks or ones(net)).items()}
     scores = score_channels(score, net, task, alive, seed=seed)
     return kept_channels(model, scores, fraction, scope, masks)

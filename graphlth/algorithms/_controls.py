@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from graphlth.masks import only, tied
+from graphlth.masks import only, tied_names
 from graphlth.rewinding import reinitialise
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
@@ -71,7 +71,7 @@ def _with_kept(
     ticket: Ticket, model: nn.Module, treat: Callable[[Tensor, Tensor], Tensor]
 ) -> Ticket:
     """`ticket` with `treat(kept, layer)` for the kept weights of each layer."""
-    init, others = dict(ticket.init), tied(model)
+    init, others = dict(ticket.init), tied_names(model)
     for n, mask in only(ticket.masks, "weights").items():
         layer, alive = init[n], mask != 0
         init[n] = layer.clone()

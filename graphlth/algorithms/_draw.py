@@ -48,7 +48,7 @@ def _drawn(
     earlier: list[Masks] = []
     for epoch, _ in enumerate(training, 1):
         masks = draw()
-        settled = queue.settled(masks)
+        settled = queue.push(masks)
         due = epoch * count // epochs > (epoch - 1) * count // epochs  # the last one always is
         if due or (settled and count == 1):
             masks = dict(masks)  # a `Draw` is there until the next

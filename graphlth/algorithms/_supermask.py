@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, noisy, only, prunable
+from graphlth.masks import Masks, add_noise, only, prunable
 from graphlth.rewinding import rewind
-from graphlth.task import Task
+from graphlth.task import Task, apply_edge_masks
 from graphlth.ticket import Ticket, dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
@@ -49,7 +49,7 @@ def searched(
     They start uniformly in ± `spread`, drawn from `seed`. The weights are `init` throughout.
     """
     none = {n: torch.zeros_like(m) for n, m in masks.items()}
-    scores = {n: (s * masks[n]).requires_grad_() for n, s in noisy(none, spread, seed).items()}
+    scores = {n: (s * masks[n]).requires_grad_() for n, s in add_noise(none, spread, seed).items()}
     for _ in train(
         rewind(model, init), task, masks, epochs=max(epochs, 1), until=epochs,
         lr=lr, weight_decay=0, seed=seed,
@@ -66,6 +66,6 @@ def found(
 
     The weights must be those of `init`; the statistics of norms are what the search has left.
     """
-    cut = task.without(masks[EDGES]) if EDGES in masks else task
+    cut = apply_edge_masks(task, masks)
     val, test = evaluate(model, cut, only(masks, "weights"), ("val", "test"))
     return Ticket(init, masks, round, search={"untrained_val": val, "untrained_test": test})

@@ -9,7 +9,7 @@ from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._graph import dense_graph
 from graphlth.drawing import Queue
 from graphlth.masks import EDGES
-from graphlth.prune import redrawing
+from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.types import (
     Draws,
@@ -103,6 +103,6 @@ def geb(
         ):  # fmt: skip
             yield admm.step(a)
 
-    draw = redrawing(whole.masks, {EDGES: a}, edges=drop_edges)  # A ≥ 0
+    draw = make_redraw(whole.masks, {EDGES: a}, edges=drop_edges)  # A ≥ 0
     queue = Queue(window, epsilon, ("edges",), whole.masks)
     yield from drawn(training(), draw, begin, queue, epochs=epochs, count=draws, last=last)

@@ -10,7 +10,7 @@ from graphlth.algorithms._draw import drawn, starting
 from graphlth.algorithms._graph import check_edges
 from graphlth.drawing import CRITERIA, Queue
 from graphlth.masks import EDGES, prunable
-from graphlth.prune import redrawing
+from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.types import (
     Draws,
@@ -105,7 +105,7 @@ def joint_early_bird(
     )  # fmt: skip
 
     values = prunable(model) | {EDGES: a}  # A ≥ 0
-    draw = redrawing(masks, values, drop_weights, drop_edges, scope)
+    draw = make_redraw(masks, values, drop_weights, drop_edges, scope)
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)
     turns = (admm.step(a) for _ in zip(weights, graph, strict=True))
     yield from drawn(turns, draw, begin, queue, epochs=epochs, count=draws, last=last)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.masks import EDGES, Masks, only
+from graphlth.masks import Masks, only
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.checks import check_number
 from graphlth.streams import stream, stream_seed
-from graphlth.task import SPLITS, Task
+from graphlth.task import SPLITS, Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import spans
@@ -135,8 +135,7 @@ def barrier(
     model: nn.Module, task: Task, masks: Masks, a: State, b: State, points: int, split: str
 ) -> list[float]:
     """The error of αa + (1−α)b on `split`, in [0, 1], for even steps of α from 0 to 1 [points]."""
-    if EDGES in masks:
-        task, masks = task.without(masks[EDGES]), only(masks, "weights")
+    task, masks = apply_edge_masks(task, masks), only(masks, "weights")
     errors = []
     for alpha in torch.linspace(0, 1, points).tolist():
         rewind(model, between(a, b, alpha))

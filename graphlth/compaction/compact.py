@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from graphlth.compaction.channels import shrink
 from graphlth.compaction.layers import Parts, check_layout
 from graphlth.compaction.network import Compact
-from graphlth.masks import EDGES, masked
-from graphlth.model import check_model
+from graphlth.edge_masks import EdgeMask, edge_mask, kept_edges, map_edges
+from graphlth.masks import masked_values
+from graphlth.model import CompactableModel, takes_graph
+from graphlth.model_checks import check_model
 from graphlth.sparse.graph import Features, Graph
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
@@ -74,7 +76,7 @@ def _compact_on_graph(
     ticket: Ticket, model: nn.Module, task: Any, x: Tensor | Features | None, layout: str
 ) -> Compact | ModelOnGraph:
     graph, entries, num_edges, fingerprint = task, None, 0, ""
-    weight: Tensor | None = getattr(task, "edge_weight", None)  # [E] A
+    weight: EdgeMask | None = getattr(task, "edge_weight", None)  # A [E]
     if hasattr(task, "entries"):
         x, graph, entries = task.x if x is None else x, task.graph, task.entries
         num_edges, fingerprint = task.num_edges, task.fingerprint()
@@ -84,17 +86,18 @@ def _compact_on_graph(
         graph = Graph.of(task, x.shape[0])
     num_edges = graph.num_edges if entries is None else num_edges
     check_ticket_fits(ticket, model, num_edges, fingerprint)
-    if EDGES in ticket.masks:
-        keep = ticket.masks[EDGES] != 0
-        keep = keep if entries is None else keep[entries]
-        graph, weight = graph.subgraph(keep), None if weight is None else weight[keep]
-    weights = masked(dict(model.named_parameters()), ticket.masks)
-    parts: Any = getattr(model, "parts", None)
-    if parts is None:
-        return ModelOnGraph(model, weights, graph.edge_index, weight)
+    if (mask := edge_mask(ticket.masks)) is not None:
+        m = mask if entries is None else map_edges(lambda each: each[entries], mask)
+        assert m is not None
+        keep, weight = kept_edges(m, weight, next(model.parameters()).dtype)
+        graph = graph.subgraph(keep)
+    weights = masked_values(dict(model.named_parameters()), ticket.masks)
+    if not isinstance(model, CompactableModel):
+        return ModelOnGraph(model, weights, graph, weight)
     about = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
-    kept = parts(weights, graph) if weight is None else parts(weights, graph, weight)
-    return choose_layout(kept, x, layout, about | {"round": ticket.round})
+    return choose_layout(
+        model.parts(weights, graph, weight), x, layout, about | {"round": ticket.round}
+    )
 
 
 def choose_layout(
@@ -145,25 +148,34 @@ def _time_call(network: Compact, x: Tensor | Features) -> float:
 
 
 class ModelOnGraph(nn.Module):
-    """A model of the user's own, its weights multiplied by their masks, on a graph of kept edges.
+    """A model whose units stay, its weights multiplied by their masks, on a graph of kept edges.
 
-    Its units stay: which of them are dead only the model itself could tell. It is called with the
-    features alone and needs the model's own code.
+    Which units are dead only a model with `parts` can tell. It is called with the features alone
+    and needs the model's own code.
     """
 
     def __init__(
-        self, model: nn.Module, weights: dict[str, Tensor], edge_index: Tensor,
-        edge_weight: Tensor | None = None,
+        self, model: nn.Module, weights: dict[str, Tensor], graph: Graph,
+        weight: EdgeMask | None = None,
     ):  # fmt: skip
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         for name, parameter in self.model.named_parameters():
             parameter.copy_(weights[name].detach())
-        self.register_buffer("edge_index", edge_index)
-        self.register_buffer("edge_weight", edge_weight)
+        self.num_nodes = graph.num_nodes
+        self.register_buffer("edge_index", graph.edge_index)
+        self.per_layer = isinstance(weight, tuple)
+        layers = torch.stack(weight) if isinstance(weight, tuple) else weight
+        self.register_buffer("edge_weight", layers)  # [E], or [layers, E]
 
     def forward(self, x: Tensor | Features) -> Tensor:
         """The model's output for `x` [N, F] on the edges that are kept."""
-        edges = [self.edge_index, *([] if self.edge_weight is None else [self.edge_weight])]
-        output: Tensor = self.model(x.dense if isinstance(x, Features) else x, *edges)
+        edges: Any = self.edge_index
+        if takes_graph(self.model):
+            edges = Graph(edges, self.num_nodes)
+        elif isinstance(x, Features):
+            x = x.dense
+        weight: Any = self.edge_weight
+        weight = weight.unbind() if self.per_layer else weight
+        output: Tensor = self.model(x, edges, *([] if weight is None else [weight]))
         return output

@@ -16,9 +16,11 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from graphlth.masks import EDGES, Masks, matrices
-from graphlth.model import check_arguments, check_initialised, passing, undisturbed
-from graphlth.task import Task
+from graphlth.edge_masks import edge_mask
+from graphlth.masks import Masks, is_edge_key, matrices
+from graphlth.model import CountableModel
+from graphlth.model_checks import check_arguments, check_initialised, passing, undisturbed
+from graphlth.task import Batch, Task
 
 
 def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
@@ -50,17 +52,26 @@ def counted(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | str:
     check_initialised(model)
     if (shape := getattr(task, "shape", None)) is not None:
         return input_macs(model, tuple(shape), masks, getattr(task, "dtype", None))
-    count: Any = getattr(model, "macs", None)
-    if count is None:
+    if not isinstance(model, CountableModel):
         return (f"{type(model).__name__} has no method macs(num_nodes, num_edges, nnz) that tells "
                 "what it computes on a graph")  # fmt: skip
     batch = next(iter(task.batches("test")))
     nodes = batch.inputs[0].shape[0]
-    edges = 0 if batch.entries is None else batch.entries.numel()
-    if EDGES in masks and batch.entries is not None:
-        edges = int(masks[EDGES][batch.entries].count_nonzero())
-    per_layer: dict[str, int] = count(nodes, edges, _kept(model, masks))
+    per_layer: dict[str, int] = model.macs(
+        nodes, _count_edges(batch, masks), _count_kept(model, masks)
+    )
     return per_layer
+
+
+def _count_edges(batch: Batch, masks: Masks) -> int | list[int]:
+    """How many edges are kept, in all layers or in each."""
+    mask, entries = edge_mask(masks), batch.entries
+    if mask is None or entries is None:
+        return 0 if entries is None else entries.numel()
+    layers = [
+        int(m[entries].count_nonzero()) for m in ([mask] if isinstance(mask, Tensor) else mask)
+    ]
+    return layers[0] if isinstance(mask, Tensor) else layers
 
 
 @torch.no_grad()
@@ -95,10 +106,10 @@ def pass_macs(model: nn.Module, task: Task, masks: Masks) -> int | None:
     return None if per_layer is None else sum(per_layer.values())
 
 
-def _kept(model: nn.Module, masks: Masks) -> dict[str, int]:
+def _count_kept(model: nn.Module, masks: Masks) -> dict[str, int]:
     """How many entries of every weight survive."""
     nnz = {n: p.numel() for n, p in matrices(model).items()}
-    return nnz | {n: int(m.count_nonzero()) for n, m in masks.items() if n != EDGES}
+    return nnz | {n: int(m.count_nonzero()) for n, m in masks.items() if not is_edge_key(n)}
 
 
 # --- one pass, operation by operation ------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.edge_masks import EdgeMask
 from graphlth.settings.checks import check_device, check_number
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
@@ -111,7 +112,7 @@ class ImageTask(Task):
         x = x.to(self.mean.dtype).sub_(self.mean).div_(self.std)  # [rows, C, H, W]
         return Batch((x,), self.y.index_select(0, rows))
 
-    def without(self, mask: Tensor) -> ImageTask:
+    def without(self, mask: EdgeMask) -> ImageTask:
         """The task itself: there is no graph."""
         return self
 

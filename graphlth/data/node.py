@@ -14,6 +14,7 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.data.published import DataWarning
+from graphlth.edge_masks import EdgeMask, kept_edges, map_edges
 from graphlth.settings.checks import check_device
 from graphlth.sparse.graph import Features, Graph, sparse_features, sparse_is_faster
 from graphlth.task import SPLITS, Batch, Task, content_digest
@@ -52,7 +53,7 @@ class NodeTask(Task):
     graph: Graph  # every edge once, sorted by (target, source)
     entries: Tensor  # [E] the mask entry that each edge reads
     num_edges: int  # mask entries: the prunable edges that 100 % stands for
-    edge_weight: Tensor | None  # [E] A, of every edge of `graph`; None: all are 1
+    edge_weight: EdgeMask | None  # A [E] of `graph`, of all layers or of each; None: all are 1
     one_way_edges: int  # of the data, whose reverse is no edge; a self-loop is its own
     duplicate_edges: int  # columns of the data's edge_index that repeat another: one edge with it
     zero_edges: int  # edges of the data whose weight is 0: none of `graph`
@@ -111,15 +112,20 @@ class NodeTask(Task):
         """What `batches` gives: the whole graph."""
         return self.batches(split)
 
-    def without(self, mask: Tensor) -> NodeTask:
+    def without(self, mask: EdgeMask) -> NodeTask:
         """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
 
-        The edges are gone, not weighted; `num_edges` and the numbers of the entries stay.
+        These edges are gone, not weighted; other entries multiply the weight of their edge. Of one
+        mask for each layer, the edges that no layer keeps are gone, and the others have a weight in
+        each layer. `num_edges` and the numbers of the entries stay.
         """
-        if mask.shape != (self.num_edges,):
-            raise ValueError(f"`mask` must be [{self.num_edges}], got {list(mask.shape)}")
-        keep = mask.to(self.entries.device)[self.entries] != 0
-        weight = None if self.edge_weight is None else self.edge_weight[keep]
+        masks = (mask,) if isinstance(mask, Tensor) else mask
+        for each in masks:
+            if each.shape != (self.num_edges,):
+                raise ValueError(f"`mask` must be [{self.num_edges}], got {list(each.shape)}")
+        m = tuple(each.to(self.entries.device)[self.entries] for each in masks)  # [E] each
+        dtype = (self.x.values if isinstance(self.x, Features) else self.x).dtype
+        keep, weight = kept_edges(m, self.edge_weight, dtype)
         graph = self.graph.subgraph(keep)
         return self._with(graph=graph, entries=self.entries[keep], edge_weight=weight)
 
@@ -132,7 +138,7 @@ class NodeTask(Task):
             graph=self.graph.to(device),
             rows=rows,
             entries=self.entries.to(device),
-            edge_weight=None if self.edge_weight is None else self.edge_weight.to(device),
+            edge_weight=map_edges(lambda w: w.to(device), self.edge_weight),
             y=self.y.to(device),
         )
 
@@ -176,12 +182,13 @@ def edges_of(data: Any, num_nodes: int, edges: str) -> EdgeList:
 
 def fingerprint(
     x: Tensor | Features, edge_index: Tensor, entries: Tensor, num_edges: int,
-    weight: Tensor | None,
+    weight: EdgeMask | None,
 ) -> str:  # fmt: skip
     """16 hex digits over a graph; weights that are all 1 count as none."""
     digest = hashlib.sha256(f"{x.shape[0]} {x.shape[1]} {num_edges}".encode())
     values = _values(x)
-    weights = () if weight is None or bool((weight == 1).all()) else (weight,)
+    layers = () if weight is None else (weight,) if isinstance(weight, Tensor) else weight
+    weights = [w for w in layers if len(layers) > 1 or not bool((w == 1).all())]
     for part in (edge_index, entries, *values, *weights):
         digest.update(part.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

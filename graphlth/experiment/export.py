@@ -18,6 +18,7 @@ from graphlth.experiment.plan import (
     check_stored_settings,
     settings_of_run,
 )
+from graphlth.model import CompactableModel
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
@@ -55,7 +56,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     check_same_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))
     model: nn.Module = build_plugin("models", about["model"], settings, task)
-    if task.edges is not None and not hasattr(model, "parts"):
+    if task.edges is not None and not isinstance(model, CompactableModel):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())

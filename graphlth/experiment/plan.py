@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
-from graphlth.model import check_model_size
+from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_device, check_number, check_setting

@@ -47,7 +47,6 @@ from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training import batched
 from graphlth.training.epoch import Epoch, spans
-from graphlth.training.forward import takes_graph
 from graphlth.training.retraining import retrain
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, masked, only
+from graphlth.masks import Masks, masked_values, only
 from graphlth.metrics import ACCURACY
-from graphlth.task import Task
+from graphlth.task import Task, apply_edge_masks
 from graphlth.training.epoch import Epoch, best_epoch
 from graphlth.training.evaluation import Evaluator
 
@@ -67,9 +67,8 @@ def class_warnings(counts: Counts, accuracy: float) -> list[str]:
 @torch.no_grad()
 def class_counts(model: nn.Module, task: Task, masks: Masks) -> Counts:
     """How many rows of each split are predicted as each class [C], and how many are of it [C]."""
-    if EDGES in masks:
-        task = task.without(masks[EDGES])
-    weights = masked(dict(model.named_parameters()), only(masks, "weights"))
+    task = apply_edge_masks(task, masks)
+    weights = masked_values(dict(model.named_parameters()), only(masks, "weights"))
     judge, counts = Evaluator(model.eval(), task, weights, None), Counts()
     for split in SPLITS:
         pairs = [(judge.output(batch), batch.target) for batch in task.batches(split)]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.data.files import library
+from graphlth.edge_masks import EdgeMask
 from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device, check_number
 from graphlth.streams import stream
@@ -129,7 +130,7 @@ class CartPole(Task):
         stands = self._evaluation(split)[2]
         return stands.sum().item() / (LONGEST * stands.size(1))
 
-    def without(self, mask: Tensor) -> CartPole:
+    def without(self, mask: EdgeMask) -> CartPole:
         """The task itself: there is no graph."""
         return self
 

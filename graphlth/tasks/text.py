@@ -12,6 +12,7 @@ from pydoc_data import topics
 import torch
 from torch import Tensor
 
+from graphlth.edge_masks import EdgeMask
 from graphlth.settings.checks import check_device, check_number
 from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
 
@@ -100,7 +101,7 @@ class Text(Task):
         windows = self.windows[rows]  # [B, T + 1]
         return Batch((windows[:, :-1],), windows[:, 1:].flatten())
 
-    def without(self, mask: Tensor) -> Text:
+    def without(self, mask: EdgeMask) -> Text:
         """The task itself: there is no graph."""
         return self
 

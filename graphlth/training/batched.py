@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.cost.meters import spending
-from graphlth.masks import EDGES, Masks, noisy, only
+from graphlth.edge_masks import edge_mask
+from graphlth.masks import Masks, add_noise, is_edge_key, only
+from graphlth.model import takes_graph
 from graphlth.prune import drop_jointly
 from graphlth.settings.checks import check_number
 from graphlth.sparse.dropout import draw_keys, keyed
@@ -27,7 +29,7 @@ from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import Epoch
-from graphlth.training.forward import call_model, forward_rows, takes_graph
+from graphlth.training.forward import call_model, forward_rows
 from graphlth.training.optimizers import Adam
 
 SPLITS = ("val", "test")
@@ -98,9 +100,8 @@ def train(
     now = torch.zeros(1, dtype=torch.int64, device=device)  # which epoch it is
 
     def weigh() -> dict[str, Tensor]:  # θ ⊙ m_θ, and m_g
-        whole = {n: t * m[n] if n in m else t for n, t in weights.items()}
-        if EDGES in hard:
-            whole[EDGES] = m.get(EDGES, hard[EDGES])
+        edges = {n: torch.ones_like(t) for n, t in only(hard, "edges").items()}
+        whole = {n: t * m[n] if n in m else t for n, t in (weights | edges).items()}
         return {n: t * hard[n] if n in hard else t for n, t in whole.items()}
 
     def epoch() -> None:
@@ -142,7 +143,7 @@ def each(
 
     def one(values: dict[str, Tensor], keys: Tensor) -> Tensor:
         with keyed(keys.unbind()):
-            return function(model, batch, only(values, "weights"), values.get(EDGES))
+            return function(model, batch, only(values, "weights"), edge_mask(values))
 
     return torch.vmap(one, in_dims=(0, 1))(dict(values), keys)
 
@@ -183,8 +184,8 @@ def train_masks(
     """
     trained = train(
         model, task, theta, masks, seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay,
-        soft=[noisy(whole, noise, seed) for whole, seed in zip(masks, seeds, strict=False)],
-        rates={n: l1_edges if n == EDGES else l1_weights for whole in masks for n in whole},
+        soft=[add_noise(whole, noise, seed) for whole, seed in zip(masks, seeds, strict=False)],
+        rates={n: l1_edges if is_edge_key(n) else l1_weights for whole in masks for n in whole},
         graphs=graphs,
     )  # fmt: skip
     return [seed.state for seed in trained]

@@ -7,8 +7,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, masked, only
-from graphlth.model import (
+from graphlth.edge_masks import map_edges
+from graphlth.masks import EDGES, Masks, masked_values, only
+from graphlth.model import check_layers, takes_graph
+from graphlth.model_checks import (
     check_arguments,
     check_cached,
     check_inputs,
@@ -22,7 +24,7 @@ from graphlth.model import (
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
-from graphlth.training.forward import call_model, forward, model_arguments, takes_graph
+from graphlth.training.forward import call_model, forward, model_arguments
 
 
 def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType({})) -> None:
@@ -37,6 +39,7 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
     check_arguments(model, task)
     check_weights(model)
     check_cached(model, masks)
+    check_layers(model, masks)
     for module in model.modules():  # what a layer has cached may be of another graph
         if getattr(module, "cached", False):
             vars(module).update({n: None for n in vars(module) if n.startswith("_cached_")})
@@ -45,13 +48,15 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         check_inputs(model, batch.inputs)
         # Of copies: a task remembers what it has made of the weights that are trained.
         copies = {n: p.detach().clone() for n, p in model.named_parameters()}
-        weights = masked(copies, only(masks, "weights"))
+        weights = masked_values(copies, only(masks, "weights"))
         with passing(
             model, model_arguments(model, batch, None), getattr(task, "num_features", None)
         ):
             output = call_model(model, batch, weights, None)
         check_output(output, batch, getattr(task, "num_classes", None))
-        if batch.edge_weight is not None and batch.edge_weight.numel() and not takes_graph(model):
+        entries = batch.entries
+        has_weights = batch.edge_weight is not None and entries is not None and entries.numel() > 0
+        if has_weights and not takes_graph(model):
             check_reads_weights(call_model(model, _other_weights(batch), weights, None), output)
 
 
@@ -72,8 +77,9 @@ def check_reads_weights(other: Tensor, output: Tensor) -> None:
 def _other_weights(batch: Batch) -> Batch:
     """`batch` with every other edge of twice its weight, and the rest of none."""
     assert batch.edge_weight is not None
-    some = torch.arange(batch.edge_weight.numel(), device=batch.edge_weight.device) % 2
-    return replace(batch, edge_weight=2 * some * batch.edge_weight)
+    assert batch.entries is not None
+    some = torch.arange(len(batch.entries), device=batch.entries.device) % 2
+    return replace(batch, edge_weight=map_edges(lambda w: 2 * some * w, batch.edge_weight))
 
 
 def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> None:

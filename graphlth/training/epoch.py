@@ -12,7 +12,7 @@ from graphlth.compaction.compact import ModelOnGraph, compact
 from graphlth.compaction.network import Compact
 from graphlth.masks import EDGES
 from graphlth.metrics import Metric
-from graphlth.model import check_model
+from graphlth.model_checks import check_model
 from graphlth.rewinding import rewind
 from graphlth.sparse.graph import Features
 from graphlth.task import Task

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, masked, only
-from graphlth.model import check_arguments, check_weights
-from graphlth.task import Batch, Task
+from graphlth.edge_masks import EdgeMask, edge_mask
+from graphlth.masks import Masks, masked_values, only
+from graphlth.model import takes
+from graphlth.model_checks import check_arguments, check_weights
+from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
 from graphlth.training.checks import check_contract
 from graphlth.training.epoch import Fit
-from graphlth.training.forward import call_model, forward_parameters, policy_logits
+from graphlth.training.forward import call_model, policy_logits
 
 
 def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]) -> list[float]:
@@ -26,8 +28,8 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
         raise ValueError("`masks` must be a mapping of names to masks, such as `ticket.masks`, got "
                          f"{type(masks).__name__}")  # fmt: skip
     check_contract(model, task, masks)
-    weights = masked(dict(model.named_parameters()), masks)
-    evaluator = Evaluator(model, task, weights, masks.get(EDGES))
+    weights = masked_values(dict(model.named_parameters()), masks)
+    evaluator = Evaluator(model, task, weights, edge_mask(masks))
     return [evaluator(split)[0] for split in splits]
 
 
@@ -37,7 +39,7 @@ class Evaluator:
     A model that takes `rows` computes no others; of another, splits of one graph share its output.
     """
 
-    def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: Tensor | None):
+    def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: EdgeMask | None):
         self.model, self.weights, self.edges = model, weights, edges
         self.task = task.with_policy(lambda x: policy_logits(model, x, weights))
         self.inputs: tuple[Any, ...] | None = None
@@ -50,7 +52,7 @@ class Evaluator:
 
     def output(self, batch: Batch) -> Tensor:
         """The output for the rows that the batch scores."""
-        if batch.among is not None and "rows" in forward_parameters(self.model):
+        if batch.among is not None and takes(self.model, "rows"):
             nodes, places = batch.among
             output = call_model(self.model, batch, self.weights, self.edges, rows=nodes)
             return output.index_select(0, places)
@@ -87,8 +89,7 @@ def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "te
         check_last_fit(model, ticket, "predict(model, task, fit)")
     check_contract(model, task, ticket.masks)
     model.eval()
-    if EDGES in ticket.masks:
-        task = task.without(ticket.masks[EDGES])
-    weights = masked(weights, only(ticket.masks, "weights"))
+    task = apply_edge_masks(task, ticket.masks)
+    weights = masked_values(weights, only(ticket.masks, "weights"))
     task = task.with_policy(lambda x: policy_logits(model, x, weights))
     return torch.cat([call_model(model, b, weights, None)[b.rows] for b in task.batches(split)])

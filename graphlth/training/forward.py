@@ -1,15 +1,14 @@
 """The forward pass of a model on a batch, under masks."""
 
-import inspect
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from graphlth.masks import EDGES, Masks, masked
+from graphlth.edge_masks import EdgeMask, edge_mask, map_edges, multiply_edges
+from graphlth.masks import Masks, masked_values
+from graphlth.model import takes, takes_graph
 from graphlth.sparse.message import at
 from graphlth.task import Batch
 
@@ -21,11 +20,13 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
     what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked or
     the data have weights.
     """
-    return call_model(model, batch, masked(dict(model.named_parameters()), masks), masks.get(EDGES))
+    return call_model(
+        model, batch, masked_values(dict(model.named_parameters()), masks), edge_mask(masks)
+    )
 
 
 def call_model(
-    model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None, **how: Any
+    model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None, **how: Any
 ) -> Tensor:
     """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand."""
     output: Tensor = functional_call(
@@ -34,22 +35,24 @@ def call_model(
     return output
 
 
-def forward_rows(model: nn.Module, batch: Batch, weights: Masks, edges: Tensor | None) -> Tensor:
+def forward_rows(model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None) -> Tensor:
     """The output for the rows that are scored; a model that takes `rows` computes no others."""
-    if "rows" in forward_parameters(model):
+    if takes(model, "rows"):
         return call_model(model, batch, weights, edges, rows=batch.rows)
     return call_model(model, batch, weights, edges)[batch.rows]
 
 
-def model_arguments(model: nn.Module, batch: Batch, edges: Tensor | None) -> tuple[Any, ...]:
-    """What `model.forward` is given: the inputs and, unless all are 1, the weights A ⊙ m_g [E]."""
+def model_arguments(model: nn.Module, batch: Batch, edges: EdgeMask | None) -> tuple[Any, ...]:
+    """What `model.forward` is given: the inputs and, unless all are 1, the weights A ⊙ m_g.
+
+    They are a tensor [E] for all layers, or a tuple of one for each.
+    """
     inputs = model_inputs(model, batch)
     if batch.entries is None or (edges is None and batch.edge_weight is None):
         return inputs
-    if edges is None:
-        return (*inputs, batch.edge_weight)
-    m = at(edges, batch.entries)
-    return (*inputs, m if batch.edge_weight is None else batch.edge_weight * m)
+    entries = batch.entries
+    m = map_edges(lambda mask: at(mask, entries), edges)
+    return (*inputs, multiply_edges(batch.edge_weight, m))
 
 
 def model_inputs(model: nn.Module, batch: Batch) -> tuple[Any, ...]:
@@ -60,23 +63,8 @@ def model_inputs(model: nn.Module, batch: Batch) -> tuple[Any, ...]:
     return x if isinstance(x, Tensor) else x.dense, graph.edge_index
 
 
-def takes_graph(model: nn.Module) -> bool:
-    """Whether `model.forward` names a parameter `graph`, as graphlth's own models do."""
-    return "graph" in forward_parameters(model)
-
-
 @torch.no_grad()
 def policy_logits(model: nn.Module, x: Tensor, weights: Masks) -> Tensor:
     """The logits of observations `x`: the policy that `model` is with `weights`, θ ⊙ m_θ."""
     logits: Tensor = functional_call(model, dict(weights), (x,))
     return logits
-
-
-def forward_parameters(model: nn.Module) -> frozenset[str]:
-    """What `model.forward` takes; read once for all models of a class, not in every step."""
-    return _signature(getattr(model.forward, "__func__", model.forward))
-
-
-@lru_cache(maxsize=64)
-def _signature(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)

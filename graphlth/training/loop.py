@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.cost.meters import spending
-from graphlth.masks import EDGES, Masks, noisy, only
-from graphlth.model import check_attached, check_cached
+from graphlth.masks import Masks, add_noise, is_edge_key, only
+from graphlth.model_checks import check_attached, check_cached
 from graphlth.streams import stream_seed
-from graphlth.task import Task
+from graphlth.task import Task, apply_edge_masks
 from graphlth.training.checks import check_edges
 from graphlth.training.epoch import Epoch, epochs_of
 from graphlth.training.evaluation import Evaluator
@@ -64,12 +64,10 @@ def train(
     """
     how, soft = Recipe.of(recipe), soft or SoftMasks()
     check_cached(model, {**masks, **soft.values})
-    if EDGES in soft.values:
+    if only(soft.values, "edges"):
         check_edges(model, task)
     spend = spending(model, task, masks)
-    if EDGES in masks:
-        task = task.without(masks[EDGES])  # a zero entry is an absent edge
-        masks = only(masks, "weights")
+    task, masks = apply_edge_masks(task, masks), only(masks, "weights")  # zero is an absent edge
     torch.manual_seed(stream_seed(seed, "dropout"))
     masked = MaskedParameters(model, masks, soft)
     optimizer = make_optimizer(how, masked.leaves, [*masked.products.values()])
@@ -126,8 +124,8 @@ def train_masks(
     `L + γ₁‖m_g‖₁ + γ₂‖m_θ‖₁`. Soft masks start uniformly in 1 ± `noise`, drawn from `seed`:
     an entry without a gradient of the data is ranked by its noise, not by its position.
     """
-    soft = {n: m.requires_grad_() for n, m in noisy(masks, noise, seed).items()}
-    rates = {n: l1_edges if n == EDGES else l1_weights for n in soft}
+    soft = {n: m.requires_grad_() for n, m in add_noise(masks, noise, seed).items()}
+    rates = {n: l1_edges if is_edge_key(n) else l1_weights for n in soft}
     best, found = task.metric.worst, soft
     for epoch in train(
         model, task, masks, seed=seed, soft=SoftMasks(soft, rates), scoring=("val",),

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks
+from graphlth.edge_masks import EdgeMask, edge_mask
+from graphlth.masks import Masks
 from graphlth.sparse.graph import Places
 from graphlth.sparse.message import blank, put, spread
 from graphlth.training.optimizers import Optimizer, Product
@@ -81,7 +82,7 @@ def apply_masks(
     m: Mapping[str, MaskedParameter],
     products: Mapping[str, Product] = MappingProxyType({}),
     through: Callable[[Masks], Masks] | None = None,
-) -> tuple[dict[str, Tensor], Tensor | None]:
+) -> tuple[dict[str, Tensor], EdgeMask | None]:
     """θ ⊙ m_θ and m_g: the soft masks, or what `through` makes of them, times the hard masks."""
     soft: Masks = {n: part.leaf for n, part in m.items()}
     soft = through(soft) if through else soft
@@ -91,7 +92,7 @@ def apply_masks(
             weights[n] = part.scatter(products[n].value)
         else:
             weights[n] = part.scatter(part.leaf * soft[n] if n in soft else part.leaf)
-    return weights, soft.get(EDGES)
+    return weights, edge_mask(soft)
 
 
 class MaskedParameters:
@@ -104,7 +105,7 @@ class MaskedParameters:
     """
 
     weights: dict[str, Tensor]  # θ ⊙ m_θ, of the leaves as they are now
-    edges: Tensor | None  # m_g
+    edges: EdgeMask | None  # m_g
 
     def __init__(self, model: nn.Module, masks: Masks, soft: SoftMasks):
         self.theta, self.m = (

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from torch import nn
 
-from graphlth.model import check_arguments, check_trainable, check_weights
+from graphlth.model_checks import check_arguments, check_trainable, check_weights
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.checks import check_number
 from graphlth.task import Task

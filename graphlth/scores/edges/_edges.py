@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
-from graphlth.masks import EDGES, Masks
+from graphlth.masks import Masks, only
 from graphlth.task import Task
 
 Array = NDArray[Any]
@@ -71,20 +71,23 @@ def of_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[
     """
     if getattr(task, "graph", None) is None:
         raise ValueError(f"`task` must have a graph to score its edges, got {task.name!r}")
-    if EDGES not in masks:
-        return {}
-    left: Any = task.without(masks[EDGES])
+    return {n: _score_entries(task, m, score) for n, m in only(masks, "edges").items()}
+
+
+def _score_entries(task: Task, mask: Tensor, score: Callable[[Pairs], Array]) -> Tensor:
+    """The scores [num_edges] of the graph that one `mask` of edges leaves."""
+    left: Any = task.without(mask)
     n, (source, target) = left.graph.num_nodes, left.graph.edge_index.cpu().numpy()
     key = np.minimum(source, target) * n + np.maximum(source, target)  # [E]
     key, pair = np.unique(key, return_inverse=True)  # [P], [E]
-    scores = torch.zeros(masks[EDGES].shape, dtype=torch.float64)
+    scores = torch.zeros(mask.shape, dtype=torch.float64)
     if key.size:
         a = getattr(left, "edge_weight", None)
         weight = np.ones(pair.size) if a is None else a.cpu().double().numpy()  # [E]
         weight = np.bincount(pair, weight) / np.bincount(pair)  # [P]
         found = score(Pairs(n, np.stack([key // n, key % n]), weight))
         scores[left.entries.cpu()] = torch.from_numpy(found[pair]).double()
-    return {EDGES: scores.to(masks[EDGES].device)}
+    return scores.to(mask.device)
 
 
 def dots(x: Any, ends: Array) -> Array:

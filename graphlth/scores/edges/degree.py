@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks
+from graphlth.masks import Masks, only
 from graphlth.scores.edges._edges import Array, Pairs, of_pairs
 from graphlth.task import Task
 
@@ -20,7 +20,7 @@ def degree(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     Raises:
         ValueError: the task has no graph.
     """
-    whole = {n: torch.ones_like(mask) for n, mask in masks.items() if n == EDGES}
+    whole = {n: torch.ones_like(mask) for n, mask in only(masks, "edges").items()}
     return of_pairs(task, whole, teddy)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.masks import EDGES, Masks
-from graphlth.model import check_attached, check_cached, check_weights
-from graphlth.task import Task
+from graphlth.masks import Masks
+from graphlth.model_checks import check_attached, check_cached, check_weights
+from graphlth.task import Task, apply_edge_masks
 from graphlth.training.forward import forward, policy_logits
 
 
@@ -36,7 +36,7 @@ def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -
 
     The logits are divided by `temperature`.
     """
-    task = task.without(masks[EDGES]) if EDGES in masks else task
+    task = apply_edge_masks(task, masks)
     task = task.with_policy(lambda x: policy_logits(net, x, {}))
     for batch in task.batches("train"):
         logits = forward(net, batch, {})[batch.rows]

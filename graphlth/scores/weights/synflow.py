@@ -5,10 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks
+from graphlth.edge_masks import map_edges
+from graphlth.masks import Masks
 from graphlth.scores.weights._gradient import gradient, network
 from graphlth.sparse.graph import Features
-from graphlth.task import Batch, Task
+from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.training.forward import forward
 
 
@@ -26,7 +27,7 @@ def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     net.eval().double()
     for p in net.parameters():
         p.detach().abs_()
-    task = task.without(masks[EDGES]) if EDGES in masks else task
+    task = apply_edge_masks(task, masks)
     r = forward(net, ones(next(iter(task.batches("train")))), {}).sum()
     return {n: (g * theta[n].detach()).abs() for n, g in gradient(r, theta).items()}
 
@@ -34,7 +35,7 @@ def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
 def ones(batch: Batch) -> Batch:
     """`batch` with ones for its features, edge weights as they are; elsewhere, of one example."""
     count = 1 if batch.entries is None else None
-    weight = None if batch.edge_weight is None else batch.edge_weight.double()
+    weight = map_edges(Tensor.double, batch.edge_weight)
     return replace(batch, inputs=tuple(_ones(x, count) for x in batch.inputs), edge_weight=weight)
 
 

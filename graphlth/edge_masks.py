@@ -1,0 +1,65 @@
+"""Masks and weights of edges: one tensor for all layers, or a tuple with one for each layer."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from graphlth.masks import EDGES, Masks, edge_keys, is_edge_key
+
+EdgeMask = Tensor | tuple[Tensor, ...]  # [entries] or [E] each
+
+
+def edge_mask(masks: Masks) -> EdgeMask | None:
+    """The mask of edges [entries] of `masks`, a tuple of them if each layer has its own, or None.
+
+    Raises:
+        ValueError: there is one for all layers and one of a layer, or a layer has none.
+    """
+    names = [n for n in masks if is_edge_key(n)]
+    if names in ([], [EDGES]):
+        return masks.get(EDGES)
+    if {*names} != {*edge_keys(len(names))}:
+        raise ValueError("`masks` must have one mask of edges for all layers, 'edges', or one for "
+                         f"each, 'edges.0' and so on, got {', '.join(map(repr, names))}"
+                         )  # fmt: skip
+    return tuple(masks[n] for n in edge_keys(len(names)))
+
+
+def map_edges(function: Callable[[Tensor], Tensor], mask: EdgeMask | None) -> EdgeMask | None:
+    """What `function` gives of `mask`, or of each layer's; None of None."""
+    if mask is None or isinstance(mask, Tensor):
+        return None if mask is None else function(mask)
+    return tuple(map(function, mask))
+
+
+def multiply_edges(a: EdgeMask | None, b: EdgeMask | None) -> EdgeMask | None:
+    """`a ⊙ b`, layer by layer if one of them has a tensor for each; None stands for ones."""
+    if a is None or b is None:
+        return b if a is None else a
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a * b
+    layers = max(len(each) for each in (a, b) if isinstance(each, tuple))
+    a, b = ((each,) * layers if isinstance(each, Tensor) else each for each in (a, b))
+    return tuple(x * y for x, y in zip(a, b, strict=True))
+
+
+def kept_edges(
+    mask: EdgeMask, weight: EdgeMask | None, dtype: torch.dtype
+) -> tuple[Tensor, EdgeMask | None]:
+    """Which edges [E] are kept in one layer at least, and the weights of these: `weight` ⊙ `mask`.
+
+    The weights are one tensor if all layers have the same, and None if all are 1.
+
+    Args:
+        mask: of every edge [E].
+        weight: A [E]; None: ones.
+        dtype: that of weights that come from `mask`.
+    """
+    layers = (mask,) if isinstance(mask, Tensor) else mask
+    keep = torch.stack(layers).any(0)
+    first, *others = (m[keep].to(dtype) for m in layers)
+    m: EdgeMask | None = (first, *others)
+    if all(torch.equal(first, other) for other in others):
+        m = None if bool((first == 1).all()) else first
+    return keep, multiply_edges(map_edges(lambda w: w[keep], weight), m)
