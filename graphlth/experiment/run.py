@@ -37,6 +37,7 @@ from graphlth.experiment.plan import (
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.warnings import result_warnings
 from graphlth.experiment.workers import run_in_processes
+from graphlth.model import takes_graph
 from graphlth.records.environment import environment as describe_environment
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
