@@ -41,7 +41,9 @@ from torch_geometric.utils import scatter
 
 import graphlth as glt
 from graphlth.models.graph.gat import GAT
-from graphlth.sparse.graph import Block, Features, Graph, sparse_features
+from graphlth.sparse.blocks import Block
+from graphlth.sparse.features import Features, sparse_features
+from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention
 
 ABOUT = (

@@ -1,6 +1,6 @@
 """Sparse against dense features: epochs with either form, on both sides of where they cost alike.
 
-What `graphlth.sparse.graph.sparse_is_faster` chooses is marked; its constants come from this table.
+What `graphlth.sparse.features.sparse_is_faster` chooses is marked; its constants are from this.
 
     python benchmarks/speed_features.py [--model gcn] [--out FOLDER]
 """
@@ -31,7 +31,7 @@ from report import (
 
 from graphlth.data.node import NodeTask
 from graphlth.experiment.plan import build_plugin
-from graphlth.sparse.graph import Features, sparse_features, sparse_is_faster
+from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
 from graphlth.training.loop import train
 from graphlth.training.masked import SoftMasks

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from graphlth.compaction.layers import Parts
 from graphlth.edge_masks import EdgeMask
 from graphlth.masks import EDGES, Masks, is_edge_key, only
-from graphlth.sparse.graph import Features, Graph
+from graphlth.sparse.cache import StepCache
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
 
 
 class GraphModel(Protocol):
@@ -31,6 +33,7 @@ class GraphModel(Protocol):
         graph: Graph,
         weight: EdgeMask | None = None,
         rows: Tensor | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
         """The output of every node [N, out], or of some.
 
@@ -41,6 +44,8 @@ class GraphModel(Protocol):
                 given a tuple of them, one for each layer, where layers have their own.
             rows: the nodes [R] whose output is asked for, [R, out] in their order; None: all. A
                 model whose `forward` does not name it is asked for all.
+            cache: what the passes of one training leave for one another; a model whose `forward`
+                does not name it is not given it.
         """
         ...
 
@@ -106,7 +111,7 @@ class CountableModel(Protocol):
 
 
 def takes(model: nn.Module, name: str) -> bool:
-    """Whether `model.forward` names a parameter `name`: "graph", "rows" or "edge_weights"."""
+    """Whether `model.forward` names a parameter `name`: "rows", "cache" and so on."""
     return name in _parameters(getattr(model.forward, "__func__", model.forward))
 
 

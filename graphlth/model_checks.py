@@ -20,7 +20,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from graphlth.masks import Masks, only
 from graphlth.settings.checks import check_device
-from graphlth.sparse.graph import Features, Graph
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
 from graphlth.task import Batch, Task
 
 FEW = 2  # rows of a batch without a graph that a model is tried on

@@ -18,7 +18,7 @@ from graphlth.compaction.liveness import group_columns, live_units
 from graphlth.compaction.network import Compact, load_compact
 from graphlth.models.graph.gcn import GCN
 from graphlth.rewinding import snapshot
-from graphlth.sparse.graph import sparse_features
+from graphlth.sparse.features import sparse_features
 from graphlth.sparse.kernels._memory import STRIP
 from graphlth.ticket import Ticket, dense, load
 from graphlth.training.forward import forward

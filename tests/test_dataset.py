@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 import graphlth as glt
 from graphlth.data.node import NodeTask, split_per_class
 from graphlth.registry import find
-from graphlth.sparse.graph import Features, sparse_features
+from graphlth.sparse.features import Features, sparse_features
 
 
 def small(**changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphlth.sparse.dropout import STEPS, dropout, edge_dropout, philox, relu_dropout
+from graphlth.sparse.dropout import LEVELS, dropout, edge_dropout, philox, relu_dropout
 from graphlth.sparse.graph import Graph
 
 
@@ -16,7 +16,7 @@ def test_the_rate_is_p_and_the_mean_stays(p):
     assert (out == 0).double().mean().item() == pytest.approx(p, abs=spread)
     assert out.double().mean().item() == pytest.approx(1, abs=spread / (1 - p))
     assert out.unique().numel() == 2
-    assert out.max().item() == pytest.approx(1 / (1 - p), rel=2 / STEPS / (1 - p))
+    assert out.max().item() == pytest.approx(1 / (1 - p), rel=2 / LEVELS / (1 - p))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 4097])

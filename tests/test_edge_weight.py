@@ -27,7 +27,7 @@ from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges._edges import Pairs
-from graphlth.sparse.graph import sparse_features
+from graphlth.sparse.features import sparse_features
 from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training import batched
 from graphlth.training.evaluation import evaluate, predict

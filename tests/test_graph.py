@@ -1,4 +1,4 @@
-"""The structure: rows by target and by source, copies for heads, loops, cuts, sparse features."""
+"""The structure: rows by target and by source, copies for heads, loops, cuts."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlth.sparse.graph import Features, Graph, Sum, sparse_features, sparse_is_faster
+from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import weighted_sum
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -137,14 +137,12 @@ def test_edges_that_lie_in_order_are_not_sorted_again():
     assert Graph(torch.tensor([[2, 0], [0, 0]]), 3).by_target.order.tolist() == [1, 0]
 
 
-def test_moving_keeps_graph_and_features():
+def test_moving_keeps_the_graph():
     graph = Graph(torch.tensor([[1, 0], [0, 2]]), (2, 3))
     moved = graph.to("cpu")
     assert moved.size == (2, 3)
     assert torch.equal(moved.edge_index, graph.edge_index)
     assert moved.device == torch.device("cpu")
-    x = torch.tensor([[0.0, 2.0], [0.0, 0.0], [-1.0, 0.0]])
-    assert torch.equal(sparse_features(x).to("cpu").to_dense(), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
@@ -173,133 +171,6 @@ def test_a_wrong_argument_is_named_in_one_line(edge_index, num_nodes, message):
     with pytest.raises(ValueError, match=message) as caught:
         Graph(edge_index, num_nodes)
     assert "\n" not in str(caught.value)
-
-
-@few
-@given(st.integers(1, 5), st.integers(1, 5), st.floats(0, 1), st.integers(0, 99))
-def test_sparse_features_come_back_bit_for_bit(n, f, density, seed):
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, f, generator=draw, dtype=torch.float64)
-    x[torch.rand(n, f, generator=draw) >= density] = 0
-    features = sparse_features(x)
-    assert isinstance(features, Features)
-    assert features.shape == (n, f)
-    assert features.values.numel() == int(x.count_nonzero())
-    assert torch.equal(features.to_dense(), x)
-
-
-def test_blocks_hold_what_some_nodes_depend_on_and_nothing_else():
-    # 0 → 1 → 2 → 3, 4 → 3, 5 → 5
-    graph = Graph(torch.tensor([[0, 1, 2, 4, 5], [1, 2, 3, 3, 5]]), 6)
-    first, last = graph.blocks(2, torch.tensor([3]))
-    assert last.edges.tolist() == [2, 3]  # into 3
-    assert last.graph.size == (3, 1)  # from 2, 3 and 4
-    assert first.edges.tolist() == [1, 2, 3]  # into 2, 3 and 4
-    assert first.graph.size == (6, 3)
-    numbers = torch.arange(6.0).unsqueeze(1)
-    assert first.of_nodes(numbers).flatten().tolist() == [2, 3, 4]
-    assert last.of_nodes(first.of_nodes(numbers)).flatten().tolist() == [3]
-    assert weighted_sum(first.graph, numbers).flatten().tolist() == [1, 6, 0]
-    assert graph.blocks(2, torch.tensor([3]))[0] is not first
-    rows = torch.tensor([3])
-    assert graph.blocks(2, rows)[0] is graph.blocks(2, rows)[0]  # built once
-
-
-def test_a_block_reads_the_features_of_its_sources_and_nodes_only():
-    graph = Graph(torch.tensor([[0, 1], [1, 2]]), 4)
-    x = sparse_features(torch.eye(4))
-    (block,) = graph.blocks(1, torch.tensor([2]))
-    assert block.of_features(x).to_dense().diagonal().tolist() == [0, 1, 1, 0]
-    assert block.of_features(x) is block.of_features(x)
-    assert graph.blocks(1)[0].of_features(x) is x
-
-
-def test_a_block_reads_the_rows_of_dense_features_that_it_needs_where_they_are_few():
-    # 0 → 1 → 2, and 3 to 9 alone
-    graph, x = Graph(torch.tensor([[0, 1], [1, 2]]), 10), torch.arange(20.0).view(10, 2)
-    block, other = (graph.blocks(2, torch.tensor(rows))[0] for rows in ([2], [*range(9)]))
-    part, some = block.reading(x)
-    assert some.tolist() == [[0, 1], [2, 3], [4, 5]]
-    assert part.graph.size == (3, 2) and part.edges is block.edges
-    assert torch.equal(weighted_sum(part.graph, some), weighted_sum(block.graph, x))
-    assert torch.equal(part.of_nodes(some), block.of_nodes(x))
-    assert block.reading(x)[1] is some, "copied once"
-    x[0, 0] = 7
-    assert block.reading(x)[1][0].tolist() == [7, 1], "but when they change"
-    assert block.reading(x + 1)[1][0].tolist() == [8, 2]
-    with torch.inference_mode():
-        assert block.reading(x + 1)[1][0].tolist() == [8, 2]
-    leaf = x.clone().requires_grad_()
-    [grad] = torch.autograd.grad(block.reading(leaf)[1].sum(), leaf)
-    assert grad[:, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
-    assert other.reading(x) == (other, x), "where they are many, it reads all"
-    assert graph.blocks(1)[0].reading(x)[1] is x
-
-
-FORMS = [  # nodes, features, non-zeros of a row, sparse form is faster: as measured
-    (2708, 1433, 18, True),  # Cora
-    (19_717, 500, 50, True),  # PubMed: 12 times, when a tenth was the limit
-    (7650, 745, 259, True),  # Amazon Photo
-    (169_343, 128, 128, False),  # as of word vectors
-    (1797, 64, 32, False),  # half of few features
-    (20_000, 500, 250, False),
-    (3000, 50, 5, True),
-    (34, 34, 1, True),  # one-hot
-    (34, 8, 1, False),
-    (3, 1, 0, False),
-    (3, 0, 0, False),
-]
-
-
-@pytest.mark.parametrize(("nodes", "features", "of_a_row", "sparse"), FORMS)
-def test_the_faster_form_of_features_follows_from_their_shape_and_non_zeros(
-    nodes, features, of_a_row, sparse
-):
-    assert sparse_is_faster(nodes, features, nodes * of_a_row) == sparse
-
-
-def test_a_product_is_recalled_once_and_for_the_same_weights_only():
-    x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
-    x.remember(w, out)
-    assert x.recall(w)[0] is out
-    assert x.recall(w) == (None, None)
-    x.remember(w, out)
-    w.add_(1)
-    assert x.recall(w) == (None, None)
-    x.remember(w, out)
-    assert x.recall(w.clone()) == (None, None)
-
-
-def test_a_sum_is_recalled_with_its_product_and_for_the_same_edge_weights_only():
-    x, w, out = sparse_features(torch.eye(2)), torch.ones(2, 3), torch.zeros(2, 3)
-    graph, weight = Graph(torch.tensor([[0, 1], [1, 0]]), 2), torch.tensor([1.0, 2.0])
-    x.remember(w, out, Sum(graph, weight, out + 1))
-    known, summed = x.recall(w)
-    assert known is out
-    assert summed.over(graph, weight.clone()) is summed.out
-    assert summed.over(graph, weight + 1) is None
-    assert summed.over(Graph(graph.edge_index, 2), weight) is None
-
-
-def test_a_product_is_recalled_for_the_nodes_that_it_has():
-    x, w, out = sparse_features(torch.eye(4)), torch.ones(4, 3), torch.zeros(4, 3)
-    graph = Graph(torch.tensor([[0, 1], [1, 2]]), 4)
-    large, small = (graph.blocks(1, rows)[0].of_features(x)
-                    for rows in (torch.tensor([1, 2]), torch.tensor([1])))  # fmt: skip
-    for kept, asked, found in ((large, small, True), (x, small, True), (small, large, False),
-                               (large, x, False)):  # fmt: skip
-        kept.remember(w, out)
-        assert (asked.recall(w)[0] is out) == found
-
-
-def test_nodes_of_one_block_are_found_among_those_of_another():
-    graph = Graph(torch.tensor([[0, 1, 2], [1, 2, 3]]), 5)
-    large, *_ = graph.blocks(2, torch.tensor([2, 3]))  # and 1, which the second layer reads
-    small, *_ = graph.blocks(2, torch.tensor([2]))
-    assert large.places(small).tolist() == [0, 1, -1]
-    assert small.places(large) is None
-    whole, *_ = graph.blocks(2)
-    assert whole.places(small).tolist() == [-1, 0, 1, -1, -1]
 
 
 def test_a_constant_is_made_once():

@@ -13,8 +13,9 @@ from graphlth.models.graph.gat import GAT
 from graphlth.models.graph.gcn import GCN
 from graphlth.models.graph.gin import GIN
 from graphlth.models.graph.sage import GraphSAGE
-from graphlth.sparse.dropout import edge_dropout, keyed
-from graphlth.sparse.graph import Graph, sparse_features
+from graphlth.sparse.dropout import dropout_keys, edge_dropout
+from graphlth.sparse.features import sparse_features
+from graphlth.sparse.graph import Graph
 from graphlth.training.forward import forward
 
 pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
@@ -242,7 +243,7 @@ def test_a_dropped_edge_is_absent_from_a_training_step(name, settings, edges, so
     weight = soft_masks(model, task.num_edges)[M.EDGES][task.entries].requires_grad_()
     keep = drawn(task, 0.4, key=3) == 1
     assert 0 < keep.sum() < keep.numel()
-    with keyed([3]):  # there is no key for a second draw
+    with dropout_keys([3]):  # there is no key for a second draw
         out = model(task.x, task.graph, *[weight] * soft)
     plain = build(name, task, **still)
     expected = plain(task.x, task.graph.subgraph(keep), *[weight[keep]] * soft)
@@ -256,7 +257,7 @@ def test_a_dropped_edge_is_absent_from_a_training_step(name, settings, edges, so
 
 def drawn(task, p, key):
     """What DropEdge draws with `key`: 1 for an edge that is kept, else 0."""
-    with keyed([key]):
+    with dropout_keys([key]):
         return edge_dropout(task.graph, None, p, like=task.x)
 
 
@@ -284,7 +285,7 @@ def test_at_probability_0_no_bits_are_drawn_for_edges(name, settings):
     draws = []
     for p in (0.0, 0.4):
         counter = count()
-        with keyed(counter):
+        with dropout_keys(counter):
             build(name, task, dropout=0.5, edge_dropout=p, **settings).train()(task.x, task.graph)
         draws.append(next(counter))
     assert draws[1] == draws[0] + 1
@@ -396,7 +397,7 @@ def test_gin_is_pyg_gin():
 @pytest.mark.parametrize(("sparse", "most"), [(True, 1.0), (False, 0.0), (False, 1.0)])
 def test_the_logits_of_some_nodes_are_those_of_all(name, settings, sparse, most, monkeypatch):
     monkeypatch.setattr(
-        "graphlth.sparse.graph.MOST", most
+        "graphlth.sparse.blocks.MOST", most
     )  # of the rows of dense features that are few
     task = toy("directed")
     model = build(name, task, **settings)

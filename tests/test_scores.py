@@ -25,8 +25,9 @@ from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges import spectral
 from graphlth.scores.edges._edges import Pairs
 from graphlth.scores.edges.similarity import cosine
-from graphlth.sparse.graph import sparse_features
-from graphlth.sparse.message import BACKENDS, weighted_sum
+from graphlth.sparse.backend import BACKENDS
+from graphlth.sparse.features import sparse_features
+from graphlth.sparse.message import weighted_sum
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
 

@@ -19,8 +19,9 @@ from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
 from graphlth.rewinding import snapshot
 from graphlth.sparse import dropout
-from graphlth.sparse.kernels.reference import weighted_sum as plain_sum
-from graphlth.sparse.message import edge_softmax, product, weighted_sum
+from graphlth.sparse.kernels.reference import BACKEND as REFERENCE
+from graphlth.sparse.message import edge_softmax, weighted_sum
+from graphlth.sparse.products import product
 from graphlth.ticket import dense, load, ticket_file
 from graphlth.training import batched as seeds
 from graphlth.training.loop import train_masks
@@ -189,7 +190,7 @@ def test_a_sum_of_each_is_the_sum_of_each(heads, of_x, of_weight):
     def alone(s):
         mine = [x[0 if of_x is None else s], w[0 if of_weight is None else s]][: len(moved)]
         flat = [t.flatten(0, 1) if heads else t for t in mine]
-        out = plain_sum(graph.heads(2) if heads else graph, flat[0], (*flat, None)[1])
+        out = REFERENCE.weighted_sum(graph.heads(2) if heads else graph, flat[0], (*flat, None)[1])
         return out.view(graph.num_nodes, *heads, D)
 
     expected = torch.stack([alone(s) for s in range(S)])
@@ -218,7 +219,7 @@ def test_dropout_of_each_has_the_keys_of_each(drop, dim):
     keys = torch.stack([dropout.draw_keys(2, seed) for seed in (3, 4, 5)])  # [S, calls]
 
     def twice(x, keys):
-        with dropout.keyed(keys.unbind()):
+        with dropout.dropout_keys(keys.unbind()):
             return drop(drop(x, 0.5), 0.2)
 
     given = x[0] if dim is None else x.movedim(0, dim)
@@ -229,7 +230,7 @@ def test_dropout_of_each_has_the_keys_of_each(drop, dim):
 
 
 def test_dropout_inside_vmap_needs_keys():
-    with pytest.raises(ValueError, match=r"needs stacked keys: see `dropout\.keyed`"):
+    with pytest.raises(ValueError, match=r"needs stacked keys: see `dropout_keys`"):
         torch.vmap(lambda x: dropout.dropout(x, 0.5), randomness="same")(torch.ones(2, 3))
 
 

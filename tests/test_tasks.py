@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from torch_geometric.data import Data
 
 from graphlth.registry import find, names
-from graphlth.sparse.graph import Features
+from graphlth.sparse.features import Features
 
 MANIFEST = tomllib.loads((Path(__file__).parents[1] / "datasets/manifest.toml").read_text())
 GRAPHS = ("digits", "karate", "sbm")

@@ -613,8 +613,8 @@ def test_few_survivors_train_as_many_do(name, features, kept, monkeypatch):
 def test_survivors_of_a_tensor_with_gaps_are_trained_as_the_whole():
     mask = torch.zeros(6, 4)
     mask[1, 2] = 1
-    assert MaskedParameter(torch.ones(6, 4), mask).places is not None
-    assert MaskedParameter(torch.ones(4, 6).t(), mask).places is None
+    assert MaskedParameter(torch.ones(6, 4), mask).pattern is not None
+    assert MaskedParameter(torch.ones(4, 6).t(), mask).pattern is None
 
 
 @pytest.mark.parametrize("share", [0.4, 0.97])  # of the weights and edges removed
@@ -642,9 +642,9 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
         out.square().sum().backward()
         expected[batch.rows].square().sum().backward()
         for n, part in theta.items():
-            if part.places is not None:
+            if part.pattern is not None:
                 whole = model.get_parameter(n).grad.view(-1)
-                torch.testing.assert_close(part.leaf.grad, whole[part.places.index])
+                torch.testing.assert_close(part.leaf.grad, whole[part.pattern.index])
     finally:
         torch.set_default_dtype(torch.float32)
 

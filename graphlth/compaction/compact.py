@@ -16,7 +16,8 @@ from graphlth.edge_masks import EdgeMask, edge_mask, kept_edges, map_edges
 from graphlth.masks import masked_values
 from graphlth.model import CompactableModel, takes_graph
 from graphlth.model_checks import check_model
-from graphlth.sparse.graph import Features, Graph
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.compaction.layers import MAPS, Layer
-from graphlth.sparse.graph import Features, Graph
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
 
 Array = np.ndarray[Any, Any]
 

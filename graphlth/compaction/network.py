@@ -36,8 +36,10 @@ from graphlth.compaction.layouts import (
     weight_graph,
 )
 from graphlth.compaction.plain import PlainNetwork, apply_layers, layers_of
-from graphlth.sparse.graph import Features, Graph
-from graphlth.sparse.message import attention, product, weighted_sum
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import attention, weighted_sum
+from graphlth.sparse.products import product
 from graphlth.storage import replace_file
 
 

@@ -16,7 +16,8 @@ from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.data.published import DataWarning
 from graphlth.edge_masks import EdgeMask, kept_edges, map_edges
 from graphlth.settings.checks import check_device
-from graphlth.sparse.graph import Features, Graph, sparse_features, sparse_is_faster
+from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
+from graphlth.sparse.graph import Graph
 from graphlth.task import SPLITS, Batch, Task, content_digest
 
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own

@@ -22,7 +22,7 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import fresh
 
-STEPS = 1 << 16
+LEVELS = 1 << 16  # a chance is one of so many equal ones
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
 
 
@@ -34,21 +34,21 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     Raises:
         ValueError: `p` is outside [0, 1).
     """
-    keep = _steps(p)
-    return x if not training or keep == STEPS else _apply(_Dropout, x, keep)
+    keep = _levels_kept(p)
+    return x if not training or keep == LEVELS else _apply(_Dropout, x, keep)
 
 
 def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """`dropout(x.relu(), p, training)`, which remembers nothing but its output."""
-    keep = _steps(p)
-    return x.relu() if not training or keep == STEPS else _apply(_ReluDropout, x, keep)
+    keep = _levels_kept(p)
+    return x.relu() if not training or keep == LEVELS else _apply(_ReluDropout, x, keep)
 
 
 @torch.no_grad()
-def relu_dropped(x: Tensor, p: float) -> tuple[Tensor, float]:
-    """`relu_dropout(x, p)` without gradients, and the scale of the entries that are left."""
-    keep = _steps(p)
-    return (x.relu(), 1.0) if keep == STEPS else (_drop(x, keep, _key(), True), STEPS / keep)
+def relu_dropout_values(x: Tensor, p: float) -> tuple[Tensor, float]:
+    """`relu_dropout(x, p)` without gradients, and the scale of the entries that are kept."""
+    keep = _levels_kept(p)
+    return (x.relu(), 1.0) if keep == LEVELS else (_drop(x, keep, _key(), True), LEVELS / keep)
 
 
 def edge_dropout(
@@ -71,8 +71,8 @@ def edge_dropout(
     Raises:
         ValueError: `p` is outside [0, 1).
     """
-    keep = _steps(p, "edge_dropout")
-    if not training or keep == STEPS:
+    keep = _levels_kept(p, "edge_dropout")
+    if not training or keep == LEVELS:
         return weight
     ones = torch.ones(graph.num_edges, dtype=like.dtype, device=like.device)
     kept = (_apply(_Dropout, ones, keep) > 0).to(ones.dtype)
@@ -80,16 +80,16 @@ def edge_dropout(
 
 
 @contextmanager
-def keyed(keys: Iterable[int] | Iterable[Tensor]) -> Iterator[None]:
-    """Inside, every dropout takes the next of `keys`, and none from torch's generator.
+def dropout_keys(keys: Iterable[int] | Iterable[Tensor]) -> Iterator[None]:
+    """A context in which every dropout takes the next of `keys`, and none from torch's generator.
 
     Under `torch.vmap` a key is a tensor [], one for each of what is stacked.
     """
-    token = _KEYS.set(iter(keys))
+    token = _NEXT_KEYS.set(iter(keys))
     try:
         yield
     finally:
-        _KEYS.reset(token)
+        _NEXT_KEYS.reset(token)
 
 
 def draw_keys(count: int, seed: int) -> Tensor:
@@ -98,11 +98,11 @@ def draw_keys(count: int, seed: int) -> Tensor:
     return torch.empty(count, dtype=torch.int64).random_(generator=generator)
 
 
-_KEYS: ContextVar[Iterator[Any] | None] = ContextVar("keys", default=None)
+_NEXT_KEYS: ContextVar[Iterator[Any] | None] = ContextVar("keys", default=None)
 
 
-class Keys(NamedTuple):
-    """One key for each of what lies along the dimension `dim`."""
+class StackedKeys(NamedTuple):
+    """One key for each of the tensors that are stacked along the dimension `dim`."""
 
     values: Tensor  # [S]
     dim: int
@@ -119,16 +119,16 @@ def _each(
 ) -> tuple[Tensor, int]:
     """Dropout of each of S tensors with a key of its own."""
     if dims[1] is None:
-        raise ValueError("`dropout` inside `torch.vmap` needs stacked keys: see `dropout.keyed`")
+        raise ValueError("`dropout` inside `torch.vmap` needs stacked keys: see `dropout_keys`")
     dim = dims[0]
     if dim is None:
         x, dim = x.expand(size, *x.shape), 0
-    return function.apply(x, keep, Keys(key, dim)), dim
+    return function.apply(x, keep, StackedKeys(key, dim)), dim
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | StackedKeys) -> Tensor:
         ctx.draw = keep, key
         return _drop(x, keep, key, False)
 
@@ -140,7 +140,7 @@ class _Dropout(torch.autograd.Function):
 
 class _ReluDropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: int, key: int | Keys) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: int, key: int | StackedKeys) -> Tensor:
         out = _drop(x, keep, key, True)
         ctx.keep = keep
         ctx.save_for_backward(out)
@@ -149,45 +149,45 @@ class _ReluDropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (out,) = ctx.saved_tensors  # above 0 just where x is, and was kept
-        return torch.ops.aten.threshold_backward(grad, out, 0).mul_(STEPS / ctx.keep), None, None
+        return torch.ops.aten.threshold_backward(grad, out, 0).mul_(LEVELS / ctx.keep), None, None
 
 
-def _steps(p: float, name: str = "dropout") -> int:
-    """How many of `STEPS` equal chances keep an entry."""
+def _levels_kept(p: float, name: str = "dropout") -> int:
+    """With how many of `LEVELS` equal chances an entry is kept."""
     if not 0 <= p < 1:
         raise ValueError(f"`{name}` must be in [0, 1), got {p}")
-    return max(1, round((1 - p) * STEPS))
+    return max(1, round((1 - p) * LEVELS))
 
 
 def _key() -> Any:
     """The next of the keys that are given, or one of 63 bits from torch's generator."""
-    keys = _KEYS.get()
+    keys = _NEXT_KEYS.get()
     return int(torch.empty((), dtype=torch.int64).random_()) if keys is None else next(keys)
 
 
-def _drop(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
-    """`x`, where it is kept (and positive, if so asked), times `STEPS / keep`; elsewhere 0."""
+def _drop(x: Tensor, keep: int, key: int | StackedKeys, positive: bool) -> Tensor:
+    """`x`, where it is kept (and positive, if so asked), times `LEVELS / keep`; elsewhere 0."""
     if x.is_cuda and _has_triton():
         return _drop_on_device(x, keep, key, positive)
-    if isinstance(key, Keys):
+    if isinstance(key, StackedKeys):
         parts = zip(x.unbind(key.dim), key.values.tolist(), strict=True)
         return torch.stack([_drop(part, keep, k, positive) for part, k in parts], key.dim)
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         out = fresh(x, *x.shape)
         flat = x.detach().contiguous().view(-1).numpy()
-        _drop_array(flat, *_words(key), keep, flat.dtype.type(STEPS / keep), positive,
+        _drop_array(flat, *_words(key), keep, flat.dtype.type(LEVELS / keep), positive,
                     out.view(-1).numpy())  # fmt: skip
         return out
     kept = torch.empty(x.shape, dtype=torch.float32)
-    _drop_array(np.ones(x.numel(), np.float32), *_words(key), keep, np.float32(STEPS / keep),
+    _drop_array(np.ones(x.numel(), np.float32), *_words(key), keep, np.float32(LEVELS / keep),
                 False, kept.view(-1).numpy())  # fmt: skip
     return (x.relu() if positive else x) * kept.to(x)
 
 
-def _drop_on_device(x: Tensor, keep: int, key: int | Keys, positive: bool) -> Tensor:
+def _drop_on_device(x: Tensor, keep: int, key: int | StackedKeys, positive: bool) -> Tensor:
     from graphlth.sparse.kernels._dropout import drop
 
-    if isinstance(key, Keys):
+    if isinstance(key, StackedKeys):
         return drop(x, keep, key.values, key.dim, positive)
     return drop(x.unsqueeze(0), keep, torch.tensor([key], device=x.device), 0, positive).squeeze(0)
 

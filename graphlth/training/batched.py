@@ -23,7 +23,7 @@ from graphlth.masks import Masks, add_noise, is_edge_key, only
 from graphlth.model import takes_graph
 from graphlth.prune import drop_jointly
 from graphlth.settings.checks import check_number
-from graphlth.sparse.dropout import draw_keys, keyed
+from graphlth.sparse.dropout import draw_keys, dropout_keys
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense
@@ -142,7 +142,7 @@ def each(
     """
 
     def one(values: dict[str, Tensor], keys: Tensor) -> Tensor:
-        with keyed(keys.unbind()):
+        with dropout_keys(keys.unbind()):
             return function(model, batch, only(values, "weights"), edge_mask(values))
 
     return torch.vmap(one, in_dims=(0, 1))(dict(values), keys)
@@ -268,7 +268,7 @@ def _keys(
     """The keys [epochs, calls, S] of every dropout, as each seed would draw them on its own."""
     counter = count()
     model.train()
-    with torch.no_grad(), keyed(counter):
+    with torch.no_grad(), dropout_keys(counter):
         forward_rows(model, batch, theta, None)
     calls = next(counter)
     drawn = [

@@ -14,7 +14,7 @@ from graphlth.masks import EDGES
 from graphlth.metrics import Metric
 from graphlth.model_checks import check_model
 from graphlth.rewinding import rewind
-from graphlth.sparse.graph import Features
+from graphlth.sparse.features import Features
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits

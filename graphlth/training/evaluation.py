@@ -10,6 +10,7 @@ from graphlth.edge_masks import EdgeMask, edge_mask
 from graphlth.masks import Masks, masked_values, only
 from graphlth.model import takes
 from graphlth.model_checks import check_arguments, check_weights
+from graphlth.sparse.cache import StepCache
 from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
@@ -39,8 +40,11 @@ class Evaluator:
     A model that takes `rows` computes no others; of another, splits of one graph share its output.
     """
 
-    def __init__(self, model: nn.Module, task: Task, weights: Masks, edges: EdgeMask | None):
-        self.model, self.weights, self.edges = model, weights, edges
+    def __init__(
+        self, model: nn.Module, task: Task, weights: Masks, edges: EdgeMask | None,
+        cache: StepCache | None = None,
+    ):  # fmt: skip
+        self.model, self.weights, self.edges, self.cache = model, weights, edges, cache
         self.task = task.with_policy(lambda x: policy_logits(model, x, weights))
         self.inputs: tuple[Any, ...] | None = None
 
@@ -54,11 +58,11 @@ class Evaluator:
         """The output for the rows that the batch scores."""
         if batch.among is not None and takes(self.model, "rows"):
             nodes, places = batch.among
-            output = call_model(self.model, batch, self.weights, self.edges, rows=nodes)
+            output = call_model(self.model, batch, self.weights, self.edges, self.cache, rows=nodes)
             return output.index_select(0, places)
         if batch.inputs is not self.inputs:
             self.inputs = batch.inputs
-            self.whole = call_model(self.model, batch, self.weights, self.edges)
+            self.whole = call_model(self.model, batch, self.weights, self.edges, self.cache)
         return self.whole[batch.rows]
 
 

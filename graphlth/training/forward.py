@@ -9,7 +9,8 @@ from torch.func import functional_call
 from graphlth.edge_masks import EdgeMask, edge_mask, map_edges, multiply_edges
 from graphlth.masks import Masks, masked_values
 from graphlth.model import takes, takes_graph
-from graphlth.sparse.message import at
+from graphlth.sparse.cache import StepCache
+from graphlth.sparse.composition import gather
 from graphlth.task import Batch
 
 
@@ -26,20 +27,29 @@ def forward(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
 
 
 def call_model(
-    model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None, **how: Any
-) -> Tensor:
-    """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand."""
+    model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None,
+    cache: StepCache | None = None, **how: Any,
+) -> Tensor:  # fmt: skip
+    """`forward` with θ ⊙ m_θ and the edge mask m_g, if there is one, made beforehand.
+
+    A model that takes a `cache` is given that of its training.
+    """
+    if cache is not None and takes(model, "cache"):
+        how["cache"] = cache
     output: Tensor = functional_call(
         model, dict(weights), model_arguments(model, batch, edges), how
     )
     return output
 
 
-def forward_rows(model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None) -> Tensor:
+def forward_rows(
+    model: nn.Module, batch: Batch, weights: Masks, edges: EdgeMask | None,
+    cache: StepCache | None = None,
+) -> Tensor:  # fmt: skip
     """The output for the rows that are scored; a model that takes `rows` computes no others."""
     if takes(model, "rows"):
-        return call_model(model, batch, weights, edges, rows=batch.rows)
-    return call_model(model, batch, weights, edges)[batch.rows]
+        return call_model(model, batch, weights, edges, cache, rows=batch.rows)
+    return call_model(model, batch, weights, edges, cache)[batch.rows]
 
 
 def model_arguments(model: nn.Module, batch: Batch, edges: EdgeMask | None) -> tuple[Any, ...]:
@@ -51,7 +61,7 @@ def model_arguments(model: nn.Module, batch: Batch, edges: EdgeMask | None) -> t
     if batch.entries is None or (edges is None and batch.edge_weight is None):
         return inputs
     entries = batch.entries
-    m = map_edges(lambda mask: at(mask, entries), edges)
+    m = map_edges(lambda mask: gather(mask, entries), edges)
     return (*inputs, multiply_edges(batch.edge_weight, m))
 
 

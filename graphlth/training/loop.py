@@ -81,7 +81,8 @@ def train(
         passes = 0
         for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
-            loss = task.loss(forward_rows(model, batch, masked.weights, masked.edges), batch)
+            output = forward_rows(model, batch, masked.weights, masked.edges, masked.cache)
+            loss = task.loss(output, batch)
             check_attached(loss)
             optimizer.zero_grad()
             whole = loss + masked.penalty()
@@ -95,7 +96,7 @@ def train(
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
         spend(passes)
-        evaluate = Evaluator(model, task, masked.weights, masked.edges)
+        evaluate = Evaluator(model, task, masked.weights, masked.edges, masked.cache)
         val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
         better = task.metric.better(val, best)
         best, improved = val if better else best, better or val_loss < lowest

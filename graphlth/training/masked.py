@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from graphlth.edge_masks import EdgeMask, edge_mask
 from graphlth.masks import Masks
-from graphlth.sparse.graph import Places
-from graphlth.sparse.message import blank, put, spread
+from graphlth.sparse.cache import StepCache
+from graphlth.sparse.pattern import ScatteredWeight, SparsityPattern
+from graphlth.sparse.products import padded_zeros, scatter, scatter_into
 from graphlth.training.optimizers import Optimizer, Product
 
 PARTS = ("weights", "soft")
@@ -50,31 +51,31 @@ class MaskedParameter:
         learn = learn and whole.requires_grad  # a frozen parameter stays frozen
         self.whole, self.mask, self.learn = whole, mask, learn
         self.leaf = whole if learn else whole.detach()
-        self.places: Places | None = None
+        self.pattern: SparsityPattern | None = None
         if mask is None or mask.all():
             self.mask = None  # ones change nothing
         elif mask.count_nonzero() < self.FEW * mask.numel() and whole.is_contiguous():
-            self.places = Places(mask.view(-1).nonzero().squeeze(1), mask.shape)
-            self.leaf = whole.detach().view(-1)[self.places.index].requires_grad_(learn)
-            self.zeros = blank(whole)
+            self.pattern = SparsityPattern.of(mask)
+            self.leaf = whole.detach().view(-1)[self.pattern.index].requires_grad_(learn)
+            self.zeros = padded_zeros(whole)
 
     def scatter(self, values: Tensor) -> Tensor:
         """A tensor like the whole: `values`, shaped like the leaf, in their places, 0 elsewhere."""
-        if self.places is not None:
-            return spread(values, self.places, self.zeros)
+        if self.pattern is not None:
+            return scatter_into(self.zeros, values, self.pattern)
         return values if self.mask is None else values * self.mask
 
     @torch.no_grad()
     def read(self) -> None:
         """Copy the kept entries from the whole, which another training has changed."""
-        if self.places is not None:
-            self.leaf.copy_(self.whole.view(-1)[self.places.index])
+        if self.pattern is not None:
+            self.leaf.copy_(self.whole.view(-1)[self.pattern.index])
 
     @torch.no_grad()
     def write_back(self) -> None:
         """Copy the kept entries into the whole."""
-        if self.places is not None and self.learn:
-            put(self.leaf, self.places, self.whole)
+        if self.pattern is not None and self.learn:
+            scatter(self.leaf, self.pattern, self.whole)
 
 
 def apply_masks(
@@ -82,16 +83,25 @@ def apply_masks(
     m: Mapping[str, MaskedParameter],
     products: Mapping[str, Product] = MappingProxyType({}),
     through: Callable[[Masks], Masks] | None = None,
+    cache: StepCache | None = None,
 ) -> tuple[dict[str, Tensor], EdgeMask | None]:
-    """θ ⊙ m_θ and m_g: the soft masks, or what `through` makes of them, times the hard masks."""
+    """θ ⊙ m_θ and m_g: the soft masks, or what `through` makes of them, times the hard masks.
+
+    `cache` forgets what depends on the weights before, and is told which weights are sparse.
+    """
     soft: Masks = {n: part.leaf for n, part in m.items()}
     soft = through(soft) if through else soft
-    weights = {}
+    weights, scattered = {}, {}
     for n, part in theta.items():
         if n in products:
-            weights[n] = part.scatter(products[n].value)
+            values = products[n].value
         else:
-            weights[n] = part.scatter(part.leaf * soft[n] if n in soft else part.leaf)
+            values = part.leaf * soft[n] if n in soft else part.leaf
+        weights[n] = part.scatter(values)
+        if part.pattern is not None:
+            scattered[n] = ScatteredWeight(values, part.pattern)
+    if cache is not None:
+        cache.update(scattered)
     return weights, edge_mask(soft)
 
 
@@ -123,6 +133,7 @@ class MaskedParameters:
         self.soft = {n: part.leaf for n, part in self.m.items()}  # the leaves by name
         self.apart = {n: leaf for n, leaf in self.soft.items() if n not in self.products}
         self.rates = {n: soft.rates[n] for n in self.apart if n in soft.rates}
+        self.cache = StepCache()  # what the passes of this training leave for one another
         self._apply()
         self._versions = self._read_versions()
 
@@ -160,7 +171,9 @@ class MaskedParameters:
         self._apply()
 
     def _apply(self) -> None:
-        self.weights, self.edges = apply_masks(self.theta, self.m, self.products, self.through)
+        self.weights, self.edges = apply_masks(
+            self.theta, self.m, self.products, self.through, self.cache
+        )
 
     def _read_versions(self) -> list[int]:
         """A number for each tensor, which rises with every change of it."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from graphlth.sparse.message import blank
+from graphlth.sparse.products import padded_zeros
 from graphlth.training.recipe import Recipe
 
 COMPILED = (torch.float32, torch.float64)  # on the CPU
@@ -38,7 +38,7 @@ class Product:
 
     def __init__(self, weight: Tensor, mask: Tensor, rate: float = 0.0):
         self.weight, self.mask, self.rate = weight, mask, rate
-        self.value = blank(weight.detach()).requires_grad_()
+        self.value = padded_zeros(weight.detach()).requires_grad_()
         self.multiply()
 
     def divide(self) -> None:
@@ -137,7 +137,7 @@ class Adam(Optimizer):
         together = self.steps[a] == self.steps[b]  # not where the weight lacked a gradient before
         if grad is None or not together or not all(map(_plain, (grad, *factors))):
             return False
-        from graphlth.sparse.kernels.numba import adam  # loads slowly
+        from graphlth.sparse.kernels._adam import adam  # loads slowly
 
         for i in (a, b):
             self.steps[i] += 1

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units
+from graphlth.sparse.blocks import Block, blocks
+from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import dropout, edge_dropout
-from graphlth.sparse.graph import Block, Features, Graph
-from graphlth.sparse.message import attention, product
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import attention
+from graphlth.sparse.products import product
 from graphlth.task import Task
 
 
@@ -71,36 +75,41 @@ class GAT(nn.Module):
         graph: Graph | Tensor,
         weight: Tensor | None = None,
         rows: Tensor | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
-        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
+        what a training keeps from step to step.
         """
+        cache = StepCache() if cache is None else cache
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
         graph = graph.with_loops
         if weight is not None:
             weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
-        first, *others = graph.blocks(len(self.weights), rows)
-        first, x = first.reading(x)
+        first, *others = blocks(graph, len(self.weights), rows)
+        first, x = first.restrict(x)
         x = drop_features(x, self.input_dropout, self.training)
-        h = self.attend(0, x, first, weight)
+        h = self.attend(0, x, first, weight, cache)
         for layer, block in enumerate(others, 1):
             h = dropout(F.elu(h), self.dropout, self.training)
-            h = self.attend(layer, h, block, weight)
+            h = self.attend(layer, h, block, weight, cache)
         return h
 
     def attend(
-        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
-    ) -> Tensor:
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None,
+        cache: StepCache,
+    ) -> Tensor:  # fmt: skip
         """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
         a_source, a_target = self.source_attention[layer], self.target_attention[layer]
         w, heads = self.weights[layer], len(a_source)
-        h = product(x, w, backend=self.backend).view(-1, *a_source.shape)
+        h = product(x, w, cache=cache.weight(f"weights.{layer}"), backend=self.backend)
+        h = h.view(-1, *a_source.shape)
         to_both = torch.cat([(w.view(-1, *a.shape) * a).sum(-1) for a in (a_source, a_target)], 1)
         scores = product(x, to_both, backend=self.backend)  # [N, 2 heads] a·(W x) = (a·W) x
-        sent, received = scores[:, :heads], block.of_nodes(scores[:, heads:])
-        weight = None if weight is None else block.of_edges(weight)
+        sent, received = scores[:, :heads], block.select_nodes(scores[:, heads:])
+        weight = None if weight is None else block.select_edges(weight)
         keep = None
         if self.training and self.dropout:
             keep = dropout(h.new_ones(block.graph.num_edges, h.size(1)), self.dropout)

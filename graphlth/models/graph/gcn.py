@@ -9,17 +9,20 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
-from graphlth.models.graph._norm import normalised
-from graphlth.sparse.dropout import edge_dropout
-from graphlth.sparse.graph import Block, Features, Graph
-from graphlth.sparse.message import (
-    convolve,
-    product,
+from graphlth.models.graph._gcn_layers import (
     propagate,
+    propagate_relu_product,
     relu_dropout_product,
     relu_product,
-    weighted_sum,
 )
+from graphlth.models.graph._norm import normalised
+from graphlth.sparse.blocks import Block, blocks
+from graphlth.sparse.cache import StepCache
+from graphlth.sparse.dropout import edge_dropout
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import weighted_sum
+from graphlth.sparse.products import product
 from graphlth.task import Task
 
 
@@ -70,60 +73,69 @@ class GCN(nn.Module):
         graph: Graph | Tensor,
         weight: Tensor | None = None,
         rows: Tensor | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
-        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
+        what a training keeps from step to step.
         """
+        cache = StepCache() if cache is None else cache
         graph, weights = Graph.of(graph, x.shape[0]), [*self.weights]
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=weights[0])
         graph = graph.with_loops  # A + I
         norm = self.normalise(graph, weight, weights[0].dtype)
-        blocks = graph.blocks(len(weights), rows)
-        fixed = weight is None
-        norms = [self.on(block, norm, fixed=fixed) for block in blocks]
+        parts = blocks(graph, len(weights), rows)
+        constant = weight is None
+        norms = [self.norm_on(block, norm, constant=constant) for block in parts]
         if self.training:
-            graph.learning[len(blocks)] = blocks[0]
-            return self.learn(x, weights, blocks, norms, fixed=fixed)
-        part = graph.learning.get(len(blocks))
-        following = None if part is None else (part, self.on(part, norm, fixed=fixed))
-        return self.infer(x, weights, blocks, norms, following, fixed=fixed)
+            cache.set_block(graph, parts[0])
+            return self.learn(x, weights, parts, norms, cache, constant=constant)
+        part = cache.block(graph)
+        following = None if part is None else (part, self.norm_on(part, norm, constant=constant))
+        return self.infer(x, weights, parts, norms, cache, following, constant=constant)
 
     def learn(
-        self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
-        norms: list[Tensor], *, fixed: bool,
+        self, x: Tensor | Features, weights: list[Tensor], parts: list[Block],
+        norms: list[Tensor], cache: StepCache, *, constant: bool,
     ) -> Tensor:  # fmt: skip
-        """`Â X W`, ReLU and dropout, and so on: [N, out]."""
+        """The logits in training: `Â X W`, ReLU and dropout, and so on."""
         how: Any = {"backend": self.backend}
-        first, x = blocks[0].reading(x)
-        h = propagate(first.graph, x, weights[0], norms[0], fixed=fixed, **how)
-        for block, norm, w in zip(blocks[1:], norms[1:], weights[1:], strict=True):
+        (first, x), known = parts[0].restrict(x), cache.weight("weights.0")
+        h = propagate(first.graph, x, weights[0], norms[0], cache=known, constant=constant, **how)
+        for block, norm, w in zip(parts[1:], norms[1:], weights[1:], strict=True):
             h = relu_dropout_product(h, w, self.dropout, **how)
             h = weighted_sum(block.graph, h, norm, **how)
         return h
 
     def infer(
-        self, x: Tensor | Features, weights: list[Tensor], blocks: list[Block],
-        norms: list[Tensor], following: tuple[Block, Tensor] | None, *, fixed: bool,
+        self, x: Tensor | Features, weights: list[Tensor], parts: list[Block],
+        norms: list[Tensor], cache: StepCache, following: tuple[Block, Tensor] | None, *,
+        constant: bool,
     ) -> Tensor:  # fmt: skip
-        """The same without dropout: `convolve`, and with every next W what `relu_product` does."""
-        how: Any = {"backend": self.backend}
-        if len(blocks) == 1:
-            first, x = blocks[0].reading(x)
-            h = product(x, weights[0], **how)
+        """The logits without dropout: ReLU of the sums of a layer and the product with the next W
+        are one pass, the first layer's product and sums, too.
+        """
+        how, known = {"backend": self.backend}, cache.weight("weights.0")
+        first = parts[-1]
+        if len(parts) == 1:
+            first, x = first.restrict(x)
+            h = product(x, weights[0], cache=known, **how)
         else:
-            two = weights[0], norms[0], weights[1]
-            h = convolve(blocks[0], x, *two, following=following, fixed=fixed, **how)
-            first = blocks[-1]
-        for block, norm, w in zip(blocks[1:-1], norms[1:-1], weights[2:], strict=True):
+            h = propagate_relu_product(
+                parts[0], x, weights[0], norms[0], weights[1],
+                cache=known, following=following, constant=constant, **how,
+            )  # fmt: skip
+        for block, norm, w in zip(parts[1:-1], norms[1:-1], weights[2:], strict=True):
             h = relu_product(block.graph, h, norm, w, **how)
-        return weighted_sum(first.graph, h, norms[-1], backend=self.backend)
+        return weighted_sum(first.graph, h, norms[-1], **how)
 
-    def on(self, block: Block, norm: Tensor, *, fixed: bool) -> Tensor:
-        """The weights `norm` [E + N] on the edges of `block`; `fixed` ones are the same tensor."""
-        if fixed:
-            return block.graph.constant((norm.dtype, self.degree), lambda: block.of_edges(norm))
-        return block.of_edges(norm)
+    def norm_on(self, block: Block, norm: Tensor, *, constant: bool) -> Tensor:
+        """The weights `norm` [E + N] on the edges of `block`; if `constant`, the same tensor."""
+        if constant:
+            key = norm.dtype, self.degree
+            return block.graph.constant(key, lambda: block.select_edges(norm))
+        return block.select_edges(norm)
 
     def normalise(self, graph: Graph, weight: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
+from graphlth.sparse.blocks import Block, blocks
+from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
-from graphlth.sparse.graph import Block, Features, Graph
-from graphlth.sparse.message import product, weighted_sum
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import weighted_sum
+from graphlth.sparse.products import product
 from graphlth.task import Task
 
 
@@ -56,29 +60,34 @@ class GIN(nn.Module):
         graph: Graph | Tensor,
         weight: Tensor | None = None,
         rows: Tensor | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
-        With `rows` [R] only those nodes' logits, from no more than what they depend on.
+        With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
+        what a training keeps from step to step.
         """
+        cache = StepCache() if cache is None else cache
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.eps)
-        first, *others = graph.blocks(len(self.weights), rows)
-        first, x = first.reading(x)
-        h = self.convolve(0, x, first, weight)
+        first, *others = blocks(graph, len(self.weights), rows)
+        first, x = first.restrict(x)
+        h = self.convolve(0, x, first, weight, cache)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, block, weight)
+            h = self.convolve(layer, h, block, weight, cache)
         return h
 
     def convolve(
-        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None
-    ) -> Tensor:
+        self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None,
+        cache: StepCache,
+    ) -> Tensor:  # fmt: skip
         """`((1 + ε) X + (A ⊙ m) X) W` [N, d]."""
-        h = product(x, self.weights[layer], backend=self.backend)
-        weight = None if weight is None else block.of_edges(weight)
+        known = cache.weight(f"weights.{layer}")
+        h = product(x, self.weights[layer], cache=known, backend=self.backend)
+        weight = None if weight is None else block.select_edges(weight)
         near = weighted_sum(block.graph, h, weight, backend=self.backend)
-        return (1 + self.eps[layer]) * block.of_nodes(h) + near
+        return (1 + self.eps[layer]) * block.select_nodes(h) + near
 
     def parts(
         self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None

@@ -7,9 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.models.graph._norm import normalised
+from graphlth.sparse.blocks import Block, blocks
+from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
-from graphlth.sparse.graph import Block, Features, Graph
-from graphlth.sparse.message import product, weighted_sum
+from graphlth.sparse.features import Features
+from graphlth.sparse.graph import Graph
+from graphlth.sparse.message import weighted_sum
+from graphlth.sparse.products import product
 from graphlth.task import Task
 
 REACH = 3  # hops from the scored rows, beyond which nearly every node is read
@@ -67,22 +71,24 @@ class ResGCN(nn.Module):
         graph: Graph | Tensor,
         weight: Tensor | None = None,
         rows: Tensor | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
         With `rows` [R] only those nodes' logits; the last few layers compute no more than what they
-        depend on, the others all nodes.
+        depend on, the others all nodes. `cache` is what a training keeps from step to step.
         """
+        cache = StepCache() if cache is None else cache
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.first)
         graph = graph.with_loops  # A + I
         norm = normalised(graph, weight, dtype=self.first.dtype, backend=self.backend)
         near = min(REACH, len(self.weights))
-        blocks = graph.blocks(len(self.weights) - near) + graph.blocks(near, rows)
-        blocks[0], x = blocks[0].reading(x)
-        h = product(x, self.first, backend=self.backend)
-        for layer, block in enumerate(blocks):
-            h = block.of_nodes(h) + self.convolve(layer, h, block, norm)
+        parts = blocks(graph, len(self.weights) - near) + blocks(graph, near, rows)
+        parts[0], x = parts[0].restrict(x)
+        h = product(x, self.first, cache=cache.weight("first"), backend=self.backend)
+        for layer, block in enumerate(parts):
+            h = block.select_nodes(h) + self.convolve(layer, h, block, norm)
         return product(self.activate(-1, h), self.last, backend=self.backend)
 
     def activate(self, layer: int, h: Tensor) -> Tensor:
@@ -93,7 +99,7 @@ class ResGCN(nn.Module):
     def convolve(self, layer: int, h: Tensor, block: Block, norm: Tensor) -> Tensor:
         """`Â σ(H) W` [N, d] with the weights `norm` [E + N] of Â."""
         h = product(self.activate(layer, h), self.weights[layer], backend=self.backend)
-        return weighted_sum(block.graph, h, block.of_edges(norm), backend=self.backend)
+        return weighted_sum(block.graph, h, block.select_edges(norm), backend=self.backend)
 
     def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W)`, in a block `+ (E + N) · d`; norms none."""

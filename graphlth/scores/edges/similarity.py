@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores.edges._edges import Array, Pairs, dots, of_pairs
-from graphlth.sparse.graph import Features
+from graphlth.sparse.features import Features
 from graphlth.task import Task
 
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores.weights._gradient import gradient, losses, network, summed
-from graphlth.sparse.message import BACKENDS
+from graphlth.sparse.backend import BACKENDS
 from graphlth.task import Task
 
 SINGLE = (

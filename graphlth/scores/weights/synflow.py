@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from graphlth.edge_masks import map_edges
 from graphlth.masks import Masks
 from graphlth.scores.weights._gradient import gradient, network
-from graphlth.sparse.graph import Features
+from graphlth.sparse.features import Features
 from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.training.forward import forward
 

@@ -4,9 +4,13 @@ A pass over the entries does what takes a dozen of torch's: the gradients of bot
 moments, their steps, and the new product. Each operation rounds as in torch's fused Adam.
 """
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
+import numpy as np
+from torch import Tensor
+
+from graphlth.sparse.kernels._arrays import flat_array, share_range, strided_array
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._vector import (
     fma,
@@ -22,6 +26,24 @@ from graphlth.sparse.kernels._vector import (
 )
 
 LANES = 16  # entries at a time
+
+
+def adam(entries: list[Tensor], product: Tensor, constants: Sequence[float]) -> None:
+    """A step of Adam on both factors of `product` (see `step`), for float32 or float64.
+
+    `entries`, contiguous, are its gradient, both factors, and their moments. Rows of a matrix may
+    lie apart.
+    """
+    rows, d = (1, product.numel()) if product.is_contiguous() else product.shape
+    whole, stride = strided_array(product.view(rows, d))
+    numbers = np.array(constants, whole.dtype)
+    loop = step(d % LANES != 0)
+    share_range(
+        rows,
+        1,
+        8 * product.numel(),
+        partial(loop, *map(flat_array, entries), whole, numbers, d, stride),
+    )
 
 
 @cache

@@ -5,12 +5,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlth.sparse.backend import Backend
 from graphlth.sparse.graph import Graph, Rows
 
 
-def weighted_sum(graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-    """`A(weight) @ x` for `x` [N, d] and `weight` [E] or None, without a tensor of E × d."""
-    return _Sum.apply(graph, x, weight)
+class Sparse(Backend):
+    """torch's compressed sparse rows."""
+
+    def weighted_sum(self, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
+        """`A(weight) @ x` for `x` [N, d] and `weight` [E] or None, without a tensor of E × d."""
+        return _Sum.apply(graph, x, weight)
+
+
+BACKEND = Sparse()
 
 
 class _Sum(torch.autograd.Function):

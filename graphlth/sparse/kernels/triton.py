@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from graphlth.sparse.backend import Backend
 from graphlth.sparse.graph import Graph, Rows
 
 EDGES = 16  # edges of a tile, at least, so that a hub takes few steps
@@ -392,3 +393,21 @@ def _attend_backward(  # type: ignore[no-untyped-def]
             tl.store(at, tl.sum(pull, axis=1), mask=inside)
     tl.store(grad_x + own, tl.sum(lanes, axis=0), mask=here[:, None] & real[None, :])
     tl.store(grad_sent + row * H + head, tl.sum(raws, axis=0), mask=here)
+
+
+class Triton(Backend):
+    """The fused kernels of this file; its functions' docstrings give the shapes."""
+
+    def weighted_sum(self, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
+        """`A(weight) @ x` [T, d] for `x` [S, d] and `weight` [E] or None."""
+        return weighted_sum(graph, x, weight)
+
+    def attention(
+        self, graph: Graph, x: Tensor, sent: Tensor, received: Tensor, weight: Tensor | None,
+        keep: Tensor | None, slope: float,
+    ) -> Tensor:  # fmt: skip
+        """`Σ_e k_e α_e x_j` [T, H, d], `α_e ∝ w_e exp(LeakyReLU(s_j + r_i))`."""
+        return attention(graph, x, sent, received, weight, keep, slope)
+
+
+BACKEND = Triton()
