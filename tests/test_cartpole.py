@@ -12,11 +12,12 @@ from toys import build, call
 
 from graphlth import masks as M
 from graphlth.cost.macs import macs
+from graphlth.data.games import LONGEST, CartPole, advantages
 from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.scores.weights.snip import snip
 from graphlth.task import Batch, cross_entropy
-from graphlth.tasks.cartpole import LONGEST, CartPole, advantages, cartpole
+from graphlth.tasks.cartpole import cartpole
 from graphlth.training.evaluation import evaluate, predict
 from graphlth.training.forward import policy_logits
 from graphlth.training.loop import train

@@ -20,6 +20,7 @@ from graphlth.cli import main as cli
 from graphlth.compaction.network import load_compact
 from graphlth.data.images import ImageTask
 from graphlth.data.node import NodeTask
+from graphlth.data.text import TextTask
 from graphlth.experiment.folder import read_plan
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.plan import plan
@@ -27,7 +28,6 @@ from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
 from graphlth.provenance import fingerprint
 from graphlth.records.files import _write_lines
-from graphlth.tasks.text import Text
 from graphlth.ticket import Ticket, load, ticket_file
 
 QUICK = {"hidden": 4, "epochs": 3, "rounds": 2}
@@ -122,10 +122,12 @@ def test_the_content_of_images_is_pixels_classes_and_splits():
 
 def test_the_content_of_a_text_is_its_words_and_splits():
     said = "the lottery ticket hypothesis, " * 40
-    known = Text(said, context=5).content()
-    assert Text(said, context=5, name="b", batch_size=3, evaluate_every=2).content() == known
-    others = [Text(said.replace("y", "i", 1), context=5), Text(said, context=5, val_size=3),
-              Text(said, context=5, test_size=3), Text(said, context=5, train_size=9)]  # fmt: skip
+    known = TextTask(said, context=5).content()
+    assert TextTask(said, context=5, name="b", batch_size=3, evaluate_every=2).content() == known
+    others = [TextTask(said.replace("y", "i", 1), context=5),
+              TextTask(said, context=5, val_size=3),
+              TextTask(said, context=5, test_size=3),
+              TextTask(said, context=5, train_size=9)]  # fmt: skip
     assert len({known, *(task.content() for task in others)}) == 5
 
 

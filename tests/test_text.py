@@ -8,9 +8,9 @@ from toys import TEXT_MODELS, build, call
 
 from graphlth import masks as M
 from graphlth.cost.macs import macs
+from graphlth.data.text import TextTask
 from graphlth.experiment.run import run
 from graphlth.registry import find
-from graphlth.tasks.text import Text
 from graphlth.training.evaluation import Evaluator, evaluate
 from graphlth.training.forward import forward
 from graphlth.training.loop import train
@@ -26,7 +26,7 @@ def no_commit(monkeypatch):
 
 
 def said(**settings):
-    return Text(SAID, **SMALL | settings)
+    return TextTask(SAID, **SMALL | settings)
 
 
 def spoken(task, windows):
@@ -86,14 +86,18 @@ def test_a_span_goes_on_in_the_pass_where_the_last_one_ended():
 
 
 def test_a_character_that_training_has_not_is_one_class_of_its_own():
-    task = Text("abab" * 100 + "xyz" * 100, **SMALL, val_size=1, test_size=10, train_size=20)
+    task = TextTask("abab" * 100 + "xyz" * 100, **SMALL, val_size=1, test_size=10, train_size=20)
     assert task.alphabet == "ab" and task.num_classes == task.num_features == 3
     (batch,) = task.batches("test")
     assert batch.target.unique().tolist() == [2]
 
 
 def test_another_text_is_another_fingerprint():
-    prints = {said().fingerprint(), said(context=9).fingerprint(), Text(SAID.upper()).fingerprint()}
+    prints = {
+        said().fingerprint(),
+        said(context=9).fingerprint(),
+        TextTask(SAID.upper()).fingerprint(),
+    }
     assert len(prints) == 3
     assert said().fingerprint() == said(batch_size=7, evaluate_every=1).fingerprint()
 
@@ -143,7 +147,7 @@ def test_a_byte_order_mark_names_the_encoding_and_is_no_character(tmp_path, enco
     (tmp_path / "tale.txt").write_bytes((mark + said).encode(encoding))
     task = find("tasks", "text")(path=str(tmp_path / "tale.txt"), **SMALL)
     assert task.alphabet == "".join(sorted(set(said)))
-    assert task.fingerprint() == Text(said, **SMALL).fingerprint()
+    assert task.fingerprint() == TextTask(said, **SMALL).fingerprint()
 
 
 @pytest.mark.parametrize(

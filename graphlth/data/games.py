@@ -1,4 +1,7 @@
-"""CartPole (Barto, Sutton & Anderson, IEEE Trans. SMC 1983), as Gymnasium has it: CartPole-v1."""
+"""Games that a network plays: CartPole-v1, as Gymnasium has it.
+
+Source: Barto, Sutton & Anderson, IEEE Trans. SMC 1983.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ Episodes = tuple[Tensor, Tensor, Tensor]  # observations [T, B, 4], actions and 
 
 
 class CartPole(Task):
-    """Balancing a pole on a cart, to be played (see `graphlth.task.Game`); there is no graph.
+    """Balancing a pole on a cart, to be played (see `Task.with_policy`); there is no graph.
 
     An iteration of training plays `batch_size` episodes to their ends, choosing by the
     probabilities of the policy as it is. Every step of them is a row, whose weight is its advantage
@@ -161,7 +164,7 @@ def play(
 
     Who stands at a step has not fallen before it; what is said of the others means nothing.
     """
-    game = carts(count)
+    game = make_games(count)
     x, _ = game.reset(seed=int(torch.randint(2**31, (), generator=draw)))
     stands, steps = torch.ones(count, dtype=torch.bool), []
     while stands.any():
@@ -182,40 +185,11 @@ def advantages(stands: Tensor, discount: float) -> Tensor:
     left = stands.flip(0).cumsum(0).flip(0)[stands]  # n, the step itself with it
     worth = torch.cat([left.new_zeros(1), discount ** torch.arange(LONGEST).to(left.device)])
     returns = worth.to(torch.get_default_dtype()).cumsum(0)[left]
-    spread = returns.std(correction=0)
-    return (returns - returns.mean()) / torch.where(spread > 0, spread, 1)
+    std = returns.std(correction=0)
+    return (returns - returns.mean()) / torch.where(std > 0, std, 1)
 
 
-def carts(count: int) -> Any:
+def make_games(count: int) -> Any:
     """`count` games at once; one that has ended starts anew."""
     make = library("gymnasium", "control", "play CartPole").make_vec
     return make(GAME, count, "vector_entry_point", max_episode_steps=LONGEST)
-
-
-def cartpole(
-    *,
-    batch_size: int = 16,
-    evaluate_every: int = 5,
-    val_size: int = 20,
-    test_size: int = 50,
-    discount: float = 0.99,
-    data_seed: int = 0,
-) -> CartPole:
-    """A pole to balance on a cart; accuracies are mean returns over 500, the most there is.
-
-    Trained by REINFORCE. "val" and "test" are episodes from starts of their own, in which the
-    network chooses its highest logit. An epoch is a span of `evaluate_every` iterations.
-
-    Args:
-        batch_size: episodes in a training batch.
-        evaluate_every: iterations of training between two evaluations.
-        val_size: episodes that validate.
-        test_size: episodes that test.
-        discount: what a later step counts against the one before it, in (0, 1].
-        data_seed: draws the starts of the episodes that validate and test.
-    """
-    carts(1)  # what is not installed is told at once
-    return CartPole(
-        batch_size=batch_size, evaluate_every=evaluate_every, val_size=val_size,
-        test_size=test_size, discount=discount, data_seed=data_seed,
-    )  # fmt: skip

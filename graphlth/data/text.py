@@ -1,4 +1,4 @@
-"""Text, character by character: the reference of the Python language, or a file of your own."""
+"""Text, character by character, and the reader of a text file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from pydoc_data import topics
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ MARKS = {  # byte-order marks, those that begin like another first
 }  # fmt: skip
 
 
-class Text(Task):
+class TextTask(Task):
     """Prediction of the next character; there is no graph.
 
     The text is cut into windows of `context` + 1 characters, one after the other: in each the first
@@ -64,8 +63,8 @@ class Text(Task):
         test_size: int = 0,
         name: str = "text",
     ):
-        told = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
-        for key, value in told.items():
+        numbers = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
+        for key, value in numbers.items():
             check_number(key, value)
         count = len(text) // (context + 1)
         if count < 3:
@@ -73,7 +72,7 @@ class Text(Task):
                              f"`context` = {context}, got {len(text)}")  # fmt: skip
         self.name, self.shape, self.context = name, (context,), context
         self.batch_size, self.evaluate_every = batch_size, evaluate_every
-        self.rows = stretches(count, train_size, val_size, test_size)
+        self.rows = split_windows(count, train_size, val_size, test_size)
         codes = torch.tensor([ord(c) for c in text[: count * (context + 1)]])
         codes = codes.view(count, context + 1)
         known = codes[self.rows["train"]].unique()  # sorted
@@ -101,11 +100,11 @@ class Text(Task):
         windows = self.windows[rows]  # [B, T + 1]
         return Batch((windows[:, :-1],), windows[:, 1:].flatten())
 
-    def without(self, mask: EdgeMask) -> Text:
+    def without(self, mask: EdgeMask) -> TextTask:
         """The task itself: there is no graph."""
         return self
 
-    def to(self, device: torch.device | str) -> Text:
+    def to(self, device: torch.device | str) -> TextTask:
         """The same task on `device`."""
         check_device(device)
         task = copy.copy(self)
@@ -125,12 +124,12 @@ class Text(Task):
 
     def __repr__(self) -> str:
         return (
-            f"Text({self.name!r}, windows={len(self.windows)}, context={self.context}, "
+            f"TextTask({self.name!r}, windows={len(self.windows)}, context={self.context}, "
             f"classes={self.num_classes})"
         )
 
 
-def stretches(count: int, train: int, val: int, test: int) -> dict[str, Tensor]:
+def split_windows(count: int, train: int, val: int, test: int) -> dict[str, Tensor]:
     """The windows of each split: those to train on are the first, those that test the last."""
     val, test = val or -(-count // 10), test or -(-count // 10)
     for name, size, most in (("test", test, count - 2), ("val", val, count - 1 - test)):
@@ -143,39 +142,7 @@ def stretches(count: int, train: int, val: int, test: int) -> dict[str, Tensor]:
     return {"train": rows[: train or rest], "val": rows[rest : rest + val], "test": rows[-test:]}
 
 
-def text(
-    *,
-    path: str = "",
-    context: int = 64,
-    batch_size: int = 16,
-    evaluate_every: int = 50,
-    train_size: int = 0,
-    val_size: int = 0,
-    test_size: int = 0,
-) -> Text:
-    """The next character of a text; an epoch is a span of `evaluate_every` iterations.
-
-    Without a `path` the text is what Python says of its own language (`pydoc_data.topics`), which
-    is another in every version of Python: a ticket of one is refused in the next.
-
-    Args:
-        path: a file of your own, in UTF-8 or with a byte-order mark.
-        context: characters that a window has before its last; none before it are seen.
-        batch_size: windows in a training batch.
-        evaluate_every: iterations of training between two evaluations.
-        train_size: windows to train on, the first; 0 for all that neither validate nor test.
-        val_size: windows that validate; 0 for a tenth of all.
-        test_size: windows that test, the last; 0 for a tenth of all.
-    """
-    whole = read(Path(path)) if path else "".join(topics.topics[n] for n in sorted(topics.topics))
-    return Text(
-        whole, context=context, batch_size=batch_size, evaluate_every=evaluate_every,
-        train_size=train_size, val_size=val_size, test_size=test_size,
-        name=Path(path).stem if path else "text",
-    )  # fmt: skip
-
-
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """What the file `path` says: UTF-8, or what its byte-order mark names; the mark is no part.
 
     Raises:
@@ -191,11 +158,11 @@ def read(path: Path) -> str:
         start = file.read(4)
     encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
     try:
-        said = path.read_text(encoding)
+        content = path.read_text(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"`path` must be UTF-8, or begin with a byte-order mark, got "
                          f"{str(path)!r}: {error}") from None  # fmt: skip
-    if "\0" in said:
+    if "\0" in content:
         raise ValueError(f"`path` must be text, got {str(path)!r} with NUL characters: of UTF-16, "
                          "save it with a byte-order mark or as UTF-8")  # fmt: skip
-    return said
+    return content
