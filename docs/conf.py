@@ -33,6 +33,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
 
 default_role = "code"  # a single back-tick in a docstring is code
 napoleon_google_docstring = True

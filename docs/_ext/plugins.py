@@ -88,11 +88,39 @@ def escape_bars(
         lines[i] = "`".join(parts)
 
 
+def shorten_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, args: str | None,
+    result: str | None,
+) -> tuple[str | None, str | None]:  # fmt: skip
+    """Write `Annotated[float, Interval(…)]` as `float`: the text of the argument says the range."""
+    return args and strip_metadata(args), result and strip_metadata(result)
+
+
+def strip_metadata(text: str) -> str:
+    """`text` with the first part alone of every `Annotated[…]`."""
+    start = text.find("Annotated[")
+    if start < 0:
+        return text
+    depth, comma = 0, 0
+    for i in range(start + len("Annotated["), len(text)):
+        if text[i] in "[(":
+            depth += 1
+        elif text[i] == "," and depth == 0:
+            comma = comma or i
+        elif text[i] in "])":
+            if depth == 0:
+                break
+            depth -= 1
+    kind = text[start + len("Annotated[") : comma]
+    return strip_metadata(text[:start] + kind + text[i + 1 :])
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives."""
     app.add_directive("plugins", Plugins)
     app.add_directive("library", Library)
     app.add_directive("command", Command)
     app.add_directive("record-fields", RecordFields)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-docstring", escape_bars, priority=400)
     return {"parallel_read_safe": True}

@@ -6,7 +6,9 @@
 """
 
 import json
+import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +20,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-EXACT = "exact"
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from report import RESULTS, format_value, lay_out
+
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
-RANGE = "smallest and largest measurement"
 Data = Mapping[str, Any]
 
 
@@ -70,24 +73,15 @@ def find_cell(data: Data, table: str, **keys: str) -> Data:
 
 def format_cell(cell: Data, spec: str) -> str:
     """`82.5 ± 0.1` with an interval, `8.0 (6.7 – 8.3)` with a range, else the value."""
-    value, low, high = (format_number(cell[n], spec) for n in ("value", "low", "high"))
-    if cell["interval"] in (None, EXACT) or cell["low"] is None:
-        return value
-    if cell["interval"] == RANGE:
-        return f"{value} ({low} – {high})"
-    return f"{value}{PLUS_MINUS}{format_number((cell['high'] - cell['low']) / 2, spec)}"
+    return typeset(format_value(cell, spec))
 
 
-def format_number(value: Any, spec: str) -> str:
-    """A number by its format, a minus sign in front where it is negative; `–` where unknown."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    return format(value, spec).replace("-", "−")
+def typeset(text: str) -> str:
+    """The text of a cell with a minus sign for a hyphen, and in one line around `±`."""
+    return re.sub(r"^-(?=\d)", "−", text).replace(" ± ", PLUS_MINUS)
 
 
-def lay_out(
+def select(
     data: Data, name: str, columns: Sequence[str] = (), rows: Sequence[str] = ()
 ) -> list[list[str]]:
     """Heading and lines of a table, as text: of some columns and of some first keys, if named.
@@ -96,26 +90,15 @@ def lay_out(
         ValueError: a column or a row that is named is not there.
     """
     table = find_table(data, name)
-    formats = {**table["keys"], **table["columns"]}
-    lines: dict[tuple[Any, ...], dict[str, str]] = {}
-    several = len({row["machine"] for row in data["rows"]}) > 1
-    for row in data["rows"]:
-        if row["table"] != name:
-            continue
-        keys = [format_number(row[n], spec) for n, spec in table["keys"].items()]
-        keys += [row["machine"]] if several else []
-        spec = formats[row["column"]]
-        lines.setdefault(tuple(keys), {})[row["column"]] = format_cell(row, spec)
-    shown = list(columns) or list(table["columns"])
-    if unknown := [*({*shown} - {*table["columns"]}), *({*rows} - {keys[0] for keys in lines})]:
+    head, *body = lay_out(data, table)
+    if unknown := [*({*columns} - {*table["columns"]}), *({*rows} - {line[0] for line in body})]:
         raise ValueError(f"{data['name']}/{name} has no {', '.join(unknown)}")
-    head = [*table["keys"], *(["machine"] if several else []), *shown]
-    body = [
-        [*keys, *(cells.get(column, "–") for column in shown)]
-        for keys, cells in lines.items()
-        if not rows or keys[0] in rows
-    ]
-    return [head, *body]
+    shown = [
+        i for i, text in enumerate(head)
+        if not columns or text in columns or text not in table["columns"]
+    ]  # fmt: skip
+    kept = [head, *(line for line in body if not rows or line[0] in rows)]
+    return [[typeset(line[i]) for i in shown] for line in kept]
 
 
 def to_markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -149,7 +132,10 @@ class ResultTable(SphinxDirective):
         data = read_result(name)
         self.env.note_dependency(str(RESULTS / name / "data.json"))
         chosen = {n: [w.strip() for w in text.split(";")] for n, text in self.options.items()}
-        return self.parse_text_to_nodes(to_markdown(lay_out(data, table, **chosen)))
+        found = self.parse_text_to_nodes(to_markdown(select(data, table, **chosen)))
+        for node in found:
+            node["classes"].append("result")  # its cells stay in one line
+        return found
 
 
 def copy_pages(app: Sphinx) -> None:
