@@ -80,7 +80,7 @@ def column(records: Sequence[Record], field: str, round: int = 1) -> list[Any]:
     return [r[field] for r in sorted(records, key=lambda r: r["seed"]) if r["round"] == round]
 
 
-def paired(
+def by_seed(
     left: Sequence[float], right: Sequence[float], function: Callable[[float, float], float] = sub
 ) -> list[float]:
     """The differences of two columns, or another function of both, by seed."""
@@ -89,7 +89,7 @@ def paired(
 
 def gap(records: Sequence[Record], round: int = 1) -> Value:
     """A ticket's accuracy minus that of its own dense network, paired by seed, in points."""
-    return mean_and_interval(paired(column(records, "test", round), column(records, "test", 0)))
+    return mean_and_interval(by_seed(column(records, "test", round), column(records, "test", 0)))
 
 
 def early_count(records: Sequence[Record]) -> Value:
@@ -139,14 +139,14 @@ def drawing_table(runs: Runs) -> Table:
     last = column(records, "test", rounds[-1])
     rows = [
         [column(records, "drawn_epoch", r)[0], mean_and_interval(column(records, "test", r)),
-         mean_and_interval(paired(column(records, "test", r), last))]
+         mean_and_interval(by_seed(column(records, "test", r), last))]
         for r in rounds
     ]  # fmt: skip
     columns = {"test, %": ".1f", "minus the last, points": ".1f"}
     return Table("drawing", {"drawn at epoch": "d"}, columns, rows, "The drawing epoch")
 
 
-def spent(records: Sequence[Record], last: int, retrained: bool) -> list[float]:
+def macs_spent(records: Sequence[Record], last: int, retrained: bool) -> list[float]:
     """MACs of every seed: all rounds of search, and the retraining of the last where asked for."""
     return [
         sum(r["macs_search"] for r in records if r["seed"] == seed and r["round"] <= last)
@@ -163,8 +163,8 @@ def compare_costs(runs: Runs) -> list[tuple[str, str, list[float], list[float], 
         for retrained, what in enumerate(("search", "in all")):
             remark = f"{name} in {r} rounds, {what}" + (LATER if r == UGS[1] else "")
             found.append((f"{name} against {other}, round {r}: {what}", remark,
-                          spent(runs[name], 1, bool(retrained)),
-                          spent(runs[other], r, bool(retrained)), what))  # fmt: skip
+                          macs_spent(runs[name], 1, bool(retrained)),
+                          macs_spent(runs[other], r, bool(retrained)), what))  # fmt: skip
     return found
 
 
@@ -178,7 +178,7 @@ def cost_table(runs: Runs) -> Table:
 
 def times(theirs: Sequence[float], ours: Sequence[float]) -> Value:
     """How many times more one pays than the other, mean over seeds."""
-    return mean_and_interval(paired(theirs, ours, truediv), 1.0)
+    return mean_and_interval(by_seed(theirs, ours, truediv), 1.0)
 
 
 def claims(runs: Runs) -> list[Claim]:
@@ -195,7 +195,7 @@ def claims(runs: Runs) -> list[Claim]:
         Claim("at 20 / 50 %, minus dense, points", gap(joint["joint 20/50"]), at_least=-1,
               format=".2f"),
         *[Claim(f"ticket of epoch {column(runs['draws'], 'drawn_epoch', r)[0]} minus that of the "
-                "last, points", mean_and_interval(paired(column(runs["draws"], "test", r),
+                "last, points", mean_and_interval(by_seed(column(runs["draws"], "test", r),
                                                          column(runs["draws"], "test", last))),
                 at_least=0, format=".1f") for r in along],
         *[Claim(f"times the MACs that UGS pays ({remark})", times(theirs, ours), at_least=10,

@@ -14,8 +14,8 @@ from statistics import fmean
 from typing import Any
 
 from bench import run_main
-from early_bird import Runs, column, gap, paired
-from report import Claim, Result, Table, exact, mean_and_interval, write
+from early_bird import Runs, by_seed, column, gap
+from report import Claim, Result, Table, exact_value, mean_and_interval, write
 from reproduce import (
     OVER_SEEDS,
     describe_runs,
@@ -66,9 +66,9 @@ def claims(runs: Runs, suite: Mapping[str, Any]) -> list[Claim]:
     latest = max(drawing_times(early)) if all(column(early, "settled")) else 1.0
     ours, theirs = training_macs(early), training_macs(shot)
     common = sorted(ours.keys() & theirs.keys())
-    fewer = paired([theirs[s] for s in common], [ours[s] for s in common], truediv)
+    fewer = by_seed([theirs[s] for s in common], [ours[s] for s in common], truediv)
     return [
-        Claim("drawn after, % of training: the latest of these seeds", exact(100 * latest),
+        Claim("drawn after, % of training: the latest of these seeds", exact_value(100 * latest),
               at_most=round(100 * suite["early"], 4)),
         Claim("minus one shot, points", mean_and_interval(paired_differences(early, shot, 1)),
               at_least=-100 * suite["behind"], format=".1f"),

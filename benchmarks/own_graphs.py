@@ -25,7 +25,7 @@ from report import (
     Result,
     Table,
     Value,
-    exact,
+    exact_value,
     mean_and_interval,
     measurement,
     write,
@@ -164,7 +164,7 @@ def claims(found: Mapping[str, list[Record]]) -> list[Claim]:
             made += [
                 Claim(f"{name}: mean over splits, %", mean_and_interval(tests),
                       at_least=round(100 * (mean - BEHIND), 4), format=".1f"),
-                Claim(f"{name}: the lowest of these splits, %", exact(100 * min(tests)),
+                Claim(f"{name}: the lowest of these splits, %", exact_value(100 * min(tests)),
                       at_least=round(100 * (mean - COLLAPSED), 4), format=".1f"),
             ]  # fmt: skip
     return made

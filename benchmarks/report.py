@@ -122,7 +122,7 @@ def mean_and_interval(values: Sequence[float], unit: float = 100.0) -> Value:
     return Value(unit * mean, unit * min(values), unit * max(values), RANGE, len(values))
 
 
-def exact(value: float) -> Value:
+def exact_value(value: float) -> Value:
     """A count or a size, which no repetition changes."""
     return Value(value, value, value, EXACT)
 
@@ -172,7 +172,7 @@ def measurement(
     versions = {"python": about["python"]} | {name: find_version(name) for name in VERSIONS}
     return {
         "machine": name_machine(hardware), "case": case, "command": command(),
-        "date": str(date.today()), "commits": [shorten(about.get("commit", "unknown"))],
+        "date": str(date.today()), "commits": [shorten_commit(about.get("commit", "unknown"))],
         "hardware": hardware, "load": round(os.getloadavg()[0], 1), "versions": versions,
         "seeds": seeds, "settings": settings, "remark": None,
     }  # fmt: skip
@@ -219,7 +219,7 @@ def find_version(package: str) -> str | None:
         return None
 
 
-def shorten(commit: str) -> str:
+def shorten_commit(commit: str) -> str:
     """The first 12 digits of a commit, and whether files had changed."""
     return commit[:12] + "-dirty" * commit.endswith("-dirty")
 
@@ -288,7 +288,7 @@ def render(data: Mapping[str, Any]) -> str:
     tables = [{**table, "lines": lay_out(data, table)} for table in data["tables"]]
     tables = [table for table in tables if len(table["lines"]) > 1]
     shown = {**data, "tables": tables, "claim_lines": list(lay_out_claims(data)),
-             "measured": [describe(m) for m in data["measurements"]]}  # fmt: skip
+             "measured": [describe_measurement(m) for m in data["measurements"]]}  # fmt: skip
     return places.get_template("page.md.jinja").render(shown)
 
 
@@ -328,7 +328,7 @@ def lay_out_claims(data: Mapping[str, Any]) -> Iterable[list[str]]:
         yield [claim["claim"], *name_measurement(data, identify(claim)), *found]
 
 
-def describe(about: Mapping[str, Any]) -> str:
+def describe_measurement(about: Mapping[str, Any]) -> str:
     """Where, when and with what a measurement was made, in a line."""
     hardware, settings = about["hardware"], about["settings"]
     machine = [
@@ -340,16 +340,16 @@ def describe(about: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     single = {n: v for n, v in settings.items() if v is not None and not isinstance(v, dict | list)}
     parts = [
-        join(machine), join(f"{n} {v}" for n, v in about["versions"].items() if v),
+        join_words(machine), join_words(f"{n} {v}" for n, v in about["versions"].items() if v),
         f"commit {', '.join(about['commits'])}", about["seeds"] and f"{about['seeds']} seeds",
-        join(f"{name} {value}" for name, value in single.items()),
+        join_words(f"{name} {value}" for name, value in single.items()),
     ]  # fmt: skip
-    whose = join([about["machine"], about["case"]])
+    whose = join_words([about["machine"], about["case"]])
     text = f"**{whose}**: `{about['command']}`, {'; '.join(part for part in parts if part)}."
     return f"{text} {about['remark'] or ''}".strip()
 
 
-def join(words: Iterable[Any]) -> str:
+def join_words(words: Iterable[Any]) -> str:
     """The words that there are, with commas."""
     return ", ".join(str(word) for word in words if word)
 

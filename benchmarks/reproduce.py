@@ -26,7 +26,7 @@ from report import (
     Value,
     mean_and_interval,
     name_machine,
-    shorten,
+    shorten_commit,
     write,
 )
 
@@ -287,7 +287,9 @@ def describe_runs(runs: Runs, suite: Suite, command: str, **more: Any) -> Data:
     """Machine, versions, commits, seeds and settings of the runs, and the day."""
     about = next(iter(runs.values()))[0]["environment"]
     commits = {
-        shorten(r["environment"].get("commit", "unknown")) for rs in runs.values() for r in rs
+        shorten_commit(r["environment"].get("commit", "unknown"))
+        for rs in runs.values()
+        for r in rs
     }
     hardware = {"cpu": about["cpu"], "core": None, "vector_bits": None, "second_cache_kib": None,
                 "cores": about["cores"], "threads": "one thread per run"}  # fmt: skip

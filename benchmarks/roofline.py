@@ -75,7 +75,7 @@ def copy_bandwidth(numbers: int, device: str) -> float:
     """Bytes read and written per second by a copy of `numbers` float32."""
     source = torch.ones(numbers, device=device)
     target = torch.zeros(numbers, device=device)
-    return 2 * NUMBER * numbers / best(lambda: target.copy_(source), device)
+    return 2 * NUMBER * numbers / fastest_call(lambda: target.copy_(source), device)
 
 
 def product_rates(n: int) -> dict[str, float]:
@@ -88,10 +88,10 @@ def product_rates(n: int) -> dict[str, float]:
     if torch.backends.mkldnn.is_available():
         packed = a.to_mkldnn()
         steps["oneDNN"] = lambda: torch.nn.functional.linear(packed, packed)
-    return {name: 2 * n**3 / best(step, "cpu") for name, step in steps.items()}
+    return {name: 2 * n**3 / fastest_call(step, "cpu") for name, step in steps.items()}
 
 
-def best(step: Callable[[], Any], device: str, repeats: int = 10) -> float:
+def fastest_call(step: Callable[[], Any], device: str, repeats: int = 10) -> float:
     """The least seconds of a call: a roof is what the machine can do."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     step()
@@ -144,7 +144,7 @@ def draw(points: Sequence[Point], roofs: Sequence[Roof], path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout(w_pad=3)  # before labels are placed, which depends on it
     for at, (panel, roof) in enumerate(zip(panels[0], roofs, strict=True)):
-        label(panel, [(p, p.rates[at] / 1e9) for p in points], draw_roof(panel, roof))
+        label_points(panel, [(p, p.rates[at] / 1e9) for p in points], draw_roof(panel, roof))
     with replace_file(path) as draft:
         figure.savefig(draft)
     plt.close(figure)
@@ -161,46 +161,48 @@ def draw_roof(panel: Any, roof: Roof) -> list[Any]:
         steps = [left * (right / left) ** (i / 150) for i in range(151)]
         line = [(x, min(bandwidth * x / 1e9, top)) for x in steps]
         panel.plot(*zip(*line, strict=True), style, color="black", lw=1.4 if style == "-" else 0.9)
-        taken += [square(panel, x, y, 2) for x, y in line]
+        taken += [box_around(panel, x, y, 2) for x, y in line]
         text = f"{name}: {bandwidth / 1e9:.0f} GB/s"
         for place in line:
-            named = write(panel, text, place, aside, side, "black")
-            if box(named).x0 > inside.x0 and box(named).y0 > inside.y0:
-                taken.append(box(named))
+            named = write_label(panel, text, place, aside, side, "black")
+            if text_box(named).x0 > inside.x0 and text_box(named).y0 > inside.y0:
+                taken.append(text_box(named))
                 break
             named.remove()
-    named = write(panel, f"product of matrices: {top:.0f} GFLOP/s", (right, top), (0, 7), "right",
-                  "black")  # fmt: skip
-    return [*taken, box(named)]
+    text = f"product of matrices: {top:.0f} GFLOP/s"
+    named = write_label(panel, text, (right, top), (0, 7), "right", "black")
+    return [*taken, text_box(named)]
 
 
-def label(panel: Any, points: Sequence[tuple[Point, float]], taken: list[Any]) -> None:
+def label_points(panel: Any, points: Sequence[tuple[Point, float]], taken: list[Any]) -> None:
     """Draw the points, and the name of each in the nearest place that is free."""
     graphs = list(dict.fromkeys(p.graph for p, _ in points))
     widths = sorted({p.d for p, _ in points})
-    taken = [*taken, *(square(panel, p.intensity, y, 9) for p, y in points)]
+    taken = [*taken, *(box_around(panel, p.intensity, y, 9) for p, y in points)]
     inside = panel.get_window_extent()
     for p, y in points:
         colour = COLOURS[graphs.index(p.graph) % len(COLOURS)]
         shape = SHAPES[widths.index(p.d) % len(SHAPES)]
         panel.plot(p.intensity, y, shape, color=colour, ms=7, markeredgecolor="white", zorder=3)
-        for place in around():
+        for place in offsets_around():
             side = "left" if place[0] > 0 else "right"
-            text = write(panel, f"{p.graph}, d = {p.d}", (p.intensity, y), place, side, colour)
-            lies = box(text)
+            text = write_label(
+                panel, f"{p.graph}, d = {p.d}", (p.intensity, y), place, side, colour
+            )
+            lies = text_box(text)
             free = lies.x0 > inside.x0 and lies.x1 < inside.x1 and lies.y0 > inside.y0
             if free and not any(lies.overlaps(other) for other in taken):
                 break
             text.remove()
         else:  # no room at all
-            lies = box(write(panel, p.graph, (p.intensity, y), place, side, colour))
+            lies = text_box(write_label(panel, p.graph, (p.intensity, y), place, side, colour))
         if math.hypot(*place) > 14:
             panel.annotate("", (p.intensity, y), place, textcoords="offset points",
                            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6})  # fmt: skip
         taken.append(lies)
 
 
-def around() -> Iterator[tuple[float, float]]:
+def offsets_around() -> Iterator[tuple[float, float]]:
     """Offsets from a point, in points of print, the nearest first."""
     for radius in range(9, 120, 6):
         for degrees in (0, 180, 25, -25, 155, 205, 50, -50, 130, 230, 75, -75, 105, 255):
@@ -208,7 +210,7 @@ def around() -> Iterator[tuple[float, float]]:
             yield radius * math.cos(turn), radius * math.sin(turn)
 
 
-def write(
+def write_label(
     panel: Any, text: str, at: tuple[float, float], offset: tuple[float, float], side: str,
     colour: str,
 ) -> Any:  # fmt: skip
@@ -217,12 +219,12 @@ def write(
                           fontsize=8.5, color=colour)  # fmt: skip
 
 
-def box(text: Any) -> Any:
+def text_box(text: Any) -> Any:
     """Where a text lies on the screen."""
     return text.get_window_extent(text.figure.canvas.get_renderer()).padded(2)
 
 
-def square(panel: Any, x: float, y: float, half: float) -> Any:
+def box_around(panel: Any, x: float, y: float, half: float) -> Any:
     """A box on the screen around a place in the data."""
     from matplotlib.transforms import Bbox
 

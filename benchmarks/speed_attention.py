@@ -84,7 +84,7 @@ def layers(heads: int, d: int, features: int = FEATURES) -> tuple[GAT, MaskedGAT
     return ours, peer
 
 
-def mask(graph: Graph, draw: torch.Generator) -> Tensor:
+def random_mask(graph: Graph, draw: torch.Generator) -> Tensor:
     """An edge mask with zeros among its entries; every node keeps its first edge.
 
     Without one, `0 / 0`, PyG's gradient to the mask is of the order of 1e16.
@@ -96,69 +96,69 @@ def mask(graph: Graph, draw: torch.Generator) -> Tensor:
     return kept.requires_grad_()
 
 
-def back(out: Tensor, grad: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def with_gradients(out: Tensor, grad: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The output and its gradients."""
     out = out.flatten(1)
     return out.detach(), *torch.autograd.grad(out, leaves, grad)
 
 
-def whole(graph: Graph, heads: int, d: int) -> dict[str, Step]:
+def whole_layer(graph: Graph, heads: int, d: int) -> dict[str, Step]:
     """The layer, with gradients to features, weights, both attention vectors and the mask."""
     draw = torch.Generator().manual_seed(0)
     ours, peer = layers(heads, d)
     x = torch.randn(graph.num_nodes, FEATURES, generator=draw).requires_grad_()
-    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), random_mask(graph, draw)
     own = (x, ours.weights[0], ours.source_attention[0], ours.target_attention[0], m)
     theirs = (x, peer.lin.weight, peer.att_src, peer.att_dst, m)
 
     def pyg() -> tuple[Tensor, ...]:
-        out, to_x, to_w, *others = back(peer(x, graph.edge_index, m), grad, theirs)
+        out, to_x, to_w, *others = with_gradients(peer(x, graph.edge_index, m), grad, theirs)
         to_source, to_target, to_mask = others
         return out, to_x, to_w.t(), to_source[0], to_target[0], to_mask
 
     block = Block(graph)
-    return {"graphlth": lambda: back(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+    return {"graphlth": lambda: with_gradients(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
 
 
-def first(graph: Graph, heads: int, d: int, x: Features) -> dict[str, Step]:
+def first_layer(graph: Graph, heads: int, d: int, x: Features) -> dict[str, Step]:
     """The layer on constant features, with gradients to all but them."""
     draw = torch.Generator().manual_seed(0)
     ours, peer = layers(heads, d, x.shape[1])
-    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), random_mask(graph, draw)
     own = (ours.weights[0], ours.source_attention[0], ours.target_attention[0], m)
     theirs = (peer.lin.weight, peer.att_src, peer.att_dst, m)
 
     def pyg() -> tuple[Tensor, ...]:
-        out, to_w, to_source, to_target, to_mask = back(
+        out, to_w, to_source, to_target, to_mask = with_gradients(
             peer(x.dense, graph.edge_index, m), grad, theirs
         )
         return out, to_w.t(), to_source[0], to_target[0], to_mask
 
     block = Block(graph)
-    return {"graphlth": lambda: back(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+    return {"graphlth": lambda: with_gradients(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
 
 
-def alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:
+def attention_alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:
     """The attention, with gradients to features, both scores and the mask."""
     draw = torch.Generator().manual_seed(0)
     _, peer = layers(heads, d)
     x = torch.randn(graph.num_nodes, heads, d, generator=draw).requires_grad_()
     sent, received = torch.randn(2, graph.num_nodes, heads, generator=draw).unbind()
-    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), mask(graph, draw)
+    grad, m = torch.randn(graph.num_nodes, heads * d, generator=draw), random_mask(graph, draw)
     leaves = (x, sent.requires_grad_(), received.requires_grad_(), m)
     pairs = graph.edge_index
 
     def pyg() -> tuple[Tensor, ...]:
         alpha = peer.edge_updater(pairs, alpha=(sent, received), edge_attr=m, size=None)
-        return back(peer.propagate(pairs, x=(x, x), alpha=alpha, size=None), grad, leaves)
+        return with_gradients(peer.propagate(pairs, x=(x, x), alpha=alpha, size=None), grad, leaves)
 
     def ours() -> tuple[Tensor, ...]:
-        return back(attention(graph, x, sent, received, m), grad, leaves)
+        return with_gradients(attention(graph, x, sent, received, m), grad, leaves)
 
     return {"graphlth": ours, "PyG": pyg}
 
 
-PARTS = {"layer": whole, "attention alone": alone}
+PARTS = {"layer": whole_layer, "attention alone": attention_alone}
 FIRST = "layer, own features"
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     for name, (graph, x) in graphs(args).items():
         for heads, d in SHAPES[:1] if args.quick else SHAPES:
             size = graph.num_edges * heads * d
-            parts = PARTS | ({} if x is None else {FIRST: partial(first, x=x)})
+            parts = PARTS | ({} if x is None else {FIRST: partial(first_layer, x=x)})
             for part, ways in parts.items():
                 steps = ways(graph, heads, d)
                 case = [name, graph.num_edges, f"{heads} × {d}", part]

@@ -65,7 +65,7 @@ class Clock:
         self.epochs: list[float] = []
         self.draws: list[float] = []
 
-    def training(self, training: Iterator[Any]) -> Iterator[Any]:
+    def time_training(self, training: Iterator[Any]) -> Iterator[Any]:
         while True:
             start = time.perf_counter()
             if next(training, self) is self:
@@ -73,11 +73,13 @@ class Clock:
             self.epochs.append(time.perf_counter() - start)
             yield
 
-    def drawn(self, training: Iterator[Any], draw: Callable[[], Masks], start: Any, queue: Any,
-              **how: Any) -> list[Any]:  # fmt: skip
+    def draw_tickets(
+        self, training: Iterator[Any], draw: Callable[[], Masks], start: Any, queue: Any,
+        **how: Any,
+    ) -> list[Any]:  # fmt: skip
         """`_draw.drawn`, timed."""
 
-        def timed() -> Masks:
+        def time_draw() -> Masks:
             begin = time.perf_counter()
             masks = draw()
             queue.push(masks)  # here, so that the time of a snapshot is not in it
@@ -85,7 +87,7 @@ class Clock:
             return masks
 
         never = type("Never", (), {"settled": lambda *_: False, "path": queue.path})()
-        return _draw.drawn(self.training(training), timed, start, never, **how)
+        return _draw.drawn(self.time_training(training), time_draw, start, never, **how)
 
     @property
     def share(self) -> float:
@@ -100,27 +102,27 @@ class Clock:
         return draws / (epochs + draws)
 
 
-def sorting(masks: Masks, values: Masks, weights: float, edges: float, _: str) -> Any:
+def compare_with_sort(masks: Masks, values: Masks, weights: float, edges: float, _: str) -> Any:
     """`make_redraw`, every draw of which is compared with a stable sort, and its distance too."""
     draw, last = make_redraw(masks, values, weights, edges), masks
 
-    def compared() -> Masks:
+    def draw_and_compare() -> Masks:
         nonlocal last
         found = draw()
         for part, fraction in (("weights", weights), ("edges", edges)):
             whole, left = only(masks, part), only(found, part)
-            order = flat({n: values[n].detach().abs() for n in whole}).argsort(stable=True)
+            order = flatten({n: values[n].detach().abs() for n in whole}).argsort(stable=True)
             expected = torch.ones(order.numel())
             expected[order[: round(fraction * order.numel())]] = 0
-            assert torch.equal(flat(left), expected), f"{part}: not what a stable sort removes"
+            assert torch.equal(flatten(left), expected), f"{part}: not what a stable sort removes"
         assert found.moved == distances(last, found), "not the distance to the last draw"
         last = dict(found)
         return found
 
-    return compared
+    return draw_and_compare
 
 
-def flat(tensors: Masks) -> Tensor:
+def flatten(tensors: Masks) -> Tensor:
     return torch.cat([t.flatten() for t in tensors.values()])
 
 
@@ -137,7 +139,7 @@ def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple
     model = build_plugin("models", "gcn", settings, data)
     mine = {n: settings[n] for n in plugin_settings("algorithms", "joint_early_bird")}
     clock = Clock()
-    with patch(f"{SEARCH}.drawn", clock.drawn):
+    with patch(f"{SEARCH}.drawn", clock.draw_tickets):
         *_, ticket = joint_early_bird(model, data, **mine)
     return clock, count(ticket.masks)
 
@@ -156,7 +158,7 @@ def main() -> None:
     rows, claims = [], []
     for task, change in cases:
         name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
-        with patch(f"{SEARCH}.make_redraw", sorting):
+        with patch(f"{SEARCH}.make_redraw", compare_with_sort):
             search(task, change, args)
         found = [search(task, change, args) for _ in range(args.repeats)]
         clocks = [clock for clock, _ in found]

@@ -170,12 +170,12 @@ WAYS = {
 MATRIX = 5000  # nodes, from which full matrices are too large
 
 
-def ways(task) -> list[str]:
+def available_ways(task) -> list[str]:
     """What is measured on `task`."""
     return [way for way in WAYS if way != "dense" or task.num_nodes < MATRIX]
 
 
-def published(task: str) -> dict[str, object]:
+def published_settings(task: str) -> dict[str, object]:
     """The settings of UGS, of its released code where it has some, on `task`."""
     protocol = "paper" if task == "sbm" else "released"
     return {"hidden": 16, **preset("ugs", task, "gcn", protocol=protocol).settings}
@@ -186,10 +186,10 @@ def own_settings(args: argparse.Namespace) -> dict[str, object]:
     return {"data_root": str(args.data_root)} if args.data_root else {}
 
 
-def setting(args: argparse.Namespace, dropout: float):
+def make_setting(args: argparse.Namespace, dropout: float):
     """The task and a fresh model, the same every time."""
     settings = {
-        **published(args.task),
+        **published_settings(args.task),
         "edges": "directed",
         "dropout": dropout,
         **own_settings(args),
@@ -200,12 +200,12 @@ def setting(args: argparse.Namespace, dropout: float):
     return task, build_plugin("models", "gcn", settings, task)
 
 
-def agree(args: argparse.Namespace) -> float:
+def check_agreement(args: argparse.Namespace) -> float:
     """The largest difference from the engine over five epochs without dropout."""
     worst = 0.0
-    task, model = setting(args, 0.0)
+    task, model = make_setting(args, 0.0)
     # The engine steps last: it trains in place the weights that the others copy.
-    steps = [WAYS[way](model, task, 5) for way in reversed(ways(task))]
+    steps = [WAYS[way](model, task, 5) for way in reversed(available_ways(task))]
     for *others, (loss, mask) in zip(*steps, strict=True):
         for other_loss, other_mask in others:
             worst = max(worst, abs(loss - other_loss), (mask - other_mask).abs().max().item())
@@ -213,14 +213,14 @@ def agree(args: argparse.Namespace) -> float:
     return worst
 
 
-def clock(args: argparse.Namespace) -> Seconds:
+def time_epochs(args: argparse.Namespace) -> Seconds:
     """Seconds per epoch of each way, in alternating runs of a few epochs."""
-    measured = ways(setting(args, 0.5)[0])
+    measured = available_ways(make_setting(args, 0.5)[0])
     seconds: Seconds = {way: [] for way in measured}
     for repeat in range(args.repeats + 1):
         for way in measured:
             epochs = 20 if way == "sparse" else 2
-            steps = WAYS[way](*reversed(setting(args, 0.5)), epochs + 1)
+            steps = WAYS[way](*reversed(make_setting(args, 0.5)), epochs + 1)
             next(steps)  # warm-up
             start = time.perf_counter()
             for _ in steps:
@@ -238,21 +238,21 @@ def whole_run(args: argparse.Namespace) -> None:
         glt.run("ugs", args.task, "gcn", settings, out=folder)
 
 
-def peak(args: argparse.Namespace, what: str) -> dict[str, float]:
+def measure_memory(args: argparse.Namespace, what: str) -> dict[str, float]:
     """MiB that a process has at its peak, and had before its first epoch."""
     options = ["--task", args.task, "--rounds", args.rounds, "--only", what]
     options += ["--data_root", args.data_root] if args.data_root else []
     return run_in_child(*options, *(["--quick"] if args.quick else []))
 
 
-def only(args: argparse.Namespace) -> None:
+def run_only(args: argparse.Namespace) -> None:
     """Do one thing, and print the memory of this process."""
     start = time.perf_counter()
     if args.only == "run":
         before = peak_memory()
         whole_run(args)
     else:
-        task, model = setting(args, 0.5)
+        task, model = make_setting(args, 0.5)
         before = peak_memory()
         for _ in WAYS[args.only](model, task, 3):
             pass
@@ -279,12 +279,12 @@ def main() -> None:
         args.task = args.task if args.data_root else "sbm"
     torch.set_num_threads(1)
     if args.only:
-        return only(args)
-    worst, seconds = agree(args), clock(args)
+        return run_only(args)
+    worst, seconds = check_agreement(args), time_epochs(args)
     gains = {way: median_and_range(ratios(seconds, way, "sparse"))
              for way in seconds if way != "sparse"}  # fmt: skip
-    memory = {} if args.quick else {way: peak(args, way) for way in seconds}
-    run, hidden = peak(args, "run"), published(args.task)["hidden"]
+    memory = {} if args.quick else {way: measure_memory(args, way) for way in seconds}
+    run, hidden = measure_memory(args, "run"), published_settings(args.task)["hidden"]
     write(Result(
         "speed_epoch", "A mask-training epoch of a GCN, with evaluation", ABOUT,
         measurement(case=f"{args.task}, GCN-{hidden}", repeats=args.repeats, rounds=args.rounds,

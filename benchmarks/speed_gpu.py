@@ -142,10 +142,10 @@ class Setting:
         """Every round of UGS for one seed, each ticket retrained; the last test accuracy."""
         [model] = self.models(1)
         names = ("drop_edges", "drop_weights", "scope", "mask_noise")
-        told = self.how | self.rates | {name: self.settings[name] for name in names}
+        settings = self.how | self.rates | {name: self.settings[name] for name in names}
         test = 0.0
         for tickets in seeds.ugs(
-            [model], self.task, rounds=rounds, epochs=epochs, seeds=[0], graphs=graphs, **told
+            [model], self.task, rounds=rounds, epochs=epochs, seeds=[0], graphs=graphs, **settings
         ):
             [trained] = seeds.retrain(
                 model, self.task, tickets, seeds=[0], epochs=epochs, graphs=graphs, **self.how

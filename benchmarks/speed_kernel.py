@@ -64,7 +64,7 @@ LEAST = (
 Sum = Callable[[Graph, Tensor, Tensor], Tensor]
 
 
-def ours(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
+def graphlth_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
     """graphlth with the backend that it chooses."""
     return weighted_sum(graph, x, weight)
 
@@ -129,7 +129,7 @@ def dgl_sum(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
 
 
 WAYS: dict[str, Sum] = {
-    "graphlth": ours, "graphlth, sparse": sparse_sum, "scatter": scatter_sum,
+    "graphlth": graphlth_sum, "graphlth, sparse": sparse_sum, "scatter": scatter_sum,
     "segment_csr": segment_sum, "PyG": pyg_sum, **({"DGL": dgl_sum} if find_spec("dgl") else {}),
 }  # fmt: skip
 SCATTER = ("scatter", "segment_csr")
@@ -161,23 +161,23 @@ def step(way: Sum, graph: Graph, x: Tensor, weight: Tensor, grad: Tensor) -> tup
     return out.detach(), *torch.autograd.grad(out, (x, weight), grad)
 
 
-def compare(graph: Graph, d: int, repeats: int, least: float) -> tuple[Seconds, float]:
+def compare_ways(graph: Graph, d: int, repeats: int, least: float) -> tuple[Seconds, float]:
     """Seconds of each way, and by how much they differ at most."""
     given = inputs(graph, d)
     large = graph.num_edges * d > LARGE
     fits = available_memory() > COPIES * 4 * graph.num_edges * d
     ways = {n: way for n, way in WAYS.items() if fits or n.startswith("graphlth")}
-    expected, worst = step(ours, graph, *given), 0.0
+    expected, worst = step(graphlth_sum, graph, *given), 0.0
     for name, way in ways.items():
         worst = max(worst, difference(name, expected, step(way, graph, *given), 1e-4))
     steps = {name: lambda way=way: step(way, graph, *given) for name, way in ways.items()}
     return clock(steps, min(3, repeats) if large else repeats, least=least), worst
 
 
-def alone(graph: Graph, d: int, repeats: int, least: float) -> float:
+def time_graphlth(graph: Graph, d: int, repeats: int, least: float) -> float:
     """Seconds of graphlth with the threads that torch has."""
     given = inputs(graph, d)
-    seconds = clock({"graphlth": lambda: step(ours, graph, *given)}, repeats, least=least)
+    seconds = clock({"graphlth": lambda: step(graphlth_sum, graph, *given)}, repeats, least=least)
     return statistics.median(seconds["graphlth"])
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows, gains, worst = [], [], 0.0
     for name, graph, d in cases:
-        seconds, apart = compare(graph, d, *how)
+        seconds, apart = compare_ways(graph, d, *how)
         worst = max(worst, apart)
         gain = best_gain(seconds)
         gains += [gain] if gain else []
@@ -202,7 +202,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         roofs.append(measure(threads, quick=args.quick))
         for found, (_, graph, d) in zip(medians, cases, strict=True):
-            found.append(alone(graph, d, *how))
+            found.append(time_graphlth(graph, d, *how))
     points = [
         Point(name, d, operations(graph.num_edges, d)
               / compulsory_bytes(graph.num_nodes, graph.num_edges, d),

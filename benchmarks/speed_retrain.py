@@ -71,7 +71,7 @@ class Case:
         """The best epoch."""
         return fit(self.model, self.task, self.ticket, seed=self.seed, **self.how)
 
-    def check(self) -> float:
+    def check_absence(self) -> float:
         """By how much absent and weightless edges differ."""
         rewind(self.model, self.ticket.init)
         batch = next(iter(self.task.batches("test")))
@@ -104,7 +104,7 @@ def main() -> None:
             args.tickets = glt.run("ugs", "sbm", "gcn", {"rounds": 1, "epochs": 2}, out=folder)
         found = cases(args, args.tickets)
     first = found[min(args.rounds)]
-    worst = max(case.check() for case in found.values())
+    worst = max(case.check_absence() for case in found.values())
     reached = {r: case.retrain() for r, case in found.items()}
     for r, case in found.items():
         assert case.retrain() == reached[r], f"retraining round {r} twice gives other digits"

@@ -73,12 +73,12 @@ class Size:
     threads: int = 1
 
 
-def generated(num_edges: int) -> Size:
+def power_law_size(num_edges: int) -> Size:
     """A power-law graph of the mean degree."""
     return Size(f"{num_edges:.0e}".replace("e+0", "e"), 2 * num_edges // DEGREE, num_edges)
 
 
-def arxiv(num_nodes: int = 169_343, num_edges: int = 1_166_243) -> Size:
+def arxiv_size(num_nodes: int = 169_343, num_edges: int = 1_166_243) -> Size:
     """The size of ogbn-arxiv (Hu et al., NeurIPS 2020), and the widths of its GCN."""
     return Size(ARXIV, num_nodes, num_edges, 128, 40, 256, 3, threads=2)
 
@@ -102,7 +102,7 @@ def epochs(task: Task, size: Size, count: int, backend: str = "auto"):
     return train(model, task, masks, epochs=count, soft=SoftMasks(soft, dict.fromkeys(soft, L1)))
 
 
-def agree(size: Size) -> float:
+def check_agreement(size: Size) -> float:
     """The largest difference of the losses over three epochs from those of plain gathers."""
     task = make_task(size, None)
     ours, plain = (list(epochs(task, size, 3, backend)) for backend in ("auto", "reference"))
@@ -111,7 +111,7 @@ def agree(size: Size) -> float:
     return worst
 
 
-def only(size: Size, data_root: Path | None, count: int) -> dict[str, object]:
+def train_size(size: Size, data_root: Path | None, count: int) -> dict[str, object]:
     """Seconds of every epoch after the first, which warms up, and the memory of this process."""
     torch.set_num_threads(size.threads)
     start = peak_memory()
@@ -173,14 +173,14 @@ def main() -> None:
     parser.add_argument("--only", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
-        return print(json.dumps(only(Size(**args.only), args.data_root, args.repeats)))
+        return print(json.dumps(train_size(Size(**args.only), args.data_root, args.repeats)))
     if args.data_root is None and not args.quick:
         raise ValueError("`--data_root` must be the folder of the real graphs, got none")
     torch.set_num_threads(1)
     if args.quick:
         args.repeats, args.edges = 2, [1e3, 1e4]
-    sizes = [generated(int(e)) for e in args.edges]
-    worst = agree(sizes[0])
+    sizes = [power_law_size(int(e)) for e in args.edges]
+    worst = check_agreement(sizes[0])
     found = measure_sizes(args, sizes)
     fitted = [f for n, f in found.items() if n not in REAL and n != ARXIV]
     law = np.polyfit([np.log(f["edges"]) for f in fitted],
@@ -204,10 +204,10 @@ def main() -> None:
 def measure_sizes(args: argparse.Namespace, sizes: list[Size]) -> dict[str, dict]:
     """Seconds and memory of every size, the real topologies and that of ogbn-arxiv."""
     if args.quick:
-        found = {size.name: only(size, None, args.repeats) for size in sizes}
-        others = [arxiv(2000, 10_000)]
+        found = {size.name: train_size(size, None, args.repeats) for size in sizes}
+        others = [arxiv_size(2000, 10_000)]
     else:
-        found, others = {}, [*sizes, *(Size(name, 0, 0) for name in REAL), arxiv()]
+        found, others = {}, [*sizes, *(Size(name, 0, 0) for name in REAL), arxiv_size()]
     options = ["--data_root", args.data_root] if args.data_root else []
     for size in others:
         found[size.name] = run_in_child(

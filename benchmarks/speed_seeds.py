@@ -2,8 +2,9 @@
 
 The records of both must agree in everything but their times. Wall time has all in it that the
 second process does: it starts, imports its modules and loads its data; the first has them before.
-While one or two run, alike, the way from core to core is measured, and told of two: processes that
-share a third cache slow each other down, and the cores of a virtual machine move.
+While one or two processes run, the latency from core to core is measured; the result has that of
+two: processes that share a third cache slow each other down, and the cores of a virtual machine
+move.
 
     python benchmarks/speed_seeds.py --data_root DIR [--out FOLDER]
 """

@@ -29,7 +29,7 @@ from report import (
     Claim,
     Result,
     Table,
-    exact,
+    exact_value,
     measurement,
     median_and_range,
     name_file,
@@ -107,15 +107,15 @@ class Case:
         self.small = len(small["dense"].to_bytes())
         self.left = small["dense"].parts
 
-    def middle(self, way: str) -> float:
+    def median_seconds(self, way: str) -> float:
         """Seconds."""
         return statistics.median(self.seconds[way])
 
     @property
     def best(self) -> str:
         """The layout that is fastest; of two that are within a hundredth, the simpler."""
-        least = min(map(self.middle, LAYOUTS[1:]))
-        return next(name for name in LAYOUTS[1:] if self.middle(name) <= 1.01 * least)
+        least = min(map(self.median_seconds, LAYOUTS[1:]))
+        return next(name for name in LAYOUTS[1:] if self.median_seconds(name) <= 1.01 * least)
 
     @property
     def faster(self) -> list[float]:
@@ -129,8 +129,9 @@ class Case:
             self.round, 100 * self.edges, 100 * self.weights,
             f"{self.left.features.numel()} → {units}",
             *(median_and_range(s, 1e3) for s in self.seconds.values()), self.best,
-            median_and_range(self.faster), first.middle(first.best) / self.middle(self.best),
-            self.whole, self.small, exact(self.whole / self.small),
+            median_and_range(self.faster),
+            first.median_seconds(first.best) / self.median_seconds(self.best),
+            self.whole, self.small, exact_value(self.whole / self.small),
         ]  # fmt: skip
 
     def claims(self) -> list[Claim]:
@@ -142,7 +143,7 @@ class Case:
             Claim(f"round {self.round}, times {what}", value, at_least=least)
             for what, value, least in (
                 ("faster", median_and_range(self.faster), faster),
-                ("smaller", exact(self.whole / self.small), smaller),
+                ("smaller", exact_value(self.whole / self.small), smaller),
             )
         ]
 
@@ -187,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() if args.tickets is None else nullcontext() as folder:
         if folder:
             args.tickets = [glt.run("ugs", "sbm", "gcn", {"rounds": 1, "epochs": 2}, out=folder)]
-        paths = [p for given in args.tickets for p in files(given, args)]
+        paths = [p for given in args.tickets for p in ticket_files(given, args)]
         with torch.no_grad():
             cases = [Case(path, args) for path in paths]
     cases.sort(key=lambda c: c.round)
@@ -212,7 +213,7 @@ def main() -> None:
     ), folder, together=True)  # fmt: skip
 
 
-def files(given: Path, args: argparse.Namespace) -> list[Path]:
+def ticket_files(given: Path, args: argparse.Namespace) -> list[Path]:
     """A ticket file itself, or those of a run's folder."""
     if given.is_file():
         return [given]

@@ -318,8 +318,8 @@ def test_labels_of_the_picture_do_not_overlap(tmp_path, monkeypatch):
     import roofline
 
     placed = []
-    write = roofline.write
-    monkeypatch.setattr(roofline, "write", lambda *a: placed.append(write(*a)) or placed[-1])
+    write = roofline.write_label
+    monkeypatch.setattr(roofline, "write_label", lambda *a: placed.append(write(*a)) or placed[-1])
     points = [
         roofline.Point(name, d, intensity, [rate, 2 * rate])
         for name, d, intensity, rate in (

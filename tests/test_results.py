@@ -163,7 +163,7 @@ def measured(machine, value, case=None):
 
     about = report.measurement(case=case) | {"machine": machine}
     table = report.Table("t", {"graph": ""}, {"ms": ".1f"}, [["Cora", report.Value(value)]])
-    claim = report.Claim("ms", report.exact(value), at_most=3)
+    claim = report.Claim("ms", report.exact_value(value), at_most=3)
     return report.to_data(report.Result(
         "n", "T", "about", about, [table], [claim], {f"{machine}.png": "picture"}
     ))  # fmt: skip
