@@ -217,7 +217,7 @@ BAD = [  # command                                   what its one line says
     (f"{KARATE} --task", "`task`: expected one argument"),
     (f"{KARATE} --scope galaxy", "`scope` must be one of global, layer, got 'galaxy'"),
     (f"{KARATE} --backend quantum", "`backend` must be one of auto, .*, got 'quantum'"),
-    (f"{KARATE} --edges both", "`edges` must be \"undirected\" or \"directed\", got 'both'"),
+    (f"{KARATE} --edges both", "`edges` must be one of undirected, directed, got 'both'"),
     (f"{KARATE} --device abacus", "`device` 'abacus' cannot be used"),
     (f"{KARATE} --device meta", "`device` 'meta' cannot be used"),
     (f"{KARATE} --out file", "cannot write `out` 'file'"),

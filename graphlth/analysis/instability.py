@@ -17,9 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import Masks, only
 from graphlth.rewinding import rewind, snapshot
-from graphlth.settings.checks import check_number
+from graphlth.settings.types import Number, Part, Points, Seed
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.streams import stream, stream_seed
-from graphlth.task import SPLITS, Task, apply_edge_masks
+from graphlth.task import Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import spans
@@ -45,10 +46,10 @@ def instability(
     task: Task,
     ticket: Ticket,
     *,
-    points: int = 30,
-    pairs: int = 3,
-    split: str = "test",
-    seed: int = 0,
+    points: Points = 30,
+    pairs: Number = 3,
+    split: Part = "test",
+    seed: Seed = 0,
     **recipe: Any,
 ) -> Instability:
     """By how much the error rises on the line between two trained copies of a ticket.
@@ -75,10 +76,8 @@ def instability(
         ValueError: a setting is out of its range, the ticket does not fit, or the training has no
             noise.
     """
-    for name, value in (("points", points), ("pairs", pairs)):
-        check_number(name, value)
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
+    own = {"points": points, "pairs": pairs, "split": split, "seed": seed}
+    check_settings(own, settings_of(instability))
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     seeds = noise(seed, pairs)
     if not noisy(model, task, ticket, seeds):

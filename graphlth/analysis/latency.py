@@ -14,7 +14,8 @@ from graphlth.compaction.compact import ModelOnGraph, compact
 from graphlth.compaction.network import Compact
 from graphlth.cost.macs import pass_macs
 from graphlth.masks import only, sparsity
-from graphlth.settings.checks import check_number
+from graphlth.settings.types import Layout, Number, Repeats
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.forward import forward, model_arguments
@@ -52,9 +53,9 @@ def latency(
     task: Task,
     ticket: Ticket,
     *,
-    layout: str = "auto",
-    batch: int = 64,
-    repeats: int = 15,
+    layout: Layout = "auto",
+    batch: Number = 64,
+    repeats: Repeats = 15,
 ) -> Latency:
     """Inference of `model`, dense and compacted under `ticket`, measured by turns.
 
@@ -71,8 +72,7 @@ def latency(
         ValueError: the ticket does not fit, the model's units cannot be told apart, or a number
             is out of its range.
     """
-    for name, value in (("repeats", repeats), ("batch", batch)):
-        check_number(name, value)
+    check_settings({"layout": layout, "repeats": repeats, "batch": batch}, settings_of(latency))
     small = compact(ticket, model.eval(), task, layout=layout)
     if isinstance(small, ModelOnGraph):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
@@ -81,11 +81,11 @@ def latency(
     if isinstance(small, Compact):
         edges = {"edge_index": whole.inputs[1].edge_index}
         edges |= {} if whole.edge_weight is None else {"edge_weight": whole.edge_weight}
-        dense, stored, layout = _bytes(model, edges), len(small.to_bytes()), small.layout
+        dense, stored, chosen = _bytes(model, edges), len(small.to_bytes()), small.layout
     else:
         (images,) = whole.inputs  # [B, C, H, W]
         whole = replace(whole, inputs=(images[torch.arange(batch) % len(images)],))
-        dense, stored, layout = _bytes(model, {}), _bytes(small, {}), "dense"
+        dense, stored, chosen = _bytes(model, {}), _bytes(small, {}), "dense"
         told = {"images": batch, "dense_macs": pass_macs(model, task, {})}
         told |= {"compact_macs": pass_macs(small, task, {})}
     x = whole.inputs[0]
@@ -93,7 +93,7 @@ def latency(
     given = model_arguments(model, whole, None)
     seconds = clock({"dense": lambda: model(*given), "compact": lambda: small(x)}, repeats)
     return Latency(
-        ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), layout,
+        ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), chosen,
         seconds["dense"], seconds["compact"], dense, stored, difference, **told,
     )  # fmt: skip
 

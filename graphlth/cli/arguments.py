@@ -11,7 +11,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_origin
+from typing import Any, Literal, get_origin
 
 import docstring_parser
 from jsonargparse import ArgumentParser
@@ -140,6 +140,8 @@ def flag_type(annotation: Any) -> Any:
         kind, _ = unpack(member)
         if get_origin(kind) is Sequence:  # a list would have a flag `--name+`, too
             kind = tuple[int, ...]
+        if get_origin(kind) is Literal and plain_type(member) is not str:
+            kind = plain_type(member)  # or the parser words what is wrong
         if get_origin(kind) is not Callable:  # a function cannot be typed
             kinds.append(kind)
     return reduce(or_, kinds)

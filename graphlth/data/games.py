@@ -18,7 +18,9 @@ from torch import Tensor
 from graphlth.data.files import library
 from graphlth.edge_masks import EdgeMask
 from graphlth.metrics import Metric
-from graphlth.settings.checks import check_device, check_number
+from graphlth.settings.checks import check_device
+from graphlth.settings.types import BatchSize, Count, Discount, Seed, Steps
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Policy, Task
 
@@ -59,20 +61,19 @@ class CartPole(Task):
     def __init__(
         self,
         *,
-        batch_size: int = 16,
-        evaluate_every: int = 5,
-        val_size: int = 20,
-        test_size: int = 50,
-        discount: float = 0.99,
-        data_seed: int = 0,
+        batch_size: BatchSize = 16,
+        evaluate_every: Steps = 5,
+        val_size: Count = 20,
+        test_size: Count = 50,
+        discount: Discount = 0.99,
+        data_seed: Seed = 0,
     ):
-        sizes = {"batch_size": batch_size, "evaluate_every": evaluate_every}
-        for key, value in (sizes | {"val_size": val_size, "test_size": test_size}).items():
-            check_number(key, value)
-            if value < 1:  # of other tasks 0 means those that there are
-                raise ValueError(f"`{key}` must be at least 1, got {value}")
-        if not 0 < discount <= 1:
-            raise ValueError(f"`discount` must be in (0, 1], got {discount}")
+        given = {"batch_size": batch_size, "evaluate_every": evaluate_every, "val_size": val_size,
+                 "test_size": test_size, "discount": discount}  # fmt: skip
+        check_settings(given, settings_of(CartPole))
+        for name in ("val_size", "test_size"):  # in other tasks 0 stands for all of the data
+            if given[name] < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {given[name]}")
         self.batch_size, self.evaluate_every = batch_size, evaluate_every
         self.discount, self.data_seed = discount, data_seed
         self.sizes = {"val": val_size, "test": test_size}

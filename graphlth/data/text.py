@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from graphlth.edge_masks import EdgeMask
-from graphlth.settings.checks import check_device, check_number
+from graphlth.settings.checks import check_device
+from graphlth.settings.types import BatchSize, Context, Count, Steps
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
 
 EVALUATED = 64  # windows in a batch of an evaluation
@@ -55,17 +57,16 @@ class TextTask(Task):
         self,
         text: str,
         *,
-        context: int = 64,
-        batch_size: int = 16,
-        evaluate_every: int = 50,
-        train_size: int = 0,
-        val_size: int = 0,
-        test_size: int = 0,
+        context: Context = 64,
+        batch_size: BatchSize = 16,
+        evaluate_every: Steps = 50,
+        train_size: Count = 0,
+        val_size: Count = 0,
+        test_size: Count = 0,
         name: str = "text",
     ):
-        numbers = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
-        for key, value in numbers.items():
-            check_number(key, value)
+        given = {"context": context, "batch_size": batch_size, "evaluate_every": evaluate_every}
+        check_settings(given, settings_of(TextTask))
         count = len(text) // (context + 1)
         if count < 3:
             raise ValueError(f"`text` must have {3 * (context + 1)} characters or more with "

@@ -22,6 +22,7 @@ from graphlth.model import CompactableModel
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_number, check_written
+from graphlth.settings.types import Layout
 from graphlth.storage import add_archive_digest, replace_file
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -67,7 +68,7 @@ def export(
     ticket: str,
     *,
     out: str,
-    layout: str = "auto",
+    layout: Layout = "auto",
     epochs: int | None = None,
     threads: int = 1,
     data_root: str | None = None,
@@ -170,7 +171,7 @@ def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = 
 def bench(
     ticket: str,
     *,
-    layout: str = "auto",
+    layout: Layout = "auto",
     batch: int = 64,
     repeats: int = 15,
     threads: int = 1,

@@ -4,6 +4,7 @@ The same checks serve flags, files and calls; see `graphlth.settings.types` for 
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, wraps
@@ -60,11 +61,10 @@ def groups_of(function: Callable[..., Any]) -> list[type]:
 
 def _resolve(function: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations of a function, those that are text read where it is defined."""
+    names = vars(sys.modules[inspect.unwrap(function).__module__])
     try:
-        return get_type_hints(
-            SimpleNamespace(__annotations__=dict(annotations)),
-            globalns=getattr(inspect.unwrap(function), "__globals__", {}), include_extras=True,
-        )  # fmt: skip
+        stand_in = SimpleNamespace(__annotations__=dict(annotations))
+        return get_type_hints(stand_in, globalns=names, include_extras=True)
     except (NameError, AttributeError, TypeError) as error:
         name = getattr(function, "__name__", str(function))
         raise ValueError(f"the annotations of `{name}` must be importable when it runs, "

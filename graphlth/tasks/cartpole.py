@@ -1,16 +1,17 @@
 """CartPole, a pole to balance on a cart: played, not classified."""
 
 from graphlth.data.games import CartPole, make_games
+from graphlth.settings.types import BatchSize, Count, Discount, Seed, Steps
 
 
 def cartpole(
     *,
-    batch_size: int = 16,
-    evaluate_every: int = 5,
-    val_size: int = 20,
-    test_size: int = 50,
-    discount: float = 0.99,
-    data_seed: int = 0,
+    batch_size: BatchSize = 16,
+    evaluate_every: Steps = 5,
+    val_size: Count = 20,
+    test_size: Count = 50,
+    discount: Discount = 0.99,
+    data_seed: Seed = 0,
 ) -> CartPole:
     """A pole to balance on a cart; the metric is the mean return over 500, the most there is.
 

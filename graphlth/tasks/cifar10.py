@@ -13,6 +13,7 @@ from graphlth.data.archives import Array, one_line
 from graphlth.data.files import download, find, library, pixels
 from graphlth.data.images import ImageTask, held_out
 from graphlth.data.planetoid import unpickled
+from graphlth.settings.types import Augmentation, BatchSize, Count, Seed, Steps
 
 NAMES = ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py")
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
@@ -32,14 +33,14 @@ UNPACKED = 2**29  # bytes that a Parquet file may become
 def cifar10(
     *,
     data_root: str | None = None,
-    batch_size: int = 60,
-    evaluate_every: int = 100,
-    train_size: int = 0,
-    val_size: int = 5000,
-    test_size: int = 0,
-    augment: str = "crop-flip",
+    batch_size: BatchSize = 60,
+    evaluate_every: Steps = 100,
+    train_size: Count = 0,
+    val_size: Count = 5000,
+    test_size: Count = 0,
+    augment: Augmentation = "crop-flip",
     grey: bool = False,
-    data_seed: int = 0,
+    data_seed: Seed = 0,
 ) -> ImageTask:
     """Photographs, 32 × 32 pixels in colour; an epoch is a span of `evaluate_every` iterations.
 

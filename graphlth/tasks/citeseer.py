@@ -2,6 +2,7 @@
 
 from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
+from graphlth.settings.types import Edges, OptionalWidth
 
 COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
 
@@ -11,8 +12,8 @@ def citeseer(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
-    project: int = 0,
-    edges: str = "undirected",
+    project: OptionalWidth = 0,
+    edges: Edges = "undirected",
 ) -> NodeTask:
     """The CiteSeer citation graph, 48 of whose nodes are isolated.
 

@@ -2,6 +2,7 @@
 
 from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
+from graphlth.settings.types import Edges, OptionalWidth
 
 COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
 
@@ -11,8 +12,8 @@ def cora(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
-    project: int = 0,
-    edges: str = "undirected",
+    project: OptionalWidth = 0,
+    edges: Edges = "undirected",
 ) -> NodeTask:
     """The Cora citation graph.
 

@@ -11,11 +11,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from graphlth.data.node import NodeTask, split_per_class
+from graphlth.settings.types import Edges, Number, Seed
 from graphlth.streams import stream
 
 
 def digits(
-    *, neighbors: int = 8, labels: int = 10, data_seed: int = 0, edges: str = "undirected"
+    *, neighbors: Number = 8, labels: Number = 10, data_seed: Seed = 0, edges: Edges = "undirected"
 ) -> NodeTask:
     """Images as nodes; two are linked if either is among the `neighbors` nearest of the other.
 

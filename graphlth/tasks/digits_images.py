@@ -4,17 +4,18 @@ import torch
 from sklearn.datasets import load_digits
 
 from graphlth.data.images import ImageTask, held_out
+from graphlth.settings.types import Augmentation, BatchSize, Count, Seed, Steps
 
 
 def digits_images(
     *,
-    batch_size: int = 60,
-    evaluate_every: int = 20,
-    train_size: int = 0,
-    val_size: int = 300,
-    test_size: int = 300,
-    augment: str = "none",
-    data_seed: int = 0,
+    batch_size: BatchSize = 60,
+    evaluate_every: Steps = 20,
+    train_size: Count = 0,
+    val_size: Count = 300,
+    test_size: Count = 300,
+    augment: Augmentation = "none",
+    data_seed: Seed = 0,
 ) -> ImageTask:
     """Hand-written digits, 8 × 8 grey pixels; an epoch is a span of `evaluate_every` iterations.
 

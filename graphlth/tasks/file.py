@@ -19,6 +19,7 @@ from graphlth.data.archives import LINE, arrays, listed, one_line, verify_torch
 from graphlth.data.fields import graphs_of, tensor
 from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
+from graphlth.settings.types import Edges, Seed
 from graphlth.storage import printable
 from graphlth.task import SPLITS
 
@@ -42,10 +43,10 @@ PYG = [
 def file(
     *,
     path: str,
-    edges: str = "undirected",
+    edges: Edges = "undirected",
     labels: str = "y",
     split: int | str = 0,
-    split_seed: int = 0,
+    split_seed: Seed = 0,
 ) -> NodeTask:
     """The graph in `path`; what it must hold stands at `graphlth.data.node.NodeTask`.
 

@@ -8,6 +8,7 @@ import torch
 from graphlth.data.files import pixels
 from graphlth.data.images import ImageTask
 from graphlth.data.planetoid import folders
+from graphlth.settings.types import Augmentation, BatchSize, Count, Pixels, Seed, Steps
 from graphlth.storage import base_name
 from graphlth.streams import stream
 from graphlth.task import SPLITS
@@ -20,14 +21,14 @@ Labelled = list[tuple[Path, int]]
 def image_folder(
     *,
     path: str,
-    size: int = 0,
-    batch_size: int = 60,
-    evaluate_every: int = 100,
-    train_size: int = 0,
-    val_size: int = 0,
-    test_size: int = 0,
-    augment: str = "none",
-    data_seed: int = 0,
+    size: Pixels = 0,
+    batch_size: BatchSize = 60,
+    evaluate_every: Steps = 100,
+    train_size: Count = 0,
+    val_size: Count = 0,
+    test_size: Count = 0,
+    augment: Augmentation = "none",
+    data_seed: Seed = 0,
 ) -> ImageTask:
     """The PNG and JPEG images in `path`/CLASS; or in `path`/train/CLASS, …/val/… and …/test/….
 

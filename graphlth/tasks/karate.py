@@ -6,10 +6,11 @@ import networkx as nx
 import torch
 
 from graphlth.data.node import NodeTask, split_per_class
+from graphlth.settings.types import Edges, Seed
 from graphlth.streams import stream
 
 
-def karate(*, data_seed: int = 0, edges: str = "undirected") -> NodeTask:
+def karate(*, data_seed: Seed = 0, edges: Edges = "undirected") -> NodeTask:
     """The club's 78 friendships; the classes are the two clubs it broke into, 17 members each.
 
     Features are one-hot: only the edges tell.

@@ -2,6 +2,7 @@
 
 from graphlth.data import idx as _idx
 from graphlth.data.images import ImageTask
+from graphlth.settings.types import Augmentation, BatchSize, Count, Seed, Steps
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 PER_CLASS = {
@@ -13,12 +14,12 @@ PER_CLASS = {
 def mnist(
     *,
     data_root: str | None = None,
-    batch_size: int = 60,
-    evaluate_every: int = 100,
-    train_size: int = 0,
-    val_size: int = 5000,
-    augment: str = "none",
-    data_seed: int = 0,
+    batch_size: BatchSize = 60,
+    evaluate_every: Steps = 100,
+    train_size: Count = 0,
+    val_size: Count = 5000,
+    augment: Augmentation = "none",
+    data_seed: Seed = 0,
 ) -> ImageTask:
     """Hand-written digits, 28 × 28 grey pixels; an epoch is a span of `evaluate_every` iterations.
 

@@ -2,6 +2,7 @@
 
 from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts, load
+from graphlth.settings.types import Edges, OptionalWidth
 
 COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
 
@@ -11,8 +12,8 @@ def pubmed(
     data_root: str | None = None,
     split: str = "public",
     normalize: bool = True,
-    project: int = 0,
-    edges: str = "undirected",
+    project: OptionalWidth = 0,
+    edges: Edges = "undirected",
 ) -> NodeTask:
     """The PubMed citation graph.
 

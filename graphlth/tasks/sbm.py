@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import torch
 
 from graphlth.data.node import NodeTask, split_per_class
+from graphlth.settings.types import Edges, Features, NonNegative, Number, Pixels, Probability, Seed
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.streams import stream
 
 MOST = 10_000  # nodes, whose pairs are drawn all at once
@@ -12,14 +14,14 @@ MOST = 10_000  # nodes, whose pairs are drawn all at once
 
 def sbm(
     *,
-    size: int = 60,
-    classes: int = 4,
-    inside: float = 0.15,
-    across: float = 0.03,
-    noise: float = 3.0,
-    num_features: int = 32,
-    data_seed: int = 0,
-    edges: str = "undirected",
+    size: Pixels = 60,
+    classes: Number = 4,
+    inside: Probability = 0.15,
+    across: Probability = 0.03,
+    noise: NonNegative = 3.0,
+    num_features: Features = 32,
+    data_seed: Seed = 0,
+    edges: Edges = "undirected",
 ) -> NodeTask:
     """Communities of equal size; a third of each to train, a third to validate, the rest to test.
 
@@ -47,9 +49,7 @@ def sbm(
     if size * classes > MOST:
         raise ValueError(f"`size` times `classes` must be at most {MOST:,} nodes, "
                          f"got {size * classes:,}")  # fmt: skip
-    for key, value in (("inside", inside), ("across", across)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"`{key}` must be in [0, 1], got {value}")
+    check_settings({"inside": inside, "across": across}, settings_of(sbm))
     random = stream(data_seed, "sbm")
     y = torch.arange(classes).repeat_interleave(size)  # [N]
     pairs = torch.triu_indices(y.numel(), y.numel(), offset=1)  # [2, N (N - 1) / 2]

@@ -4,17 +4,18 @@ from pathlib import Path
 from pydoc_data import topics
 
 from graphlth.data.text import TextTask, read_text
+from graphlth.settings.types import BatchSize, Context, Count, Steps
 
 
 def text(
     *,
     path: str = "",
-    context: int = 64,
-    batch_size: int = 16,
-    evaluate_every: int = 50,
-    train_size: int = 0,
-    val_size: int = 0,
-    test_size: int = 0,
+    context: Context = 64,
+    batch_size: BatchSize = 16,
+    evaluate_every: Steps = 50,
+    train_size: Count = 0,
+    val_size: Count = 0,
+    test_size: Count = 0,
 ) -> TextTask:
     """The next character of a text; an epoch is a span of `evaluate_every` iterations.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units
+from graphlth.settings.types import Backend, Depth, Fraction, Heads, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import dropout, edge_dropout
@@ -193,14 +194,14 @@ def drop_features(x: Tensor | Features, p: float, training: bool) -> Tensor | Fe
 def gat(
     task: Task,
     *,
-    hidden: int = 8,
-    layers: int = 2,
-    heads: int = 8,
-    dropout: float = 0.6,
-    input_dropout: float = 0.6,
+    hidden: Width = 8,
+    layers: Depth = 2,
+    heads: Heads = 8,
+    dropout: Fraction = 0.6,
+    input_dropout: Fraction = 0.6,
     bias: bool = True,
-    edge_dropout: float = 0.0,
-    backend: str = "auto",
+    edge_dropout: Fraction = 0.0,
+    backend: Backend = "auto",
 ) -> GAT:
     """A graph attention network.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from graphlth.models.graph._gcn_layers import (
     relu_product,
 )
 from graphlth.models.graph._norm import normalised
+from graphlth.settings.types import Backend, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout
@@ -167,12 +168,12 @@ class GCN(nn.Module):
 def gcn(
     task: Task,
     *,
-    hidden: int = 16,
-    layers: int = 2,
-    dropout: float = 0.5,
-    edge_dropout: float = 0.0,
-    degree: str = "in",
-    backend: str = "auto",
+    hidden: Width = 16,
+    layers: Depth = 2,
+    dropout: Fraction = 0.5,
+    edge_dropout: Fraction = 0.0,
+    degree: Literal["in", "out"] = "in",
+    backend: Backend = "auto",
 ) -> GCN:
     """A graph convolutional network.
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.models.graph._norm import normalised
+from graphlth.settings.types import Backend, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
@@ -112,11 +113,11 @@ class ResGCN(nn.Module):
 def resgcn(
     task: Task,
     *,
-    hidden: int = 16,
-    layers: int = 28,
-    dropout: float = 0.5,
-    edge_dropout: float = 0.0,
-    backend: str = "auto",
+    hidden: Width = 16,
+    layers: Depth = 28,
+    dropout: Fraction = 0.5,
+    edge_dropout: Fraction = 0.0,
+    backend: Backend = "auto",
 ) -> ResGCN:
     """A deep residual graph convolutional network.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
+from graphlth.settings.types import Backend, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
@@ -126,11 +127,11 @@ class GraphSAGE(nn.Module):
 def sage(
     task: Task,
     *,
-    hidden: int = 16,
-    layers: int = 2,
-    dropout: float = 0.5,
-    edge_dropout: float = 0.0,
-    backend: str = "auto",
+    hidden: Width = 16,
+    layers: Depth = 2,
+    dropout: Fraction = 0.5,
+    edge_dropout: Fraction = 0.0,
+    backend: Backend = "auto",
 ) -> GraphSAGE:
     """GraphSAGE with mean aggregation.
 

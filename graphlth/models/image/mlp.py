@@ -3,10 +3,11 @@
 from torch import nn
 
 from graphlth.models.image._images import Feedforward, check_numbers, glorot, perceptron
+from graphlth.settings.types import Depth, Width
 from graphlth.task import Task
 
 
-def mlp(task: Task, *, hidden: int = 256, layers: int = 3) -> Feedforward:
+def mlp(task: Task, *, hidden: Width = 256, layers: Depth = 3) -> Feedforward:
     """Fully connected layers with ReLU between them, of images or of vectors [B, F].
 
     Args:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.settings.types import Depth, Heads, Width
 from graphlth.task import Task
 
 STD = 0.02  # of new weights
@@ -74,7 +75,9 @@ class Transformer(nn.Module):
         return logits.flatten(0, 1)
 
 
-def transformer(task: Task, *, hidden: int = 64, layers: int = 2, heads: int = 4) -> Transformer:
+def transformer(
+    task: Task, *, hidden: Width = 64, layers: Depth = 2, heads: Heads = 4
+) -> Transformer:
     """A causal transformer of text; embedding, positions and every linear map are prunable.
 
     Args:
