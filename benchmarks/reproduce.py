@@ -33,7 +33,7 @@ from report import (
 import graphlth as glt
 import graphlth.records as record
 from graphlth.cli.show import warning_lines
-from graphlth.experiment.plan import plugin_settings
+from graphlth.experiment.settings import plugin_settings
 from graphlth.records import Record
 from graphlth.registry import find
 

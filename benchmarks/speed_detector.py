@@ -38,7 +38,8 @@ from torch import Tensor
 from graphlth.algorithms import _draw
 from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
-from graphlth.experiment.plan import build_plugin, plan, plugin_settings
+from graphlth.experiment.plan import build_plugin, plan
+from graphlth.experiment.settings import plugin_settings
 from graphlth.masks import Masks, count, only
 from graphlth.prune import make_redraw
 

@@ -31,7 +31,8 @@ from report import (
 )
 
 import graphlth as glt
-from graphlth.experiment.plan import RETRAINING, build_plugin
+from graphlth.experiment.plan import build_plugin
+from graphlth.experiment.settings import RETRAINING
 from graphlth.masks import only, sparsity
 from graphlth.records import settings_hash
 from graphlth.rewinding import rewind

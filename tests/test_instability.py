@@ -10,7 +10,14 @@ from torch import nn
 from toys import build, toy
 
 from graphlth.analysis import instability as file
-from graphlth.analysis.instability import barrier, between, instability, noise, renormalise, trained
+from graphlth.analysis.instability import (
+    barrier,
+    draw_seeds,
+    instability,
+    interpolate,
+    renormalise,
+    train_copy,
+)
 from graphlth.data.images import ImageTask
 from graphlth.masks import ones
 from graphlth.registry import find
@@ -57,7 +64,7 @@ def test_half_way_between_swapped_units_every_image_is_of_one_class():
 def test_instability_is_the_highest_error_less_the_mean_of_the_ends(monkeypatch):
     model, task, a, b = swapped()
     copies = iter([a, b, a])
-    monkeypatch.setattr(file, "trained", lambda *_, **__: next(copies))
+    monkeypatch.setattr(file, "train_copy", lambda *_, **__: next(copies))
     monkeypatch.setattr(file, "noisy", lambda *_: True)
     found = instability(model, task, dense(model), points=3, pairs=3)
     assert found.instability_pairs == pytest.approx([1 / 3, 0, 1 / 3])  # a–b, a–a, b–a
@@ -74,18 +81,19 @@ def test_a_pruned_weight_takes_no_part():
 
 def test_the_ends_of_the_line_are_the_copies_bit_for_bit():
     a, b = ({"w": torch.randn(100)} for _ in range(2))
-    assert between(a, b, 1)["w"].equal(a["w"])
-    assert between(a, b, 0)["w"].equal(b["w"])
-    assert between(a, a, 0.3)["w"].equal(a["w"])
+    assert interpolate(a, b, 1)["w"].equal(a["w"])
+    assert interpolate(a, b, 0)["w"].equal(b["w"])
+    assert interpolate(a, a, 0.3)["w"].equal(a["w"])
 
 
 def test_copies_are_as_few_as_give_the_pairs_and_differ():
-    assert [len(noise(0, pairs)) for pairs in (1, 2, 3, 4, 6, 7)] == [2, 3, 3, 4, 4, 5]
-    assert len({*noise(0, 6), *noise(1, 6)}) == 8
+    assert [len(draw_seeds(0, pairs)) for pairs in (1, 2, 3, 4, 6, 7)] == [2, 3, 3, 4, 4, 5]
+    assert len({*draw_seeds(0, 6), *draw_seeds(1, 6)}) == 8
     task, model = toy(), build("gcn", toy(), dropout=0.5)
     ticket = dense(model)
+    seeds = draw_seeds(0, 1)
     one, two, again = (
-        trained(model, task, ticket, seed, epochs=2) for seed in (*noise(0, 1), noise(0, 1)[0])
+        train_copy(model, task, ticket, seed, epochs=2) for seed in (*seeds, seeds[0])
     )
     assert all(not one[n].equal(two[n]) for n in one if one[n].dim() > 1)
     assert all(one[n].equal(again[n]) for n in one)
@@ -106,7 +114,7 @@ def test_the_same_seed_gives_the_same_digits(task):
 def test_copies_under_the_same_noise_are_connected_exactly(monkeypatch):
     task = pictures(evaluate_every=2)
     model = normed(task)
-    monkeypatch.setattr(file, "noise", lambda *_: [7, 7])
+    monkeypatch.setattr(file, "draw_seeds", lambda *_: [7, 7])
     monkeypatch.setattr(file, "noisy", lambda *_: True)
     found = instability(model, task, dense(model), **HOW)
     assert found.instability == 0
@@ -118,7 +126,7 @@ def test_copies_are_the_last_weights_of_a_training_that_goes_on_from_k():
     model = normed(task)
     ticket = replace(dense(model), search={FIRST_ITERATION: 4})  # two spans of two
     how = {"optimizer": "sgd", "lr": 0.1, "milestones": "0.5"}
-    found = trained(model, task, ticket, 3, iterations=8, **how)
+    found = train_copy(model, task, ticket, 3, iterations=8, **how)
     model.load_state_dict(ticket.init)
     epochs = list(train(model, task, ticket.masks, epochs=4, first=2, seed=3, **how))
     assert [epoch.index for epoch in epochs] == [2, 3]
@@ -129,8 +137,8 @@ def test_batch_norm_has_the_statistics_of_the_training_images():
     task = pictures(evaluate_every=2)
     model = normed(task)
     ticket = dense(model)
-    a, b = (trained(model, task, ticket, seed, epochs=3, lr=0.1) for seed in (1, 2))
-    middle = between(a, b, 0.5)
+    a, b = (train_copy(model, task, ticket, seed, epochs=3, lr=0.1) for seed in (1, 2))
+    middle = interpolate(a, b, 0.5)
     model.load_state_dict(middle)
     renormalise(model, task, {})
     rows = task.rows["train"]

@@ -8,8 +8,9 @@ import pytest
 
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.experiment.plan import plan, plugin_settings
+from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
+from graphlth.experiment.settings import plugin_settings
 from graphlth.registry import names
 from graphlth.settings.presets import PROTOCOLS, _tables, preset
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations, count, islice
 from math import comb
 from statistics import fmean
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,9 @@ from graphlth.streams import stream, stream_seed
 from graphlth.task import Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
-from graphlth.training.epoch import spans
 from graphlth.training.evaluation import evaluate
 from graphlth.training.forward import forward
+from graphlth.training.recipe import RecipeFields
 from graphlth.training.retraining import resume
 
 State = dict[str, Tensor]
@@ -50,7 +50,7 @@ def instability(
     pairs: Number = 3,
     split: Part = "test",
     seed: Seed = 0,
-    **recipe: Any,
+    **recipe: Unpack[RecipeFields],
 ) -> Instability:
     """By how much the error rises on the line between two trained copies of a ticket.
 
@@ -70,7 +70,7 @@ def instability(
         pairs: pairs of copies; as few copies are trained as give so many.
         split: the part of the data whose error is taken: train, val or test.
         seed: draws the seeds of the copies.
-        recipe: `epochs`, `iterations` and the fields of `Recipe`: those of the run.
+        recipe: `recipe`, or its fields as keywords: those of the run.
 
     Raises:
         ValueError: a setting is out of its range, the ticket does not fit, or the training has no
@@ -79,11 +79,11 @@ def instability(
     own = {"points": points, "pairs": pairs, "split": split, "seed": seed}
     check_settings(own, settings_of(instability))
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
-    seeds = noise(seed, pairs)
-    if not noisy(model, task, ticket, seeds):
+    seeds = draw_seeds(seed, pairs)
+    if not has_noise(model, task, ticket, seeds):
         raise ValueError("`model` must train under noise for copies to differ, got one of dropout "
                          "0 that sees the whole data in every step")  # fmt: skip
-    copies = [trained(model, task, ticket, s, **recipe) for s in seeds]
+    copies = [train_copy(model, task, ticket, s, **recipe) for s in seeds]
     curves = [  # E_α
         barrier(model, task, ticket.masks, a, b, points, split)
         for a, b in islice(combinations(copies, 2), pairs)
@@ -94,14 +94,14 @@ def instability(
     return Instability(fmean(rises), rises, fmean(ends), mean)
 
 
-def noise(seed: int, pairs: int) -> list[int]:
+def draw_seeds(seed: int, pairs: int) -> list[int]:
     """The seeds of the fewest copies that give so many pairs."""
     copies = next(n for n in count(2) if comb(n, 2) >= pairs)
     draw = stream(seed, "copies")
     return torch.randint(2**31, (copies,), generator=draw).tolist()
 
 
-def noisy(model: nn.Module, task: Task, ticket: Ticket, seeds: Sequence[int]) -> bool:
+def has_noise(model: nn.Module, task: Task, ticket: Ticket, seeds: Sequence[int]) -> bool:
     """Whether the first step of training is another under the first two of `seeds`."""
     rewind(model, ticket.init).train()
     outputs = []
@@ -113,19 +113,11 @@ def noisy(model: nn.Module, task: Task, ticket: Ticket, seeds: Sequence[int]) ->
     return not torch.equal(*outputs)
 
 
-def trained(
-    model: nn.Module,
-    task: Task,
-    ticket: Ticket,
-    seed: int,
-    *,
-    epochs: int = 200,
-    iterations: int = 0,
-    **recipe: Any,
+def train_copy(
+    model: nn.Module, task: Task, ticket: Ticket, seed: int, **recipe: Unpack[RecipeFields]
 ) -> State:
-    """The state of `model` at the end of the schedule, from the ticket's weights on."""
-    how = {"epochs": spans(task, iterations) or epochs, "scoring": (), "seed": seed, **recipe}
-    for _ in resume(model, task, ticket, **how):
+    """The state of `model` at the end of the recipe, trained from the ticket's weights."""
+    for _ in resume(model, task, ticket, seed=seed, scoring=(), **recipe):
         pass
     return snapshot(model)
 
@@ -137,13 +129,13 @@ def barrier(
     task, masks = apply_edge_masks(task, masks), only(masks, "weights")
     errors = []
     for alpha in torch.linspace(0, 1, points).tolist():
-        rewind(model, between(a, b, alpha))
+        rewind(model, interpolate(a, b, alpha))
         renormalise(model, task, masks)
-        errors.append(error(model, task, masks, split))
+        errors.append(error_rate(model, task, masks, split))
     return errors
 
 
-def between(a: State, b: State, alpha: float) -> State:
+def interpolate(a: State, b: State, alpha: float) -> State:
     """αa + (1−α)b, exactly a where they are equal; counters, which are whole, are those of a."""
     return {n: b[n].lerp(t, alpha) if t.is_floating_point() else t for n, t in a.items()}
 
@@ -164,7 +156,7 @@ def renormalise(model: nn.Module, task: Task, masks: Masks) -> None:
 
 
 @torch.no_grad()
-def error(model: nn.Module, task: Task, masks: Masks, split: str) -> float:
+def error_rate(model: nn.Module, task: Task, masks: Masks, split: str) -> float:
     """The fraction of the rows of `split` that `model` gets wrong; of a game, that it loses."""
     if split != "train":
         return 1 - evaluate(model, task, masks, (split,))[0]

@@ -77,46 +77,50 @@ def latency(
     if isinstance(small, ModelOnGraph):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
     whole, masks = next(iter(task.batches("test"))), ticket.masks
-    told: dict[str, Any] = {}
+    of_images: dict[str, Any] = {}
     if isinstance(small, Compact):
         edges = {"edge_index": whole.inputs[1].edge_index}
         edges |= {} if whole.edge_weight is None else {"edge_weight": whole.edge_weight}
-        dense, stored, chosen = _bytes(model, edges), len(small.to_bytes()), small.layout
+        dense, stored, chosen = (
+            _size_in_bytes(model, edges),
+            len(small.to_bytes()),
+            small.layout,
+        )
     else:
         (images,) = whole.inputs  # [B, C, H, W]
         whole = replace(whole, inputs=(images[torch.arange(batch) % len(images)],))
-        dense, stored, chosen = _bytes(model, {}), _bytes(small, {}), "dense"
-        told = {"images": batch, "dense_macs": pass_macs(model, task, {})}
-        told |= {"compact_macs": pass_macs(small, task, {})}
+        dense, stored, chosen = _size_in_bytes(model, {}), _size_in_bytes(small, {}), "dense"
+        of_images = {"images": batch, "dense_macs": pass_macs(model, task, {})}
+        of_images |= {"compact_macs": pass_macs(small, task, {})}
     x = whole.inputs[0]
     difference = (small(x) - forward(model, whole, masks)).abs().max().item()
     given = model_arguments(model, whole, None)
-    seconds = clock({"dense": lambda: model(*given), "compact": lambda: small(x)}, repeats)
+    seconds = time_in_turns({"dense": lambda: model(*given), "compact": lambda: small(x)}, repeats)
     return Latency(
         ticket.round, sparsity(only(masks, "edges")), sparsity(only(masks, "weights")), chosen,
-        seconds["dense"], seconds["compact"], dense, stored, difference, **told,
+        seconds["dense"], seconds["compact"], dense, stored, difference, **of_images,
     )  # fmt: skip
 
 
-def _bytes(model: nn.Module, besides: Mapping[str, Tensor]) -> int:
+def _size_in_bytes(model: nn.Module, besides: Mapping[str, Tensor]) -> int:
     """All tensors of `model`, and those `besides`, as safetensors."""
     tensors = model.state_dict() | dict(besides)
     return len(serialise({n: t.contiguous() for n, t in tensors.items()}))
 
 
-def clock(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds per call of each way, the ways by turns, after calls that warm up."""
+def time_in_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds per call of each function, called in turns, after calls that warm up."""
     calls = {}
-    for name, way in ways.items():
-        way()
+    for name, function in functions.items():
+        function()
         start = time.perf_counter()
-        way()
+        function()
         calls[name] = 1 + int(LEAST / (time.perf_counter() - start))
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, way in ways.items():
+        for name, function in functions.items():
             start = time.perf_counter()
             for _ in range(calls[name]):
-                way()
+                function()
             seconds[name].append((time.perf_counter() - start) / calls[name])
     return seconds

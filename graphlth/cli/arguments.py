@@ -5,7 +5,7 @@ import json
 import re
 from argparse import ArgumentError
 from argparse import ArgumentParser as PlainParser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
@@ -23,6 +23,7 @@ from graphlth.settings.annotations import check_value, members, number_list, pla
 from graphlth.settings.checks import check_setting
 from graphlth.settings.validation import groups_of
 
+NUMBERS = r"[-+\d.][-+\d.,eE]*"  # of a list, or several with commas between them
 Settings = Mapping[str, inspect.Parameter]
 Names = dict[str, str]  # of settings: where each comes from
 
@@ -147,6 +148,32 @@ def flag_type(annotation: Any) -> Any:
     return reduce(or_, kinds)
 
 
+def is_list(annotation: Any) -> bool:
+    """Whether a setting may be a list of numbers."""
+    return list in map(plain_type, members(annotation)) or number_list(annotation) is not None
+
+
+def join_lists(argv: Sequence[str], lists: Collection[str]) -> list[str]:
+    """The same arguments, each list one text: --only 7 15 and --only=[7, 15] are --only=7,15.
+
+    Args:
+        argv: the arguments, options spelt with underscores.
+        lists: the names of the options that are lists.
+    """
+    joined: list[str] = []
+    inside = False  # whether the next number is one of a list
+    for arg in argv:
+        name, equals, text = arg.removeprefix("--").partition("=")
+        if inside and re.fullmatch(NUMBERS, arg):
+            joined[-1] += ("," if "=" in joined[-1] else "=") + arg
+            continue
+        inside = arg.startswith("--") and name in lists and not equals
+        if name in lists and text.startswith("[") and text.endswith("]"):  # of a file
+            arg = f"--{name}={text[1:-1].replace(' ', '')}"
+        joined.append(arg)
+    return joined
+
+
 def type_names(annotation: Any) -> set[str]:
     """The names of the types in an annotation: {"float", "None"}."""
     if number_list(annotation) is not None:
@@ -168,6 +195,7 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
         if arg.startswith("--") and name != "help":
             check_setting(name, known, "here")
     annotations: dict[str, Any] = vars(parser).get("annotations", {})
+    argv = join_lists(argv, {name for name, each in annotations.items() if is_list(each)})
     for name, annotation in annotations.items():
         for text in every(argv, name):
             check_plain(name, text, type_names(annotation))

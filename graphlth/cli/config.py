@@ -25,7 +25,7 @@ REAL = (
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a file, each a text, a finite number, true, false, nothing or whole numbers.
+    """The settings in a file: texts, finite numbers, true, false, nothing or lists of numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -72,7 +72,7 @@ def _settings(table: Mapping[Any, Any], path: Path) -> dict[str, Any]:
             raise ValueError(f"`{name}` must be set once, got it twice in `config` {str(path)!r}")
         if wrong := _wrong(value):
             raise ValueError(f"`{name}` in `config` {str(path)!r} must be a single value, a text, "
-                             "a finite number, true or false, or a list of whole numbers, "
+                             "a finite number, true or false, or a list of numbers, "
                              f"got {wrong}")  # fmt: skip
         settings[name] = value
     return settings
@@ -83,7 +83,8 @@ def _wrong(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
-        return "" if value and all(type(v) is int for v in value) else "such a list"
+        numbers = all(type(v) in (int, float) and math.isfinite(v) for v in value)
+        return "" if value and numbers else "such a list"
     if isinstance(value, (date, time)):
         return f"the date or time {value}: put quotes around it if it is a text"
     if isinstance(value, float) and not math.isfinite(value):

@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from graphlth._exit import (
     signal_message,
 )
 from graphlth.cli.arguments import (
+    Settings,
     about_preset,
     add_settings,
     chosen,
@@ -142,8 +143,9 @@ def run(argv: list[str]) -> None:
 
 def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.experiment import run as experiment
-    from graphlth.experiment.plan import planned_rounds, plugin_settings, settings_of_run
+    from graphlth.experiment.plan import planned_rounds
     from graphlth.experiment.seeds import parse_seeds
+    from graphlth.experiment.settings import plugin_settings, settings_of_run
     from graphlth.settings import presets
 
     which = chosen(argv, "task", "model")
@@ -160,17 +162,23 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
         if name is not None:
             add_settings(parser, find(kind, name), plugin_settings(kind, name))
             settings |= plugin_settings(kind, name).keys()
+    preset = presets.Preset()
     if algorithm is not None and which.keys() == {"task", "model"}:
         how = chosen(argv, "epochs", "protocol")
         protocol = how.pop("protocol", "paper")
         preset = presets.preset(algorithm, **which, protocol=protocol, given=how)
+    if algorithm is not None:
+        for score, known in chosen_scores(algorithm, preset.settings, argv):
+            add_settings(parser, find("scores", score), known)
+            settings |= known.keys()
+    if preset.settings:
         defaults = {n: v for n, v in preset.settings.items() if n in settings}
         parser.set_defaults(defaults)
         parser.epilog = about_preset(preset.kept(defaults))
     given = parsed(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
-    check_settings(values, settings_of_run(*map(str, named.values())))
+    check_settings(values, settings_of_run(str(algorithm), which["task"], which["model"], values))
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = planned_rounds(values)
@@ -181,10 +189,22 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     show_runs([folder])
 
 
+def chosen_scores(
+    algorithm: str, preset: Mapping[str, Any], argv: list[str]
+) -> Iterator[tuple[str, Settings]]:
+    """The scores of a run, by flag, preset or default, and the settings of each."""
+    from graphlth.experiment.settings import scores_of, settings_of_scores
+
+    typed = chosen(argv, *scores_of(algorithm, {}))
+    values = {**preset, **typed}
+    known = settings_of_scores(algorithm, values)
+    yield from ((score, known[name]) for name, score in scores_of(algorithm, values).items())
+
+
 def analyze(argv: list[str]) -> None:
     """Measure the tickets of runs, and record it."""
     from graphlth.experiment import measure
-    from graphlth.experiment.plan import plugin_settings
+    from graphlth.experiment.settings import plugin_settings
 
     name, argv = first(argv)
     usage = "graphlth analyze MEASURE DIR... --out DIR [--SETTING VALUE ...]"

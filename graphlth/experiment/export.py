@@ -12,12 +12,8 @@ from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.compact import compact
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.compaction.network import Compact
-from graphlth.experiment.plan import (
-    RETRAINING,
-    build_plugin,
-    check_stored_settings,
-    settings_of_run,
-)
+from graphlth.experiment.plan import build_plugin, check_stored_settings
+from graphlth.experiment.settings import RETRAINING, settings_of_run
 from graphlth.model import CompactableModel
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
@@ -46,9 +42,8 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     settings = dict(about["settings"])
     try:
         check_number("seed", about["seed"])
-        check_stored_settings(
-            settings, settings_of_run(about["algorithm"], about["task"], about["model"])
-        )
+        names = (about["algorithm"], about["task"], about["model"])
+        check_stored_settings(settings, settings_of_run(*names, settings))
     except ValueError as error:
         raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:

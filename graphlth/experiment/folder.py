@@ -19,13 +19,8 @@ from filelock import FileLock, Timeout
 
 import graphlth.records as record
 from graphlth._exit import delay_signals
-from graphlth.experiment.plan import (
-    Plan,
-    Step,
-    check_stored_settings,
-    planned_rounds,
-    settings_of_run,
-)
+from graphlth.experiment.plan import Plan, Step, check_stored_settings, planned_rounds
+from graphlth.experiment.settings import settings_of_run
 from graphlth.settings.checks import check_number
 from graphlth.storage import add_digest, check_digest, file_digest, remove_drafts, replace_file
 from graphlth.ticket import Ticket, load_of_run, ticket_file
@@ -80,7 +75,8 @@ def read_plan(folder: Path, argument: str = "run") -> Plan:
             if not isinstance(value := getattr(plan, field), kind):
                 raise ValueError(f"`{field}` must be {rule}, got {value!r}")
         check_number("threads", plan.threads)
-        check_stored_settings(plan.settings, settings_of_run(plan.algorithm, plan.task, plan.model))
+        known = settings_of_run(plan.algorithm, plan.task, plan.model, plan.settings)
+        check_stored_settings(plan.settings, known)
         return replace(plan, settings=dict(plan.settings))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`{file}` is not that of a run: {error}; the command of the run, given "

@@ -18,9 +18,10 @@ import graphlth.records as record
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import measured
 from graphlth.experiment.folder import check_records, lock_seed, read_plan
-from graphlth.experiment.plan import RETRAINING, Plan, Step, build_task, plugin_settings
+from graphlth.experiment.plan import Plan, Step, build_task
 from graphlth.experiment.run import restore_seed
 from graphlth.experiment.seeds import parse_seeds
+from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment
 from graphlth.registry import find, spelt

@@ -4,24 +4,27 @@ import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
 from graphlth.model_checks import check_model_size
+from graphlth.experiment.settings import (
+    bind_scores,
+    plugin_settings,
+    settings_of_run,
+    usual_settings_of_scores,
+)
 from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_device, check_number, check_setting
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.presets import preset
-from graphlth.settings.validation import as_recorded, check_settings, defaults_of, settings_of
+from graphlth.settings.validation import as_recorded, check_settings, defaults_of
 from graphlth.storage import base_name
 from graphlth.task import Task
 from graphlth.training.epoch import Epoch
-from graphlth.training.recipe import Recipe
-
-RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,6 @@ class Step:
     record: Mapping[str, Any]  # of the round, or what is known of it
 
 
-def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """The settings of a plug-in: its keyword-only arguments but the run's own."""
-    own = ("seed", "last") if kind in ("algorithms", "analysis") else ()
-    known = settings_of(find(kind, name))
-    return {n: p for n, p in known.items() if n not in own}
-
-
-def settings_of_run(algorithm: str, task: str, model: str) -> dict[str, inspect.Parameter]:
-    """The settings of a run of the three."""
-    both = plugin_settings("algorithms", algorithm) | plugin_settings("tasks", task)
-    return both | plugin_settings("models", model)
-
-
 def plan(
     algorithm: str,
     task: str,
@@ -107,12 +97,12 @@ def plan(
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
     algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
-    known = settings_of_run(algorithm, task, model)
     settings = settings or {}
+    told = preset(algorithm, task, model, protocol=protocol, given=settings)
+    known = settings_of_run(algorithm, task, model, {**told.settings, **settings})
     for name in settings:
         check_setting(name, known, f"of {algorithm}, {task} and {model}")
     values = defaults_of(known)
-    told = preset(algorithm, task, model, protocol=protocol, given=settings)
     values |= {n: v for n, v in told.settings.items() if n in known}
     values |= {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in settings.items()}
     for name in known:
@@ -123,6 +113,8 @@ def plan(
     check_device(device)
     if batched and algorithm != "ugs":
         raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
+    usual = usual_settings_of_scores(algorithm, values)
+    values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
                 told.protocol, told.kept(values))  # fmt: skip
@@ -144,6 +136,7 @@ def build_plugin(
 ) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
     mine = {n: settings[n] for n in plugin_settings(kind, name) if n in settings}
+    mine |= bind_scores(name, settings) if kind == "algorithms" else {}
     plugin = find(kind, name)
     if kind == "models":
         check_model_size(plugin, *before, **mine)

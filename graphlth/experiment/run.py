@@ -24,7 +24,6 @@ from graphlth.experiment.folder import (
     save_round,
 )
 from graphlth.experiment.plan import (
-    RETRAINING,
     Plan,
     Step,
     build_plugin,
@@ -32,9 +31,9 @@ from graphlth.experiment.plan import (
     duration_setting,
     plan,
     planned_rounds,
-    plugin_settings,
 )
 from graphlth.experiment.seeds import parse_seeds
+from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.warnings import result_warnings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.model import takes_graph

@@ -1,0 +1,104 @@
+"""The settings of a run: those of its algorithm, task and model, and of the scores chosen.
+
+A setting of a score stands in the settings of a run, and in their hash, where it is not the
+default: runs that were recorded before scores had settings keep their names.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from graphlth.registry import find
+from graphlth.settings.annotations import check_value, unpack
+from graphlth.settings.types import Plugin
+from graphlth.settings.validation import defaults_of, settings_of
+from graphlth.training.recipe import Recipe
+
+RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
+OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm gives, no setting
+    "algorithms": ("seed", "last"), "analysis": ("seed", *RETRAINING), "scores": ("seed", "init"),
+}  # fmt: skip
+
+
+def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
+    """The settings of a plug-in: its keyword-only arguments but those that a run gives it."""
+    known = settings_of(find(kind, name))
+    return {n: p for n, p in known.items() if n not in OWN.get(kind, ())}
+
+
+def scores_of(algorithm: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The scores of an algorithm by the setting that names each: {"edge_score": "degree"}.
+
+    Args:
+        algorithm: name of the plug-in.
+        settings: those that are chosen; of others the default holds.
+
+    Raises:
+        ValueError: there is no such score.
+    """
+    known = {n: p for n, p in plugin_settings("algorithms", algorithm).items() if names_score(p)}
+    chosen = {n: settings.get(n, p.default) for n, p in known.items()}
+    for name, value in chosen.items():
+        if not isinstance(value, str):
+            raise ValueError(f"`{name}` must be the name of a score in a run, got {value!r}: "
+                             "put the score into a package with an entry point")  # fmt: skip
+        check_value(name, value, known[name].annotation)
+    return chosen
+
+
+def names_score(parameter: inspect.Parameter) -> bool:
+    """Whether the value of a setting is the name of a score."""
+    return Plugin("scores") in unpack(parameter.annotation)[1]
+
+
+def settings_of_scores(
+    algorithm: str, settings: Mapping[str, Any]
+) -> dict[str, dict[str, inspect.Parameter]]:
+    """The settings of each score of an algorithm, by the setting that names the score."""
+    chosen = scores_of(algorithm, settings)
+    return {name: plugin_settings("scores", score) for name, score in chosen.items()}
+
+
+def settings_of_run(
+    algorithm: str, task: str, model: str, settings: Mapping[str, Any] | None = None
+) -> dict[str, inspect.Parameter]:
+    """The settings of a run of the three, and of the scores that `settings` choose.
+
+    Raises:
+        ValueError: there is no such plug-in, or a score has a setting that is one of another.
+    """
+    both = plugin_settings("algorithms", algorithm) | plugin_settings("tasks", task)
+    known = both | plugin_settings("models", model)
+    owners = dict.fromkeys(known, "the run")
+    scores = scores_of(algorithm, settings or {})
+    for part, own in settings_of_scores(algorithm, settings or {}).items():
+        for name, parameter in own.items():
+            if owners.setdefault(name, scores[part]) != scores[part]:
+                raise ValueError(f"`{part}` must have settings of its own, got {scores[part]!r}, "
+                                 f"whose `{name}` is one of {owners[name]}, too: choose another "
+                                 "score, or rename that setting")  # fmt: skip
+            known[name] = parameter
+    return known
+
+
+def usual_settings_of_scores(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of the scores of a run, which its settings and their hash leave out."""
+    scores = settings_of_scores(algorithm, settings).values()
+    return {n: default for own in scores for n, default in defaults_of(own).items()}
+
+
+def bind_scores(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of an algorithm that have settings of their own in a run, as functions.
+
+    They are keyed by the setting that names the score.
+    """
+    scores = scores_of(algorithm, settings)
+    own = {
+        part: {n: settings[n] for n in known if n in settings}
+        for part, known in settings_of_scores(algorithm, settings).items()
+    }
+    return {
+        part: partial(find("scores", scores[part]), **given) for part, given in own.items() if given
+    }
