@@ -65,7 +65,7 @@ def test_instability_is_the_highest_error_less_the_mean_of_the_ends(monkeypatch)
     model, task, a, b = swapped()
     copies = iter([a, b, a])
     monkeypatch.setattr(file, "train_copy", lambda *_, **__: next(copies))
-    monkeypatch.setattr(file, "noisy", lambda *_: True)
+    monkeypatch.setattr(file, "has_noise", lambda *_: True)
     found = instability(model, task, dense(model), points=3, pairs=3)
     assert found.instability_pairs == pytest.approx([1 / 3, 0, 1 / 3])  # a–b, a–a, b–a
     assert found.instability == pytest.approx(2 / 9)
@@ -115,7 +115,7 @@ def test_copies_under_the_same_noise_are_connected_exactly(monkeypatch):
     task = pictures(evaluate_every=2)
     model = normed(task)
     monkeypatch.setattr(file, "draw_seeds", lambda *_: [7, 7])
-    monkeypatch.setattr(file, "noisy", lambda *_: True)
+    monkeypatch.setattr(file, "has_noise", lambda *_: True)
     found = instability(model, task, dense(model), **HOW)
     assert found.instability == 0
     assert set(found.barrier_error) == {found.end_error}
@@ -214,7 +214,7 @@ def test_the_error_of_a_text_is_that_of_all_its_windows(split):
     windows = task.windows[task.rows[split]]
     logits = model(windows[:, :-1]).view(len(windows), 8, -1)
     wrong = (logits.argmax(-1) != windows[:, 1:]).float().mean().item()
-    assert file.error(model, task, {}, split) == pytest.approx(wrong, abs=1e-6)
+    assert file.error_rate(model, task, {}, split) == pytest.approx(wrong, abs=1e-6)
 
 
 def test_the_error_of_a_game_is_what_is_not_won():
@@ -224,7 +224,7 @@ def test_the_error_of_a_game_is_what_is_not_won():
     for p in model.parameters():
         nn.init.zeros_(p)
     falls = task.with_policy(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2))
-    assert file.error(model, task, {}, "test") == pytest.approx(1 - falls.mean_return("test"))
-    assert 0.95 < file.error(model, task, {}, "val") < 1  # pushed left for ever, it falls at once
+    assert file.error_rate(model, task, {}, "test") == pytest.approx(1 - falls.mean_return("test"))
+    assert 0.95 < file.error_rate(model, task, {}, "val") < 1  # pushed left for ever, it falls at once
     with pytest.raises(ValueError, match=r"^`split` must be val or test of a game, got 'train'"):
-        file.error(model, task, {}, "train")
+        file.error_rate(model, task, {}, "train")
