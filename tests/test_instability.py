@@ -224,7 +224,10 @@ def test_the_error_of_a_game_is_what_is_not_won():
     for p in model.parameters():
         nn.init.zeros_(p)
     falls = task.with_policy(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2))
-    assert file.error_rate(model, task, {}, "test") == pytest.approx(1 - falls.mean_return("test"))
-    assert 0.95 < file.error_rate(model, task, {}, "val") < 1  # pushed left for ever, it falls at once
+    error = file.error_rate(model, task, {}, "test")
+    assert error == pytest.approx(1 - falls.mean_return("test"))
+    assert (
+        0.95 < file.error_rate(model, task, {}, "val") < 1
+    )  # pushed left for ever, it falls at once
     with pytest.raises(ValueError, match=r"^`split` must be val or test of a game, got 'train'"):
         file.error_rate(model, task, {}, "train")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
-from graphlth.model_checks import check_model_size
 from graphlth.experiment.settings import (
     bind_scores,
     plugin_settings,
     settings_of_run,
     usual_settings_of_scores,
 )
+from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
 from graphlth.settings.checks import check_device, check_number, check_setting
