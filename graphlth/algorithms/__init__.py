@@ -7,7 +7,7 @@ from typing import Any
 
 
 @cache
-def offered(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """`algorithm`, whose tickets tell where they come from: what `graphlth.registry.find` gives."""
 
     @wraps(algorithm)

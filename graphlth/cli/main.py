@@ -1,6 +1,5 @@
 """The command line: one function a command."""
 
-import ast
 import inspect
 import re
 import signal
@@ -9,7 +8,6 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,7 @@ from graphlth.cli.progress import measure_progress, retraining_progress, run_pro
 from graphlth.cli.show import show_benchmarks, show_runs, show_ticket
 from graphlth.cli.tables import print_list
 from graphlth.data.published import DataWarning
-from graphlth.registry import KINDS, find, modules, names
+from graphlth.registry import KINDS, describe, find, names
 from graphlth.settings.checks import check_written
 from graphlth.settings.validation import check_settings, settings_of
 from graphlth.storage import printable
@@ -320,7 +318,7 @@ def list_plugins(argv: list[str]) -> None:
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
     kind = parsed(parser, argv)["kind"]
     for each in [kind] if kind else KINDS:
-        entries = [(name, first_line_of_docs(each, name)) for name in names(each)]
+        entries = [(name, describe(each, name)) for name in names(each)]
         print(f"{each}:")
         print_list(entries)
 
@@ -339,14 +337,6 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {  # None: all went wel
     "--version": lambda _: print(f"graphlth {installed_version()}"),
 }
 COMMAND_NAMES = [name for name in COMMANDS if name.isalpha()]
-
-
-def first_line_of_docs(kind: str, name: str) -> str:
-    """The first line of a plug-in's file, which is read and not run."""
-    spec = find_spec(modules(kind)[name])
-    assert spec is not None and spec.origin is not None
-    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
-    return (text or "").partition("\n")[0]
 
 
 def installed_version() -> str:
