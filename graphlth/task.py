@@ -125,11 +125,12 @@ def apply_edge_masks(task: Task, masks: Masks) -> Task:
 
 
 def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]) -> str:
-    """16 hex digits over what a ticket fits, labels [N] and the rows of each split."""
+    """16 hex digits over what a ticket fits, classes [N] or numbers [N, T], and rows of splits."""
     digest = hashlib.sha256(fingerprint.encode())
     for part in (*labels, *(rows[split] for split in SPLITS)):
         digest.update(f"{list(part.shape)}".encode())
-        digest.update(part.detach().cpu().long().contiguous().numpy().tobytes())
+        whole = part.detach().cpu() if part.is_floating_point() else part.detach().cpu().long()
+        digest.update(whole.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

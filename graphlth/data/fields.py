@@ -207,6 +207,25 @@ def labels(data: Any, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
     return y, ()
 
 
+def targets(data: Any, num_nodes: int) -> Tensor:
+    """The numbers [N, T] that `data.y` gives for every node, of one target or several."""
+    y = field(data, "y")
+    y = y[:, None] if y.dim() == 1 else y
+    if y.dim() != 2 or y.size(0) != num_nodes or not y.size(1) or y.is_complex():
+        raise ValueError(f"`data.y` must be real numbers [{num_nodes}] or [{num_nodes}, targets], "
+                         f"got {y.dtype} {list(y.shape)}")  # fmt: skip
+    y = y.to(torch.get_default_dtype())
+    if not y.isfinite().all():
+        raise ValueError("`data.y` must be finite, got NaN or infinity")
+    return y
+
+
+def are_numbers(data: Any) -> bool:
+    """Whether `data.y` are numbers to be predicted rather than classes: real, or several a node."""
+    y = getattr(data, "y", None)
+    return isinstance(y, Tensor) and (y.is_floating_point() or (y.dim() == 2 and y.size(1) > 1))
+
+
 def notes(label_names: tuple[str, ...]) -> tuple[str, ...]:
     """A line about labels that are no class numbers from 0 on."""
     if not label_names:

@@ -1,4 +1,4 @@
-"""Node classification on one graph, from a PyG `Data`: yours or a task's."""
+"""Classification or regression of the nodes of one graph, from a PyG `Data`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from torch import Tensor
 
 from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
+from graphlth.data.losses import OF_NUMBERS, find_loss
 from graphlth.data.published import DataWarning
 from graphlth.edge_masks import EdgeMask, kept_edges, map_edges
+from graphlth.metrics import ACCURACY, Metric, find_metric
 from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
-from graphlth.task import SPLITS, Batch, Task, content_digest
+from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
 
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
 
 class NodeTask(Task):
-    """Node classification on one graph; `data` itself is never changed.
+    """Prediction for the nodes of one graph: their classes, or numbers; `data` is never changed.
 
     Args:
         data: a PyG `Data`, or anything else that has x [N, F] finite numbers (dense, or a sparse
@@ -43,6 +45,12 @@ class NodeTask(Task):
             60 / 20 / 20 % of the labelled nodes of each class train, validate and test.
         split_seed: draws the random split.
         name: what records call the data.
+        loss: what training minimises: cross_entropy (of classes), or binary_cross_entropy, mse or
+            mae, for which y are numbers [N] or [N, targets]; or a function of the outputs of some
+            rows and their `Batch`.
+        metric: what results are measured by: accuracy, roc_auc, average_precision, f1_micro,
+            f1_macro, rmse, mae, hits@<k>, or a `graphlth.metrics.Metric`; where not given,
+            accuracy of classes, and of numbers roc_auc, rmse or mae.
 
     Raises:
         ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
@@ -59,7 +67,7 @@ class NodeTask(Task):
     duplicate_edges: int  # columns of the data's edge_index that repeat another: one edge with it
     zero_edges: int  # edges of the data whose weight is 0: none of `graph`
     evaluate_every = 1  # an iteration sees the whole graph
-    y: Tensor  # [N]
+    y: Tensor  # [N] classes, or [N, targets] numbers
     label_names: tuple[str, ...]  # what `data` call each class; () where they number them from 0
     rows: dict[str, Tensor]  # "train", "val", "test": the nodes of each split
     notes: tuple[str, ...]  # what was decided about the data, a line each
@@ -72,6 +80,8 @@ class NodeTask(Task):
         split: int | str = 0,
         split_seed: int = 0,
         name: str = "data",
+        loss: str | Loss = "cross_entropy",
+        metric: str | Metric | None = None,
     ):
         if edges not in KINDS:
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
@@ -84,9 +94,17 @@ class NodeTask(Task):
         self.num_edges, self.edge_weight = found.num_edges, found.weight
         self.duplicate_edges, self.zero_edges = found.duplicates, found.zeros
         self.one_way_edges = _one_way(found.edge_index, self.num_nodes)
-        self.y, self.label_names = fields.labels(data, self.num_nodes)
-        self.rows = fields.rows(data, self.y, split, split_seed)
-        self.num_classes = fields.classes(self.y, self.rows)
+        self.loss = find_loss(loss)
+        if loss in OF_NUMBERS or (callable(loss) and fields.are_numbers(data)):
+            self.y, self.label_names = fields.targets(data, self.num_nodes), ()
+            alike = torch.zeros(self.num_nodes, dtype=torch.int64)  # no classes to split evenly
+            self.rows = fields.rows(data, alike, split, split_seed)
+            self.num_classes = self.y.size(1)
+        else:
+            self.y, self.label_names = fields.labels(data, self.num_nodes)
+            self.rows = fields.rows(data, self.y, split, split_seed)
+            self.num_classes = fields.classes(self.y, self.rows)
+        self.metric = _metric(metric, loss, self.y)
         ignored = unread(data)
         self.notes = (*fields.notes(self.label_names), *ignored)
         self._inputs = (self.x, self.graph)
@@ -167,6 +185,18 @@ class NodeTask(Task):
             f"{self.edges}{'' if self.edge_weight is None else ' weighted'}, "
             f"features={self.num_features}, classes={self.num_classes})"
         )
+
+
+def _metric(metric: str | Metric | None, loss: str | Loss, y: Tensor) -> Metric:
+    """The metric that is asked for, or that of classes or numbers `y`."""
+    if metric is not None:
+        found = find_metric(metric)
+        if found is ACCURACY and y.is_floating_point():
+            raise ValueError("`metric` must be one of numbers where `data.y` are, such as rmse, "
+                             "got 'accuracy'")  # fmt: skip
+        return found
+    of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
+    return find_metric(of_numbers if y.is_floating_point() else ACCURACY)
 
 
 def features_of(data: Any) -> Tensor | Features:
