@@ -176,14 +176,15 @@ class MetricSum:
     """
 
     def __init__(self, metric: Metric):
-        assert metric.function is not None  # without one the task has a `score` of its own
-        self.metric, self.function = metric, metric.function
+        self.metric = metric
         self.parts: list[tuple[Tensor, ...]] = []
 
     def add(self, output: Tensor, target: Tensor) -> None:
         """Take in a batch: outputs [rows, C] and targets."""
-        per_row = self.metric.per_row
-        self.parts.append((self.function(output, target),) if per_row else (output, target))
+        if self.metric.per_row:
+            self.parts.append((self._compute(output, target),))
+        else:
+            self.parts.append((output, target))
 
     def value(self) -> float:
         """The metric of all batches.
@@ -195,7 +196,7 @@ class MetricSum:
         if self.metric.per_row:
             return _mean(whole[0])
         try:
-            value = float(self.function(*whole))
+            value = float(self._compute(*whole))
         except ValueError as error:
             first = (str(error).splitlines() or [""])[0]
             raise ValueError(f"`metric` must be one that the data have, but {self.metric.name} "
@@ -204,6 +205,10 @@ class MetricSum:
             raise ValueError(f"`metric` must be finite, got {value} for {self.metric.name} of "
                              f"{len(whole[1])} rows: use another")  # fmt: skip
         return value
+
+    def _compute(self, output: Tensor, target: Tensor) -> Any:
+        assert self.metric.function is not None  # without one a task has a `score` of its own
+        return self.metric.function(output, target)
 
 
 def _mean(values: Tensor) -> float:

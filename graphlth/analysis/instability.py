@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import Masks, only
+from graphlth.metrics import MetricSum
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.types import Number, Part, Points, Seed
 from graphlth.settings.validation import check_settings, settings_of
@@ -157,12 +158,11 @@ def renormalise(model: nn.Module, task: Task, masks: Masks) -> None:
 
 @torch.no_grad()
 def error_rate(model: nn.Module, task: Task, masks: Masks, split: str) -> float:
-    """The fraction of the rows of `split` that `model` gets wrong; of a game, that it loses."""
+    """The error on `split`: 1 - the task's metric, or the metric itself where less is better."""
     if split != "train":
-        return 1 - evaluate(model, task, masks, (split,))[0]
+        return task.metric.error(evaluate(model, task, masks, (split,))[0])
     model.eval()  # a span of training batches is not all of them
-    wrong = [
-        forward(model, batch, masks)[batch.rows].argmax(-1) != batch.target
-        for batch in task.whole(split)
-    ]
-    return torch.cat(wrong).float().mean().item()
+    total = MetricSum(task.metric)
+    for batch in task.whole(split):
+        total.add(forward(model, batch, masks)[batch.rows], batch.target)
+    return task.metric.error(total.value())

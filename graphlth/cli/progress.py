@@ -23,6 +23,8 @@ def run_progress(
     seeds: int, rounds: Sequence[int], epochs: int, jobs: int
 ) -> Iterator[Callable[["Step"], None]]:
     """What to call after every step: it moves a bar, or off a terminal writes a line per round."""
+    from graphlth.records import format_value, metric_of
+
     console = Console(stderr=True)
     bar_room = 9 if console.width >= BAR_WIDTH else 0
     columns = [TextColumn("{task.description}"), *[BarColumn(8)] * (bar_room > 0),
@@ -45,7 +47,7 @@ def run_progress(
             val = known["val"] if epoch is None else epoch.val
             gone = f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}"
             pieces = [(2, f"seed {step.seed} round {step.round}/{rounds[-1]}"), (0, gone),
-                      (1, f"val {val:.1%}")]  # fmt: skip
+                      (1, f"val {format_value(val, metric_of(known))}")]  # fmt: skip
             room = console.width - len(f"{left} left") - 1 - bar_room
             bar.update(task, completed=sum(at.values()), description=join_fitting(pieces, room),
                        left=left)  # fmt: skip
@@ -58,6 +60,8 @@ def run_progress(
 @contextmanager
 def measure_progress(count: int) -> Iterator[Callable[["Step"], None]]:
     """What to call after every ticket: it moves a bar, or off a terminal writes a line."""
+    from graphlth.records import format_value, metric_of
+
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}")]
     columns += [BarColumn(8), TimeRemainingColumn()] if console.width >= BAR_WIDTH else []
@@ -67,9 +71,9 @@ def measure_progress(count: int) -> Iterator[Callable[["Step"], None]]:
         def watch(step: "Step") -> None:
             known = step.record
             pieces = [(2, f"seed {step.seed} round {step.round}"),
-                      (0, f"test {known['test']:.1%}")]  # fmt: skip
+                      (0, f"test {format_value(known['test'], metric_of(known))}")]  # fmt: skip
             if (name := known["measure"]) in known:  # a number called like its measure
-                pieces.append((1, f"{name} {known[name]:.1%}"))
+                pieces.append((1, f"{name} {format_value(known[name], metric_of(known))}"))
             room = console.width - (17 if len(columns) > 1 else 0)
             bar.update(task, advance=1, description=join_fitting(pieces, room))
             if not console.is_terminal:

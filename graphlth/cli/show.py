@@ -23,14 +23,15 @@ def show_runs(folders: Sequence[Path]) -> None:
     for _, group in groupby(rows, record.run_of):
         show_run(list(group), stars)
     if stars:
-        print_text("* paper's rule: mean at least dense, of test accuracy")
+        names = ", ".join(sorted({row.metric for row in rows}))
+        print_text(f"* paper's rule: mean at least dense, of test {names}")
     if len(stars) < len(record.winning_rows(rows)):
         print_text("no star stands beside a warning, be it of the same round or of round 0")
 
 
 def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
     """Print the table of one run, and the warnings that its records give."""
-    from graphlth.records.statistics import format_percent
+    from graphlth.records.statistics import format_metric
 
     run = rows[0]
     seeds = sorted({row.n for row in rows})
@@ -43,7 +44,9 @@ def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
     width = max(map(len, star.values()))
     table = []
     for row in rows:
-        val, test = (format_percent([r[metric] for r in row.records]) for metric in ("val", "test"))
+        val, test = (
+            format_metric([r[split] for r in row.records], row.metric) for split in ("val", "test")
+        )
         fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
         table.append([
             str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",

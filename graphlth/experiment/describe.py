@@ -13,7 +13,7 @@ from graphlth.masks import count, ones, only, sparsity
 from graphlth.provenance import fingerprint
 from graphlth.task import Task
 from graphlth.ticket import Ticket
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, best_epoch
 
 EDGE_COUNTS = ("one_way_edges", "duplicate_edges", "zero_edges")  # of a graph
 
@@ -35,7 +35,7 @@ def describe_retraining(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
     2019, arXiv:1803.03635); absent where no validation loss is known. Iterations are counted from
     the first of the training that the ticket's weights have come from.
     """
-    best = max(epochs, key=lambda epoch: epoch.val)
+    best = best_epoch(epochs, task.metric)
     found = {"val": best.val, "test": best.test, "best_epoch": best.index,
              "best_iteration": (best.index + 1) * task.evaluate_every,
              "val_last": epochs[-1].val, "test_last": epochs[-1].test}  # fmt: skip
@@ -58,6 +58,7 @@ def describe_ticket(
         **record.check_search(ticket.search),
         "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
         "seed": seed, "round": ticket.round, "edges": task.edges,
+        "metric": task.metric.name, "direction": task.metric.direction,
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
         "weight_sparsity": sparsity(weights),
         "num_edges": task.num_edges, "num_weights": count(weights),

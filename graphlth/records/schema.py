@@ -16,6 +16,7 @@ from graphlth.settings.checks import RANGES
 Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
 LIMIT = 1e300  # for a number of a record: sums and means of such would overflow
+ACCURACY = "accuracy"  # the metric of records that name none; the others may be any numbers
 LOCATIONS = ("data_root", "path")  # where the data lie: what they are tells a run by their digest
 
 
@@ -33,6 +34,10 @@ def _is_amount(value: Any) -> bool:
 
 def _is_fraction(value: Any) -> bool:
     return _is_amount(value) and value <= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_printable_line(value: Any) -> bool:
@@ -53,9 +58,12 @@ RULES: Mapping[str, Callable[[Any], bool]] = {
     "a fraction in [0, 1]": _is_fraction,
     "a number of at least 0": _is_amount,
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
+    "a number": _is_number,
+    "max or min": lambda v: v in ("max", "min"),
     "a list of texts": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
     "an object": lambda v: isinstance(v, dict),
     "fractions in [0, 1]": lambda v: isinstance(v, list) and all(map(_is_fraction, v)),
+    "numbers": lambda v: isinstance(v, list) and all(map(_is_number, v)),
     "a list of lines": lambda v: isinstance(v, list) and all(map(_is_printable_line, v)),
     "16 hex digits": _is_hex(16),
     "64 hex digits": _is_hex(64),
@@ -82,6 +90,8 @@ FIELDS = {
 }
 # What a record may hold besides: absent where it is unknown, and in records of earlier versions.
 OPTIONAL = {
+    "metric": "text",  # what `val` and `test` are; accuracy where it is absent
+    "direction": "max or min",  # of the metric: which values are better; max where it is absent
     "macs_reason": "text",  # why `macs` is null
     "data": "16 hex digits",  # the content of the task
     "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
@@ -122,6 +132,11 @@ OPTIONAL = {
     "end_error": "a fraction in [0, 1]",
     "barrier_error": "fractions in [0, 1]",
 }
+# Values of the metric, and errors that come from it: fractions if it is accuracy, else numbers.
+SCORES = (
+    "val", "test", "untrained_val", "untrained_test", "val_last", "test_last", "test_at_stop",
+    "instability", "instability_pairs", "end_error", "barrier_error",
+)  # fmt: skip
 # What a search may tell of its ticket; every other field is the run's own.
 SEARCH_FIELDS = (
     "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
@@ -165,10 +180,19 @@ def validate_record(record: Any) -> Record:
     if missing := [field for field in FIELDS if field not in record]:
         raise ValueError(f"`record` lacks {', '.join(f'`{field}`' for field in missing)}")
     plain: Record = plain_json(record, "")
+    accuracy = metric_of(plain) == ACCURACY
     for name, rule in (FIELDS | OPTIONAL).items():
+        if name in SCORES and not accuracy:
+            rule = "numbers" if rule.startswith("fractions") else "a number"
         if name in plain and not RULES[rule](plain[name]):
             raise ValueError(f"`{name}` must be {rule}, got {plain[name]!r}")
     return plain
+
+
+def metric_of(record: Mapping[str, Any]) -> str:
+    """The name of the metric that `val` and `test` of a record are."""
+    name: str = record.get("metric", ACCURACY)
+    return name
 
 
 def check_search(search: Any) -> Record:
@@ -182,7 +206,7 @@ def check_search(search: Any) -> Record:
         spent = re.fullmatch(r"\w+_(search|retrain|measure)", name)
         if (name in FIELDS or name in OPTIONAL or spent) and name not in SEARCH_FIELDS:
             raise ValueError(f"`search` must not hold `{name}`, a field of the record's own")
-        if name in OPTIONAL and not RULES[OPTIONAL[name]](value):
+        if name in OPTIONAL and name not in SCORES and not RULES[OPTIONAL[name]](value):
             raise ValueError(f"`search.{name}` must be {OPTIONAL[name]}, got {value!r}")
     return dict(search)
 

@@ -1,13 +1,20 @@
 """Statistics over seeds: means with intervals, paired differences, winning tickets."""
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from graphlth.records.schema import FIELDS, Record, Run, comparable_settings, run_key
+from graphlth.records.schema import (
+    ACCURACY,
+    FIELDS,
+    Record,
+    Run,
+    comparable_settings,
+    metric_of,
+    run_key,
+)
 from graphlth.storage import printable
 
 CONFIDENCE = 0.95
@@ -29,7 +36,7 @@ class Row:
     label: str  # the settings in which runs of this algorithm, task, model and edges differ
     round: int
     n: int  # seeds
-    test: float  # mean accuracy, in [0, 1]
+    test: float  # the mean of the metric
     test_interval: float | None
     val: float
     val_interval: float | None
@@ -39,6 +46,17 @@ class Row:
     num_weights: int
     macs: float | None
     records: Sequence[Record] = field(repr=False, compare=False)  # by seed
+
+    @property
+    def metric(self) -> str:
+        """What `val` and `test` are: accuracy, in [0, 1], or another metric."""
+        return metric_of(self.records[0])
+
+    @property
+    def direction(self) -> str:
+        """Which values of the metric are better: "max" or "min"."""
+        direction: str = self.records[0].get("direction", "max")
+        return direction
 
 
 @dataclass(frozen=True)
@@ -62,12 +80,26 @@ def interval(values: Sequence[float]) -> float | None:
 
 def format_percent(values: Sequence[float]) -> str:
     """The mean in per cent: `81.3 ± 0.4` with its interval, `81.3 (81.0–81.6)` with a range."""
-    mean, half = f"{100 * fmean(values):.1f}", interval(values)
+    return _format_mean(values, 100, ".1f")
+
+
+def format_metric(values: Sequence[float], metric: str) -> str:
+    """The mean with its interval or a range: of accuracy in per cent, of another metric as is."""
+    return format_percent(values) if metric == ACCURACY else _format_mean(values, 1, ".4g")
+
+
+def format_value(value: float, metric: str) -> str:
+    """One value of a metric: `81.3%` of accuracy, another as it is."""
+    return f"{value:.1%}" if metric == ACCURACY else f"{value:.4g}"
+
+
+def _format_mean(values: Sequence[float], scale: float, form: str) -> str:
+    mean, half = f"{scale * fmean(values):{form}}", interval(values)
     if half is not None:
-        return f"{mean} ± {100 * half:.1f}"
-    low, high = min(values), max(values)
-    joint = "–" if low >= 0 else " to "
-    return mean if len(values) == 1 else f"{mean} ({100 * low:.1f}{joint}{100 * high:.1f})"
+        return f"{mean} ± {scale * half:{form}}"
+    low, high = f"{scale * min(values):{form}}", f"{scale * max(values):{form}}"
+    joint = "–" if min(values) >= 0 else " to "
+    return mean if len(values) == 1 else f"{mean} ({low}{joint}{high})"
 
 
 def _differing_settings(settings: Mapping[str, Record]) -> dict[str, str]:
@@ -136,7 +168,7 @@ def summary(records: Iterable[Record]) -> list[Row]:
 
 
 def check_metric(metric: str) -> str:
-    """The same name; ValueError when it is not an accuracy that every record holds."""
+    """The same name; ValueError when it is no split whose metric every record holds."""
     if metric not in METRICS:
         raise ValueError(f"`metric` must be one of {', '.join(METRICS)}, got {metric!r}")
     return metric
@@ -145,7 +177,7 @@ def check_metric(metric: str) -> str:
 def paired_gap(
     records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
 ) -> Gap:
-    """Accuracy of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
+    """The metric of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
 
     Errors: ValueError without a common seed, or when one side holds more than one run.
     """
@@ -156,7 +188,7 @@ def paired_gap(
 def paired_differences(
     records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
 ) -> list[float]:
-    """Accuracy of run a minus that of run b at `round`, of every common seed.
+    """The metric of run a minus that of run b at `round`, of every common seed.
 
     Errors: as `paired_gap`.
     """
@@ -213,7 +245,7 @@ def _seed_name(record: Record) -> str:
 
 
 def winning_tickets(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
-    """The rounds whose mean accuracy over seeds is at least that of round 0 of the same run.
+    """The rounds whose mean metric over seeds is at least as good as in round 0 of the same run.
 
     Round 0 itself is no ticket; a run without a round 0 has no winning ticket yet.
     """
@@ -224,13 +256,14 @@ def winning_rows(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
     """`winning_tickets` among the rows of a summary."""
     check_metric(metric)
     rows = list(rows)
+    sign = {row.metric: 1 if row.direction == "max" else -1 for row in rows}
     dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
-    least = {run: mean - 1e-9 for run, mean in dense.items()}  # equal means, but for rounding
     return [
         row
         for row in rows
-        if row.round > 0 and getattr(row, metric) >= least.get(run_of(row), math.inf)
-    ]
+        if row.round > 0 and run_of(row) in dense
+        and sign[row.metric] * (getattr(row, metric) - dense[run_of(row)]) >= -1e-9  # of rounding
+    ]  # fmt: skip
 
 
 def winning_rows_without_warnings(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
@@ -253,7 +286,7 @@ def row_warnings(row: Row) -> dict[str, list[int]]:
     for record in row.records:
         for text in record.get("warnings", ()):
             found[text].append(record["seed"])
-    for metric in METRICS:
+    for metric in METRICS if row.metric == ACCURACY else ():
         values = [record[metric] for record in row.records]
         if max(values) - min(values) > FAR_APART:
             told = f"{metric} differs by more than {100 * FAR_APART:.0f} points between seeds"
