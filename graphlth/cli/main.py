@@ -63,7 +63,7 @@ options:
 
 An interrupted run, or analysis, continues when the same command is given again."""
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
-NOT_FLAGS = ("algorithm", "settings", "watch")  # what `run` takes and is no flag
+NOT_FLAGS = ("algorithm", "settings", "watch", "resources")  # what `run` takes and is no flag
 GRAPH_FILES = (".npz", ".pt")  # as a task: the graph in that file
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ from graphlth.experiment.plan import (
     plan,
     planned_rounds,
 )
+from graphlth.experiment.resources import ResourceFields, Resources
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.warnings import result_warnings
@@ -39,7 +40,7 @@ from graphlth.experiment.workers import run_in_processes
 from graphlth.model import takes_graph
 from graphlth.records.environment import environment as describe_environment
 from graphlth.rewinding import rewind
-from graphlth.settings.checks import check_number, check_written
+from graphlth.settings.checks import check_written
 from graphlth.storage import remove_drafts
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -58,13 +59,9 @@ def run(
     *,
     seeds: int | str | Sequence[int] = 1,
     out: str | Path = "runs",
-    device: str = "cpu",
-    threads: int = 1,
-    jobs: int = 1,
-    batch: int = 1,
-    graphs: bool = False,
     protocol: str = "paper",
     watch: Callable[[Step], None] = lambda step: None,
+    **resources: Unpack[ResourceFields],
 ) -> Path:
     """Run some seeds of a plan and return its folder; what exists already is not run again.
 
@@ -75,51 +72,51 @@ def run(
         settings: settings that differ from preset and default.
         seeds: how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9.
         out: the folder of the run's folder.
-        device: where to compute.
-        threads: threads per process.
-        jobs: processes, one seed or batch each at a time.
-        batch: seeds trained at once as one batched model; for a GPU.
-        graphs: replay epochs as CUDA graphs; for small data on a GPU.
         protocol: whose settings are the defaults where they differ: those of the paper, or of the
             code that its authors have released.
         watch: is called after every round and every epoch of retraining; with several jobs, after
-            at most `EPOCHS_TOLD` epochs a second of each.
+            at most `EPOCHS_PER_SECOND` epochs of each.
+        **resources: where to compute: the fields of `Resources`, or `resources`.
 
     Raises:
         ValueError: a name, setting or file is wrong.
         OSError: the folder cannot be read or written, or one of the processes was killed.
     """
-    numbers = parse_seeds(seeds)
-    check_number("jobs", jobs)
-    check_number("batch", batch)
-    at_once = batch > 1 or graphs
-    chosen = plan(algorithm, task, model, settings, device=device, threads=threads,
-                  batched=at_once, protocol=protocol)  # fmt: skip
-    data = build_plugin(
-        "tasks", task, chosen.settings
-    )  # what is wrong is told before anything is written
-    for note in getattr(data, "notes", ()):
-        warnings.warn(note, DataWarning, stacklevel=2)
-    chosen = replace(chosen, data=data.content())
-    network = build_plugin("models", model, chosen.settings, data)
-    _check_plugins_fit(chosen, data, network)
-    if "tickets" in chosen.settings:
-        source = read_plan(Path(chosen.settings["tickets"]), "tickets")
-        chosen = replace(chosen, source=source.name)
-    if at_once:
-        batched.check(network.to(device), data, graphs)
+    numbers, where = parse_seeds(seeds), Resources.of(resources)
+    chosen = plan(algorithm, task, model, settings, device=where.device, threads=where.threads,
+                  batched=where.batched, protocol=protocol)  # fmt: skip
+    chosen = _check_plan(chosen, where)  # before anything is written
     reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
     check_written("out", Path(out) / chosen.name, reads, folder=True)
     folder = prepare_folder(chosen, Path(out))
-    environment = describe_environment()
-    work = partial(_run_seeds, chosen, folder, environment, graphs)
-    groups = [numbers[first : first + batch] for first in range(0, len(numbers), batch)]
-    if jobs > 1 and len(groups) > 1:
-        run_in_processes(work, groups, jobs, watch)
+    work = partial(_run_seeds, chosen, folder, describe_environment(), where.graphs)
+    size = where.batch
+    groups = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+    if where.jobs > 1 and len(groups) > 1:
+        run_in_processes(work, groups, where.jobs, watch)
     else:
         for group in groups:
             work(group, watch)
     return folder
+
+
+def _check_plan(chosen: Plan, resources: Resources) -> Plan:
+    """The plan with the digest of its data and the name of the run whose tickets it reads.
+
+    Raises:
+        ValueError: data, model and algorithm do not go together, or the data cannot be read.
+    """
+    task: Task = build_plugin("tasks", chosen.task, chosen.settings)
+    for note in getattr(task, "notes", ()):
+        warnings.warn(note, DataWarning, stacklevel=3)
+    model: nn.Module = build_plugin("models", chosen.model, chosen.settings, task)
+    _check_plugins_fit(chosen, task, model)
+    source = ""
+    if "tickets" in chosen.settings:
+        source = read_plan(Path(chosen.settings["tickets"]), "tickets").name
+    if chosen.batched:
+        batched.check(model.to(chosen.device), task, resources.graphs)
+    return replace(chosen, data=task.content(), source=source)
 
 
 def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
@@ -136,11 +133,8 @@ def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
     epochs = spans(task, chosen.settings.get("iterations", 0)) or chosen.settings["epochs"]
     if (draws := chosen.settings.get("draws", 1)) > epochs:
         raise ValueError(f"`draws` must be at most `epochs` = {epochs}, got {draws}")
-    next(
-        build_plugin(
-            "algorithms", chosen.algorithm, {**chosen.settings, "rewind_to": 0}, model, task
-        )
-    )
+    settings = {**chosen.settings, "rewind_to": 0}
+    next(build_plugin("algorithms", chosen.algorithm, settings, model, task))
 
 
 def _run_seeds(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
