@@ -1,16 +1,18 @@
 """The only place where an entry is removed."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from graphlth.drawing import Draw
 from graphlth.masks import Masks, only
+from graphlth.settings.types import Scope
 from graphlth.sparse.kernels._redraw import Array, Redraw, unpacked
 from graphlth.sparse.kernels._select import without_lowest
 
-SCOPES = ("global", "layer")
+SCOPES: tuple[str, ...] = get_args(Scope)
 COMPILED = (torch.float32, torch.float64)  # on the CPU
 
 

@@ -20,8 +20,10 @@ from graphlth.model import check_layers
 from graphlth.model_checks import check_cached, check_weights
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
-from graphlth.settings.checks import check_device, check_number
+from graphlth.settings.annotations import check_number
+from graphlth.settings.checks import check_device
 from graphlth.settings.lists import parse_rounds as parse_rounds
+from graphlth.settings.types import Depth, EdgeCount
 from graphlth.storage import arrays_digest, file_digest, printable, replace_file
 
 FORMAT, FORMATS = "graphlth-ticket-2", ("graphlth-ticket-1", "graphlth-ticket-2")
@@ -219,7 +221,7 @@ def dense(
     *,
     edges: bool = True,
     weights: bool = True,
-    layers: int | None = None,
+    layers: Depth | None = None,
 ) -> Ticket:
     """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`.
 
@@ -233,9 +235,9 @@ def dense(
             graph, where edges are asked for; or there is nothing to mask.
     """
     check_weights(model)
-    check_number("num_edges", num_edges)
+    check_number("num_edges", num_edges, EdgeCount)
     if layers is not None:
-        check_number("layers", layers)
+        check_number("layers", layers, Depth)
     masks = ones(model, num_edges, layers)
     check_layers(model, masks if edges else {})
     check_cached(model, masks if edges else {})

@@ -1,6 +1,7 @@
 """What early-bird searches share: when tickets are drawn, and what they start from."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
 
 from torch import Tensor, nn
 
@@ -8,9 +9,10 @@ from graphlth.cost.meters import uncounted
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
 from graphlth.rewinding import reinitialise, snapshot
+from graphlth.settings.types import Start
 from graphlth.ticket import Ticket
 
-STARTS = ("inherit", "rewind", "reinit")
+STARTS: tuple[str, ...] = get_args(Start)
 
 
 def drawn(

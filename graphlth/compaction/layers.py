@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.settings.types import Layout
 from graphlth.sparse.graph import Graph
 
-LAYOUTS = ("auto", "dense", "blocks", "sparse")
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu}
 
 

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.edge_masks import EdgeMask
-from graphlth.settings.checks import check_device, check_number
+from graphlth.settings.checks import check_device
+from graphlth.settings.types import Augmentation, BatchSize, Steps
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
 
-AUGMENTATIONS = ("none", "crop-flip")
 PAD = 4  # pixels by which "crop-flip" moves an image at most
 CLASSES = 100_000  # the most that are taken
 EVALUATED, ON_CPU = 1000, 200  # images in a batch of an evaluation; what the caches serve best
@@ -61,16 +62,13 @@ class ImageTask(Task):
         y: Tensor,
         splits: Mapping[str, Any],
         *,
-        batch_size: int = 60,
-        evaluate_every: int = 100,
-        augment: str = "none",
+        batch_size: BatchSize = 60,
+        evaluate_every: Steps = 100,
+        augment: Augmentation = "none",
         name: str = "images",
     ):
-        for key, value in (("batch_size", batch_size), ("evaluate_every", evaluate_every)):
-            check_number(key, value)
-        if augment not in AUGMENTATIONS:
-            known = ", ".join(AUGMENTATIONS)
-            raise ValueError(f"`augment` must be one of {known}, got {augment!r}")
+        given = {"batch_size": batch_size, "evaluate_every": evaluate_every, "augment": augment}
+        check_settings(given, settings_of(ImageTask))
         self.name, self.augment = name, augment
         self.batch_size, self.evaluate_every = batch_size, evaluate_every
         self.x = _images(x)

@@ -17,8 +17,10 @@ from graphlth.experiment.settings import RETRAINING, settings_of_run
 from graphlth.model import CompactableModel
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
-from graphlth.settings.checks import check_number, check_written
-from graphlth.settings.types import Layout
+from graphlth.settings.annotations import check_number
+from graphlth.settings.checks import check_written
+from graphlth.settings.types import Epochs, Layout, Number, Repeats, Seed, Threads
+from graphlth.settings.validation import check_settings, settings_of
 from graphlth.storage import add_archive_digest, replace_file
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -41,7 +43,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
             raise ValueError(f"`ticket` must come from a run, got one that has no {name!r}")
     settings = dict(about["settings"])
     try:
-        check_number("seed", about["seed"])
+        check_number("seed", about["seed"], Seed)
         names = (about["algorithm"], about["task"], about["model"])
         check_stored_settings(settings, settings_of_run(*names, settings))
     except ValueError as error:
@@ -64,8 +66,8 @@ def export(
     *,
     out: str,
     layout: Layout = "auto",
-    epochs: int | None = None,
-    threads: int = 1,
+    epochs: Epochs | None = None,
+    threads: Threads = 1,
     data_root: str | None = None,
     program: str | None = None,
     watch: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
@@ -95,9 +97,7 @@ def export(
         raise ValueError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     if program is not None and Path(program).suffix != ".pt2":
         raise ValueError(f"`program` must end in .pt2, got {program!r}")
-    check_number("threads", threads)
-    if epochs is not None:
-        check_number("epochs", epochs)
+    check_settings({"threads": threads, "epochs": epochs}, settings_of(export))
     found = load(ticket)
     reads = [*_paths_to_read(ticket, found, data_root)]
     check_written("out", out, reads)  # told before the retraining
@@ -167,9 +167,9 @@ def bench(
     ticket: str,
     *,
     layout: Layout = "auto",
-    batch: int = 64,
-    repeats: int = 15,
-    threads: int = 1,
+    batch: Number = 64,
+    repeats: Repeats = 15,
+    threads: Threads = 1,
     data_root: str | None = None,
 ) -> Latency:
     """What compaction of a ticket gains, without retraining: time does not depend on values.
@@ -186,9 +186,8 @@ def bench(
         ValueError: a setting or the ticket is wrong.
         OSError: a file cannot be read.
     """
-    check_number("threads", threads)
-    for name, value in (("batch", batch), ("repeats", repeats)):
-        check_number(name, value)
+    numbers = {"threads": threads, "batch": batch, "repeats": repeats}
+    check_settings(numbers, settings_of(bench))
     torch.set_num_threads(threads)
     found = load(ticket)
     task, model = rebuild(found, data_root)

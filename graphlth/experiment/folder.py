@@ -21,7 +21,8 @@ import graphlth.records as record
 from graphlth._exit import delay_signals
 from graphlth.experiment.plan import Plan, Step, check_stored_settings, planned_rounds
 from graphlth.experiment.settings import settings_of_run
-from graphlth.settings.checks import check_number
+from graphlth.settings.annotations import check_number
+from graphlth.settings.types import Threads
 from graphlth.storage import add_digest, check_digest, file_digest, remove_drafts, replace_file
 from graphlth.ticket import Ticket, load_of_run, ticket_file
 
@@ -74,7 +75,7 @@ def read_plan(folder: Path, argument: str = "run") -> Plan:
         for field, (kind, rule) in FIELDS.items():
             if not isinstance(value := getattr(plan, field), kind):
                 raise ValueError(f"`{field}` must be {rule}, got {value!r}")
-        check_number("threads", plan.threads)
+        check_number("threads", plan.threads, Threads)
         known = settings_of_run(plan.algorithm, plan.task, plan.model, plan.settings)
         check_stored_settings(plan.settings, known)
         return replace(plan, settings=dict(plan.settings))

@@ -26,7 +26,9 @@ from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment
 from graphlth.registry import find, spelt
 from graphlth.rewinding import rewind
-from graphlth.settings.checks import check_number, check_setting, check_written
+from graphlth.settings.annotations import check_number
+from graphlth.settings.checks import check_setting, check_written
+from graphlth.settings.types import Threads
 from graphlth.settings.validation import check_settings
 from graphlth.task import Task
 from graphlth.ticket import load_of_run
@@ -58,7 +60,7 @@ def analyze(
     out: str,
     seeds: int | str | Sequence[int] = "all",
     rounds: str = "all",
-    jobs: int = 1,
+    jobs: Threads = 1,
     data_root: str | None = None,
     watch: Callable[[Step], None] = lambda step: None,
 ) -> Path:
@@ -82,7 +84,7 @@ def analyze(
         ValueError: a name, a setting, a file or a ticket is wrong.
         OSError: a folder cannot be read or written.
     """
-    check_number("jobs", jobs)
+    check_number("jobs", jobs, Threads)
     told, folder = complete_settings(measure, settings or {}), Path(run)
     plan = read_plan_at(folder, data_root)
     study = Study(spelt(measure), told, folder, plan, select_rounds(folder, seeds, rounds))

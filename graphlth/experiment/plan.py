@@ -18,9 +18,11 @@ from graphlth.experiment.settings import (
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
 from graphlth.registry import find, spelt
-from graphlth.settings.checks import check_device, check_number, check_setting
+from graphlth.settings.annotations import check_number
+from graphlth.settings.checks import check_device, check_setting
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.presets import preset
+from graphlth.settings.types import Threads
 from graphlth.settings.validation import as_recorded, check_settings, defaults_of
 from graphlth.storage import base_name
 from graphlth.task import Task
@@ -85,7 +87,7 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     *,
     device: str = "cpu",
-    threads: int = 1,
+    threads: Threads = 1,
     batched: bool = False,
     protocol: str = "paper",
 ) -> Plan:
@@ -109,7 +111,7 @@ def plan(
         if name not in values:
             raise ValueError(f"`{name}` must be given for {algorithm} on {task}")
     check_settings(values, known)
-    check_number("threads", threads)
+    check_number("threads", threads, Threads)
     check_device(device)
     if batched and algorithm != "ugs":
         raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")

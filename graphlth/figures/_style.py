@@ -19,6 +19,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, interval, run_of
+from graphlth.settings.annotations import check_value
+from graphlth.settings.types import Fraction
 from graphlth.storage import replace_file
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
@@ -78,8 +80,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def check_floor(floor: float | None) -> None:
     """Nothing; ValueError when `floor` is no accuracy."""
-    if floor is not None and not 0 <= floor < 1:
-        raise ValueError(f"`floor` must be in [0, 1), got {floor}")
+    check_value("floor", floor, Fraction | None)
 
 
 def unfit(need: str, records: Iterable[Record]) -> ValueError:

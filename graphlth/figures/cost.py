@@ -10,6 +10,7 @@ from graphlth.figures._tradeoff import draw as draw_tradeoff
 from graphlth.figures._tradeoff import rows_of
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_unit, total_cost
+from graphlth.settings.types import Fraction
 
 NAMES = {  # of a unit: the axis, and the symbol
     "macs": ("MACs to find and train the ticket", ""),
@@ -26,7 +27,7 @@ def cost(
     unit: str = "macs",
     metric: str = "test",
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> None:
     """Draw accuracy against total cost into a file; what `draw` shows.
 
@@ -53,7 +54,7 @@ def draw(
     metric: str = "test",
     *,
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> Figure:
     """The figure: a panel per task, model and edge universe.
 

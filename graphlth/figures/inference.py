@@ -15,6 +15,7 @@ from graphlth.figures._tradeoff import draw as draw_tradeoff
 from graphlth.figures._tradeoff import rows_of
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
+from graphlth.settings.types import Fraction
 
 SIZES = 3.5, 9.5  # points: of a mark without edges, and with all of them
 APART = 14.0  # points, of marks side by side
@@ -26,7 +27,7 @@ def inference(
     out: str,
     metric: str = "test",
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> None:
     """Draw accuracy against inference MACs into a file; what `draw` shows.
 
@@ -51,7 +52,7 @@ def draw(
     metric: str = "test",
     *,
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> Figure:
     """The figure: a panel per task, model and edge universe, a colour per algorithm.
 

@@ -33,6 +33,7 @@ from graphlth.figures._style import (
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import check_metric, summary
+from graphlth.settings.types import Fraction
 
 
 def learning_rate(
@@ -41,7 +42,7 @@ def learning_rate(
     out: str,
     metric: str = "test",
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> None:
     """Draw accuracy against the weights that remain, by learning rate, into a file.
 
@@ -65,7 +66,7 @@ def draw(
     metric: str = "test",
     *,
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> Figure:
     """The figure: a panel per task, model and learning rate, a line per run.
 

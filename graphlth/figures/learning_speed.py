@@ -38,13 +38,14 @@ from graphlth.figures._style import (
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import summary
+from graphlth.settings.types import Fraction
 
 STOP, REACHED = "stop_iteration", "test_at_stop"  # fields of a record
 SEEDS: Sign = Patch(color="0.35", alpha=0.2, linewidth=0), "from the lowest seed to the highest"
 
 
 def learning_speed(
-    records: Iterable[Record], *, out: str, title: str | None = None, floor: float | None = None
+    records: Iterable[Record], *, out: str, title: str | None = None, floor: Fraction | None = None
 ) -> None:
     """Draw early stopping against the weights that remain into a file; what `draw` shows.
 
@@ -63,7 +64,7 @@ def learning_speed(
 
 
 def draw(
-    records: Iterable[Record], *, title: str | None = None, floor: float | None = None
+    records: Iterable[Record], *, title: str | None = None, floor: Fraction | None = None
 ) -> Figure:
     """The figure: a row of two panels per task and model, a line per run.
 

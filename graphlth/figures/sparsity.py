@@ -41,6 +41,7 @@ from graphlth.figures._style import (
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric, summary, winning_rows_without_warnings
+from graphlth.settings.types import Fraction
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
@@ -60,7 +61,7 @@ def sparsity(
     out: str,
     metric: str = "test",
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> None:
     """Draw accuracy against sparsity and MACs into a file; what `draw` shows.
 
@@ -84,7 +85,7 @@ def draw(
     metric: str = "test",
     *,
     title: str | None = None,
-    floor: float | None = None,
+    floor: Fraction | None = None,
 ) -> Figure:
     """The figure: a row of panels per task, model and edge universe, a line per run.
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphlth.settings.checks import RANGES
+from graphlth.settings.annotations import range_of
+from graphlth.settings.types import Rounds
 
 Record = dict[str, Any]
 Run = tuple[str, str, str, str, str]  # algorithm, task, model, edges ("" for none), settings' hash
@@ -25,7 +26,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_round(value: Any) -> bool:
-    return _is_count(value) and value in RANGES["rounds"]
+    return _is_count(value) and value in ROUND_NUMBERS
 
 
 def _is_amount(value: Any) -> bool:
@@ -48,8 +49,9 @@ def _is_hex(digits: int) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", v) is not None
 
 
+ROUND_NUMBERS = range_of(Rounds)
 COUNT = "a whole number of at least 0, below 2**63"
-ROUND = f"a whole number in {RANGES['rounds']}"
+ROUND = f"a whole number in {ROUND_NUMBERS}"
 RULES: Mapping[str, Callable[[Any], bool]] = {
     "text": lambda v: isinstance(v, str) and v != "",
     "text, or null without a graph": lambda v: v is None or (isinstance(v, str) and v != ""),

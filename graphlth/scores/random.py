@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
+from graphlth.settings.types import Seed
 from graphlth.streams import stream
 from graphlth.task import Task
 
 
-def random(model: nn.Module, task: Task, masks: Masks, *, seed: int = 0) -> dict[str, Tensor]:
+def random(model: nn.Module, task: Task, masks: Masks, *, seed: Seed = 0) -> dict[str, Tensor]:
     """A uniform draw from [0, 1) for every entry, weights and edges, the same on every device.
 
     Args:

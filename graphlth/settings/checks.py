@@ -1,15 +1,10 @@
-"""What is refused at the border: numbers, devices and files to write."""
+"""What is refused before any work: unknown settings, devices that fail, files not to overwrite."""
 
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
-
-from graphlth.settings._unannotated import RANGES as RANGES
-from graphlth.settings._unannotated import TYPES
-from graphlth.settings.annotations import check_number as check_annotated_number
-from graphlth.settings.annotations import unpack
+from typing import Any
 
 RUN_FILE = re.compile(r"settings\.json|seed\d+(-round\d+)?\.(jsonl|lock|safetensors)")
 
@@ -24,19 +19,6 @@ def check_setting(name: str, known: Iterable[str], where: str) -> None:
         near = get_close_matches(name, names, 1)
         hint = f"did you mean `{near[0]}`? " if near else ""
         raise ValueError(f"`{name}` is no setting {where}; {hint}there are {', '.join(names)}")
-
-
-def check_number(name: str, value: Any, whole: bool = True) -> None:
-    """Refuse what is no number, no whole one where it must be, or outside the range of `name`."""
-    kind: Any = int if whole else float
-    rules = unpack(TYPES.get(name, kind))[1]
-    check_annotated_number(name, value, Annotated[kind, rules[0]] if rules else kind)
-
-
-def type_names(annotation: Any) -> set[str]:
-    """The names of the types in an annotation, which may be text: {"float", "None"}."""
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return set(text.split(" | "))
 
 
 def check_device(device: Any) -> None:

@@ -73,6 +73,7 @@ Heads = Depth
 BatchSize = Annotated[int, Interval(ge=1, le=1_000_000)]
 Context = Annotated[int, Interval(ge=1, le=8192)]
 Count = Annotated[int, Interval(ge=0, le=10**9)]
+EdgeCount = Annotated[int, Ge(0)]
 Number = Annotated[int, Interval(ge=1, le=10_000)]  # of classes, of neighbours, of components
 Pixels = Annotated[int, Interval(ge=0, le=10_000)]
 Features = Annotated[int, Interval(ge=1, le=1_000_000)]
@@ -90,7 +91,7 @@ RewindTo = Annotated[
 Scope = Literal["global", "layer"]
 Optimizer = Literal["adam", "sgd"]
 Start = Literal["inherit", "rewind", "reinit"]
-Backend = Literal["auto", "numba", "triton", "sparse", "scatter", "reference"]
+BackendName = Literal["auto", "numba", "triton", "sparse", "scatter", "reference"]
 Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
 Part = Literal["train", "val", "test"]

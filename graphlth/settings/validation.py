@@ -5,13 +5,12 @@ The same checks serve flags, files and calls; see `graphlth.settings.types` for 
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
-from graphlth.settings._unannotated import TRAINING, TYPES, with_range
 from graphlth.settings.annotations import check_value, members, number_list, unpack
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text
@@ -47,7 +46,7 @@ def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     keywords: dict[str, inspect.Parameter] = {}
     for name, parameter in found.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            keywords[name] = parameter.replace(annotation=with_range(name, types[name]))
+            keywords[name] = parameter.replace(annotation=types[name])
         else:
             keywords |= _keys(types[name])
     return keywords
@@ -90,8 +89,6 @@ def _fields(group: type) -> dict[str, inspect.Parameter]:
 
 def _keys(annotation: Any) -> dict[str, inspect.Parameter]:
     """The keys of the `TypedDict` in `Unpack[...]` as parameters; of anything else none."""
-    if annotation is Any:
-        return {n: _parameter(n, TYPES[n], default) for n, default in TRAINING.items()}
     if get_origin(annotation) is not Unpack:
         return {}
     types = get_type_hints(get_args(annotation)[0], include_extras=True)
@@ -146,9 +143,17 @@ def _check_rule(name: str, rule: Any, values: Mapping[str, Any]) -> None:
         rule.parse(value, values[rule.last])
 
 
-def check_fields(instance: Any) -> None:
-    """Refuse a dataclass of which a field is not as its annotation says; see `check_settings`."""
-    known = _fields(type(instance))
+def check_fields(instance: Any, but: Sequence[str] = ()) -> None:
+    """Refuse a dataclass of which a field is not as its annotation says; see `check_settings`.
+
+    Args:
+        instance: the dataclass.
+        but: names of fields that are not checked.
+
+    Raises:
+        ValueError: names the first wrong field.
+    """
+    known = {name: p for name, p in _fields(type(instance)).items() if name not in but}
     check_settings({name: getattr(instance, name) for name in known}, known)
 
 

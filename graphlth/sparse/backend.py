@@ -9,18 +9,19 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from graphlth.settings.types import BackendName
 from graphlth.sparse import composition
 from graphlth.sparse.dropout import relu_dropout
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.pattern import ScatteredWeight, SparsityPattern
 
-BACKENDS = ("auto", "numba", "triton", "sparse", "scatter", "reference")
+BACKENDS: tuple[str, ...] = get_args(BackendName)
 EXACT = (torch.float32, torch.float64)
 NEEDS = {"scatter": "torch-scatter"}
 NARROW = 16  # columns: a matrix of fewer is multiplied in another way

@@ -22,7 +22,8 @@ from graphlth.edge_masks import edge_mask
 from graphlth.masks import Masks, add_noise, is_edge_key, only
 from graphlth.model import takes_graph
 from graphlth.prune import drop_jointly
-from graphlth.settings.checks import check_number
+from graphlth.settings.annotations import check_number
+from graphlth.settings.types import Epochs
 from graphlth.sparse.dropout import draw_keys, dropout_keys
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
@@ -343,4 +344,4 @@ def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
                              f"got {len(given)}")  # fmt: skip
         if any(each.keys() != given[0].keys() for each in given):
             raise ValueError(f"`{name}` must hold the same names for every seed")
-    check_number("epochs", epochs)
+    check_number("epochs", epochs, Epochs)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, TypedDict, get_args
+from typing import Any, TypedDict
 
-from graphlth.settings.checks import check_number, check_setting
+from graphlth.settings.checks import check_setting
+from graphlth.settings.lists import parse_milestones
 from graphlth.settings.types import (
     Epochs,
     Fraction,
@@ -15,6 +16,7 @@ from graphlth.settings.types import (
     Optimizer,
     Positive,
 )
+from graphlth.settings.validation import check_fields
 
 DECAY = 0.1  # by which a milestone multiplies the learning rate
 
@@ -76,32 +78,13 @@ class Recipe:
         return recipe
 
     def __post_init__(self) -> None:
-        if self.optimizer not in (known := get_args(Optimizer)):
-            raise ValueError(f"`optimizer` must be one of {', '.join(known)}, "
-                             f"got {self.optimizer!r}")  # fmt: skip
-        for name in ("epochs", "iterations", "warmup"):
-            check_number(name, getattr(self, name))
-        for name in ("weight_decay", "momentum", "lr"):
-            if name != "lr" or self.lr:  # with 0 everything is as in training, but nothing moves
-                check_number(name, getattr(self, name), whole=False)
-        assert self.decay_points is not None  # parsed now, so that an error is raised now
+        at_rest = ("lr",) if self.lr == 0 else ()  # all is as in training, but nothing moves
+        check_fields(self, but=at_rest)
 
     @cached_property
     def decay_points(self) -> tuple[float, ...]:
         """The milestones as fractions of the training."""
-        if self.milestones == "none":
-            return ()
-        text = isinstance(self.milestones, str)
-        parts = self.milestones.split(",") if isinstance(self.milestones, str) else self.milestones
-        try:
-            points = tuple(map(float, parts))
-        except (TypeError, ValueError):
-            points = (-1.0,)
-        if not all(0 < point < 1 for point in points):
-            example = "0.5,0.75" if text else "[0.5, 0.75]"
-            raise ValueError(f"`milestones` must be fractions in (0, 1), such as {example}, or "
-                             f"none, got {self.milestones!r}")  # fmt: skip
-        return points
+        return parse_milestones(self.milestones)
 
     def rate(self, iteration: int, iterations: int) -> float:
         """The learning rate of an iteration, from 0, of a training of `iterations`.

@@ -8,7 +8,8 @@ from torch import nn
 
 from graphlth.model_checks import check_arguments, check_trainable, check_weights
 from graphlth.rewinding import rewind, snapshot
-from graphlth.settings.checks import check_number
+from graphlth.settings.annotations import check_number
+from graphlth.settings.types import Seed
 from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket
 from graphlth.ticket_checks import check_ticket_fits, remember_fit
@@ -24,7 +25,7 @@ def retrain(
     ticket: Ticket,
     *,
     first: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     **recipe: Unpack[RecipeFields],
 ) -> Generator[Epoch, None, Fit]:
     """Train `model` from the ticket's weights under its masks, pausing after every epoch.
@@ -47,7 +48,7 @@ def retrain(
             or `iterations` are not whole epochs of the task.
     """
     how = Recipe.of(recipe)
-    check_number("seed", seed)
+    check_number("seed", seed, Seed)
     check_arguments(model, task)
     check_weights(model)
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
@@ -70,7 +71,7 @@ def resume(
     ticket: Ticket,
     *,
     first: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     scoring: Collection[str] = ("val", "test"),
     best_only: bool = False,
     **recipe: Unpack[RecipeFields],
@@ -96,7 +97,7 @@ def fit(
     ticket: Ticket,
     *,
     first: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     **recipe: Unpack[RecipeFields],
 ) -> Fit:
     """The best epoch of `retrain`, run to its end, with its weights."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units
-from graphlth.settings.types import Backend, Depth, Fraction, Heads, Width
+from graphlth.settings.types import BackendName, Depth, Fraction, Heads, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import dropout, edge_dropout
@@ -201,7 +201,7 @@ def gat(
     input_dropout: Fraction = 0.6,
     bias: bool = True,
     edge_dropout: Fraction = 0.0,
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
 ) -> GAT:
     """A graph attention network.
 

@@ -16,7 +16,7 @@ from graphlth.models.graph._gcn_layers import (
     relu_product,
 )
 from graphlth.models.graph._norm import normalised
-from graphlth.settings.types import Backend, Depth, Fraction, Width
+from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout
@@ -173,7 +173,7 @@ def gcn(
     dropout: Fraction = 0.5,
     edge_dropout: Fraction = 0.0,
     degree: Literal["in", "out"] = "in",
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
 ) -> GCN:
     """A graph convolutional network.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
-from graphlth.settings.types import Backend, Depth, Fraction, Width
+from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
@@ -120,7 +120,7 @@ def gin(
     layers: Depth = 2,
     dropout: Fraction = 0.5,
     edge_dropout: Fraction = 0.0,
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
 ) -> GIN:
     """A graph isomorphism network.
 

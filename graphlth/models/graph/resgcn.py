@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.models.graph._norm import normalised
-from graphlth.settings.types import Backend, Depth, Fraction, Width
+from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
@@ -117,7 +117,7 @@ def resgcn(
     layers: Depth = 28,
     dropout: Fraction = 0.5,
     edge_dropout: Fraction = 0.0,
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
 ) -> ResGCN:
     """A deep residual graph convolutional network.
 

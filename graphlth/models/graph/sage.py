@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
-from graphlth.settings.types import Backend, Depth, Fraction, Width
+from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import edge_dropout, relu_dropout
@@ -131,7 +131,7 @@ def sage(
     layers: Depth = 2,
     dropout: Fraction = 0.5,
     edge_dropout: Fraction = 0.0,
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
 ) -> GraphSAGE:
     """GraphSAGE with mean aggregation.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores.edges._edges import BLOCK, Array, Pairs, of_pairs
+from graphlth.settings.types import Count, Seed, Tolerance
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 
@@ -21,9 +22,9 @@ def effective_resistance(
     task: Task,
     masks: Masks,
     *,
-    approximate_above: int = 4000,
-    tolerance: float = 0.3,
-    seed: int = 0,
+    approximate_above: Count = 4000,
+    tolerance: Tolerance = 0.3,
+    seed: Seed = 0,
 ) -> dict[str, Tensor]:
     """`w_e R_e` of every edge (Spielman & Srivastava, STOC 2008, arXiv:0803.0929).
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores.edges._edges import Array, Pairs, of_pairs
+from graphlth.settings.types import Number
 from graphlth.task import Task
 
 DENSE = 1000  # nodes up to which all eigenvectors are computed
 
 
 def spectral(
-    model: nn.Module, task: Task, masks: Masks, *, components: int = 32
+    model: nn.Module, task: Task, masks: Masks, *, components: Number = 32
 ) -> dict[str, Tensor]:
     """`Σ_k w (u_k(i)/√d_i − u_k(j)/√d_j)² / λ_k` of every edge, over the lowest λ_k > 0.
 

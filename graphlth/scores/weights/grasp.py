@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks
 from graphlth.scores.weights._gradient import gradient, losses, network, summed
+from graphlth.settings.types import Positive
 from graphlth.sparse.backend import BACKENDS
 from graphlth.task import Task
 
@@ -14,7 +15,7 @@ SINGLE = (
 
 
 def grasp(
-    model: nn.Module, task: Task, masks: Masks, *, temperature: float = 200.0
+    model: nn.Module, task: Task, masks: Masks, *, temperature: Positive = 200.0
 ) -> dict[str, Tensor]:
     """θ ⊙ Hg with the gradient g and the Hessian H of the loss, summed over the training batches.
 
