@@ -113,11 +113,47 @@ def test_every_required_field_is_missed_by_name(tmp_path, field):
 def test_what_earlier_versions_did_not_record_may_be_absent(tmp_path):
     fit = {"text": "a", "an object": {"a": 1}, "a fraction in [0, 1]": 0.5,
            "fractions in [0, 1]": [0.0, 0.5], "a list of lines": ["a"], "a list of texts": ["a"],
+           "max or min": "max",
            "16 hex digits": "0123456789abcdef", "64 hex digits": "0123" * 16}  # fmt: skip
     costs = {n: fit.get(rule, 3) for n, rule in R.OPTIONAL.items()}
     path = written(tmp_path / "seed0.jsonl", entry(), entry(0, 1, **costs))
     old, new = R.read_file(path)
     assert not old.keys() & costs.keys() and new.items() >= costs.items()
+
+
+RMSE = {"metric": "rmse", "direction": "min"}
+
+
+def test_values_of_another_metric_than_accuracy_may_be_any_numbers(tmp_path):
+    line = entry(0, 0, 17.5, val=-2.0, test_last=3.0, barrier_error=[1.5, 2.5], **RMSE)
+    assert R.read_file(written(tmp_path / "seed0.jsonl", line)) == [line]
+    for name, wrong, message in (
+        ("test", "low", "`test` must be a number, got 'low'"),
+        ("barrier_error", [True], r"`barrier_error` must be numbers, got \[True\]"),
+        ("direction", "up", "`direction` must be max or min, got 'up'"),
+        ("metric", "accuracy", r"`val` must be a fraction in \[0, 1\], got -2.0"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            R.append(tmp_path / "seed1.jsonl", line | {name: wrong})
+
+
+def test_the_winning_tickets_of_an_error_are_those_with_less_of_it():
+    rounds = {0: [2.0, 2.2], 1: [2.1, 2.1], 2: [2.5, 2.4], 3: [1.0, 1.2]}
+    assert [row.round for row in R.winning_tickets(table(rounds, **RMSE))] == [1, 3]
+    assert [row.round for row in R.winning_tickets(table(rounds, metric="score"))] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "text"),
+    [
+        ([0.815], "accuracy", "81.5"),
+        ([12.3456], "rmse", "12.35"),
+        ([1.0, 2.0], "rmse", "1.5 (1–2)"),
+        ([1.0, 2.0, 3.0], "rmse", "2 ± 2.484"),
+    ],
+)
+def test_accuracy_is_told_in_per_cent_and_another_metric_as_it_is(values, metric, text):
+    assert R.format_metric(values, metric) == text
 
 
 @pytest.mark.parametrize("wrong", [0.5, "a", [1], [""], ["a\nb"], ["\x1b[2J"], [None]])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import Masks, add_noise, only, prunable
+from graphlth.metrics import ACCURACY
 from graphlth.rewinding import rewind
 from graphlth.task import Task, apply_edge_masks
 from graphlth.ticket import Ticket, dense
@@ -68,4 +69,6 @@ def found(
     """
     cut = apply_edge_masks(task, masks)
     val, test = evaluate(model, cut, only(masks, "weights"), ("val", "test"))
-    return Ticket(init, masks, round, search={"untrained_val": val, "untrained_test": test})
+    search = {"untrained_val": val, "untrained_test": test}
+    named = {} if task.metric is ACCURACY else {"metric": task.metric.name}
+    return Ticket(init, masks, round, search=search | named)

@@ -141,7 +141,7 @@ SCORES = (
 )  # fmt: skip
 # What a search may tell of its ticket; every other field is the run's own.
 SEARCH_FIELDS = (
-    "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
+    "metric", "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
 )  # fmt: skip
 COST_PREFIXES = (
     "seconds_",
@@ -182,13 +182,20 @@ def validate_record(record: Any) -> Record:
     if missing := [field for field in FIELDS if field not in record]:
         raise ValueError(f"`record` lacks {', '.join(f'`{field}`' for field in missing)}")
     plain: Record = plain_json(record, "")
-    accuracy = metric_of(plain) == ACCURACY
-    for name, rule in (FIELDS | OPTIONAL).items():
-        if name in SCORES and not accuracy:
-            rule = "numbers" if rule.startswith("fractions") else "a number"
+    metric = metric_of(plain)
+    for name in (*FIELDS, *OPTIONAL):
+        rule = _rule_of(name, metric)
         if name in plain and not RULES[rule](plain[name]):
             raise ValueError(f"`{name}` must be {rule}, got {plain[name]!r}")
     return plain
+
+
+def _rule_of(name: str, metric: str) -> str:
+    """What a field must be in a record of `metric`; "" if there is no such field."""
+    rule = FIELDS.get(name) or OPTIONAL.get(name, "")
+    if name in SCORES and metric != ACCURACY:
+        return "numbers" if rule.startswith("fractions") else "a number"
+    return rule
 
 
 def metric_of(record: Mapping[str, Any]) -> str:
@@ -208,8 +215,9 @@ def check_search(search: Any) -> Record:
         spent = re.fullmatch(r"\w+_(search|retrain|measure)", name)
         if (name in FIELDS or name in OPTIONAL or spent) and name not in SEARCH_FIELDS:
             raise ValueError(f"`search` must not hold `{name}`, a field of the record's own")
-        if name in OPTIONAL and name not in SCORES and not RULES[OPTIONAL[name]](value):
-            raise ValueError(f"`search.{name}` must be {OPTIONAL[name]}, got {value!r}")
+        rule = _rule_of(name, metric_of(search))
+        if name in OPTIONAL and not RULES[rule](value):
+            raise ValueError(f"`search.{name}` must be {rule}, got {value!r}")
     return dict(search)
 
 
