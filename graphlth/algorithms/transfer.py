@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.algorithms._earlier import earlier
-from graphlth.masks import EDGES, only, sparsity
+from graphlth.masks import only, sparsity
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
 from graphlth.settings.types import (
@@ -111,7 +111,7 @@ def carried(
         if (known := ticket.provenance.get("graph")) != task.fingerprint():
             raise ValueError(f"`tickets` must be of the graph of {task.name!r} to carry edges: "
                              f"fingerprint {known}, not {task.fingerprint()}")  # fmt: skip
-        masks[EDGES] = ticket.masks[EDGES]
+        masks |= only(ticket.masks, "edges")
     told = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
     return Ticket(init, masks, ticket.round, search=told)
 

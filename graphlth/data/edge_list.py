@@ -67,11 +67,22 @@ def edge_list(
     return EdgeList(torch.stack([source, target]), entries, count, weight, duplicates, zeros)
 
 
-def kept_columns(known: EdgeList, mask: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Which columns [any] of the data's `edge_index` are edges whose entry of `mask` is not 0."""
-    keep = mask.cpu()[known.entries] != 0
-    left = known.edge_index[:, keep]
-    return torch.isin(_keys(edge_index, num_nodes), left[1] * num_nodes + left[0])
+def mask_columns(
+    known: EdgeList, mask: Tensor, edge_index: Tensor, num_nodes: int
+) -> tuple[Tensor, Tensor]:
+    """For each column [any] of the data's `edge_index`, its entry of `mask`, and how often it is.
+
+    Both are 0 for an edge that is not among the `known`, as one of weight 0.
+    """
+    keys, columns = _keys(known.edge_index, num_nodes), _keys(edge_index, num_nodes)
+    place = torch.searchsorted(keys, columns)
+    found = torch.isin(columns, keys)
+    place = place.where(found, torch.zeros_like(place))
+    counts = place[found].bincount(minlength=keys.numel())
+    values, zero = mask.cpu()[known.entries], torch.zeros(())
+    if not keys.numel():
+        return torch.zeros(columns.numel()), torch.zeros(columns.numel(), dtype=torch.long)
+    return values[place].where(found, zero.to(values)), counts[place] * found
 
 
 def edge_attributes(data: Any) -> list[str]:

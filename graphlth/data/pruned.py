@@ -4,12 +4,14 @@ import copy
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, kept_columns
+from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
 from graphlth.data.node import edges_of, features_of, fingerprint
-from graphlth.masks import EDGES
+from graphlth.edge_masks import edge_mask
+from graphlth.masks import is_binary
 from graphlth.ticket import Ticket
 
 
@@ -19,7 +21,9 @@ def prune_data(data: Any, ticket: Ticket, *, edges: str | None = None) -> Any:
     As with PyG's `Data.edge_subgraph`, nodes and everything that `data` holds stay, and so does the
     order of the edges. Attributes of edges (see `graphlth.data.edge_list`) lose what belongs to
     edges that go: all repetitions of one, and with undirected masks both directions. Edges of
-    weight 0, which are absent for every model, go too. The weights of the ticket are not read.
+    weight 0, which are absent for every model, go too. Where kept edges have other weights than 1,
+    `edge_weight` has them. Of a ticket with a mask for each layer, the edges that no layer keeps
+    go; which layer keeps which of the others, only the ticket tells. Its network is not read.
 
     Args:
         data: the PyG `Data` that the ticket's `NodeTask` was made of, in any order of edges.
@@ -39,16 +43,20 @@ def prune_data(data: Any, ticket: Ticket, *, edges: str | None = None) -> Any:
         if name in data:
             raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
                              f" take it out, `del data.{name}`")  # fmt: skip
-    mask = ticket.masks.get(EDGES)
-    if mask is None:
+    layers = edge_mask(ticket.masks)
+    if layers is None:
         return copy.copy(data)
+    mask = layers if isinstance(layers, Tensor) else torch.stack(layers).any(0)
     x = features_of(data)
     told = ticket.provenance.get("settings", {}).get("edges", ticket.provenance.get("edges"))
     known = _matching_edges(data, x, mask, edges or told, ticket.provenance.get("graph", ""))
-    keep = kept_columns(known, mask, fields.edge_index(data), x.shape[0])
-    keep, left = keep.to(data.edge_index.device), copy.copy(data)
-    for name in ("edge_index", *edge_attributes(data)):
-        left[name] = _select(data[name], keep, data.__cat_dim__(name, data[name]))
+    m, repeats = mask_columns(known, mask, fields.edge_index(data), x.shape[0])
+    keep, left = (m != 0).to(data.edge_index.device), copy.copy(data)
+    if not is_binary(mask):
+        own = 1 / repeats if known.weight is None else fields.field(data, "edge_weight").view(-1)
+        left.edge_weight = (m * own).to(torch.get_default_dtype()).to(data.edge_index.device)
+    for name in ("edge_index", *edge_attributes(left)):
+        left[name] = _select(left[name], keep, data.__cat_dim__(name, left[name]))
     return left
 
 

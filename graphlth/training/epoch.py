@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.compact import ModelOnGraph, compact
 from graphlth.compaction.network import Compact
-from graphlth.masks import EDGES
+from graphlth.masks import only
 from graphlth.metrics import Metric
 from graphlth.model_checks import check_model
 from graphlth.rewinding import rewind
@@ -75,6 +75,7 @@ class Fit(Epoch):
     ) -> Compact | ModelOnGraph | nn.Module:  # fmt: skip
         """`graphlth.compact` of the ticket and these weights; those of `model` do not change."""
         check_model(model, task, "task")
-        check_ticket_fits(self.ticket, model, len(self.ticket.masks.get(EDGES, ())))
+        edges = next(iter(only(self.ticket.masks, "edges").values()), ())
+        check_ticket_fits(self.ticket, model, len(edges))
         trained = rewind(copy.deepcopy(model), self.state)
         return compact(self.ticket, trained, task, x=x, layout=layout)
