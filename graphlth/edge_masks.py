@@ -1,12 +1,14 @@
 """Masks and weights of edges: one tensor for all layers, or a tuple with one for each layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from graphlth.masks import EDGES, Masks, edge_keys, is_edge_key
 
+T = TypeVar("T")
 EdgeMask = Tensor | tuple[Tensor, ...]  # [entries] or [E] each
 
 
@@ -24,6 +26,11 @@ def edge_mask(masks: Masks) -> EdgeMask | None:
                          f"each, 'edges.0' and so on, got {', '.join(map(repr, names))}"
                          )  # fmt: skip
     return tuple(masks[n] for n in edge_keys(len(names)))
+
+
+def per_layer(value: T | Sequence[T], layers: int) -> list[T]:
+    """`value` of each layer: the items of a tuple or list, else `value` itself as often."""
+    return [*value] if isinstance(value, tuple | list) else [value] * layers  # type: ignore[list-item]
 
 
 def map_edges(function: Callable[[Tensor], Tensor], mask: EdgeMask | None) -> EdgeMask | None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphlth.edge_masks import EdgeMask, multiply_edges
 from graphlth.sparse import vmap
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._compiled import compiled
@@ -52,8 +53,8 @@ def relu_dropout_values(x: Tensor, p: float) -> tuple[Tensor, float]:
 
 
 def edge_dropout(
-    graph: Graph, weight: Tensor | None, p: float, training: bool = True, *, like: Tensor
-) -> Tensor | None:
+    graph: Graph, weight: EdgeMask | None, p: float, training: bool = True, *, like: Tensor
+) -> EdgeMask | None:
     """The edge weights [E] with each edge left out, at weight 0, with probability `p`.
 
     DropEdge (Rong et al., ICLR 2020, arXiv:1907.10903): one draw for all layers of a pass, whose
@@ -63,7 +64,8 @@ def edge_dropout(
 
     Args:
         graph: the edges, without the loops that a model adds.
-        weight: [E]; None counts every edge once, and comes back if nothing is drawn.
+        weight: [E], or a tuple of one for each layer; None counts every edge once. It comes back
+            if nothing is drawn.
         p: in [0, 1), rounded to a multiple of 2⁻¹⁶.
         training: whether to draw at all.
         like: has the type and device of the result without `weight`.
@@ -76,7 +78,7 @@ def edge_dropout(
         return weight
     ones = torch.ones(graph.num_edges, dtype=like.dtype, device=like.device)
     kept = (_apply(_Dropout, ones, keep) > 0).to(ones.dtype)
-    return kept if weight is None else weight * kept
+    return multiply_edges(weight, kept)
 
 
 @contextmanager

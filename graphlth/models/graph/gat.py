@@ -1,6 +1,6 @@
 """GAT (Veličković et al., ICLR 2018, arXiv:1710.10903), of any depth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units
+from graphlth.edge_masks import EdgeMask, map_edges, per_layer
 from graphlth.settings.types import BackendName, Depth, Fraction, Heads, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
@@ -70,16 +71,22 @@ class GAT(nn.Module):
         for w in self.parameters():
             nn.init.xavier_uniform_(w) if w.dim() > 1 else nn.init.zeros_(w)
 
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        return len(self.weights)
+
     def forward(
         self,
         x: Tensor | Features,
         graph: Graph | Tensor,
-        weight: Tensor | None = None,
+        weight: EdgeMask | None = None,
         rows: Tensor | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
+        `weight` may be a tuple with one for each layer.
         With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
         what a training keeps from step to step.
         """
@@ -87,15 +94,15 @@ class GAT(nn.Module):
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
         graph = graph.with_loops
-        if weight is not None:
-            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # a loop is never pruned
+        weight = map_edges(lambda w: add_loops(w, graph.num_nodes), weight)
+        layers = per_layer(weight, len(self.weights))
         first, *others = blocks(graph, len(self.weights), rows)
         first, x = first.restrict(x)
         x = drop_features(x, self.input_dropout, self.training)
-        h = self.attend(0, x, first, weight, cache)
+        h = self.attend(0, x, first, layers[0], cache)
         for layer, block in enumerate(others, 1):
             h = dropout(F.elu(h), self.dropout, self.training)
-            h = self.attend(layer, h, block, weight, cache)
+            h = self.attend(layer, h, block, layers[layer], cache)
         return h
 
     def attend(
@@ -119,11 +126,11 @@ class GAT(nn.Module):
         return out + self.biases[layer] if len(self.biases) else out
 
     def parts(
-        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None
     ) -> Parts:
-        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+        """Its layers without dead units, of `weights` by name, on the edges of `graph`.
 
-        `weight` [E] is A of every edge; None: all are 1.
+        `weight` [E] is that of every edge, or a tuple of one for each layer; None: all are 1.
         A head goes when none of its units is read, a unit of another one when neither the next
         layer nor the attention reads it or it is always 0. The heads that are left are padded to
         the same number of units.
@@ -135,8 +142,8 @@ class GAT(nn.Module):
         biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
         heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
         features, *units = live_units(maps, biases, heeded)
-        if weight is not None:
-            weight = torch.cat([weight, weight.new_ones(graph.num_nodes)])  # of the loops
+        weight = map_edges(lambda w: add_loops(w, graph.num_nodes), weight)
+        edges = per_layer(weight, len(maps))
         rows, layers = features.nonzero().squeeze(1), []
         for i in depth:
             columns = padded(units[i].view(sent[i].shape))  # [heads, d]
@@ -147,21 +154,29 @@ class GAT(nn.Module):
                     sent=_pick(sent[i].flatten(), pick, 0).view(columns.shape),
                     received=_pick(received[i].flatten(), pick, 0).view(columns.shape),
                     bias=_pick(biases[i], pick, 0) if biases else None,
-                    edges=weight,
+                    edges=edges[i],
                 )
             )
             rows = pick
         kept = features.nonzero().squeeze(1)
         return Parts(graph.with_loops, layers, kept, maps[0].size(0), "elu")
 
-    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
+        edges = per_layer(num_edges, len(self.weights))
         return {
             f"layer.{i}": num_nodes
             * sum(nnz[f"{n}.{i}"] for n in ("weights", "source_attention", "target_attention"))
-            + (num_edges + num_nodes) * w.size(1)
+            + (edges[i] + num_nodes) * w.size(1)
             for i, w in enumerate(self.weights)
         }
+
+
+def add_loops(weight: Tensor, num_nodes: int) -> Tensor:
+    """The weights [E + N] of edges and loops; a loop is never pruned and weighs 1."""
+    return torch.cat([weight, weight.new_ones(num_nodes)])
 
 
 def padded(kept: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """GCN (Kipf & Welling, ICLR 2017, arXiv:1609.02907), of any depth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
+from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.models.graph._gcn_layers import (
     propagate,
     propagate_relu_product,
@@ -68,16 +69,22 @@ class GCN(nn.Module):
         for w in self.weights:
             nn.init.xavier_uniform_(w)
 
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        return len(self.weights)
+
     def forward(
         self,
         x: Tensor | Features,
         graph: Graph | Tensor,
-        weight: Tensor | None = None,
+        weight: EdgeMask | None = None,
         rows: Tensor | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
+        `weight` may be a tuple with one for each layer.
         With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
         what a training keeps from step to step.
         """
@@ -85,15 +92,15 @@ class GCN(nn.Module):
         graph, weights = Graph.of(graph, x.shape[0]), [*self.weights]
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=weights[0])
         graph = graph.with_loops  # A + I
-        norm = self.normalise(graph, weight, weights[0].dtype)
+        norm = per_layer(self.normalise(graph, weight, weights[0].dtype), len(weights))
         parts = blocks(graph, len(weights), rows)
         constant = weight is None
-        norms = [self.norm_on(block, norm, constant=constant) for block in parts]
+        norms = [self.norm_on(b, n, constant=constant) for b, n in zip(parts, norm, strict=True)]
         if self.training:
             cache.set_block(graph, parts[0])
             return self.learn(x, weights, parts, norms, cache, constant=constant)
         part = cache.block(graph)
-        following = None if part is None else (part, self.norm_on(part, norm, constant=constant))
+        following = None if part is None else (part, self.norm_on(part, norm[0], constant=constant))
         return self.infer(x, weights, parts, norms, cache, following, constant=constant)
 
     def learn(
@@ -138,30 +145,34 @@ class GCN(nn.Module):
             return block.graph.constant(key, lambda: block.select_edges(norm))
         return block.select_edges(norm)
 
-    def normalise(self, graph: Graph, weight: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def normalise(self, graph: Graph, weight: EdgeMask | None, dtype: torch.dtype) -> EdgeMask:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
         return normalised(graph, weight, dtype=dtype, side=self.degree, backend=self.backend)
 
     def parts(
-        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None
     ) -> Parts:
-        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+        """Its layers without dead units, of `weights` by name, on the edges of `graph`.
 
-        `weight` [E] is A of every edge; None: all are 1.
+        `weight` [E] is that of every edge, or a tuple of one for each layer; None: all are 1.
         The weights of Â are constants from here on.
         """
         with_loops = graph.with_loops
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
         norm = self.normalise(with_loops, weight, maps[0].dtype)
         kept = sort_units(maps, live_units(maps))
-        layers = [Layer(w, norm) for w in submatrices(maps, kept)]
+        norms = per_layer(norm, len(maps))
+        layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), norms, strict=True)]
         return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
 
-    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`, loops included."""
+        edges = per_layer(num_edges, len(self.weights))
         return {
-            name: num_nodes * nnz[name] + (num_edges + num_nodes) * w.size(1)
-            for name, w in self.named_parameters()
+            name: num_nodes * nnz[name] + (e + num_nodes) * w.size(1)
+            for e, (name, w) in zip(edges, self.named_parameters(), strict=True)
         }
 
 

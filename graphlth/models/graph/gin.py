@@ -1,6 +1,6 @@
 """GIN (Xu et al., ICLR 2019, arXiv:1810.00826), of any depth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
+from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
@@ -55,16 +56,22 @@ class GIN(nn.Module):
             nn.init.xavier_uniform_(w)
         nn.init.zeros_(self.eps)
 
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        return len(self.weights)
+
     def forward(
         self,
         x: Tensor | Features,
         graph: Graph | Tensor,
-        weight: Tensor | None = None,
+        weight: EdgeMask | None = None,
         rows: Tensor | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
+        `weight` may be a tuple with one for each layer.
         With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
         what a training keeps from step to step.
         """
@@ -73,10 +80,11 @@ class GIN(nn.Module):
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.eps)
         first, *others = blocks(graph, len(self.weights), rows)
         first, x = first.restrict(x)
-        h = self.convolve(0, x, first, weight, cache)
+        layers = per_layer(weight, len(self.weights))
+        h = self.convolve(0, x, first, layers[0], cache)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, block, weight, cache)
+            h = self.convolve(layer, h, block, layers[layer], cache)
         return h
 
     def convolve(
@@ -91,24 +99,28 @@ class GIN(nn.Module):
         return (1 + self.eps[layer]) * block.select_nodes(h) + near
 
     def parts(
-        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None
     ) -> Parts:
-        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+        """Its layers without dead units, of `weights` by name, on the edges of `graph`.
 
-        `weight` [E] is A of every edge; None: all are 1.
+        `weight` [E] is that of every edge, or a tuple of one for each layer; None: all are 1.
         A loop of weight 1 + ε at every node takes the place of the first term.
         """
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
         kept = sort_units(maps, live_units(maps))
         a = maps[0].new_ones(graph.num_edges) if weight is None else weight
-        sums = [torch.cat([a, (1 + e).expand(graph.num_nodes)]) for e in weights["eps"]]
+        pairs = zip(per_layer(a, len(maps)), weights["eps"], strict=True)
+        sums = [torch.cat([m, (1 + e).expand(graph.num_nodes)]) for m, e in pairs]
         layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), sums, strict=True)]
         return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
 
-    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W) + (E + N) · d_out`."""
+        edges = per_layer(num_edges, len(self.weights))
         return {
-            f"weights.{i}": num_nodes * nnz[f"weights.{i}"] + (num_edges + num_nodes) * w.size(1)
+            f"weights.{i}": num_nodes * nnz[f"weights.{i}"] + (edges[i] + num_nodes) * w.size(1)
             for i, w in enumerate(self.weights)
         }
 

@@ -1,11 +1,12 @@
 """ResGCN: a deep GCN of residual blocks (Li et al., ICCV 2019, arXiv:1904.03751)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.models.graph._norm import normalised
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
@@ -66,16 +67,22 @@ class ResGCN(nn.Module):
             nn.init.ones_(scale)
             nn.init.zeros_(shift)
 
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        return len(self.weights)
+
     def forward(
         self,
         x: Tensor | Features,
         graph: Graph | Tensor,
-        weight: Tensor | None = None,
+        weight: EdgeMask | None = None,
         rows: Tensor | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
+        `weight` may be a tuple with one for each layer.
         With `rows` [R] only those nodes' logits; the last few layers compute no more than what they
         depend on, the others all nodes. `cache` is what a training keeps from step to step.
         """
@@ -84,12 +91,13 @@ class ResGCN(nn.Module):
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.first)
         graph = graph.with_loops  # A + I
         norm = normalised(graph, weight, dtype=self.first.dtype, backend=self.backend)
+        norms = per_layer(norm, len(self.weights))
         near = min(REACH, len(self.weights))
         parts = blocks(graph, len(self.weights) - near) + blocks(graph, near, rows)
         parts[0], x = parts[0].restrict(x)
         h = product(x, self.first, cache=cache.weight("first"), backend=self.backend)
         for layer, block in enumerate(parts):
-            h = block.select_nodes(h) + self.convolve(layer, h, block, norm)
+            h = block.select_nodes(h) + self.convolve(layer, h, block, norms[layer])
         return product(self.activate(-1, h), self.last, backend=self.backend)
 
     def activate(self, layer: int, h: Tensor) -> Tensor:
@@ -102,12 +110,14 @@ class ResGCN(nn.Module):
         h = product(self.activate(layer, h), self.weights[layer], backend=self.backend)
         return weighted_sum(block.graph, h, block.select_edges(norm), backend=self.backend)
 
-    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · nnz(W)`, in a block `+ (E + N) · d`; norms none."""
         ends = {name: num_nodes * nnz[name] for name in ("first", "last")}
-        around = (num_edges + num_nodes) * self.last.size(0)
-        blocks = [f"weights.{i}" for i in range(len(self.weights))]
-        return ends | {name: num_nodes * nnz[name] + around for name in blocks}
+        edges, d = per_layer(num_edges, len(self.weights)), self.last.size(0)
+        names = {f"weights.{i}": e for i, e in enumerate(edges)}
+        return ends | {n: num_nodes * nnz[n] + (e + num_nodes) * d for n, e in names.items()}
 
 
 def resgcn(

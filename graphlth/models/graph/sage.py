@@ -1,6 +1,6 @@
 """GraphSAGE with mean aggregation (Hamilton et al., NeurIPS 2017, arXiv:1706.02216)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.compaction.layers import Layer, Parts
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
+from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
@@ -56,16 +57,22 @@ class GraphSAGE(nn.Module):
         for w in self.parameters():
             nn.init.xavier_uniform_(w)
 
+    @property
+    def num_layers(self) -> int:
+        """How many layers read the edges."""
+        return len(self.self_weights)
+
     def forward(
         self,
         x: Tensor | Features,
         graph: Graph | Tensor,
-        weight: Tensor | None = None,
+        weight: EdgeMask | None = None,
         rows: Tensor | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
         """Logits [N, out] of `x` [N, in] over `graph` (or `edge_index` [2, E]), `weight` [E].
 
+        `weight` may be a tuple with one for each layer.
         With `rows` [R] only those nodes' logits, from no more than what they depend on; `cache` is
         what a training keeps from step to step.
         """
@@ -76,10 +83,11 @@ class GraphSAGE(nn.Module):
         )
         first, *others = blocks(graph, len(self.self_weights), rows)
         first, x = first.restrict(x)
-        h = self.convolve(0, x, first, weight, cache)
+        layers = per_layer(weight, len(self.self_weights))
+        h = self.convolve(0, x, first, layers[0], cache)
         for layer, block in enumerate(others, 1):
             h = relu_dropout(h, self.dropout, self.training)
-            h = self.convolve(layer, h, block, weight, cache)
+            h = self.convolve(layer, h, block, layers[layer], cache)
         return h
 
     def convolve(
@@ -96,11 +104,11 @@ class GraphSAGE(nn.Module):
         return block.select_nodes(own) + near
 
     def parts(
-        self, weights: Mapping[str, Tensor], graph: Graph, weight: Tensor | None = None
+        self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None
     ) -> Parts:
-        """What is left of it with `weights` by name, masks multiplied in, on the edges of `graph`.
+        """Its layers without dead units, of `weights` by name, on the edges of `graph`.
 
-        `weight` [E] is A of every edge; None: all are 1.
+        `weight` [E] is that of every edge, or a tuple of one for each layer; None: all are 1.
         A unit lives by either of its two matrices.
         """
         depth = range(len(self.self_weights))
@@ -110,18 +118,27 @@ class GraphSAGE(nn.Module):
         kept = sort_units(either, live_units(either))
         target = graph.edge_index[1]
         a = near[0].new_ones(graph.num_edges) if weight is None else weight
-        mean = a / a.new_zeros(graph.num_nodes).index_add(0, target, a)[target]
-        pairs = zip(submatrices(near, kept), submatrices(own, kept), strict=True)
-        layers = [Layer(w, mean, own=v) for w, v in pairs]
+        means = [_normalise_sum(m, target, graph.num_nodes) for m in per_layer(a, len(near))]
+        each = zip(submatrices(near, kept), means, submatrices(own, kept), strict=True)
+        layers = [Layer(w, mean, own=v) for w, mean, v in each]
         return Parts(graph, layers, kept[0], near[0].size(0), "relu")
 
-    def macs(self, num_nodes: int, num_edges: int, nnz: Mapping[str, int]) -> dict[str, int]:
+    def macs(
+        self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
+    ) -> dict[str, int]:
         """Multiply–accumulates per layer: `N · (nnz(W_self) + nnz(W_neighbour)) + E · d_out`."""
+        edges = per_layer(num_edges, len(self.self_weights))
         return {
             f"layer.{i}": num_nodes * (nnz[f"self_weights.{i}"] + nnz[f"neighbour_weights.{i}"])
-            + num_edges * w.size(1)
+            + edges[i] * w.size(1)
             for i, w in enumerate(self.self_weights)
         }
+
+
+def _normalise_sum(weight: Tensor, target: Tensor, num_nodes: int) -> Tensor:
+    """`weight` [E] over the sum of those into the same node; 0 where that is 0."""
+    total = weight.new_zeros(num_nodes).index_add(0, target, weight)[target]
+    return weight / total.where(total > 0, torch.ones_like(total))
 
 
 def sage(
