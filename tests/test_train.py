@@ -76,7 +76,7 @@ def test_edge_weights_reach_a_pyg_model_and_zero_is_absent(edges, improved):
     task = toy(edges, loops=False)  # PyG merges loops of the data with its own
     model = user(pyg.GCNConv, task, improved=improved).eval()
     masks = some_masks(model, task)
-    batch, cut = (next(t.batches("train")) for t in (task, task.without(masks[M.EDGES])))
+    batch, cut = (next(t.batches("train")) for t in (task, task.without(masks[M.EDGES] != 0)))
     leaf, rest = (masks[M.EDGES].clone().requires_grad_() for _ in range(2))
     grads = []
     for b, m in ((batch, leaf), (cut, rest)):
@@ -148,7 +148,7 @@ def test_physical_removal_is_the_soft_masked_forward(name, edges):
     with torch.no_grad():
         for n, p in M.prunable(model).items():
             p.mul_(masks[n])
-    x, graph = next(task.without(masks[M.EDGES]).batches("train")).inputs
+    x, graph = next(task.without(masks[M.EDGES] != 0).batches("train")).inputs
     assert graph.num_edges < task.graph.num_edges
     torch.testing.assert_close(model(x, graph), soft, atol=1e-5, rtol=1e-4)
 
@@ -626,7 +626,7 @@ def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
         task = toy("directed", num_features=40, density=0.1)
         model = build(name, task, hidden=20, dropout=0.0, input_dropout=0.0).train()
         masks = some_masks(model, task, share)
-        task = task.without(masks[M.EDGES])
+        task = task.without(masks[M.EDGES] != 0)
         masks = M.only(masks, "weights")
         batch = next(task.batches("train"))
         theta = {n: MaskedParameter(p, masks.get(n)) for n, p in model.named_parameters()}
