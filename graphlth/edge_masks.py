@@ -1,18 +1,29 @@
 """Masks and weights of edges: one tensor for all layers, or a tuple with one for each layer."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from graphlth.masks import EDGES, Masks, edge_keys, is_edge_key
-
+EDGES = "edges"
+EDGE_KEY = re.compile(r"edges(\.\d+|\.\w+?__\w+?__\w+)?")
 T = TypeVar("T")
 EdgeMask = Tensor | tuple[Tensor, ...]  # [entries] or [E] each
 
 
-def edge_mask(masks: Masks) -> EdgeMask | None:
+def is_edge_key(name: str) -> bool:
+    """Whether `name` is that of a mask of edges, not of a parameter."""
+    return EDGE_KEY.fullmatch(name) is not None
+
+
+def edge_keys(layers: int | None = None) -> list[str]:
+    """The keys of the edge masks: one for all layers, or one for each of so many `layers`."""
+    return [EDGES] if layers is None else [f"{EDGES}.{i}" for i in range(layers)]
+
+
+def edge_mask(masks: Mapping[str, Tensor]) -> EdgeMask | None:
     """The mask of edges [entries] of `masks`, a tuple of them if each layer has its own, or None.
 
     Raises:

@@ -6,17 +6,16 @@ each, `edges.0`, `edges.1` and so on (of a graph with several kinds of edges one
 `edges.<source>__<relation>__<target>`). Nothing here knows about GNNs, images or training.
 """
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphlth.edge_masks import EDGES as EDGES
+from graphlth.edge_masks import edge_keys, is_edge_key
 from graphlth.streams import stream
 
-EDGES = "edges"
-EDGE_KEY = re.compile(r"edges(\.\d+|\.\w+?__\w+?__\w+)?")
 Masks = Mapping[str, Tensor]
 
 
@@ -41,16 +40,6 @@ def tied_names(model: nn.Module) -> dict[str, list[str]]:
         if first.setdefault(p, n) != n:
             others.setdefault(first[p], []).append(n)
     return others
-
-
-def is_edge_key(name: str) -> bool:
-    """Whether `name` is that of a mask of edges, not of a parameter."""
-    return EDGE_KEY.fullmatch(name) is not None
-
-
-def edge_keys(layers: int | None = None) -> list[str]:
-    """The keys of the edge masks: one for all layers, or one for each of so many `layers`."""
-    return [EDGES] if layers is None else [f"{EDGES}.{i}" for i in range(layers)]
 
 
 def ones(model: nn.Module, num_edges: int = 0, layers: int | None = None) -> dict[str, Tensor]:

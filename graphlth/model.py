@@ -17,8 +17,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from graphlth.compaction.layers import Parts
-from graphlth.edge_masks import EdgeMask
-from graphlth.masks import EDGES, Masks, is_edge_key, only
+from graphlth.edge_masks import EdgeMask, is_edge_key
+from graphlth.masks import EDGES, Masks, only
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph

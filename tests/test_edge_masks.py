@@ -12,7 +12,7 @@ from toys import GRAPH_MODELS, build, data, toy
 import graphlth as glt
 from graphlth import masks as M
 from graphlth.data.node import NodeTask
-from graphlth.edge_masks import edge_mask, kept_edges, multiply_edges, per_layer
+from graphlth.edge_masks import edge_mask, is_edge_key, kept_edges, multiply_edges, per_layer
 from graphlth.prune import drop_jointly, drop_lowest, make_redraw
 from graphlth.rewinding import snapshot
 from graphlth.ticket import Ticket, dense, load
@@ -96,7 +96,7 @@ KEYS = [
 
 @pytest.mark.parametrize(("name", "is_edges"), KEYS)
 def test_the_names_of_edge_masks_are_known(name, is_edges):
-    assert M.is_edge_key(name) is is_edges
+    assert is_edge_key(name) is is_edges
     part = "edges" if is_edges else "weights"
     assert [*M.only({name: torch.ones(1)}, part)] == [name]
 

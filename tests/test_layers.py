@@ -13,8 +13,8 @@ import graphlth
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["_exit", "storage", "streams", "cost.meters", "metrics"],
-    ["masks", "registry", "rewinding"],
-    ["edge_masks"],
+    ["edge_masks", "registry", "rewinding"],
+    ["masks"],
     ["drawing", "settings", "task"],
     ["records", "sparse", "training.recipe"],
     ["compaction.layers", "compaction.liveness", "prune"],

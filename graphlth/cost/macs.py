@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from graphlth.edge_masks import edge_mask
-from graphlth.masks import Masks, is_edge_key, matrices
+from graphlth.edge_masks import edge_mask, is_edge_key
+from graphlth.masks import Masks, matrices
 from graphlth.model import CountableModel
 from graphlth.model_checks import check_arguments, check_initialised, passing, undisturbed
 from graphlth.task import Batch, Task

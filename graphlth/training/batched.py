@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.cost.meters import spending
-from graphlth.edge_masks import edge_mask
-from graphlth.masks import Masks, add_noise, is_edge_key, only
+from graphlth.edge_masks import edge_mask, is_edge_key
+from graphlth.masks import Masks, add_noise, only
 from graphlth.model import takes_graph
 from graphlth.prune import drop_jointly
 from graphlth.settings.annotations import check_number

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.cost.meters import spending
-from graphlth.masks import Masks, add_noise, is_edge_key, only
+from graphlth.edge_masks import is_edge_key
+from graphlth.masks import Masks, add_noise, only
 from graphlth.model_checks import check_attached, check_cached
 from graphlth.streams import stream_seed
 from graphlth.task import Task, apply_edge_masks
