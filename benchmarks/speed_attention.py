@@ -42,6 +42,7 @@ from torch_geometric.utils import scatter
 import graphlth as glt
 from graphlth.models.graph.gat import GAT
 from graphlth.sparse.blocks import Block
+from graphlth.sparse.cache import StepCache
 from graphlth.sparse.features import Features, sparse_features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention
@@ -117,7 +118,10 @@ def whole_layer(graph: Graph, heads: int, d: int) -> dict[str, Step]:
         return out, to_x, to_w.t(), to_source[0], to_target[0], to_mask
 
     block = Block(graph)
-    return {"graphlth": lambda: with_gradients(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+    return {
+        "graphlth": lambda: with_gradients(ours.attend(0, x, block, m, StepCache()), grad, own),
+        "PyG": pyg,
+    }
 
 
 def first_layer(graph: Graph, heads: int, d: int, x: Features) -> dict[str, Step]:
@@ -135,7 +139,10 @@ def first_layer(graph: Graph, heads: int, d: int, x: Features) -> dict[str, Step
         return out, to_w.t(), to_source[0], to_target[0], to_mask
 
     block = Block(graph)
-    return {"graphlth": lambda: with_gradients(ours.attend(0, x, block, m), grad, own), "PyG": pyg}
+    return {
+        "graphlth": lambda: with_gradients(ours.attend(0, x, block, m, StepCache()), grad, own),
+        "PyG": pyg,
+    }
 
 
 def attention_alone(graph: Graph, heads: int, d: int) -> dict[str, Step]:

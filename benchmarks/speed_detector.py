@@ -16,6 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -87,7 +88,7 @@ class Clock:
             self.draws.append(time.perf_counter() - begin)
             return masks
 
-        never = type("Never", (), {"settled": lambda *_: False, "path": queue.path})()
+        never = type("Never", (), {"push": lambda *_: False, "path": queue.path})()
         return _draw.drawn(self.time_training(training), time_draw, start, never, **how)
 
     @property
@@ -145,6 +146,36 @@ def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple
     return clock, count(ticket.masks)
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep the process on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def measure_case(
+    task: str, change: dict[str, Any], args: argparse.Namespace
+) -> tuple[list[Any], Claim]:
+    """The line of a case in the table, and what is asked for of it."""
+    name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
+    with patch(f"{SEARCH}.make_redraw", compare_with_sort):
+        search(task, change, args)
+    found = [search(task, change, args) for _ in range(args.repeats)]
+    clocks = [clock for clock, _ in found]
+    share = median_and_range([clock.share for clock in clocks], 100)
+    row = [
+        name, found[0][1],
+        median_and_range([statistics.median(clock.epochs) for clock in clocks], 1e3),
+        median_and_range([statistics.median(clock.draws) for clock in clocks], 1e6),
+        share, median_and_range([clock.early for clock in clocks], 100),
+    ]  # fmt: skip
+    return row, Claim(f"{name}, share of drawing, %", share, at_most=100 * TARGET)
+
+
 def main() -> None:
     parser = arguments(__doc__, repeats=5)
     parser.add_argument("--epochs", type=int, default=100, help="of a search")
@@ -154,24 +185,9 @@ def main() -> None:
         args.repeats, args.epochs = 1, 5
         cases = [("cora" if args.data_root else "sbm", {"hidden": 16})]
     torch.set_num_threads(1)
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    rows, claims = [], []
-    for task, change in cases:
-        name = f"{task}, GCN " + ", ".join(f"{n} {v}" for n, v in change.items())
-        with patch(f"{SEARCH}.make_redraw", compare_with_sort):
-            search(task, change, args)
-        found = [search(task, change, args) for _ in range(args.repeats)]
-        clocks = [clock for clock, _ in found]
-        share = median_and_range([clock.share for clock in clocks], 100)
-        rows.append([
-            name, found[0][1],
-            median_and_range([statistics.median(clock.epochs) for clock in clocks], 1e3),
-            median_and_range([statistics.median(clock.draws) for clock in clocks], 1e6),
-            share, median_and_range([clock.early for clock in clocks], 100),
-        ])  # fmt: skip
-        claims.append(Claim(f"{name}, share of drawing, %", share, at_most=100 * TARGET))
-    os.sched_setaffinity(0, cores)
+    with one_core():
+        measured = [measure_case(task, change, args) for task, change in cases]
+    rows, claims = [row for row, _ in measured], [claim for _, claim in measured]
     columns = {"entries": ",d", "training, ms per epoch": ".2f", "drawing, µs per epoch": ".0f",
                "share of drawing, %": ".2f", f"of the first {EARLY} epochs, %": ".2f"}  # fmt: skip
     write(Result(
