@@ -37,7 +37,6 @@ from report import (
 from torch import Tensor
 
 from graphlth.algorithms import _draw
-from graphlth.algorithms.joint_early_bird import joint_early_bird
 from graphlth.drawing import distances
 from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.settings import plugin_settings
@@ -79,7 +78,7 @@ class Clock:
         self, training: Iterator[Any], draw: Callable[[], Masks], start: Any, queue: Any,
         **how: Any,
     ) -> list[Any]:  # fmt: skip
-        """`_draw.drawn`, timed."""
+        """`_draw.draw_tickets`, timed."""
 
         def time_draw() -> Masks:
             begin = time.perf_counter()
@@ -89,7 +88,7 @@ class Clock:
             return masks
 
         never = type("Never", (), {"push": lambda *_: False, "path": queue.path})()
-        return _draw.drawn(self.time_training(training), time_draw, start, never, **how)
+        return _draw.draw_tickets(self.time_training(training), time_draw, start, never, **how)
 
     @property
     def share(self) -> float:
@@ -139,10 +138,9 @@ def search(task: str, change: dict[str, Any], args: argparse.Namespace) -> tuple
     data = build_plugin("tasks", task, settings)
     torch.manual_seed(0)
     model = build_plugin("models", "gcn", settings, data)
-    mine = {n: settings[n] for n in plugin_settings("algorithms", "joint_early_bird")}
     clock = Clock()
-    with patch(f"{SEARCH}.drawn", clock.draw_tickets):
-        *_, ticket = joint_early_bird(model, data, **mine)
+    with patch(f"{SEARCH}.draw_tickets", clock.draw_tickets):
+        *_, ticket = build_plugin("algorithms", "joint_early_bird", settings, model, data)
     return clock, count(ticket.masks)
 
 

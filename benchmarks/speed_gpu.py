@@ -34,6 +34,7 @@ from report import (
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
 
+from graphlth.algorithms.ugs import batched_ugs
 from graphlth.experiment.plan import build_plugin, plan
 from graphlth.masks import EDGES
 from graphlth.sparse.graph import Graph
@@ -144,7 +145,7 @@ class Setting:
         names = ("drop_edges", "drop_weights", "scope", "mask_noise")
         settings = self.how | self.rates | {name: self.settings[name] for name in names}
         test = 0.0
-        for tickets in seeds.ugs(
+        for tickets in batched_ugs(
             [model], self.task, rounds=rounds, epochs=epochs, seeds=[0], graphs=graphs, **settings
         ):
             [trained] = seeds.retrain(

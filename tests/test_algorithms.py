@@ -1,6 +1,5 @@
 """Every algorithm that searches: counts, rewinding, resuming, seeds, controls."""
 
-import inspect
 import re
 from itertools import combinations, pairwise
 
@@ -13,6 +12,7 @@ from toys import ALGORITHMS, GRAPH_MODELS, Pictures, build, call, toy
 from graphlth import masks as M
 from graphlth.registry import find
 from graphlth.rewinding import snapshot
+from graphlth.settings.validation import settings_of
 from graphlth.ticket import load
 from graphlth.training import loop as train
 from graphlth.training.optimizers import Adam
@@ -59,7 +59,7 @@ def digits(tickets):
 
 
 def takes(name, setting):
-    return setting in inspect.signature(find("algorithms", name)).parameters
+    return setting in settings_of(find("algorithms", name))
 
 
 def run(name, model=None, task=None, **about):
@@ -348,7 +348,7 @@ def test_every_algorithm_stays_finite_on_every_model_down_to_nothing(name, model
     assert torch.tensor(last.loss).isfinite()
 
 
-RATES = {name: [s for s in inspect.signature(find("algorithms", name)).parameters
+RATES = {name: [s for s in settings_of(find("algorithms", name))
                 if s in ("drop_edges", "drop_weights")] for name in ALGORITHMS}  # fmt: skip
 EDGES_NEEDED = ("geb", "joint_early_bird", "random_graph", "sgcn")
 SEARCHED = ("edge_popup", "supermask")

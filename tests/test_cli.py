@@ -142,7 +142,7 @@ def test_help_shows_what_holds_after_the_preset_in_the_words_of_the_docstrings(c
     for line in [
         "--hidden HIDDEN channels of every hidden layer. (type: int, default: 512)",
         "--l1_edges L1_EDGES γ₁, weight of ‖m_g‖₁ in the loss. (type: float, default: 0.01)",
-        "--lr LR Adam's learning rate, of weights and masks. (type: float, default: 0.008)",
+        "--lr LR learning rate. (type: float, default: 0.008)",
         "--rounds ROUNDS how often to prune. (type: int, default: 20)",
         "--normalize {true,false} scale every node's features to sum 1.",
         "--seeds SEEDS how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9. (type: int | ",

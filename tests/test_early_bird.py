@@ -6,7 +6,7 @@ from test_algorithms import bits, digits, run, user
 from toys import GRAPH_MODELS, Pictures, build, toy
 
 from graphlth import masks as M
-from graphlth.algorithms._admm import Admm, whole_graph
+from graphlth.algorithms._admm import Admm, GraphTraining, start_graph
 from graphlth.rewinding import reinitialise, snapshot
 from graphlth.streams import stream_seed
 from graphlth.training.loop import train
@@ -23,10 +23,10 @@ ONE = {"draws": 1, "epochs": 6, "pretrain": 5}
 @pytest.mark.parametrize(("fraction", "kept"), [(0.0, 10), (0.25, 8), (0.5, 5), (0.9, 1)])
 def test_z_has_k_entries_and_u_adds_up_what_is_missing(fraction, kept):
     a, u = torch.rand(10), torch.zeros(10)
-    admm = Admm(a, fraction, rho=1.0, steps=1)
+    admm = Admm(a, fraction, GraphTraining(rho=1.0, admm_steps=1))
     for _ in range(5):
         a += torch.rand(10)
-        admm.step(a)
+        admm.step()
         u += a - admm.z
         assert int(admm.z.count_nonzero()) == kept
         torch.testing.assert_close(admm.u, u)
@@ -38,9 +38,9 @@ def test_z_has_k_entries_and_u_adds_up_what_is_missing(fraction, kept):
 
 def test_the_penalty_pulls_towards_z():
     a = torch.rand(10, requires_grad=True)
-    admm = Admm(a, 0.5, rho=0.3, steps=1)
+    admm = Admm(a, 0.5, GraphTraining(rho=0.3, admm_steps=1))
     assert admm.penalty({}, {M.EDGES: a}).item() == 0  # at first Z is A
-    admm.step(a)
+    admm.step()
     admm.penalty({}, {M.EDGES: a}).backward()
     torch.testing.assert_close(a.grad, 0.3 * (a - admm.z + admm.u).detach())
     assert a.grad.any()
@@ -48,10 +48,10 @@ def test_the_penalty_pulls_towards_z():
 
 def test_z_and_u_move_after_as_many_steps_on_a_as_are_asked_for():
     a = torch.rand(6)
-    admm, moved = Admm(a, 0.5, rho=1.0, steps=3), []
+    admm, moved = Admm(a, 0.5, GraphTraining(rho=1.0, admm_steps=3)), []
     for _ in range(7):
         before = admm.z.clone(), admm.u.clone()
-        admm.step(a)
+        admm.step()
         moved.append(not (torch.equal(admm.z, before[0]) and torch.equal(admm.u, before[1])))
     assert moved == [False, False, True, False, False, True, False]
 
@@ -60,20 +60,20 @@ def test_admm_finds_the_sparse_minimum():
     """Of ½‖A − c‖² with at most two entries: the two largest of c."""
     c = torch.tensor([0.9, 0.2, 1.5, 0.4])
     a = torch.ones(4, requires_grad=True)
-    admm = Admm(a, 0.5, rho=1.0, steps=20)
+    admm = Admm(a, 0.5, GraphTraining(rho=1.0, admm_steps=20))
     for _ in range(2000):
         a.grad = None
         ((a - c).square().sum() / 2 + admm.penalty({}, {M.EDGES: a})).backward()
         with torch.no_grad():
             a -= 0.2 * a.grad
-        admm.step(a)
+        admm.step()
     expected = torch.tensor([0.9, 0, 1.5, 0])
     torch.testing.assert_close(admm.z, expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(a.detach(), expected, atol=1e-3, rtol=0)
 
 
 def test_a_graph_starts_in_noise_around_1():
-    a = whole_graph(build("gcn", toy()), 500, 0.25, 0)
+    a = start_graph(build("gcn", toy()), 500, 0.25, 0)
     assert a.requires_grad
     low, high = a.detach().min(), a.detach().max()
     assert 0.75 <= low < 0.8 and 1.2 < high <= 1.25

@@ -1,13 +1,16 @@
 """Early-bird tickets of channels: when one is drawn, what it is, and searches in few bits."""
 
+from typing import get_args
+
 import pytest
 import torch
 from test_structured import CHANNEL_SCORES, bits, digits, left, network
 from toys import Pictures, build, call
 
+import graphlth as glt
 from graphlth.algorithms import early_bird as module
 from graphlth.algorithms._channels import penalise_norms
-from graphlth.algorithms._quantised import BITS, quantised
+from graphlth.algorithms._quantise import Bits, quantise
 from graphlth.compaction.channels import channel_masks, levels, norm_scales, surviving
 from graphlth.cost.macs import input_macs, pass_macs
 from graphlth.cost.meters import measured
@@ -174,7 +177,7 @@ def seen(net, x):
 @pytest.mark.parametrize("name", ["network", "resnet_20", "preresnet_20", "lenet_5"])
 def test_every_product_is_of_as_many_levels_as_the_bits_allow(name, few):
     model = network() if name == "network" else build(name, Pictures())
-    plain, rounded = (seen(net.train(), Pictures().x) for net in (model, quantised(model, few)))
+    plain, rounded = (seen(net.train(), Pictures().x) for net in (model, quantise(model, few)))
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     assert len(plain) == len(rounded) == 2 * len(layers)
     assert max(len(t.unique()) for t in rounded) <= 2**few < max(len(t.unique()) for t in plain)
@@ -187,7 +190,7 @@ def test_every_product_is_of_as_many_levels_as_the_bits_allow(name, few):
 
 def test_what_was_seen_before_does_not_change_how_a_tensor_is_rounded():
     model = network()
-    net, x = quantised(model, 3).train(), Pictures().x
+    net, x = quantise(model, 3).train(), Pictures().x
     before = [t.clone() for t in seen(net, x)[:2]]
     net(100 * x), net(torch.zeros_like(x))
     assert all(map(torch.equal, before, seen(net, x)[:2]))
@@ -195,7 +198,7 @@ def test_what_was_seen_before_does_not_change_how_a_tensor_is_rounded():
 
 def test_a_network_of_few_bits_trains_the_weights_and_the_statistics_of_the_model_itself():
     model = network()
-    before, net = bits(snapshot(model)), quantised(model, 4)
+    before, net = bits(snapshot(model)), quantise(model, 4)
     assert [n for n, _ in net.named_parameters()] == [n for n, _ in model.named_parameters()]
     for a, b in zip(net.parameters(), model.parameters(), strict=True):
         assert a is b
@@ -208,7 +211,7 @@ def test_a_network_of_few_bits_trains_the_weights_and_the_statistics_of_the_mode
 
 @few
 def test_a_search_of_few_bits_draws_by_the_weights_that_it_trains(few):
-    by_hand = searched(4, net=lambda model: quantised(model, few))
+    by_hand = searched(4, net=lambda model: quantise(model, few))
     ticket = run(draws=3, bits=few)[2]
     assert bits(ticket.masks) == bits(channel_masks(by_hand, norm_scales(by_hand), 0.5))
     assert bits(ticket.init) == bits(snapshot(by_hand))
@@ -217,7 +220,7 @@ def test_a_search_of_few_bits_draws_by_the_weights_that_it_trains(few):
 
 def test_32_bits_are_the_model_itself():
     model = network()
-    assert quantised(model, 32) is model
+    assert quantise(model, 32) is model
     assert digits(run(bits=32)) == digits(run()) != digits(run(bits=8))
 
 
@@ -225,9 +228,9 @@ def test_a_ticket_of_a_search_in_few_bits_is_retrained_in_all(monkeypatch):
     """What follows a ticket is handed the model, which no search has touched but in its values."""
     model = network()
     layers = [type(m) for m in model.modules()]
-    asked, real = [], module.quantised
+    asked, real = [], module.quantise
     monkeypatch.setattr(
-        module, "quantised", lambda model, few: asked.append(few) or real(model, few)
+        module, "quantise", lambda model, few: asked.append(few) or real(model, few)
     )
     run(model, bits=3)
     assert asked == [3]
@@ -239,6 +242,6 @@ def test_a_ticket_of_a_search_in_few_bits_is_retrained_in_all(monkeypatch):
 
 @pytest.mark.parametrize("wrong", [0, 1, 9, 16, 33])
 def test_other_bits_are_refused(wrong):
-    assert wrong not in BITS
+    assert wrong not in get_args(Bits)
     with pytest.raises(ValueError, match=rf"`bits` must be one of 2, 3, .* 8, 32, got {wrong}$"):
-        run(bits=wrong)
+        glt.early_bird(network(), Pictures(), **SHORT, bits=wrong)

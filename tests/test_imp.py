@@ -68,7 +68,7 @@ def test_iterations_are_epochs_counted_finer():
             "`score` must score weights, got 'degree', which leaves out|must have a graph",
         ),
         ({"score": "luck"}, "`score` must be one of"),
-        ({"drop_output": 1.0}, r"`fraction` must be in \[0, 1\), got 1.0"),
+        ({"drop_output": 1.0}, r"`drop_output` must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(about, message):

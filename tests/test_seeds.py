@@ -13,7 +13,7 @@ from toys import GRAPH_MODELS, build, toy
 
 import graphlth.records as record
 from graphlth import masks as M
-from graphlth.algorithms.ugs import ugs
+from graphlth.algorithms.ugs import batched_ugs, ugs
 from graphlth.experiment import run as experiment
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
@@ -107,7 +107,7 @@ def test_tickets_found_at_once_are_those_found_one_by_one(name):
     task = toy()
     networks = three(name, task, dropout=0.0, input_dropout=0.0)
     starts = [snapshot(network) for network in networks]
-    rounds = list(seeds.ugs(networks, task, seeds=[0, 1, 2], **UGS))
+    rounds = list(batched_ugs(networks, task, seeds=[0, 1, 2], **UGS))
     assert all(equal(snapshot(n), s) for n, s in zip(networks, starts, strict=True))
     for seed, network in enumerate(networks):
         alone = list(ugs(network, task, seed=seed, **UGS))
@@ -122,7 +122,7 @@ def test_tickets_found_at_once_are_those_found_one_by_one(name):
 def test_a_removed_entry_has_no_influence(name):
     task = toy()
     network = build(name, task, dropout=0.0, input_dropout=0.0)
-    *_, [ticket] = seeds.ugs([network], task, seeds=[0], **UGS)
+    *_, [ticket] = batched_ugs([network], task, seeds=[0], **UGS)
     [result] = seeds.retrain(network, task, [ticket], seeds=[0], epochs=6)
     alone = list(retrain(network, task, ticket, epochs=6))
     torch.testing.assert_close(curves(result.epochs), curves(alone), equal_nan=True, **CLOSE)
@@ -136,8 +136,8 @@ def test_a_removed_entry_has_no_influence(name):
 def test_a_seed_does_not_depend_on_those_beside_it(name):
     task = toy()
     networks = three(name, task)
-    whole = list(seeds.ugs(networks, task, seeds=[0, 1, 2], **UGS))
-    pair = list(seeds.ugs(networks[:0:-1], task, seeds=[2, 1], **UGS))
+    whole = list(batched_ugs(networks, task, seeds=[0, 1, 2], **UGS))
+    pair = list(batched_ugs(networks[:0:-1], task, seeds=[2, 1], **UGS))
     for all_, two in zip(whole, pair, strict=True):
         assert equal(all_[2].masks, two[0].masks) and equal(all_[1].masks, two[1].masks)
 
@@ -145,8 +145,8 @@ def test_a_seed_does_not_depend_on_those_beside_it(name):
 def test_the_run_continues_after_given_tickets():
     task = toy()
     networks = three("gcn", task)
-    first, second, third = seeds.ugs(networks, task, seeds=[0, 1, 2], **UGS)
-    [again] = seeds.ugs(networks, task, seeds=[0, 1, 2], last=second, **UGS)
+    first, second, third = batched_ugs(networks, task, seeds=[0, 1, 2], **UGS)
+    [again] = batched_ugs(networks, task, seeds=[0, 1, 2], last=second, **UGS)
     assert [t.round for t in first + again] == [0] * 3 + [2] * 3
     assert all(equal(a.masks, b.masks) for a, b in zip(third, again, strict=True))
 
@@ -155,7 +155,7 @@ def test_the_run_continues_after_given_tickets():
 def test_a_part_that_is_not_pruned_has_no_mask(part):
     task = toy()
     networks = three("gcn", task)
-    *_, last = seeds.ugs(networks, task, seeds=[0, 1, 2], **UGS | {part: 0.0})
+    *_, last = batched_ugs(networks, task, seeds=[0, 1, 2], **UGS | {part: 0.0})
     alone = list(ugs(networks[1], task, seed=1, **UGS | {part: 0.0}))
     assert last[1].masks.keys() == alone[-1].masks.keys()
     if part == "drop_edges":  # no edge is removed, so dropout has its places
@@ -289,7 +289,7 @@ def test_an_epoch_never_waits_for_its_device(name, monkeypatch):
     monkeypatch.setattr(seeds, "_repeat", repeat)
     task = toy(num_features=40, density=0.05)
     network = build(name, task)
-    list(seeds.ugs([network, network], task, seeds=[0, 1], **UGS | {"rounds": 1}))
+    list(batched_ugs([network, network], task, seeds=[0, 1], **UGS | {"rounds": 1}))
     assert len(epochs) == UGS["epochs"] > seeds.WARM
     assert len({id(epoch) for epoch in epochs}) == 1
 

@@ -8,7 +8,7 @@ from toys import Pictures, build, call, toy
 
 import graphlth.records as record
 from graphlth import masks as M
-from graphlth.algorithms._supermask import searched, straight_through
+from graphlth.algorithms._supermask import straight_through, train_scores
 from graphlth.algorithms.edge_popup import highest
 from graphlth.algorithms.supermask import bernoulli
 from graphlth.experiment import run as experiment
@@ -20,6 +20,7 @@ from graphlth.ticket import dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
 from graphlth.training.masked import SoftMasks
+from graphlth.training.recipe import Recipe
 
 both = pytest.mark.parametrize("name", ["supermask", "edge_popup"])
 
@@ -78,9 +79,9 @@ def test_scores_move_and_of_either_sign(name, monkeypatch):
     through = {"supermask": lambda s: {n: t.sigmoid() for n, t in s.items()},
                "edge_popup": lambda s: {n: highest(t.abs(), 5) for n, t in s.items()}}  # fmt: skip
     start, end = (
-        searched(model, task, snapshot(model), masks, spread=1, through=through[name],
-                 epochs=epochs, lr=0.1, seed=0)
-        for epochs in (0, 5)
+        train_scores(model, task, snapshot(model), masks, noise=1, through=through[name],
+                     recipe=Recipe(epochs=epochs, lr=lr, weight_decay=0.0), seed=0)
+        for epochs, lr in ((1, 0.0), (5, 0.1))
     )  # fmt: skip
     assert all((start[n] != end[n]).any() and (end[n] < 0).any() for n in masks)
 
@@ -89,8 +90,9 @@ def test_removed_scores_stay_0_whether_few_or_many_survive():
     model = build("mlp", Pictures())
     masks = {n: (torch.arange(m.numel()).view_as(m) % 5 < k).float()
              for (n, m), k in zip(M.ones(model).items(), (1, 4, 3), strict=True)}  # fmt: skip
-    s = searched(model, Pictures(), snapshot(model), masks, spread=1, epochs=3, lr=0.1, seed=0,
-                 through=lambda s: {n: t.sigmoid() for n, t in s.items()})  # fmt: skip
+    s = train_scores(model, Pictures(), snapshot(model), masks, noise=1, seed=0,
+                     recipe=Recipe(epochs=3, lr=0.1, weight_decay=0.0),
+                     through=lambda s: {n: t.sigmoid() for n, t in s.items()})  # fmt: skip
     assert all(bool(((t == 0) == (masks[n] == 0)).all()) for n, t in s.items())
 
 

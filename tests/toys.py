@@ -9,7 +9,9 @@ from torch.utils._pytree import tree_flatten
 from torch_geometric.data import Data
 
 from graphlth.data.node import NodeTask
+from graphlth.experiment.settings import plugin_settings
 from graphlth.registry import find, names
+from graphlth.settings.validation import settings_of
 from graphlth.task import Batch, Task
 
 N, LOOPS, ALONE = 16, (3, 8), (13, 14, 15)  # nodes; raw self-loops; nodes without an edge
@@ -91,16 +93,14 @@ def build(name, task, seed=0, **settings):
 def call(name, model, task, **settings):
     """The tickets of the algorithm `name`; settings that it does not have are left out."""
     algorithm = find("algorithms", name)
-    known = {k: v for k, v in settings.items() if k in inspect.signature(algorithm).parameters}
+    known = {k: v for k, v in settings.items() if k in settings_of(algorithm)}
     return algorithm(model, task, **known)
 
 
 def of(algorithm, settings):
-    """Those of `settings` that the algorithm, or any task or model, has."""
-    signatures = [inspect.signature(find("algorithms", n)).parameters for n in names("algorithms")]
-    others = set().union(*signatures) - set(
-        inspect.signature(find("algorithms", algorithm)).parameters
-    )
+    """Those of `settings` that a run of the algorithm, or any task or model, has."""
+    of_runs = [plugin_settings("algorithms", n) for n in names("algorithms")]
+    others = set().union(*of_runs) - set(plugin_settings("algorithms", algorithm))
     return {k: v for k, v in settings.items() if k not in others}
 
 

@@ -1,21 +1,53 @@
-"""One file per algorithm; the file name is its name on the command line."""
+"""One file per algorithm; the file name is its name on the command line.
+
+An algorithm is a generator of tickets. Its signature holds its own settings. If it trains, it takes
+a `Recipe`, or its fields as keywords: `**training: Unpack[RecipeFields]`. `RECIPE` in its file says
+which fields it has, with their defaults, and so which ones retraining has in its runs; without it
+these are all fields of `Recipe`. An algorithm that can find the tickets of many seeds at once has a
+second function in its file, `batched_<name>`.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 
 @cache
 def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """`algorithm`, whose tickets tell where they come from: what `graphlth.registry.find` gives."""
+    """`algorithm`, whose tickets say where they come from: what `graphlth.registry.find` returns.
+
+    Raises:
+        ValueError: when called, if a setting is one of retraining alone.
+    """
+    known = signature(algorithm).parameters
+    others = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
 
     @wraps(algorithm)
     def tickets(model: Any, task: Any, **settings: Any) -> Iterator[Any]:
         from graphlth.provenance import add_provenance  # loads torch, a list of names does not
 
-        seed = settings.get("seed", signature(algorithm).parameters["seed"].default)
+        for name, value in settings.items():
+            if name not in known and not others:
+                refuse_setting(name, value, algorithm.__name__, known)
+        seed = settings.get("seed", known["seed"].default)
         about = {"algorithm": algorithm.__name__, "seed": seed}
-        yield from add_provenance(algorithm(model, task, **settings), model, task, about)
+        return add_provenance(algorithm(model, task, **settings), model, task, about)
 
     return tickets
+
+
+def refuse_setting(name: str, value: Any, algorithm: str, known: Any) -> None:
+    """Refuse a setting that an algorithm does not have.
+
+    Raises:
+        ValueError: names what takes it, if that is retraining, or else the known settings.
+    """
+    from graphlth.settings.checks import check_setting
+    from graphlth.training.recipe import RecipeFields
+
+    if name in RecipeFields.__annotations__:
+        raise ValueError(f"`{name}` is no setting of {algorithm}, which does not train with it: "
+                         f"retraining takes it, glt.fit(model, task, ticket, {name}={value!r})"
+                         )  # fmt: skip
+    check_setting(name, [n for n in known if n not in ("model", "task")], f"of {algorithm}")

@@ -4,49 +4,108 @@ Source: SGCN (Li et al., A Graph Sparsifier Based on Graph Convolutional Network
 doi:10.1007/978-3-030-47426-3_22): minimise the loss over A with at most k entries.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor, nn
 
 from graphlth.masks import EDGES, Masks, add_noise
 from graphlth.prune import drop_lowest
+from graphlth.settings.types import Fraction, NonNegative, Positive, Steps
+from graphlth.settings.validation import check_fields
+from graphlth.streams import stream_seed
+from graphlth.task import Task
+from graphlth.training.loop import train
+from graphlth.training.masked import SoftMasks
+from graphlth.training.recipe import AdamFields, Recipe
 
 
-def whole_graph(model: nn.Module, num_edges: int, noise: float, seed: int) -> Tensor:
-    """A [E] to be trained, uniformly in 1 ± `noise`: it orders edges without a gradient."""
+@dataclass(frozen=True)
+class GraphTraining:
+    """How a graph is trained towards few edges.
+
+    Args:
+        rho: ρ, weight of ADMM's quadratic term, which keeps the graph near its largest entries.
+        admm_steps: steps on the graph before one on ADMM's other variables. With few, these grow
+            faster than the graph can follow, and it swings.
+        lr_edges: Adam's learning rate of the graph.
+        mask_noise: the graph starts uniformly in 1 ± this; it orders edges without a gradient.
+    """
+
+    rho: NonNegative = 1e-3
+    admm_steps: Steps = 10
+    lr_edges: Positive = 1e-3
+    mask_noise: Fraction = 1e-5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class TrainingFields(AdamFields, total=False):
+    """The fields of `Recipe` and `GraphTraining` as keywords, or a group in place of its own."""
+
+    graph_training: GraphTraining
+    rho: NonNegative
+    admm_steps: Steps
+    lr_edges: Positive
+    mask_noise: Fraction
+
+
+def start_graph(model: nn.Module, num_edges: int, noise: float, seed: int) -> Tensor:
+    """A [E] before it is trained: drawn uniformly from 1 ± `noise`, which orders its edges."""
     ones = torch.ones(num_edges, device=next(model.parameters()).device)
     return add_noise({EDGES: ones}, noise, seed)[EDGES].requires_grad_()
 
 
 class Admm:
-    """The two variables that A is split into: Z, its k largest entries, and the scaled dual U.
+    """A [E], a soft edge mask, and the two variables that it is split into.
 
-    Z starts as A: the first gradients of the data say what is large, not the order of the edges.
+    These are Z, the k largest entries of A, and the scaled dual U. Z starts as A: the first
+    gradients of the data say what is large, not the order of the edges.
 
     Args:
-        edges: A [E], the soft edge mask.
+        edges: A.
         fraction: of the edges that Z lacks, in [0, 1).
-        rho: ρ, weight of the quadratic term.
-        steps: how many steps on A go before one on Z and U. With few, U grows faster than A can
-            follow, and A swings.
+        how: the settings of the training.
     """
 
-    def __init__(self, edges: Tensor, fraction: float, rho: float, steps: int):
-        self.fraction, self.rho, self.steps = fraction, rho, steps
+    def __init__(self, edges: Tensor, fraction: float, how: GraphTraining):
+        self.edges, self.fraction, self.how, self.steps = edges, fraction, how, 0
         self.z = edges.detach().clone()
         self.u = torch.zeros_like(self.z)
-        self.done = 0
+
+    def train(
+        self, model: nn.Module, task: Task, masks: Masks, recipe: Recipe, seed: int
+    ) -> Iterator[None]:
+        """Train A under `model`, whose weights stay, and pause after each epoch of `recipe`."""
+        for _ in train(
+            model, task, masks, recipe=replace(recipe, lr=self.how.lr_edges, weight_decay=0.0),
+            soft=SoftMasks({EDGES: self.edges}, learn=("soft",)), penalty=self.penalty, scoring=(),
+            seed=stream_seed(seed, "graph training"),
+        ):  # fmt: skip
+            yield self.step()
 
     def penalty(self, weights: Masks, soft: Masks) -> Tensor:
         """`ρ/2 ‖A − Z + U‖²`, what the step on A minimises beside the loss."""
-        return self.rho / 2 * (soft[EDGES] - self.z + self.u).square().sum()
+        return self.how.rho / 2 * (soft[EDGES] - self.z + self.u).square().sum()
 
     @torch.no_grad()
-    def step(self, edges: Tensor) -> None:
-        """After every `steps`-th step on A, those on Z, the projection of A + U, and on U."""
-        self.done += 1
-        if self.done % self.steps:
+    def step(self) -> None:
+        """After every so many steps on A, those on Z, the projection of A + U, and on U."""
+        self.steps += 1
+        if self.steps % self.how.admm_steps:
             return
-        self.u += edges
+        self.u += self.edges
         largest = drop_lowest({EDGES: torch.ones_like(self.u)}, {EDGES: self.u}, self.fraction)
         self.z = self.u * largest[EDGES]
         self.u -= self.z
+
+
+def pretrain_weights(model: nn.Module, task: Task, epochs: int, recipe: Recipe, seed: int) -> None:
+    """Train `model` on the whole graph for some epochs, or none."""
+    if not epochs:
+        return
+    for _ in train(model, task, {}, recipe=replace(recipe, epochs=epochs), scoring=(),
+                   seed=stream_seed(seed, "pretraining")):  # fmt: skip
+        pass

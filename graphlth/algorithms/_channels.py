@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from graphlth.algorithms._scores import score_channels
 from graphlth.compaction.channels import Level, kept_channels, levels, surviving
 from graphlth.masks import Masks, masked_values, ones
 from graphlth.rewinding import rewind, snapshot
-from graphlth.settings.types import Score
+from graphlth.settings.types import Scope, Score
+from graphlth.settings.validation import check_fields
 from graphlth.task import Task
+from graphlth.training.recipe import RecipeFields
 
 
 def find_hidden_channels(model: nn.Module, task: Task) -> list[Level]:
@@ -35,23 +38,50 @@ def penalise_norms(hidden: list[Level], rate: float) -> Callable[[Masks, Masks],
     return lambda weights, soft: rate * torch.stack([weights[n].abs().sum() for n in names]).sum()
 
 
+@dataclass(frozen=True)
+class ChannelRanking:
+    """In which order channels go.
+
+    Args:
+        channel_score: norm_scale (|γ|), filter_norm (L1), thinet, or random.
+        scope: rank channels over all layers ("global") or within each ("layer").
+    """
+
+    channel_score: Score = "norm_scale"
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class ChannelFields(RecipeFields, total=False):
+    """The fields of `ChannelRanking` and `Recipe` as keywords, or a group in place of its own."""
+
+    channel_ranking: ChannelRanking
+    channel_score: Score
+    scope: Scope
+
+
 def keep_channels(
-    model: nn.Module, task: Task, masks: Masks, *, score: Score, fraction: float, scope: str,
+    model: nn.Module,
+    task: Task,
+    masks: Masks,
+    ranking: ChannelRanking,
+    fraction: float,
     seed: int,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """The masks [C] without the `fraction` of the surviving channels of lowest score, by layer.
 
     Args:
         model: the network, with the weights that it has now.
         task: the images.
         masks: of the weights that survive; none: all do.
-        score: of channels, or its name.
+        ranking: the order in which channels go.
         fraction: of the surviving channels that is removed, in [0, 1).
-        scope: rank channels over all layers ("global") or within each ("layer").
         seed: seeds a score that draws.
     """
     net = deepcopy(model).eval()
     rewind(net, masked_values(snapshot(model), masks))
     alive = {n: kept.float() for n, kept in surviving(net, masks or ones(net)).items()}
-    scores = score_channels(score, net, task, alive, seed=seed)
-    return kept_channels(model, scores, fraction, scope, masks)
+    scores = score_channels(ranking.channel_score, net, task, alive, seed=seed)
+    return kept_channels(model, scores, fraction, ranking.scope, masks)

@@ -29,8 +29,8 @@ def score_part(
     function = find_score(score, SETTINGS[part])
     scores = only(call_score(function, model, task, masks, context), part)
     if missing := [n for n in only(masks, part) if n not in scores]:
-        raise ValueError(f"`{SETTINGS[part]}` must score {part}, got {score!r}, which leaves out "
-                         f"{missing[0]!r}")  # fmt: skip
+        raise ValueError(f"`{SETTINGS[part]}` must score {part}, got {score_name(score)!r}, which "
+                         f"leaves out {missing[0]!r}")  # fmt: skip
     return scores
 
 
@@ -45,9 +45,9 @@ def score_channels(
     function = find_score(score, "channel_score")
     scores = call_score(function, model, task, masks, context)
     if not scores.keys() & masks.keys():
-        raise ValueError(f"`model` must be of images, with hidden channels that {score!r} can "
-                         f"score, got {type(model).__name__}: give another `channel_score`, such "
-                         "as filter_norm")  # fmt: skip
+        raise ValueError(f"`model` must be of images, with hidden channels that "
+                         f"{score_name(score)!r} can score, got {type(model).__name__}: give "
+                         "another `channel_score`, such as filter_norm")  # fmt: skip
     return {n: scores[n] for n in masks if n in scores}
 
 
@@ -63,6 +63,14 @@ def find_score(score: ScoreName, setting: str) -> Score:
         raise ValueError(f"`{setting}` must be one of {', '.join(known)}, got {score!r}")
     found: Score = find("scores", score)
     return found
+
+
+def score_name(score: ScoreName) -> str:
+    """The name of a score, also of one with settings bound."""
+    if isinstance(score, str):
+        return score
+    function = score.func if isinstance(score, partial) else score
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def call_score(

@@ -1,4 +1,4 @@
-"""What supermasks share: scores that are trained while the weights stay, and what they reach."""
+"""What supermasks share: scores that are trained while the weights stay, and their tickets."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from graphlth.ticket import Ticket, dense
 from graphlth.training.evaluation import evaluate
 from graphlth.training.loop import train
 from graphlth.training.masked import SoftMasks
+from graphlth.training.recipe import Recipe
 
 
 def straight_through(value: Tensor, like: Tensor) -> Tensor:
@@ -20,16 +21,16 @@ def straight_through(value: Tensor, like: Tensor) -> Tensor:
     return value.detach() + (like - like.detach())
 
 
-def beginning(
+def dense_ticket(
     model: nn.Module, task: Task, drop_edges: float, drop_weights: float, constant: bool
 ) -> Ticket:
-    """The dense ticket of the parts that are dropped; with `constant`, of weights ±α.
+    """The dense ticket of the parts that are pruned; with `constant`, of weights ±α.
 
     α is the root mean square of a layer's weights: the standard deviation that they were drawn
-    with, as in Zhou et al., rather than one that a formula tells.
+    with, as in Zhou et al., rather than one from a formula.
 
     Raises:
-        ValueError: no part is dropped, so that there is nothing to search.
+        ValueError: no part is pruned, so that there is nothing to search.
     """
     rates = {"drop_weights": drop_weights} | ({"drop_edges": drop_edges} if task.num_edges else {})
     if not any(rates.values()):
@@ -41,34 +42,33 @@ def beginning(
     return dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
 
 
-def searched(
-    model: nn.Module, task: Task, init: dict[str, Tensor], masks: Masks, *, spread: float,
-    through: Callable[[Masks], Masks], epochs: int, lr: float, seed: int,
+def train_scores(
+    model: nn.Module, task: Task, init: dict[str, Tensor], masks: Masks, *, noise: float,
+    through: Callable[[Masks], Masks], recipe: Recipe, seed: int,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """The scores s after training; those of removed entries are 0, as are all without a mask.
+    """The scores s after training under the weights `init`, which stay; 0 of removed entries.
 
-    They start uniformly in ± `spread`, drawn from `seed`. The weights are `init` throughout.
+    They start uniformly in ± `noise`, drawn from `seed`; each pass sees `through(s) ⊙ masks`.
     """
-    none = {n: torch.zeros_like(m) for n, m in masks.items()}
-    scores = {n: (s * masks[n]).requires_grad_() for n, s in add_noise(none, spread, seed).items()}
+    zeros = {n: torch.zeros_like(m) for n, m in masks.items()}
+    scores = {n: (s * masks[n]).requires_grad_() for n, s in add_noise(zeros, noise, seed).items()}
     for _ in train(
-        rewind(model, init), task, masks, epochs=max(epochs, 1), until=epochs,
-        lr=lr, weight_decay=0, seed=seed,
-        soft=SoftMasks(scores, through=through, learn=("soft",)), scoring=(),
+        rewind(model, init), task, masks, recipe=recipe, seed=seed, scoring=(),
+        soft=SoftMasks(scores, through=through, learn=("soft",)),
     ):  # fmt: skip
         pass
     return {n: s.detach() for n, s in scores.items()}
 
 
-def found(
+def evaluate_untrained(
     model: nn.Module, task: Task, init: dict[str, Tensor], masks: Masks, round: int
 ) -> Ticket:
-    """The ticket, which tells what `model` reaches under its masks as it is, without training.
+    """The ticket of `masks`, with what `model` reaches under them without training.
 
-    The weights must be those of `init`; the statistics of norms are what the search has left.
+    The weights of `model` must be `init`; the statistics of its norms are those of the search.
     """
-    cut = apply_edge_masks(task, masks)
-    val, test = evaluate(model, cut, only(masks, "weights"), ("val", "test"))
+    pruned = apply_edge_masks(task, masks)
+    val, test = evaluate(model, pruned, only(masks, "weights"), ("val", "test"))
     search = {"untrained_val": val, "untrained_test": test}
     named = {} if task.metric is ACCURACY else {"metric": task.metric.name}
     return Ticket(init, masks, round, search=search | named)

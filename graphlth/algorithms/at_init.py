@@ -13,23 +13,11 @@ from graphlth.algorithms._scores import score_part
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
-from graphlth.settings.types import (
-    Epochs,
-    Fraction,
-    Iterations,
-    Milestones,
-    NonNegative,
-    Optimizer,
-    Positive,
-    RoundNumbers,
-    Rounds,
-    Scope,
-    Score,
-    Seed,
-)
+from graphlth.settings.lists import parse_rounds
+from graphlth.settings.types import Fraction, RoundNumbers, Rounds, Scope, Score, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket, dense, parse_rounds
+from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
 
 
@@ -39,45 +27,29 @@ def at_init(
     *,
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
-    epochs: Epochs = 200,
-    iterations: Iterations = 0,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
     score: Score = "magnitude",
     edge_score: Score = "degree",
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
     scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round asked for; nothing is trained in between.
 
-    A part that is dropped at rate 0 has no mask and is not scored.
+    A part that is dropped at rate 0 has no mask and gets no scores.
 
     Args:
         model: the network; its weights are θ₀.
         task: the data.
-        rounds: how often to score what is left and prune.
-        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7,15.
-        epochs: epochs of retraining.
-        iterations: iterations of retraining, in place of epochs; 0: epochs count.
+        rounds: how often to score the surviving entries and prune.
+        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        score: name of the score of the weights.
-        edge_score: name of the score of the edges.
-        lr: the learning rate in retraining.
-        weight_decay: L2 decay in retraining.
-        optimizer: adam or sgd, of retraining.
-        momentum: of SGD.
-        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of retraining in which the rate rises linearly.
+        score: the score of the weights, or its name.
+        edge_score: the score of the edges, or its name.
         scope: rank weights over all layers ("global") or within each ("layer").
-        seed: seeds a score that draws, and dropout in retraining.
+        seed: seeds a score that draws.
         last: continue after this ticket.
 
     Raises:
@@ -86,25 +58,25 @@ def at_init(
     check_start(model, task, last)
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     theta_0 = ticket.init
-    names = {EDGES if n == EDGES else "weights": edge_score if n == EDGES else score
-             for n in ticket.masks}  # fmt: skip
+    chosen = {"edges" if n == EDGES else "weights": edge_score if n == EDGES else score
+              for n in ticket.masks}  # fmt: skip
 
-    def scores(masks: Masks, round: int) -> dict[str, Tensor]:
+    def rank(masks: Masks, round: int) -> dict[str, Tensor]:
         rewind(model, theta_0)
-        found, draw = dict[str, Tensor](), stream_seed(seed, "score", round)
-        for part, name in names.items():
-            found |= score_part(name, part, model, task, masks, seed=draw)
-        return found
+        scores, draw = dict[str, Tensor](), stream_seed(seed, "score", round)
+        for part, each in chosen.items():
+            scores |= score_part(each, part, model, task, masks, seed=draw)
+        return scores
 
-    # What cannot be scored is told before the dense network is retrained.
+    # What cannot be scored is refused before the dense network is retrained.
     wanted = parse_rounds(only, rounds)
     end = max(wanted, default=0)
-    ahead = scores(ticket.masks, ticket.round) if ticket.round < end else {}
+    scores = rank(ticket.masks, ticket.round) if ticket.round < end else {}
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, end + 1):
-        masks = drop_jointly(ticket.masks, ahead, drop_weights, drop_edges, scope)
+        masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)
-        ahead = scores(masks, r) if r < end else {}
+        scores = rank(masks, r) if r < end else {}
         if r in wanted:
             yield ticket

@@ -7,25 +7,27 @@ arXiv:1810.05270): the weights that were trained, those before, or others.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from graphlth.algorithms._channels import find_hidden_channels, keep_channels, penalise_norms
-from graphlth.algorithms._draw import starting
+from graphlth.algorithms._channels import (
+    ChannelFields,
+    ChannelRanking,
+    find_hidden_channels,
+    keep_channels,
+    penalise_norms,
+)
+from graphlth.algorithms._draw import starting_weights
 from graphlth.compaction.channels import spread
 from graphlth.masks import Masks
 from graphlth.rewinding import rewind, snapshot
+from graphlth.settings.groups import split_group
 from graphlth.settings.types import (
-    Epochs,
     Fraction,
-    Iterations,
-    Milestones,
     NonNegative,
-    Optimizer,
-    Positive,
     Rounds,
-    Scope,
-    Score,
     Seed,
     Start,
 )
@@ -33,8 +35,10 @@ from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
-from graphlth.training.epoch import spans
 from graphlth.training.loop import train
+from graphlth.training.recipe import Recipe
+
+RECIPE = asdict(Recipe(epochs=100))
 
 
 def channels(
@@ -42,21 +46,12 @@ def channels(
     task: Task,
     *,
     rounds: Rounds = 1,
-    epochs: Epochs = 100,
-    iterations: Iterations = 0,
     drop_channels: Fraction = 0.3,
-    channel_score: Score = "norm_scale",
     l1_norms: NonNegative = 1e-4,
-    scope: Scope = "global",
     start: Start = "inherit",
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
     seed: Seed = 0,
     last: Ticket | None = None,
+    **settings: Unpack[ChannelFields],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round; whole hidden channels are removed.
 
@@ -66,47 +61,37 @@ def channels(
         model: a network of images that has hidden channels (see `graphlth.compaction.channels`).
         task: the images.
         rounds: how often to prune.
-        epochs: epochs of training per round, and of retraining.
-        iterations: iterations of both, in place of epochs; 0: epochs count.
         drop_channels: fraction of the surviving channels that a round removes, in [0, 1).
-        channel_score: norm_scale (|γ|), filter_norm (L1), thinet, or random.
         l1_norms: what |γ| of every hidden channel adds to the loss before a round prunes.
-        scope: rank channels over all layers ("global") or within each ("layer").
         start: a ticket's weights: the trained ones ("inherit"), those of the dense ticket
             ("rewind"), or new ones ("reinit").
-        lr: the learning rate.
-        weight_decay: L2 decay.
-        optimizer: adam or sgd.
-        momentum: of SGD.
-        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of training in which the rate rises linearly.
         seed: seeds dropout, batch order, new weights and a score that draws.
         last: continue after this ticket.
+        settings: which channels go first (see `ChannelRanking`) and how a round trains (see
+            `Recipe`).
 
     Raises:
         ValueError: the model has no hidden channels that `channel_score` scores, a round would
             leave a layer none, or a name is unknown.
     """
+    ranking, training = split_group(ChannelRanking, settings)
+    recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
-    epochs = spans(task, iterations) or epochs
     slimming = penalise_norms(find_hidden_channels(model, task), l1_norms)
 
-    def drop(fraction: float, masks: Masks, seed: int) -> dict[str, Tensor]:
-        kept = keep_channels(model, task, masks, score=channel_score, fraction=fraction,
-                             scope=scope, seed=seed)  # fmt: skip
-        return spread(model, kept)
+    def prune(fraction: float, masks: Masks, round: int) -> dict[str, Tensor]:
+        draw = stream_seed(seed, "draw", round)
+        return spread(model, keep_channels(model, task, masks, ranking, fraction, draw))
 
-    ticket = last or Ticket(snapshot(model), drop(0.0, {}, stream_seed(seed, "draw", 0)), 0)
-    begin = starting(rewind(model, ticket.init), start, seed)
+    ticket = last or Ticket(snapshot(model), prune(0.0, {}, 0), 0)
+    weights = starting_weights(rewind(model, ticket.init), start, seed)
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, rounds + 1):
         for _ in train(
-            rewind(model, ticket.init), task, ticket.masks, epochs=epochs, lr=lr,
-            weight_decay=weight_decay, optimizer=optimizer, momentum=momentum,
-            milestones=milestones, warmup=warmup, penalty=slimming, scoring=(),
-            seed=stream_seed(seed, "training", r),
+            rewind(model, ticket.init), task, ticket.masks, recipe=recipe, penalty=slimming,
+            scoring=(), seed=stream_seed(seed, "training", r),
         ):  # fmt: skip
             pass
-        ticket = Ticket(begin(), drop(drop_channels, ticket.masks, stream_seed(seed, "draw", r)), r)
+        ticket = Ticket(weights(), prune(drop_channels, ticket.masks, r), r)
         yield ticket

@@ -6,16 +6,9 @@ from typing import Literal
 from torch import nn
 
 from graphlth.algorithms._controls import CONTROLS
-from graphlth.algorithms._earlier import earlier
+from graphlth.algorithms._tickets import read_tickets
 from graphlth.provenance import check_same_data
 from graphlth.settings.types import (
-    Epochs,
-    Fraction,
-    Iterations,
-    Milestones,
-    NonNegative,
-    Optimizer,
-    Positive,
     RoundNumbers,
     Rounds,
     Seed,
@@ -34,14 +27,6 @@ def control(
     control: Literal["reinit", "random", "shuffle", "reshuffle", "constant"] = "reinit",
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
-    epochs: Epochs = 200,
-    iterations: Iterations = 0,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -56,16 +41,8 @@ def control(
         control: new weights (reinit), new weights and masks (random), masks permuted in each layer
             (shuffle), kept weights permuted (reshuffle) or of one size, signs kept (constant).
         rounds: how many rounds are read, if there are so many.
-        only: which of them, after the dense one: all, or some, such as 7,15, which must be there.
-        epochs: epochs of retraining.
-        iterations: iterations of retraining, in place of epochs; 0: epochs count.
-        lr: the learning rate in retraining.
-        weight_decay: L2 decay in retraining.
-        optimizer: adam or sgd, of retraining.
-        momentum: of SGD.
-        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of retraining in which the rate rises linearly.
-        seed: seeds the control, and dropout and batch order in retraining; whose tickets are read.
+        only: which of them, after the dense one: all, or some, such as 7 15, which must be there.
+        seed: seeds the control; whose tickets are read.
         last: continue after this ticket.
 
     Raises:
@@ -74,9 +51,7 @@ def control(
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
     """
     check_start(model, task, last)
-    if control not in CONTROLS:
-        raise ValueError(f"`control` must be one of {', '.join(CONTROLS)}, got {control!r}")
-    for ticket in earlier(tickets, seed, rounds, only, last):
+    for ticket in read_tickets(tickets, seed, rounds, only, last):
         if not ticket.round:  # one of each run is enough: the data are read to compare them
             check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
             check_same_data(ticket.provenance, task, "`tickets`")

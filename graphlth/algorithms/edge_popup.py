@@ -6,14 +6,22 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from graphlth.algorithms._supermask import beginning, found, searched, straight_through
+from graphlth.algorithms._supermask import (
+    dense_ticket,
+    evaluate_untrained,
+    straight_through,
+    train_scores,
+)
 from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
-from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Seed
+from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
+from graphlth.training.recipe import ADAM, Recipe
+
+RECIPE = ADAM
 
 
 def edge_popup(
@@ -26,8 +34,6 @@ def edge_popup(
     drop_weights: Fraction = 0.5,
     constant: bool = False,
     lr_scores: Positive = 0.1,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -46,33 +52,32 @@ def edge_popup(
         drop_weights: fraction of a layer's surviving weights that a round removes, in [0, 1).
         constant: weights are ±α, their sign kept and α that layer's root mean square.
         lr_scores: Adam's learning rate of s.
-        lr: Adam's learning rate in retraining.
-        weight_decay: Adam's L2 decay in retraining.
         seed: seeds where s starts, dropout and batch order.
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    ticket = last or beginning(model, task, drop_edges, drop_weights, constant)
+    recipe = Recipe(epochs=epochs, lr=lr_scores, weight_decay=0.0)
+    ticket = last or dense_ticket(model, task, drop_edges, drop_weights, constant)
     if last is None:
         yield ticket
     theta_0 = ticket.init
     for r in range(ticket.round + 1, rounds + 1):
         left = {n: int(m.count_nonzero()) for n, m in ticket.masks.items()}
-        share = {n: drop_edges if n == EDGES else drop_weights for n in left}
-        kept = {n: count - round(share[n] * count) for n, count in left.items()}
-        s = searched(
-            model, task, theta_0, ticket.masks, spread=1, through=partial(popped, kept=kept),
-            epochs=epochs, lr=lr_scores, seed=stream_seed(seed, "scores", r),
+        rates = {n: drop_edges if n == EDGES else drop_weights for n in left}
+        counts = {n: count - round(rates[n] * count) for n, count in left.items()}
+        s = train_scores(
+            model, task, theta_0, ticket.masks, noise=1, recipe=recipe,
+            through=partial(mask_highest, counts=counts), seed=stream_seed(seed, "scores", r),
         )  # fmt: skip
         scores = {n: t.abs() for n, t in s.items()}
         masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, "layer")
-        ticket = found(model, task, theta_0, masks, r)
+        ticket = evaluate_untrained(model, task, theta_0, masks, r)
         yield ticket
 
 
-def popped(s: Masks, kept: Mapping[str, int]) -> dict[str, Tensor]:
-    """The masks of the highest |s|, as many as `kept` says."""
-    return {n: highest(t.abs(), kept[n]) for n, t in s.items()}
+def mask_highest(s: Masks, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    """The masks of the highest |s|, as many as `counts` says."""
+    return {n: highest(t.abs(), counts[n]) for n, t in s.items()}
 
 
 def highest(scores: Tensor, count: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
@@ -12,14 +12,10 @@ from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
+from graphlth.settings.groups import split_group
+from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
-    Epochs,
     Fraction,
-    Iterations,
-    Milestones,
-    NonNegative,
-    Optimizer,
-    Positive,
     RewindTo,
     RoundNumbers,
     Rounds,
@@ -27,15 +23,90 @@ from graphlth.settings.types import (
     Score,
     Seed,
 )
+from graphlth.settings.validation import check_fields
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import FIRST_ITERATION, Ticket, dense, parse_rounds
+from graphlth.ticket import FIRST_ITERATION, Ticket, dense
 from graphlth.training.checks import check_start
-from graphlth.training.epoch import spans
+from graphlth.training.epoch import epochs_of, spans
 from graphlth.training.loop import train
+from graphlth.training.recipe import Recipe, RecipeFields
 from graphlth.training.retraining import resume
 
-REWINDS = ("weights", "lr", "finetune")
+
+@dataclass(frozen=True)
+class WeightPruning:
+    """Which weights a round of pruning removes.
+
+    Args:
+        drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
+        drop_convs: that of convolutions, where it is another; layers are then ranked each alone.
+        drop_output: that of the output layer, the last weight of the model, likewise.
+        score: name of the score of the weights, of which the lowest go.
+        invert: remove the highest instead, a control.
+        scope: rank weights over all layers ("global") or within each ("layer").
+    """
+
+    drop_weights: Fraction = 0.2
+    drop_convs: Fraction | None = None
+    drop_output: Fraction | None = None
+    score: Score = "magnitude"
+    invert: bool = False
+    scope: Scope = "global"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def drop(self, model: nn.Module, masks: Masks, scores: Masks) -> dict[str, Tensor]:
+        """The masks without the weights of `model` of lowest score."""
+        if self.drop_convs is None and self.drop_output is None:
+            return drop_lowest(masks, scores, self.drop_weights, self.scope)
+        rates = self.layer_rates(masks, [*matrices(model)][-1])
+        return {n: drop_lowest({n: m}, scores, rates[n])[n] for n, m in masks.items()}
+
+    def layer_rates(self, masks: Masks, output: str) -> dict[str, float]:
+        """The fraction of each layer that goes; weights numbered as `output` are its layer's."""
+        convs = self.drop_weights if self.drop_convs is None else self.drop_convs
+        rates = {n: self.drop_weights if m.dim() < 4 else convs for n, m in masks.items()}
+        if self.drop_output is None:
+            return rates
+        numbers = re.findall(r"\d+", output)
+        ends = [n for n in masks if n == output or (numbers and re.findall(r"\d+", n) == numbers)]
+        return rates | dict.fromkeys(ends, self.drop_output)
+
+
+@dataclass(frozen=True)
+class Rewinding:
+    """Where the training of a ticket goes on.
+
+    Args:
+        rewind_to: k, the epoch (with `iterations`: iteration) whose weights a ticket starts from;
+            0 is the initialisation. Training goes on from there: with batch and schedule of k.
+        rewind: go back to θ_k ("weights"); keep the trained weights and go back in the schedule
+            alone ("lr"); or train on at the last learning rate, for all epochs ("finetune";
+            Renda et al., ICLR 2020, arXiv:2003.02389).
+    """
+
+    rewind_to: RewindTo = 0
+    rewind: Literal["weights", "lr", "finetune"] = "weights"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class Settings(RecipeFields, total=False):
+    """The fields of both groups and of `Recipe` as keywords, or a group in place of its own."""
+
+    rewinding: Rewinding
+    rewind_to: RewindTo
+    rewind: Literal["weights", "lr", "finetune"]
+    weight_pruning: WeightPruning
+    drop_weights: Fraction
+    drop_convs: Fraction | None
+    drop_output: Fraction | None
+    score: Score
+    invert: bool
+    scope: Scope
 
 
 def imp(
@@ -44,25 +115,10 @@ def imp(
     *,
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
-    epochs: Epochs = 200,
-    iterations: Iterations = 0,
-    drop_weights: Fraction = 0.2,
-    drop_convs: Fraction | None = None,
-    drop_output: Fraction | None = None,
-    rewind_to: RewindTo = 0,
-    rewind: Literal["weights", "lr", "finetune"] = "weights",
     one_shot: bool = False,
-    score: Score = "magnitude",
-    invert: bool = False,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
-    scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,
+    **settings: Unpack[Settings],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round; only weights are removed.
 
@@ -70,92 +126,55 @@ def imp(
         model: the network; its weights are θ₀, with `one_shot` also when `last` is given.
         task: the data.
         rounds: how often to prune.
-        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7,15.
-        epochs: epochs of training per round, and of retraining.
-        iterations: iterations of both, in place of epochs; 0: epochs count.
-        drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        drop_convs: that of convolutions, where it is another; layers are then ranked each alone.
-        drop_output: that of the output layer, the last weight of the model, likewise.
-        rewind_to: k, the epoch (with `iterations`: iteration) whose weights a ticket starts from;
-            0 is the initialisation. Training goes on from there: with batch and schedule of k.
-        rewind: go back to θ_k ("weights"); keep the trained weights and go back in the schedule
-            alone ("lr"); or train on at the last learning rate, for all epochs ("finetune";
-            Renda et al., ICLR 2020, arXiv:2003.02389).
+        only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
         one_shot: cut every round from the one dense training, in as many steps.
-        score: name of the score of the weights, of which the lowest go.
-        invert: remove the highest instead, a control.
-        lr: the learning rate.
-        weight_decay: L2 decay.
-        optimizer: adam or sgd.
-        momentum: of SGD.
-        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of the schedule in which the rate rises linearly.
-        scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds dropout, batch order and a score that draws.
         last: continue after this ticket.
+        settings: what a round removes (see `WeightPruning`), where its training goes on (see
+            `Rewinding`), and how it trains (see `Recipe`).
 
     Raises:
         ValueError: a setting is wrong, or the score cannot score the weights.
     """
+    pruning, others = split_group(WeightPruning, settings)
+    rewinding, training = split_group(Rewinding, others)
+    recipe = Recipe.of(training)
     check_start(model, task, last)
-    if rewind not in REWINDS:
-        raise ValueError(f"`rewind` must be one of {', '.join(REWINDS)}, got {rewind!r}")
-    if rewind == "finetune" and rewind_to:
-        raise ValueError(f"`rewind_to` must be 0 with `rewind` 'finetune', got {rewind_to}")
-    epochs = spans(task, iterations) or epochs
-    k = spans(task, rewind_to, "rewind_to") if iterations else rewind_to
-    how: dict[str, Any] = {
-        "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
-        "momentum": momentum, "milestones": milestones, "warmup": warmup, "seed": seed,
-        "scoring": (),
-    }  # fmt: skip
+    k = rewinding.rewind_to
+    k = spans(task, k, "rewind_to") if recipe.iterations else k  # in epochs
+    start = epochs_of(recipe, task) if rewinding.rewind == "finetune" else k  # of a ticket
 
-    def scores(ticket: Ticket) -> Masks:
-        known = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
-        found = score_part(score, "weights", model, task, ticket.masks, **known)
-        return {n: -s for n, s in found.items()} if invert else found
+    def rank(ticket: Ticket) -> Masks:
+        context = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
+        scores = score_part(pruning.score, "weights", model, task, ticket.masks, **context)
+        return {n: -s for n, s in scores.items()} if pruning.invert else scores
 
-    def drop(masks: Masks, scores: Masks) -> dict[str, Tensor]:
-        if drop_convs is None and drop_output is None:
-            return drop_lowest(masks, scores, drop_weights, scope)
-        rate = rates(masks, drop_weights, drop_convs, drop_output, [*matrices(model)][-1])
-        return {n: drop_lowest({n: m}, scores, rate[n])[n] for n, m in masks.items()}
-
-    again = one_shot and last is not None and last.round > 0  # its training has been counted
     ticket = last or dense(model, edges=False)
     if last is None or one_shot:
-        scores(ticket := dense(model, edges=False))  # what cannot be scored is told at once
+        rank(ticket := dense(model, edges=False))  # what cannot be scored is refused at once
         with uncounted(last is not None):
-            for _ in train(model, task, ticket.masks, until=k, **how):  # θ₀ → θ_k
+            for _ in train(model, task, ticket.masks, until=k, seed=seed, scoring=(),
+                           recipe=recipe):  # θ₀ → θ_k  # fmt: skip
                 pass
-        ticket = replace(dense(model, edges=False), search=behind(k * task.evaluate_every))
+        ticket = replace(dense(model, edges=False), search=start_iteration(task, k))
     if last is None:
         yield ticket
-    trained = behind((epochs if rewind == "finetune" else k) * task.evaluate_every)
     wanted = parse_rounds(only, rounds)
     for r in range(ticket.round + 1, max(wanted, default=0) + 1):
         if r == 1 or not one_shot:
-            with uncounted(again):
-                for _ in resume(model, task, ticket, **how):
+            with uncounted(one_shot and last is not None and last.round > 0):  # counted before
+                for _ in resume(model, task, ticket, seed=seed, scoring=(), recipe=recipe):
                     pass
-            ranking, init = scores(ticket), ticket.init if rewind == "weights" else snapshot(model)
-        ticket = Ticket(init, drop(ticket.masks, ranking), r, search=trained)
+            ranking, init = (
+                rank(ticket),
+                ticket.init if rewinding.rewind == "weights" else snapshot(model),
+            )
+        masks = pruning.drop(model, ticket.masks, ranking)
+        ticket = Ticket(init, masks, r, search=start_iteration(task, start))
         if r in wanted and (last is None or r > last.round):
             yield ticket
 
 
-def behind(iterations: int) -> dict[str, int]:
-    """What a ticket tells of the training that its weights have had."""
-    return {FIRST_ITERATION: iterations} if iterations else {}
-
-
-def rates(
-    masks: Masks, weights: float, convs: float | None, output: float | None, last: str
-) -> dict[str, float]:
-    """What fraction of each layer goes; the output layer are the weights numbered as the `last`."""
-    numbers = re.findall(r"\d+", last)
-    rate = {n: weights if convs is None or m.dim() < 4 else convs for n, m in masks.items()}
-    if output is None:
-        return rate
-    ends = [n for n in masks if n == last or (numbers and re.findall(r"\d+", n) == numbers)]
-    return rate | dict.fromkeys(ends, output)
+def start_iteration(task: Task, epochs: int) -> dict[str, int]:
+    """What a ticket says of the epochs of training that its weights have had."""
+    return {FIRST_ITERATION: epochs * task.evaluate_every} if epochs else {}

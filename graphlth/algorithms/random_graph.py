@@ -10,7 +10,6 @@ from graphlth.rewinding import rewind
 from graphlth.scores.random import random
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.settings.types import (
-    Epochs,
     Fraction,
     NonNegative,
     OptionalEpochs,
@@ -23,13 +22,15 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train
+from graphlth.training.recipe import ADAM, AdamFields, Recipe
+
+RECIPE: AdamFields = {**ADAM, "epochs": 100}
 
 
 def random_graph(
     model: nn.Module,
     task: Task,
     *,
-    epochs: Epochs = 100,
     pretrain: OptionalEpochs = 100,
     drop_edges: Fraction = 0.2,
     drop_weights: Fraction = 0.0,
@@ -47,12 +48,11 @@ def random_graph(
     Args:
         model: the network; its weights are θ₀.
         task: the graph and its labels.
-        epochs: epochs of retraining.
         pretrain: epochs of training before weights are pruned; none if none are.
         drop_edges: fraction of the edges that goes, in [0, 1).
         drop_weights: fraction of the weights that goes, in [0, 1).
-        lr: Adam's learning rate.
-        weight_decay: Adam's L2 decay.
+        lr: Adam's learning rate in this training.
+        weight_decay: Adam's L2 decay in this training.
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds dropout and the choice of edges.
         last: continue after this ticket.
@@ -61,17 +61,18 @@ def random_graph(
         ValueError: the task has no edges.
     """
     check_start(model, task, last)
-    whole = last or dense_graph(model, task, weights=drop_weights > 0)
+    first = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
-        yield whole
+        yield first
     elif last.round:
         return
-    for _ in train(
-        rewind(model, whole.init), task, {}, epochs=max(pretrain, 1), lr=lr,
-        until=pretrain if drop_weights else 0,
-        weight_decay=weight_decay, seed=stream_seed(seed, "pretraining"), scoring=(),
-    ):  # fmt: skip
-        pass
-    scores = random(model, task, whole.masks, seed=stream_seed(seed, "masks", 1))
-    scores |= magnitude(model, task, whole.masks)
-    yield Ticket(whole.init, drop_jointly(whole.masks, scores, drop_weights, drop_edges, scope), 1)
+    rewind(model, first.init)
+    if pretrain and drop_weights:
+        for _ in train(
+            model, task, {}, recipe=Recipe(epochs=pretrain, lr=lr, weight_decay=weight_decay),
+            seed=stream_seed(seed, "pretraining"), scoring=(),
+        ):  # fmt: skip
+            pass
+    scores = random(model, task, first.masks, seed=stream_seed(seed, "masks", 1))
+    scores |= magnitude(model, task, first.masks)
+    yield Ticket(first.init, drop_jointly(first.masks, scores, drop_weights, drop_edges, scope), 1)

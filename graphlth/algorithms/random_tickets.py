@@ -6,17 +6,7 @@ from torch import nn
 
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
-from graphlth.settings.types import (
-    Epochs,
-    Fraction,
-    Iterations,
-    Milestones,
-    NonNegative,
-    Optimizer,
-    Positive,
-    Rounds,
-    Seed,
-)
+from graphlth.settings.types import Fraction, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -28,16 +18,8 @@ def random_tickets(
     task: Task,
     *,
     rounds: Rounds = 20,
-    epochs: Epochs = 200,
-    iterations: Iterations = 0,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -50,26 +32,18 @@ def random_tickets(
         model: the network; its weights are θ₀.
         task: the graph and its labels.
         rounds: how many sparsities.
-        epochs: epochs of retraining.
-        iterations: iterations of retraining, in place of epochs; 0: epochs count.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        lr: the learning rate in retraining.
-        weight_decay: L2 decay in retraining.
-        optimizer: adam or sgd, of retraining.
-        momentum: of SGD.
-        milestones: fractions of retraining, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of retraining in which the rate rises linearly.
-        seed: seeds the masks, and dropout in retraining.
+        seed: seeds the masks.
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    whole = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    first = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
-        yield whole
-    theta_0 = whole.init if last is None else last.init
+        yield first
+    theta_0 = first.init if last is None else last.init
     for r in range(last.round + 1 if last else 1, rounds + 1):
-        masks = whole.masks
+        masks = first.masks
         scores = random(model, task, masks, seed=stream_seed(seed, "masks", r))
         for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
             masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")

@@ -5,15 +5,23 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from graphlth.algorithms._supermask import beginning, found, searched, straight_through
+from graphlth.algorithms._supermask import (
+    dense_ticket,
+    evaluate_untrained,
+    straight_through,
+    train_scores,
+)
 from graphlth.cost.meters import uncounted
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
-from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Scope, Seed
+from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Scope, Seed
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
+from graphlth.training.recipe import ADAM, Recipe
+
+RECIPE = ADAM
 
 
 def supermask(
@@ -26,8 +34,6 @@ def supermask(
     drop_weights: Fraction = 0.5,
     constant: bool = False,
     lr_scores: Positive = 0.1,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
     scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,
@@ -46,32 +52,31 @@ def supermask(
         drop_weights: fraction of the surviving weights that a step removes, in [0, 1).
         constant: weights are ±α, their sign kept and α that layer's root mean square.
         lr_scores: Adam's learning rate of s.
-        lr: Adam's learning rate in retraining.
-        weight_decay: Adam's L2 decay in retraining.
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds where s starts, the masks that are drawn, dropout and batch order.
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    whole = last or beginning(model, task, drop_edges, drop_weights, constant)
+    first = last or dense_ticket(model, task, drop_edges, drop_weights, constant)
     if last is None:
-        yield whole
+        yield first
     draw = stream(seed, "masks")
-    masks = {n: m.new_ones(m.shape) for n, m in whole.masks.items()}  # m ← 1
+    masks = {n: m.new_ones(m.shape) for n, m in first.masks.items()}  # m ← 1
 
-    def sampled(s: Masks) -> dict[str, Tensor]:
+    def sample_masks(s: Masks) -> dict[str, Tensor]:
         return {n: bernoulli(t.sigmoid(), draw) for n, t in s.items()}
 
-    with uncounted(whole.round > 0):
-        s = searched(
-            model, task, whole.init, masks, spread=0.01, through=sampled, epochs=epochs,
-            lr=lr_scores, seed=stream_seed(seed, "scores", 1),
+    with uncounted(first.round > 0):
+        s = train_scores(
+            model, task, first.init, masks, noise=0.01, through=sample_masks,
+            recipe=Recipe(epochs=epochs, lr=lr_scores, weight_decay=0.0),
+            seed=stream_seed(seed, "scores", 1),
         )  # fmt: skip
-    tickets = []  # before any is retrained, in `model`
+    tickets = []  # all of them before the first is retrained in `model`
     for r in range(1, rounds + 1):
         masks = drop_jointly(masks, s, drop_weights, drop_edges, scope)
-        tickets.append(found(model, task, whole.init, masks, r))
-    yield from tickets[whole.round :]
+        tickets.append(evaluate_untrained(model, task, first.init, masks, r))
+    yield from tickets[first.round :]
 
 
 def bernoulli(p: Tensor, draw: torch.Generator) -> Tensor:

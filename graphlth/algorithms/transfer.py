@@ -10,18 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graphlth.algorithms._earlier import earlier
+from graphlth.algorithms._tickets import read_tickets
 from graphlth.masks import only, sparsity
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
 from graphlth.settings.types import (
-    Epochs,
-    Fraction,
-    Iterations,
-    Milestones,
-    NonNegative,
-    Optimizer,
-    Positive,
     RoundNumbers,
     Rounds,
     Seed,
@@ -30,8 +23,6 @@ from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket
 from graphlth.training.checks import check_start
-
-CARRIED = ("weights", "edges", "both")
 
 
 def transfer(
@@ -42,14 +33,6 @@ def transfer(
     carry: Literal["weights", "edges", "both"] = "weights",
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
-    epochs: Epochs = 200,
-    iterations: Iterations = 0,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
-    optimizer: Optimizer = "adam",
-    momentum: Fraction = 0.9,
-    milestones: Milestones = "none",
-    warmup: Iterations = 0,
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -63,16 +46,8 @@ def transfer(
             shape, as the output for other classes, keep their own values and lose as many entries
             at random), "edges" (their mask, on the same graph, for another model) or "both".
         rounds: how many rounds are read, if there are so many.
-        only: which of them, after the dense one: all, or some, such as 7,15, which must be there.
-        epochs: epochs of training.
-        iterations: iterations of training, in place of epochs; 0: epochs count.
-        lr: the learning rate.
-        weight_decay: L2 decay.
-        optimizer: adam or sgd.
-        momentum: of SGD.
-        milestones: fractions of training, as 0.5,0.75, where the rate falls to a tenth; or none.
-        warmup: iterations at the start of training in which the rate rises linearly.
-        seed: seeds masks that are drawn, dropout and batch order; whose tickets are read.
+        only: which of them, after the dense one: all, or some, such as 7 15, which must be there.
+        seed: seeds masks that are drawn; whose tickets are read.
         last: continue after this ticket.
 
     Raises:
@@ -81,12 +56,12 @@ def transfer(
     check_start(model, task, last)
     own, device = snapshot(model), next(model.parameters()).device  # θ₀ here
     frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
-    for ticket in earlier(tickets, seed, rounds, only, last):
+    for ticket in read_tickets(tickets, seed, rounds, only, last):
         draws = stream_seed(seed, "masks", ticket.round)
-        yield carried(ticket.to(device), own, task, carry, draws, frozen)
+        yield carry_over(ticket.to(device), own, task, carry, draws, frozen)
 
 
-def carried(
+def carry_over(
     ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int,
     frozen: Collection[str] = (),
 ) -> Ticket:  # fmt: skip
@@ -97,8 +72,6 @@ def carried(
     Raises:
         ValueError: see `transfer`.
     """
-    if carry not in CARRIED:
-        raise ValueError(f"`carry` must be one of {', '.join(CARRIED)}, got {carry!r}")
     for part in ("weights", "edges"):
         if carry in (part, "both") and not only(ticket.masks, part):
             raise ValueError(f"`tickets` must have masks of {part} to carry, got none")
@@ -112,8 +85,8 @@ def carried(
             raise ValueError(f"`tickets` must be of the graph of {task.name!r} to carry edges: "
                              f"fingerprint {known}, not {task.fingerprint()}")  # fmt: skip
         masks |= only(ticket.masks, "edges")
-    told = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
-    return Ticket(init, masks, ticket.round, search=told)
+    search = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
+    return Ticket(init, masks, ticket.round, search=search)
 
 
 def _weights(ticket: Ticket, own: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -1,17 +1,22 @@
 """Unified GNN sparsification (Chen et al., ICML 2021, arXiv:2102.06790, Algorithms 1 and 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 from torch import nn
 
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
-from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds, Scope, Seed
+from graphlth.settings.types import Fraction, NonNegative, Rounds, Scope, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
+from graphlth.training import batched
 from graphlth.training.checks import check_start
 from graphlth.training.loop import train_masks
+from graphlth.training.recipe import ADAM, AdamFields, Recipe
+
+RECIPE = ADAM
 
 
 def ugs(
@@ -19,17 +24,15 @@ def ugs(
     task: Task,
     *,
     rounds: Rounds = 20,
-    epochs: Epochs = 200,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
     l1_edges: NonNegative = 1e-4,
     l1_weights: NonNegative = 1e-4,
-    lr: Positive = 0.01,
-    weight_decay: NonNegative = 5e-4,
     scope: Scope = "global",
     mask_noise: Fraction = 1e-5,
     seed: Seed = 0,
     last: Ticket | None = None,
+    **training: Unpack[AdamFields],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round.
 
@@ -40,18 +43,17 @@ def ugs(
         model: the network; its weights are θ₀.
         task: the graph and its labels.
         rounds: how often to prune.
-        epochs: epochs of mask training per round, and of retraining.
         drop_edges: p_g, fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: p_θ, fraction of the surviving weights that a round removes, in [0, 1).
         l1_edges: γ₁, weight of ‖m_g‖₁ in the loss.
         l1_weights: γ₂, weight of ‖m_θ‖₁ in the loss.
-        lr: Adam's learning rate, of weights and masks.
-        weight_decay: Adam's L2 decay, of weights and masks.
         scope: rank weights over all layers ("global") or within each ("layer").
         mask_noise: masks start uniformly in 1 ± this; it orders entries without a gradient.
         seed: seeds dropout and the mask noise.
         last: continue after this ticket.
+        training: how weights and masks are trained in a round (see `Recipe`).
     """
+    recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
@@ -59,10 +61,50 @@ def ugs(
     theta_0 = ticket.init
     for r in range(ticket.round + 1, rounds + 1):
         soft = train_masks(  # m_g, m_θ
-            rewind(model, theta_0), task, ticket.masks, epochs=epochs,
-            l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
-            noise=mask_noise, seed=stream_seed(seed, "mask training", r),
+            rewind(model, theta_0), task, ticket.masks, recipe=recipe, l1_edges=l1_edges,
+            l1_weights=l1_weights, noise=mask_noise, seed=stream_seed(seed, "mask training", r),
         )  # fmt: skip
         masks = drop_jointly(ticket.masks, soft, drop_weights, drop_edges, scope)
         ticket = Ticket(theta_0, masks, r)
         yield ticket
+
+
+def batched_ugs(
+    models: Sequence[nn.Module],
+    task: Task,
+    *,
+    rounds: Rounds,
+    drop_edges: Fraction,
+    drop_weights: Fraction,
+    l1_edges: NonNegative,
+    l1_weights: NonNegative,
+    scope: Scope,
+    mask_noise: Fraction,
+    seeds: Sequence[int],
+    last: Sequence[Ticket] | None = None,
+    graphs: bool = False,
+    **training: Unpack[AdamFields],
+) -> Iterator[list[Ticket]]:
+    """Yield the dense ticket of every seed, then in each round one of every seed.
+
+    `models` are one network with the weights θ₀ of each seed; `last` are tickets of one round, to
+    continue after; `graphs` replays epochs as CUDA graphs. The other arguments are those of `ugs`.
+    """
+    recipe = Recipe.of(training, RECIPE)
+    parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
+    tickets = list(last or [dense(model, task.num_edges, **parts) for model in models])
+    if last is None:
+        yield tickets
+    theta_0 = [ticket.init for ticket in tickets]
+    for r in range(tickets[0].round + 1, rounds + 1):
+        soft = batched.train_masks(  # m_g, m_θ
+            models[0], task, theta_0, [ticket.masks for ticket in tickets],
+            seeds=[stream_seed(seed, "mask training", r) for seed in seeds],
+            epochs=recipe.epochs, lr=recipe.lr, weight_decay=recipe.weight_decay,
+            l1_edges=l1_edges, l1_weights=l1_weights, noise=mask_noise, graphs=graphs,
+        )  # fmt: skip
+        tickets = [
+            Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
+            for t, m in zip(tickets, soft, strict=True)
+        ]
+        yield tickets

@@ -22,6 +22,7 @@ from graphlth.registry import names, one
 from graphlth.settings.annotations import check_value, members, number_list, plain_type, unpack
 from graphlth.settings.checks import check_setting
 from graphlth.settings.validation import groups_of
+from graphlth.training.recipe import Recipe
 
 NUMBERS = r"[-+\d.][-+\d.,eE]*"  # of a list, or several with commas between them
 Settings = Mapping[str, inspect.Parameter]
@@ -123,8 +124,8 @@ def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings:
 
 
 def documentation(function: Callable[..., Any]) -> dict[str, str]:
-    """What the documentation of a function says of each setting, also of those of its recipe."""
-    sources = [*groups_of(function), function]
+    """What the documentation of a function says of each setting, also of those of a recipe."""
+    sources = [Recipe, *groups_of(function), function]
     return {
         argument.arg_name: " ".join((argument.description or "").split())
         for source in sources

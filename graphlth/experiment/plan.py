@@ -10,6 +10,7 @@ from typing import Any
 
 import graphlth.records as record
 from graphlth.experiment.settings import (
+    batched_form,
     bind_scores,
     plugin_settings,
     settings_of_run,
@@ -17,13 +18,13 @@ from graphlth.experiment.settings import (
 )
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
-from graphlth.registry import find, spelt
+from graphlth.registry import find, names, spelt
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_device, check_setting
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.presets import preset
 from graphlth.settings.types import Threads
-from graphlth.settings.validation import as_recorded, check_settings, defaults_of
+from graphlth.settings.validation import as_recorded, check_settings, defaults_of, settings_of
 from graphlth.storage import base_name
 from graphlth.task import Task
 from graphlth.training.epoch import Epoch
@@ -113,8 +114,9 @@ def plan(
     check_settings(values, known)
     check_number("threads", threads, Threads)
     check_device(device)
-    if batched and algorithm != "ugs":
-        raise ValueError(f"`batch` above 1 and `graphs` are for ugs alone, got {algorithm!r}")
+    if batched and batched_form(algorithm) is None:
+        able = ", ".join(name for name in names("algorithms") if batched_form(name))
+        raise ValueError(f"`batch` above 1 and `graphs` are for {able} alone, got {algorithm!r}")
     usual = usual_settings_of_scores(algorithm, values)
     values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
@@ -137,9 +139,10 @@ def build_plugin(
     kind: str, name: str, settings: Mapping[str, Any], *before: Any, **also: Any
 ) -> Any:
     """What the plug-in makes of those of `settings` that it takes."""
-    mine = {n: settings[n] for n in plugin_settings(kind, name) if n in settings}
-    mine |= bind_scores(name, settings) if kind == "algorithms" else {}
     plugin = find(kind, name)
+    known = plugin_settings(kind, name).keys() & settings_of(plugin).keys()
+    mine = {n: value for n, value in settings.items() if n in known}
+    mine |= bind_scores(name, settings) if kind == "algorithms" else {}
     if kind == "models":
         check_model_size(plugin, *before, **mine)
     return plugin(*before, **mine, **also)

@@ -34,7 +34,7 @@ from graphlth.experiment.plan import (
 )
 from graphlth.experiment.resources import ResourceFields, Resources
 from graphlth.experiment.seeds import parse_seeds
-from graphlth.experiment.settings import RETRAINING, plugin_settings
+from graphlth.experiment.settings import RETRAINING, batched_form, plugin_settings
 from graphlth.experiment.warnings import result_warnings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.model import takes_graph
@@ -206,11 +206,13 @@ def run_batch(
             groups.setdefault(len(lines), []).append(seed)
     mine = {n: settings[n] for n in plugin_settings("algorithms", chosen.algorithm)}
     how = {n: settings[n] for n in RETRAINING if n in settings} | {"graphs": graphs}
+    find_tickets = batched_form(chosen.algorithm)
+    assert find_tickets is not None  # or there is no such plan
     for group in groups.values():
         stands = [restore_seed(chosen, folder, seed, task, done[seed]) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
         about = [ticket_provenance(chosen, task, models[0], seed, environment) for seed in group]
-        found = batched.ugs(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
+        found = find_tickets(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
         while True:
             with measured(pass_macs, chosen.device) as search:
                 tickets = next(found, None)

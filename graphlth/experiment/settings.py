@@ -5,15 +5,17 @@ default: runs that were recorded before scores had settings keep their names.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from graphlth.registry import find
 from graphlth.settings.annotations import check_value, unpack
 from graphlth.settings.types import Plugin
-from graphlth.settings.validation import defaults_of, settings_of
+from graphlth.settings.validation import defaults_of, field_parameters, settings_of
 from graphlth.training.recipe import Recipe
 
 RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
@@ -23,9 +25,31 @@ OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm
 
 
 def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """The settings of a plug-in: its keyword-only arguments but those that a run gives it."""
-    known = settings_of(find(kind, name))
+    """The settings of a run that are those of a plug-in; of an algorithm also of retraining."""
+    plugin = find(kind, name)
+    known = settings_of(plugin)
+    if kind == "algorithms":
+        known = known | recipe_settings(plugin)
     return {n: p for n, p in known.items() if n not in OWN.get(kind, ())}
+
+
+def recipe_settings(algorithm: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The fields of `Recipe` in runs of an algorithm, with the defaults that it has for them."""
+    defaults = getattr(defining_module(algorithm), "RECIPE", None) or asdict(Recipe())
+    known = field_parameters(Recipe)
+    return {n: known[n].replace(default=value) for n, value in defaults.items()}
+
+
+def batched_form(algorithm: str) -> Callable[..., Any] | None:
+    """The function that finds the tickets of many seeds at once; None where there is none."""
+    module = defining_module(find("algorithms", algorithm))
+    form: Callable[..., Any] | None = getattr(module, f"batched_{algorithm}", None)
+    return form
+
+
+def defining_module(function: Callable[..., Any]) -> ModuleType:
+    """The module in which a plug-in is written."""
+    return sys.modules[inspect.unwrap(function).__module__]
 
 
 def scores_of(algorithm: str, settings: Mapping[str, Any]) -> dict[str, str]:

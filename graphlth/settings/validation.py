@@ -34,7 +34,7 @@ def settings_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """
     keywords, groups = _keywords(function), groups_of(function)
     settings = {n: p for n, p in keywords.items() if _dataclass(p.annotation) is None}
-    others = {n: p for group in groups for n, p in _fields(group).items()}
+    others = {n: p for group in groups for n, p in field_parameters(group).items()}
     return settings | others if settings.keys().isdisjoint(others) else settings
 
 
@@ -81,7 +81,7 @@ def _dataclass(annotation: Any) -> type | None:
     return next(complete, None)
 
 
-def _fields(group: type) -> dict[str, inspect.Parameter]:
+def field_parameters(group: type) -> dict[str, inspect.Parameter]:
     """The fields of a dataclass as parameters."""
     types = get_type_hints(group, include_extras=True)
     return {f.name: _parameter(f.name, types[f.name], f.default) for f in fields(group)}
@@ -93,7 +93,7 @@ def _keys(annotation: Any) -> dict[str, inspect.Parameter]:
         return {}
     types = get_type_hints(get_args(annotation)[0], include_extras=True)
     groups = [group for each in types.values() if (group := _dataclass(each)) is not None]
-    defaults = {n: p.default for group in groups for n, p in _fields(group).items()}
+    defaults = {n: p.default for group in groups for n, p in field_parameters(group).items()}
     empty = inspect.Parameter.empty
     return {name: _parameter(name, each, defaults.get(name, empty)) for name, each in types.items()}
 
@@ -153,7 +153,7 @@ def check_fields(instance: Any, but: Sequence[str] = ()) -> None:
     Raises:
         ValueError: names the first wrong field.
     """
-    known = {name: p for name, p in _fields(type(instance)).items() if name not in but}
+    known = {name: p for name, p in field_parameters(type(instance)).items() if name not in but}
     check_settings({name: getattr(instance, name) for name in known}, known)
 
 

@@ -9,7 +9,7 @@ Sums go in another order, and once edges are removed dropout counts its places d
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -21,13 +21,12 @@ from graphlth.cost.meters import spending
 from graphlth.edge_masks import edge_mask, is_edge_key
 from graphlth.masks import Masks, add_noise, only
 from graphlth.model import takes_graph
-from graphlth.prune import drop_jointly
 from graphlth.settings.annotations import check_number
 from graphlth.settings.types import Epochs
 from graphlth.sparse.dropout import draw_keys, dropout_keys
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
-from graphlth.ticket import Ticket, dense
+from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import Epoch
 from graphlth.training.forward import call_model, forward_rows
@@ -214,48 +213,6 @@ def retrain(
         model, task, [t.init for t in tickets], [t.masks for t in tickets],
         seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay, graphs=graphs,
     )  # fmt: skip
-
-
-def ugs(
-    models: Sequence[nn.Module],
-    task: Task,
-    *,
-    rounds: int,
-    epochs: int,
-    drop_edges: float,
-    drop_weights: float,
-    l1_edges: float,
-    l1_weights: float,
-    lr: float,
-    weight_decay: float,
-    scope: str,
-    mask_noise: float,
-    seeds: Sequence[int],
-    last: Sequence[Ticket] | None = None,
-    graphs: bool = False,
-) -> Iterator[list[Ticket]]:
-    """Yield the dense ticket of every seed, then in each round one of every seed.
-
-    `models` are one network with the weights θ₀ of each seed; `last` are tickets of one round, to
-    continue after. The other arguments are those of `graphlth.algorithms.ugs`.
-    """
-    parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
-    tickets = list(last or [dense(model, task.num_edges, **parts) for model in models])
-    if last is None:
-        yield tickets
-    theta_0 = [ticket.init for ticket in tickets]
-    for r in range(tickets[0].round + 1, rounds + 1):
-        soft = train_masks(  # m_g, m_θ
-            models[0], task, theta_0, [ticket.masks for ticket in tickets],
-            seeds=[stream_seed(seed, "mask training", r) for seed in seeds], epochs=epochs,
-            l1_edges=l1_edges, l1_weights=l1_weights, lr=lr, weight_decay=weight_decay,
-            noise=mask_noise, graphs=graphs,
-        )  # fmt: skip
-        tickets = [
-            Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
-            for t, m in zip(tickets, soft, strict=True)
-        ]
-        yield tickets
 
 
 def stack(states: Sequence[Masks]) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
 """How weights are trained: one recipe for searching, training and retraining."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, TypedDict
 
 from graphlth.settings.checks import check_setting
+from graphlth.settings.groups import split_group
 from graphlth.settings.lists import parse_milestones
 from graphlth.settings.types import (
     Epochs,
@@ -59,21 +60,14 @@ class Recipe:
         Raises:
             ValueError: both are given, there is no such field, or a value is wrong.
         """
-        defaults = asdict(cls()) if defaults is None else defaults
+        usual = asdict(cls())
+        known = usual if defaults is None else defaults
         for name in given:
-            check_setting(name, {*defaults, "recipe"}, "of this training")
-        if given.get("recipe") is None:
-            return cls(**{**defaults, **{n: v for n, v in given.items() if n != "recipe"}})
-        if others := [name for name in given if name != "recipe"]:
-            raise ValueError(f"`recipe` and `{others[0]}` must not both be given: put "
-                             f"`{others[0]}` into the recipe")  # fmt: skip
-        recipe: Recipe = given["recipe"]
-        if not isinstance(recipe, cls):
-            raise ValueError(f"`recipe` must be a Recipe, got {type(recipe).__name__}")
-        plain = cls()
-        for name in (field.name for field in fields(cls) if field.name not in defaults):
-            if (value := getattr(recipe, name)) != (usual := getattr(plain, name)):
-                raise ValueError(f"`recipe` must have `{name}` {usual!r} in this training, "
+            check_setting(name, {*known, "recipe"}, "of this training")
+        recipe, _ = split_group(cls, given, defaults)
+        for name in usual.keys() - known.keys():
+            if (value := getattr(recipe, name)) != usual[name]:
+                raise ValueError(f"`recipe` must have `{name}` {usual[name]!r} in this training, "
                                  f"got {value!r}")  # fmt: skip
         return recipe
 
@@ -119,4 +113,5 @@ class AdamFields(TypedDict, total=False):
     weight_decay: NonNegative
 
 
+# What an algorithm that trains by Adam has of a recipe, and retraining in its runs.
 ADAM: AdamFields = {"epochs": 200, "lr": 0.01, "weight_decay": 5e-4}

@@ -1,21 +1,23 @@
-"""The tickets of an earlier run, for those who change or move them."""
+"""The tickets of an earlier run, for algorithms that change or transfer them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from graphlth.records.files import read_file
+from graphlth.settings.lists import parse_rounds
+from graphlth.settings.types import RoundNumbers
 from graphlth.storage import file_digest
-from graphlth.ticket import Ticket, load_of_run, parse_rounds, ticket_file
+from graphlth.ticket import Ticket, load_of_run, ticket_file
 
 
-def earlier(
-    folder: str, seed: int, rounds: int, only: str | Sequence[int], last: Ticket | None
+def read_tickets(
+    folder: str, seed: int, rounds: int, only: RoundNumbers, last: Ticket | None
 ) -> Iterator[Ticket]:
     """The dense ticket of `seed` in a run's `folder`, then those of the rounds asked for.
 
-    Of "all" up to `rounds` as many as there are; those behind `last` are left out. Each tells in
-    its `search` the SHA-256 of the file that it is from.
+    Of "all" up to `rounds` as many as there are, without those up to `last`. The `search` of each
+    holds the SHA-256 of its file.
 
     Raises:
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
@@ -23,8 +25,8 @@ def earlier(
     """
     lines = Path(folder) / f"seed{seed}.jsonl"
     known = {line["round"]: line for line in read_file(lines)} if lines.exists() else {}
-    behind = last.round if last else -1
-    for r in (r for r in (0, *parse_rounds(only, rounds)) if r > behind):
+    done = last.round if last else -1
+    for r in (r for r in (0, *parse_rounds(only, rounds)) if r > done):
         path = ticket_file(Path(folder), seed, r)
         if r and only == "all" and not path.exists():
             return

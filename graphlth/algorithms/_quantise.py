@@ -1,7 +1,7 @@
 """Networks that compute in few bits, simulated in floating point."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +13,18 @@ from torch.ao.quantization import (
 )
 
 FULL = 32
-BITS = (2, 3, 4, 5, 6, 7, 8, FULL)
+Bits = Literal[2, 3, 4, 5, 6, 7, 8, 32]
 TWINS: dict[type[nn.Module], Any] = {nn.Conv2d: qat.Conv2d, nn.Linear: qat.Linear}
 
 
-def quantised(model: nn.Module, bits: int) -> nn.Module:
+def quantise(model: nn.Module, bits: Bits) -> nn.Module:
     """`model` with layers that see 2^bits values; its parameters and buffers are the model's own.
 
     Every convolution and linear map rounds its input and its weights to 2^bits evenly spaced values
     from the least to the greatest of the tensor, 0 among them; gradients pass straight through.
     Biases, norms and sums stay as they are, and so does a layer of a class of your own. With 32
     bits it is `model` itself.
-
-    Raises:
-        ValueError: `bits` is none of 2 to 8 and 32.
     """
-    if bits not in BITS:
-        raise ValueError(f"`bits` must be one of {', '.join(map(str, BITS))}, got {bits}")
     if bits == FULL:
         return model
     own: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
@@ -39,12 +34,12 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
             layer.qconfig = rounding
             twin = TWINS[type(layer)].from_float(layer)
             twin.rounding = rounding.activation()
-            twin.register_forward_pre_hook(_rounded)
+            twin.register_forward_pre_hook(_round_input)
             net.set_submodule(name, twin)
     return net.to(next(model.parameters()).device)
 
 
-def _rounded(layer: Any, inputs: tuple[Tensor, ...]) -> Tensor:
+def _round_input(layer: Any, inputs: tuple[Tensor, ...]) -> Tensor:
     x: Tensor = layer.rounding(inputs[0])
     return x
 
