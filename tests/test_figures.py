@@ -277,6 +277,14 @@ def test_series_of_one_algorithm_are_told_apart_by_their_settings():
     assert {"ugs (hidden=16)", "ugs (hidden=512)"} <= set(names)
 
 
+def test_another_metric_than_accuracy_is_drawn_as_it_is_under_its_name():
+    records = [r | {"metric": "roc_auc", "direction": "max"} for r in run("ugs")]
+    axis, plain = draw(records).axes[0], draw(run("ugs")).axes[0]
+    assert axis.get_ylabel() == "test roc auc" and plain.get_ylabel() == "test accuracy (%)"
+    ours, theirs = (max(line.get_ydata().max() for line in a.lines) for a in (axis, plain))
+    assert 100 * ours == pytest.approx(theirs)
+
+
 def test_the_validation_accuracy_can_be_drawn_instead():
     axis = draw(UGS, "val").axes[0]
     assert axis.get_ylabel() == "val accuracy (%)"

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.records.schema import Record
+from graphlth.records.schema import ACCURACY, Record
 from graphlth.records.statistics import Row, interval, run_of
 from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Fraction
@@ -179,11 +179,24 @@ def ruled(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def accuracy(axis: Axes, metric: str, floor: float | None = None) -> None:
-    """A vertical axis of per cent; a wide interval of few seeds may leave [0, 100]."""
+def scale_of(row: Row) -> int:
+    """What values of its metric are multiplied by: accuracy is drawn in per cent."""
+    return 100 if row.metric == ACCURACY else 1
+
+
+def metric_label(row: Row, split: str, when: str = "") -> str:
+    """What a vertical axis of the metric is called, such as "test accuracy (%)"."""
+    unit = " (%)" if row.metric == ACCURACY else ""
+    return f"{split} {row.metric.replace('_', ' ')}{when}{unit}"
+
+
+def metric_axis(axis: Axes, row: Row, split: str, floor: float | None = None) -> None:
+    """A vertical axis of the metric of `row`; of accuracy the interval may leave [0, 100] %."""
     low, high = axis.get_ylim()
-    axis.set_ylim(max(low, -1) if floor is None else 100 * floor, min(high, 101))
-    axis.set_ylabel(f"{metric} accuracy (%)")
+    if row.metric == ACCURACY:
+        low, high = max(low, -1), min(high, 101)
+    axis.set_ylim(low if floor is None else scale_of(row) * floor, high)
+    axis.set_ylabel(metric_label(row, split))
 
 
 def log_ticks(axis: Any, formatter: Formatter) -> None:
@@ -196,9 +209,11 @@ def log_ticks(axis: Any, formatter: Formatter) -> None:
 
 
 def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and half-widths in per cent; a half-width is NaN where there is one seed."""
+    """Means and half-widths, of accuracy in per cent; that of one seed is NaN."""
     columns = [[record[metric] for record in row.records] for row in series]
-    return 100 * np.array([fmean(c) for c in columns]), 100 * np.array([*map(half_width, columns)])
+    scale = scale_of(series[0]) if series else 1
+    means, halves = [fmean(c) for c in columns], [*map(half_width, columns)]
+    return scale * np.array(means), scale * np.array(halves)
 
 
 def half_width(column: Sequence[float]) -> float:
@@ -245,7 +260,7 @@ def point(
     size: float = 8,
     shift: float = 0,
 ) -> None:
-    """The mean of `x` and of accuracy; bars from the least to the greatest x, and the interval.
+    """The mean of `x` and of the metric; bars from the least to the greatest x, and the interval.
 
     `size` and `shift`, to the right of the true place, are points (1/72 inch).
     """

@@ -18,7 +18,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     baseline,
     blocks_of,
     check_floor,
@@ -28,6 +27,7 @@ from graphlth.figures._style import (
     interval_signs,
     key_of,
     log_ticks,
+    metric_axis,
     panels,
     point,
     ruled,
@@ -102,7 +102,7 @@ def draw(
             low, high = axis.get_xlim()
             if high < 3 * low:  # too short for ticks at 1, 2 and 5
                 axis.xaxis.set_major_locator(MaxNLocator(5))
-            accuracy(axis, metric, floor)
+            metric_axis(axis, block[0][0], metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
         finish(figure, told.values(), [*signs, *dense, *interval_signs(rows)], title)

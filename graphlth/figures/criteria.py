@@ -21,7 +21,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     baseline,
     blocks_of,
     canvas,
@@ -31,9 +30,11 @@ from graphlth.figures._style import (
     interval_signs,
     key_of,
     looks_of,
+    metric_axis,
     picture,
     ruled,
     save,
+    scale_of,
     unfit,
 )
 from graphlth.records.schema import Record
@@ -111,7 +112,7 @@ def _row(
         place, look = order.index(_criterion(row)) + aside, looks[key_of(row)]
         late = [not record["settled"] for record in row.records]
         _dots(left, place, epochs(row), late, look)
-        _dots(right, place, [100 * record[metric] for record in row.records], late, look)
+        _dots(right, place, [scale_of(row) * r[metric] for r in row.records], late, look)
     for axis in axes:
         axis.set_xticks(range(len(order)), labels=[f"{n}\n{DISTANCES.get(n, '')}" for n in order])
         axis.set_xlim(-0.5, len(order) - 0.5)
@@ -121,7 +122,7 @@ def _row(
     left.set_ylim(0, 1.05 * max(left.get_ylim()))
     left.set_ylabel("epoch of the draw")
     left.set_title(heading(block, lines=2), loc="left")
-    accuracy(right, metric)
+    metric_axis(right, block[0][0], metric)
 
 
 def _dots(

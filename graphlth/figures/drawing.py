@@ -19,7 +19,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     baseline,
     blocks_of,
     curve,
@@ -28,6 +27,7 @@ from graphlth.figures._style import (
     interval_signs,
     key_of,
     looks_of,
+    metric_axis,
     panels,
     picture,
     point,
@@ -91,7 +91,7 @@ def _panel(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key,
     axis.set_xlim(left=0)
     axis.set_xlabel("epoch of the search at which the ticket is drawn")
     axis.set_title(heading(block, lines=2), loc="left")
-    accuracy(axis, metric)
+    metric_axis(axis, block[0][0], metric)
     ruled(axis)
 
 

@@ -23,7 +23,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     baseline,
     blocks_of,
     canvas,
@@ -34,6 +33,7 @@ from graphlth.figures._style import (
     key_of,
     log_ticks,
     looks_of,
+    metric_axis,
     picture,
     point,
     ruled,
@@ -178,7 +178,7 @@ def _accuracy(
     for series in block:
         curve(axis, series, [_left(row, part) for row in series], metric, looks[key_of(series[0])])
     _falling(axis, part)
-    accuracy(axis, metric)
+    metric_axis(axis, block[0][0], metric)
 
 
 def _falling(axis: Axes, part: str) -> None:
@@ -197,4 +197,4 @@ def _both(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, 
         point(axis, row, x, metric, looks[key_of(row)], hollow=row.round == 0, size=6)
     axis.axvline(STABLE, color="0.35", linestyle=":", linewidth=1.3, label="_stable")
     axis.set(xlabel="instability (points)", xlim=(min(0, axis.get_xlim()[0]), None))
-    accuracy(axis, metric)
+    metric_axis(axis, block[0][0], metric)

@@ -16,7 +16,6 @@ from graphlth.figures._style import (
     Key,
     Look,
     Series,
-    accuracy,
     baseline,
     blocks_of,
     check_floor,
@@ -26,6 +25,7 @@ from graphlth.figures._style import (
     interval_signs,
     key_of,
     looks_of,
+    metric_axis,
     panels,
     picture,
     save,
@@ -89,8 +89,8 @@ def draw(
             if axis is not first:
                 axis.sharey(first)
             _panel(axis, [series for series in block if rate(series) == lr], metric, looks)
-        for axis in axes:
-            accuracy(axis, metric, floor)
+        for axis, (block, _) in zip(axes, shown, strict=True):
+            metric_axis(axis, block[0][0], metric, floor)
         signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
         finish(figure, looks.values(), [*signs, *interval_signs(rows)], title)
     return figure

@@ -23,7 +23,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     band,
     blocks_of,
     canvas,
@@ -32,8 +31,11 @@ from graphlth.figures._style import (
     heading,
     key_of,
     looks_of,
+    metric_axis,
+    metric_label,
     picture,
     save,
+    scale_of,
     unfit,
 )
 from graphlth.records.schema import Record
@@ -82,9 +84,10 @@ def draw(
         figure = canvas(10.6, 3.9 * len(blocks))
         grid = figure.subplots(len(blocks), 2, squeeze=False)
         for (reached, stop), block in zip(grid, blocks, strict=True):
-            _panel(reached, block, REACHED, 100, looks)
-            accuracy(reached, "test", floor)
-            reached.set_ylabel("test accuracy at early stop (%)")
+            first = block[0][0]
+            _panel(reached, block, REACHED, scale_of(first), looks)
+            metric_axis(reached, first, "test", floor)
+            reached.set_ylabel(metric_label(first, "test", " at early stop"))
             reached.set_title(heading(block, lines=2), loc="left")
             _panel(stop, block, STOP, 1, looks)
             stop.set_ylim(bottom=0)

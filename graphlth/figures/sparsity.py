@@ -22,7 +22,6 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    accuracy,
     baseline,
     blocks_of,
     canvas,
@@ -34,6 +33,7 @@ from graphlth.figures._style import (
     legend,
     log_ticks,
     looks_of,
+    metric_axis,
     picture,
     ruled,
     save,
@@ -112,7 +112,7 @@ def draw(
             for spare in axes[len(shown) :]:
                 spare.remove()
             _row(dict(zip(shown, axes, strict=False)), block, metric, looks, stars)
-            accuracy(axes[0], metric, floor)  # the others share it
+            metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
         legend(figure, looks.values(), _signs(rows, metric, stars))
         if title:
             figure.suptitle(title, fontsize=13)
