@@ -24,7 +24,7 @@ test: .venv/test.done
 
 # The examples of every page are run, then the site is built; a warning is an error.
 docs: .venv/docs.done
-	$(BIN)/pytest docs -p no:cacheprovider
+	$(BIN)/pytest docs --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 .venv/run.done: pyproject.toml constraints.txt
