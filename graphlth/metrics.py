@@ -108,10 +108,9 @@ def _rmse(output: Tensor, target: Tensor) -> float:
     return float(root_mean_squared_error(*_numbers(output, target)))
 
 
-def _mae(output: Tensor, target: Tensor) -> float:
-    from sklearn.metrics import mean_absolute_error  # loads slowly
-
-    return float(mean_absolute_error(*_numbers(output, target)))
+def _mae(output: Tensor, target: Tensor) -> Tensor:
+    """The mean absolute error of each row [..., rows]."""
+    return (output - target).abs().mean(-1)
 
 
 def _hits_at(k: int) -> Metric:
@@ -163,7 +162,7 @@ METRICS = {
         Metric("f1_micro", "max", _f1("micro")),
         Metric("f1_macro", "max", _f1("macro")),
         Metric("rmse", "min", _rmse),
-        Metric("mae", "min", _mae),
+        Metric("mae", "min", _mae, per_row=True),
     )
 }
 
@@ -193,17 +192,15 @@ class MetricSum:
             ValueError: it cannot be computed, or is not finite.
         """
         whole = [torch.cat(parts) for parts in zip(*self.parts, strict=True)]
-        if self.metric.per_row:
-            return _mean(whole[0])
         try:
-            value = float(self._compute(*whole))
+            value = _mean(whole[0]) if self.metric.per_row else float(self._compute(*whole))
         except ValueError as error:
             first = (str(error).splitlines() or [""])[0]
             raise ValueError(f"`metric` must be one that the data have, but {self.metric.name} "
                              f"cannot be computed: {first}") from error  # fmt: skip
         if not math.isfinite(value):
             raise ValueError(f"`metric` must be finite, got {value} for {self.metric.name} of "
-                             f"{len(whole[1])} rows: use another")  # fmt: skip
+                             f"{len(whole[0])} rows: use another")  # fmt: skip
         return value
 
     def _compute(self, output: Tensor, target: Tensor) -> Any:

@@ -281,7 +281,7 @@ def test_another_metric_than_accuracy_is_drawn_as_it_is_under_its_name():
     records = [r | {"metric": "roc_auc", "direction": "max"} for r in run("ugs")]
     axis, plain = draw(records).axes[0], draw(run("ugs")).axes[0]
     assert axis.get_ylabel() == "test roc auc" and plain.get_ylabel() == "test accuracy (%)"
-    ours, theirs = (max(line.get_ydata().max() for line in a.lines) for a in (axis, plain))
+    ours, theirs = (max(max(line.get_ydata()) for line in a.lines) for a in (axis, plain))
     assert 100 * ours == pytest.approx(theirs)
 
 

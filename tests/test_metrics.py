@@ -89,9 +89,10 @@ def test_a_metric_of_ones_own_needs_a_direction_and_a_function():
 def test_a_metric_that_cannot_be_computed_is_refused_in_one_line():
     empty = Metric("nan", "max", lambda out, target: float("nan"))
     for metric, message in ((empty, "must be finite, got nan for nan of 5 rows"),
-                            (find_metric("mae"), "but mae cannot be computed: .")):  # fmt: skip
+                            (find_metric("rmse"), "but rmse cannot be computed: ."),
+                            (find_metric("mae"), "must be finite, got nan for mae")):  # fmt: skip
         total = MetricSum(metric)
-        total.add(OUT.log() if metric.name == "mae" else OUT, NUMBERS)
+        total.add(OUT if metric is empty else OUT * math.nan, NUMBERS)
         with pytest.raises(ValueError, match=message) as caught:
             total.value()
         assert "\n" not in str(caught.value)

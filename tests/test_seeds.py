@@ -9,11 +9,12 @@ import torch
 from test_experiment import Stop, stop_at
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric import nn as pyg
-from toys import GRAPH_MODELS, build, toy
+from toys import GRAPH_MODELS, build, data, toy
 
 import graphlth.records as record
 from graphlth import masks as M
 from graphlth.algorithms.ugs import batched_ugs, ugs
+from graphlth.data.node import NodeTask
 from graphlth.experiment import run as experiment
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
@@ -392,6 +393,27 @@ def test_how_many_seeds_are_at_once_does_not_name_a_run_but_that_they_are_does()
     plain, batched = plan("ugs", "sbm", "gcn"), plan("ugs", "sbm", "gcn", batched=True)
     assert plain.name != batched.name
     assert plain.settings == batched.settings
+
+
+def test_seeds_of_another_loss_and_an_error_to_lower_are_those_one_by_one():
+    graph = data()
+    graph.y = graph.x[:, 0] * 2 + 1
+    task = NodeTask(graph, loss="mse", metric="mae")
+    networks = three("gcn", task, dropout=0.0)
+    start = tickets(networks, task)
+    found = seeds.retrain(networks[0], task, start, seeds=[3, 4, 5], epochs=12, lr=0.05)
+    for seed, (network, ticket, result) in enumerate(zip(networks, start, found, strict=True), 3):
+        alone = list(retrain(network, task, ticket, epochs=12, lr=0.05, seed=seed))
+        torch.testing.assert_close(curves(result.epochs), curves(alone), equal_nan=True, **CLOSE)
+        assert result.best.val == min(e.val for e in result.epochs)
+        same(result.state, snapshot(network))
+
+
+def test_a_metric_that_is_no_mean_over_rows_is_refused_for_many_seeds():
+    task = NodeTask(data(), metric="roc_auc")
+    network = build("gcn", task)
+    with pytest.raises(ValueError, match="a metric that is a mean over rows .* got roc_auc"):
+        seeds.retrain(network, task, tickets([network], task), seeds=[0], epochs=1)
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -6,31 +6,36 @@ never waits for its device and leaves all that it changes in place: it can be a 
 
 The graph is common, so a removed edge stays in it with weight 0; in `training.loop` it is gone.
 Sums go in another order, and once edges are removed dropout counts its places differently.
+
+Why this is an engine beside `training.loop`: that one reads its loss and metric on the host after
+every epoch, stores only what masks keep, and runs any task, optimiser and schedule; one epoch that
+is the same for S seeds, of one batch and without a word to the host, is what a CUDA graph needs.
+Recipe, loss, metric and optimiser are those of the loop.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.cost.meters import spending
 from graphlth.edge_masks import edge_mask, is_edge_key
 from graphlth.masks import Masks, add_noise, only
+from graphlth.metrics import Metric
 from graphlth.model import takes_graph
-from graphlth.settings.annotations import check_number
-from graphlth.settings.types import Epochs
 from graphlth.sparse.dropout import draw_keys, dropout_keys
 from graphlth.streams import stream_seed
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, best_epoch
 from graphlth.training.forward import call_model, forward_rows
-from graphlth.training.optimizers import Adam
+from graphlth.training.optimizers import make_optimizer
+from graphlth.training.recipe import ADAM, AdamFields, Recipe
 
 SPLITS = ("val", "test")
 WARM = 3  # epochs before the capture, in which kernels are compiled and structures are built
@@ -41,12 +46,8 @@ class Trained:
     """What training made of one seed."""
 
     epochs: list[Epoch]
-    state: dict[str, Tensor]  # the soft masks, else the weights, after the best epoch
-
-    @property
-    def best(self) -> Epoch:
-        """The first epoch of best validation accuracy."""
-        return max(self.epochs, key=lambda epoch: epoch.val)
+    best: Epoch  # the first of the best validation metric
+    state: dict[str, Tensor]  # the soft masks, else the weights, after that epoch
 
 
 def train(
@@ -56,12 +57,10 @@ def train(
     masks: Sequence[Masks],
     *,
     seeds: Sequence[int],
-    epochs: int,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
     soft: Sequence[Masks] | None = None,
     rates: Mapping[str, float] | None = None,
     graphs: bool = False,
+    **recipe: Unpack[AdamFields],
 ) -> list[Trained]:
     """Train S copies of `model` at once; every argument is left as it is.
 
@@ -71,35 +70,33 @@ def train(
         theta: for each seed, the weights to start from.
         masks: for each seed, what is left.
         seeds: for each seed, what drives its dropout.
-        epochs: how many, at least 1.
-        lr: Adam's learning rate.
-        weight_decay: Adam's L2 decay.
         soft: for each seed, soft masks to be trained too; they are kept at or above 0.
         rates: γ, what each soft mask adds to the loss for an entry of 1.
         graphs: capture an epoch as a CUDA graph and replay it.
+        recipe: `recipe`, or its fields as keywords.
 
     Raises:
         ValueError: the model or task cannot be batched, the seeds do not fit together, there is
             nothing to capture on this device, or a loss is no longer finite.
     """
     check(model, task, graphs)
-    _fit(seeds, epochs, theta=theta, masks=masks)
+    how = Recipe.of(recipe, ADAM)
+    _fit(seeds, theta=theta, masks=masks)
     device = next(model.parameters()).device
     hard, m = stack(masks), {n: t.requires_grad_() for n, t in stack(soft or []).items()}
     learnt = {n: p.requires_grad for n, p in model.named_parameters()}  # a tied one by one name
     weights = {n: t.requires_grad_(learnt[n]) for n, t in stack(theta).items() if n in learnt}
     leaves, rates = [t for t in (*weights.values(), *m.values()) if t.requires_grad], rates or {}
-    optimizer = Adam(leaves, lr=lr, weight_decay=weight_decay)
+    optimizer = make_optimizer(how, leaves)
     [batch] = task.batches("train")
     scoring = {split: list(task.batches(split)) for split in SPLITS}
-    target = batch.target.repeat(len(seeds))  # [S · rows]
-    keys = _keys(model, batch, theta[0], seeds, epochs).to(device)  # [epochs, calls, S]
+    keys = _keys(model, batch, theta[0], seeds, how.epochs).to(device)  # [epochs, calls, S]
     kept = {n: t.detach().clone() for n, t in (m or weights).items()}
-    best = torch.full((len(seeds),), -1.0, device=device)
-    curves = torch.zeros(epochs, 3, len(seeds), device=device)  # loss, val, test
+    best = torch.full((len(seeds),), task.metric.worst, device=device)
+    curves = torch.zeros(how.epochs, 3, len(seeds), device=device)  # loss, val, test
     now = torch.zeros(1, dtype=torch.int64, device=device)  # which epoch it is
 
-    def weigh() -> dict[str, Tensor]:  # θ ⊙ m_θ, and m_g
+    def apply_masks() -> dict[str, Tensor]:  # θ ⊙ m_θ, and m_g
         edges = {n: torch.ones_like(t) for n, t in only(hard, "edges").items()}
         whole = {n: t * m[n] if n in m else t for n, t in (weights | edges).items()}
         return {n: t * hard[n] if n in hard else t for n, t in whole.items()}
@@ -108,29 +105,28 @@ def train(
         model.train()
         optimizer.zero_grad()
         drawn = keys.index_select(0, now)[0]
-        output = each(forward_rows, model, batch, weigh(), drawn)  # [S, rows, C]
-        loss = F.cross_entropy(output.flatten(0, 1), target, reduction="none")
-        loss = loss.view(len(seeds), -1).mean(1)  # [S]
+        output = each(forward_rows, model, batch, apply_masks(), drawn)  # [S, rows, C]
+        loss = torch.vmap(lambda out: task.loss(out, batch))(output)  # [S]
         (loss.sum() + sum(rates[n] * t.sum() for n, t in m.items())).backward()
         optimizer.step()
         with torch.no_grad():
             for t in m.values():
                 t.clamp_(min=0)
             model.eval()
-            reached = accuracies(model, scoring, weigh())  # [2, S]
-            better = reached[0] > best
+            reached = score(model, task.metric, scoring, apply_masks())  # [2, S]
+            better = reached[0] > best if task.metric.direction == "max" else reached[0] < best
             best.copy_(torch.where(better, reached[0], best))
             for n, t in (m or weights).items():
                 kept[n].copy_(torch.where(better.view(-1, *[1] * (t.dim() - 1)), t, kept[n]))
             curves.index_copy_(0, now, torch.cat([loss[None], reached])[None])
             now.add_(1)
 
-    _repeat(epoch, epochs, graphs)
+    _repeat(epoch, how.epochs, graphs)
     for each_masks in masks:
         spend = spending(model, task, each_masks)
-        for _ in range(epochs):
+        for _ in range(how.epochs):
             spend(1)
-    return _read(curves, kept, seeds, lr)
+    return _read(curves, kept, seeds, how.lr, task.metric)
 
 
 def each(
@@ -148,18 +144,21 @@ def each(
     return torch.vmap(one, in_dims=(0, 1))(dict(values), keys)
 
 
-def accuracies(model: nn.Module, batches: Mapping[str, list[Batch]], values: Masks) -> Tensor:
-    """The accuracies [splits, S]; splits of one graph share one forward pass."""
+def score(
+    model: nn.Module, metric: Metric, batches: Mapping[str, list[Batch]], values: Masks
+) -> Tensor:
+    """The metric [splits, S], of a function per row; splits of one graph share a forward pass."""
+    assert metric.function is not None  # `check` refuses others
     inputs, output, reached = None, torch.empty(0), []
     size = len(next(iter(values.values())))
     for split in batches.values():
-        hits = []
+        rows = []
         for batch in split:
             if batch.inputs is not inputs:
                 none = batch.target.new_empty(0, size)
                 inputs, output = batch.inputs, each(call_model, model, batch, values, none)
-            hits.append(output[:, batch.rows].argmax(-1) == batch.target)
-        reached.append(torch.cat(hits, 1).float().mean(1))
+            rows.append(metric.function(output[:, batch.rows], batch.target))
+        reached.append(torch.cat(rows, 1).float().mean(1))
     return torch.stack(reached)
 
 
@@ -170,23 +169,20 @@ def train_masks(
     masks: Sequence[Masks],
     *,
     seeds: Sequence[int],
-    epochs: int,
     l1_edges: float,
     l1_weights: float,
-    lr: float,
-    weight_decay: float,
     noise: float,
     graphs: bool = False,
+    **recipe: Unpack[AdamFields],
 ) -> list[dict[str, Tensor]]:
-    """For each seed, the soft masks at its epoch of best validation accuracy.
+    """For each seed, the soft masks at its epoch of the best validation metric.
 
     As `graphlth.training.loop.train_masks`, of UGS (arXiv:2102.06790, Algorithm 1).
     """
     trained = train(
-        model, task, theta, masks, seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay,
+        model, task, theta, masks, seeds=seeds, graphs=graphs, **recipe,
         soft=[add_noise(whole, noise, seed) for whole, seed in zip(masks, seeds, strict=False)],
         rates={n: l1_edges if is_edge_key(n) else l1_weights for whole in masks for n in whole},
-        graphs=graphs,
     )  # fmt: skip
     return [seed.state for seed in trained]
 
@@ -197,10 +193,8 @@ def retrain(
     tickets: Sequence[Ticket],
     *,
     seeds: Sequence[int],
-    epochs: int = 200,
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
     graphs: bool = False,
+    **recipe: Unpack[AdamFields],
 ) -> list[Trained]:
     """Train `model` from each ticket's weights under its masks; each result has its best weights.
 
@@ -211,7 +205,7 @@ def retrain(
         check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     return train(
         model, task, [t.init for t in tickets], [t.masks for t in tickets],
-        seeds=seeds, epochs=epochs, lr=lr, weight_decay=weight_decay, graphs=graphs,
+        seeds=seeds, graphs=graphs, **recipe,
     )  # fmt: skip
 
 
@@ -256,7 +250,9 @@ def _repeat(epoch: Callable[[], None], times: int, graphs: bool) -> None:
             graph.replay()
 
 
-def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[Trained]:
+def _read(
+    curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float, metric: Metric
+) -> list[Trained]:
     """What lies on the device at the end, seed by seed."""
     trained = []
     for s, (seed, curve) in enumerate(zip(seeds, curves.cpu().unbind(2), strict=True)):
@@ -265,12 +261,14 @@ def _read(curves: Tensor, kept: Masks, seeds: Sequence[int], lr: float) -> list[
             at = int(wrong[0])
             raise ValueError(f"the loss of seed {seed} is {float(curve[at, 0])} in epoch {at}: "
                              f"lower `lr`, got {lr}")  # fmt: skip
-        best, last = [-1.0, *curve[:, 1].cummax(0).values.tolist()], len(curve) - 1
-        epochs = [
-            Epoch(index, loss, val, test if val > best[index] or index == last else math.nan)
-            for index, (loss, val, test) in enumerate(curve.tolist())
-        ]
-        trained.append(Trained(epochs, {n: t[s].clone() for n, t in kept.items()}))
+        best, last = metric.worst, len(curve) - 1
+        epochs: list[Epoch] = []
+        for index, (loss, val, test) in enumerate(curve.tolist()):
+            better = metric.better(val, best)
+            best = val if better else best
+            epochs.append(Epoch(index, loss, val, test if better or index == last else math.nan))
+        state = {n: t[s].clone() for n, t in kept.items()}
+        trained.append(Trained(epochs, best_epoch(epochs, metric), state))
     return trained
 
 
@@ -279,7 +277,7 @@ def check(model: nn.Module, task: Task, graphs: bool) -> None:
 
     Raises:
         ValueError: the model takes no graph or has buffers, the task has more than one training
-            batch, or `graphs` is asked for off a CUDA device.
+            batch or a metric that is no mean over rows, or `graphs` is asked for off a CUDA device.
     """
     if not takes_graph(model) or next(model.buffers(), None) is not None:
         raise ValueError(f"`model` must take a `graph` and have no buffers to train many seeds "
@@ -287,12 +285,15 @@ def check(model: nn.Module, task: Task, graphs: bool) -> None:
     if (batches := sum(1 for _ in task.batches("train"))) != 1:
         raise ValueError(f"`task` must have one training batch to train many seeds at once, "
                          f"got {batches}")  # fmt: skip
+    if not task.metric.per_row:
+        raise ValueError("`task` must have a metric that is a mean over rows to train many seeds "
+                         f"at once, such as accuracy, got {task.metric.name}")  # fmt: skip
     device = next(model.parameters()).device
     if graphs and device.type != "cuda":
         raise ValueError(f"`graphs` must go with a CUDA device, got {str(device)!r}")
 
 
-def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
+def _fit(seeds: Sequence[int], **states: Sequence[Masks]) -> None:
     if not seeds:
         raise ValueError("`seeds` must hold at least 1, got none")
     for name, given in states.items():
@@ -301,4 +302,3 @@ def _fit(seeds: Sequence[int], epochs: int, **states: Sequence[Masks]) -> None:
                              f"got {len(given)}")  # fmt: skip
         if any(each.keys() != given[0].keys() for each in given):
             raise ValueError(f"`{name}` must hold the same names for every seed")
-    check_number("epochs", epochs, Epochs)
