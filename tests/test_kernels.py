@@ -13,11 +13,12 @@ from numba.core.caching import IndexDataCacheFile
 
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels import _vector
+from graphlth.sparse.kernels._arithmetic import exp
 from graphlth.sparse.kernels._compiled import Files
 from graphlth.sparse.kernels._memory import LINE, PACKED, cache_size, fresh
 from graphlth.sparse.kernels._sums import sum_entries
 from graphlth.sparse.kernels._threads import together
-from graphlth.sparse.kernels._vector import exp, load, store
+from graphlth.sparse.kernels._vector import load, store
 from graphlth.sparse.message import weighted_sum
 from graphlth.sparse.pattern import SparsityPattern
 

@@ -19,8 +19,9 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import edge_softmax
 
 pytest.importorskip("triton")
-from graphlth.sparse.kernels.triton import attention, weighted_sum
+from graphlth.sparse.kernels.triton import BACKEND
 
+attention, weighted_sum = BACKEND.attention, BACKEND.weighted_sum
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = [pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION:UserWarning")]
 pytestmark += [pytest.mark.gpu] if DEVICE == "cuda" else []

@@ -10,20 +10,10 @@ from functools import cache, partial
 import numpy as np
 from torch import Tensor
 
+from graphlth.sparse.kernels._arithmetic import fma, minus, over, plus, relu, root, times
 from graphlth.sparse.kernels._arrays import flat_array, share_range, strided_array
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._vector import (
-    fma,
-    full,
-    load_some,
-    minus,
-    over,
-    plus,
-    relu,
-    root,
-    store_some,
-    times,
-)
+from graphlth.sparse.kernels._vector import full, load_some, store_some
 
 LANES = 16  # entries at a time
 

@@ -11,28 +11,30 @@ from functools import cache
 import numpy as np
 from torch import Tensor
 
-from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import NUMBERS_AHEAD, REGISTERS, ahead, lanes_of
-from graphlth.sparse.kernels._vector import (
+from graphlth.sparse.kernels._arithmetic import (
     add,
     axpy,
     choose,
-    entry,
     exp,
-    fetch,
     fold,
-    full,
     inverse,
-    load,
-    load_some,
     maximum,
     minimum,
     multiply,
+    total,
+)
+from graphlth.sparse.kernels._compiled import compiled
+from graphlth.sparse.kernels._memory import NUMBERS_AHEAD, REGISTERS, ahead, lanes_of
+from graphlth.sparse.kernels._vector import (
+    entry,
+    fetch,
+    full,
+    load,
+    load_some,
     prefetch,
     spread,
     store,
     store_some,
-    total,
     zeros,
 )
 

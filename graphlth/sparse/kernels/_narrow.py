@@ -8,21 +8,9 @@ from functools import cache
 
 from torch import Tensor
 
+from graphlth.sparse.kernels._arithmetic import add_dots, axpy, choose, multiply, relu
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._vector import (
-    add_dots,
-    axpy,
-    choose,
-    entry,
-    fetch,
-    full,
-    load,
-    load_some,
-    multiply,
-    relu,
-    store_some,
-    zeros,
-)
+from graphlth.sparse.kernels._vector import entry, fetch, full, load, load_some, store_some, zeros
 
 GROUP = 8  # columns that are multiplied together
 

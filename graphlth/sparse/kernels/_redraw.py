@@ -16,17 +16,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from graphlth.sparse.kernels._arithmetic import outside, whole
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._vector import (
-    load,
-    load_some,
-    lowest,
-    outside,
-    pointer,
-    population,
-    prefetch,
-    whole,
-)
+from graphlth.sparse.kernels._vector import load, load_some, lowest, pointer, population, prefetch
 
 Array = np.ndarray[Any, Any]
 

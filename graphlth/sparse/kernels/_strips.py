@@ -19,21 +19,11 @@ from torch import Tensor
 
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels import _narrow
+from graphlth.sparse.kernels._arithmetic import add, add_dots, add_dots_of_two, axpy, relu
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import LINE, REGISTERS, STRIP, WIDE, ahead
 from graphlth.sparse.kernels._threads import SHARED, together
-from graphlth.sparse.kernels._vector import (
-    add,
-    add_dots,
-    add_dots_of_two,
-    axpy,
-    entry,
-    fetch,
-    load,
-    relu,
-    store,
-    zeros,
-)
+from graphlth.sparse.kernels._vector import entry, fetch, load, store, zeros
 
 WIDTHS = (STRIP, 32, 16)  # channels of a strip
 WINDOW = 128  # rows, which lie near each other in memory

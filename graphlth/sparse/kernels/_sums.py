@@ -8,6 +8,7 @@ from torch import Tensor
 
 from graphlth.sparse.graph import Rows
 from graphlth.sparse.kernels import _vector
+from graphlth.sparse.kernels._arithmetic import add, axpy, dot
 from graphlth.sparse.kernels._arrays import (
     edge_values,
     flat_array,
@@ -18,17 +19,7 @@ from graphlth.sparse.kernels._arrays import (
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import HELD, fresh, lanes_of
 from graphlth.sparse.kernels._rows import cut_strips
-from graphlth.sparse.kernels._vector import (
-    add,
-    axpy,
-    dot,
-    entry,
-    fetch,
-    load_some,
-    prefetch,
-    store_some,
-    zeros,
-)
+from graphlth.sparse.kernels._vector import entry, fetch, load_some, prefetch, store_some, zeros
 from graphlth.sparse.pattern import SparsityPattern
 
 NEXT = 2  # rows ahead, whose own numbers are fetched

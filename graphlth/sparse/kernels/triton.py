@@ -29,39 +29,30 @@ PER_WARP = 256  # elements of a tile for each warp: 8 a thread
 WIDE = 128  # channels of a program, over all its heads, where a row can be split
 
 
-def weighted_sum(graph: Graph, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """`out_i = Σ_e w_e x_j` [T, d] over the edges e = (j, i), for `x` [S, d] and `weight` [E].
+class Triton(Backend):
+    """Fused sums and attention; the other operations are composed of sums."""
 
-    Backward is one pass over the transpose, which gathers `∂out_i` once for both gradients.
-    """
-    return _WeightedSum.apply(graph, x, weight)
+    def weighted_sum(self, graph: Graph, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """`out_i = Σ_e w_e x_j` [T, d] over the edges e = (j, i), for `x` [S, d] and `weight` [E].
+
+        Backward is one pass over the transpose, which gathers `∂out_i` once for both gradients.
+        """
+        return _WeightedSum.apply(graph, x, weight)
+
+    def attention(
+        self, graph: Graph, x: Tensor, sent: Tensor, received: Tensor, weight: Tensor | None,
+        keep: Tensor | None, slope: float = 0.2,
+    ) -> Tensor:  # fmt: skip
+        """`out_i = Σ_e k_e α_e x_j` [T, H, d], `α_e ∝ w_e exp(LeakyReLU(s_j + r_i))`.
+
+        What GAT computes (Veličković et al., ICLR 2018, arXiv:1710.10903), with the online softmax
+        and the backward of FlashAttention (Dao et al., NeurIPS 2022, arXiv:2205.14135). An edge of
+        weight 0 is absent; a target with no other edge gets 0.
+        """
+        return _Attention.apply(graph, x, sent, received, weight, keep, slope)
 
 
-def attention(
-    graph: Graph,
-    x: Tensor,
-    sent: Tensor,
-    received: Tensor,
-    weight: Tensor | None,
-    keep: Tensor | None,
-    slope: float = 0.2,
-) -> Tensor:
-    """`out_i = Σ_e k_e α_e x_j` [T, H, d], `α_e ∝ w_e exp(LeakyReLU(s_j + r_i))` over the e into i.
-
-    What GAT computes (Veličković et al., ICLR 2018, arXiv:1710.10903), with the online softmax and
-    the backward of FlashAttention (Dao et al., NeurIPS 2022, arXiv:2205.14135). An edge of weight 0
-    is absent; a target with no other edge gets 0.
-
-    Args:
-        graph: the edges.
-        x: [S, H, d].
-        sent: [S, H], the part of each logit that the source sends.
-        received: [T, H], the part that the target adds.
-        weight: [E], at least 0; None counts every edge once.
-        keep: [E, H] multiplies the normalised `α`, as dropout does; it gets no gradient.
-        slope: of the LeakyReLU below 0.
-    """
-    return _Attention.apply(graph, x, sent, received, weight, keep, slope)
+BACKEND = Triton()
 
 
 class _WeightedSum(torch.autograd.Function):
@@ -393,21 +384,3 @@ def _attend_backward(  # type: ignore[no-untyped-def]
             tl.store(at, tl.sum(pull, axis=1), mask=inside)
     tl.store(grad_x + own, tl.sum(lanes, axis=0), mask=here[:, None] & real[None, :])
     tl.store(grad_sent + row * H + head, tl.sum(raws, axis=0), mask=here)
-
-
-class Triton(Backend):
-    """The fused kernels of this file; its functions' docstrings give the shapes."""
-
-    def weighted_sum(self, graph: Graph, x: Tensor, weight: Tensor | None) -> Tensor:
-        """`A(weight) @ x` [T, d] for `x` [S, d] and `weight` [E] or None."""
-        return weighted_sum(graph, x, weight)
-
-    def attention(
-        self, graph: Graph, x: Tensor, sent: Tensor, received: Tensor, weight: Tensor | None,
-        keep: Tensor | None, slope: float,
-    ) -> Tensor:  # fmt: skip
-        """`Σ_e k_e α_e x_j` [T, H, d], `α_e ∝ w_e exp(LeakyReLU(s_j + r_i))`."""
-        return attention(graph, x, sent, received, weight, keep, slope)
-
-
-BACKEND = Triton()
