@@ -9,7 +9,7 @@ from torch import Tensor
 from graphlth.drawing import Draw
 from graphlth.masks import Masks, only
 from graphlth.settings.types import Scope
-from graphlth.sparse.kernels._redraw import Array, Redraw, unpacked
+from graphlth.sparse.kernels._redraw import Array, Redraw, unpack_bits
 from graphlth.sparse.kernels._select import without_lowest
 
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -114,7 +114,7 @@ def make_redraw(
     ])  # fmt: skip
 
     def made() -> Masks:
-        bits = map(torch.from_numpy, unpacked(again.left(), [masks[n].numel() for n in order]))
+        bits = map(torch.from_numpy, unpack_bits(again.left(), [masks[n].numel() for n in order]))
         return {n: b.view_as(masks[n]) * masks[n] for n, b in zip(order, bits, strict=True)}
 
     drawn, once, moved = Draw(made), again.draw, again.moved

@@ -12,7 +12,7 @@ import pytest
 
 from graphlth.sparse.kernels import _compiled, _signed
 from graphlth.sparse.kernels._compiled import Files, compiled
-from graphlth.sparse.kernels._signed import BYTES, key, signed, verified
+from graphlth.sparse.kernels._signed import BYTES, key, sign, verify
 
 
 @pytest.fixture(autouse=True)
@@ -132,11 +132,11 @@ def test_processes_that_start_at_once_have_one_key(home):
 
 
 def test_what_is_not_a_file_is_not_there(tmp_path):
-    assert verified("name", tmp_path / "missing") is None
-    assert verified("name", tmp_path) is None
-    (tmp_path / "file").write_bytes(signed("name", b"content"))
-    assert verified("name", tmp_path / "file") == b"content"
-    assert verified("another", tmp_path / "file") is None
+    assert verify("name", tmp_path / "missing") is None
+    assert verify("name", tmp_path) is None
+    (tmp_path / "file").write_bytes(sign("name", b"content"))
+    assert verify("name", tmp_path / "file") == b"content"
+    assert verify("another", tmp_path / "file") is None
 
 
 def twice(x):

@@ -15,9 +15,9 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels import _vector
 from graphlth.sparse.kernels._arithmetic import exp
 from graphlth.sparse.kernels._compiled import Files
-from graphlth.sparse.kernels._memory import LINE, PACKED, cache_size, fresh
+from graphlth.sparse.kernels._memory import LINE, PACKED, cache_size, new_empty
 from graphlth.sparse.kernels._sums import sum_entries
-from graphlth.sparse.kernels._threads import together
+from graphlth.sparse.kernels._threads import run_together
 from graphlth.sparse.kernels._vector import load, store
 from graphlth.sparse.message import weighted_sum
 from graphlth.sparse.pattern import SparsityPattern
@@ -69,7 +69,7 @@ def test_parts_run_at_once_the_first_of_them_on_the_thread_that_asks():
         met.wait(timeout=60)
         ran.append(threading.get_ident())
 
-    together([part] * 3)
+    run_together([part] * 3)
     assert len(set(ran)) == 3 and threading.get_ident() in ran
 
 
@@ -81,7 +81,7 @@ def test_a_part_that_fails_says_so_once_the_others_are_done():
 
     for parts in ([fails, lambda: done.append(1)], [lambda: done.append(1), fails]):
         with pytest.raises(ZeroDivisionError):
-            together(parts)
+            run_together(parts)
     assert done == [1, 1]
 
 
@@ -89,12 +89,12 @@ def test_a_part_that_fails_says_so_once_the_others_are_done():
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os, signal
-from graphlth.sparse.kernels._threads import together
-together([int] * 3)
+from graphlth.sparse.kernels._threads import run_together
+run_together([int] * 3)
 child = os.fork()
 if not child:
     signal.alarm(30)
-    together([int] * 3)
+    run_together([int] * 3)
     os._exit(0)
 raise SystemExit(os.waitpid(child, 0)[1])
 """
@@ -104,7 +104,7 @@ raise SystemExit(os.waitpid(child, 0)[1])
 @pytest.mark.parametrize("shape", [(3, 5), (1 << 10, 1 << 10), (0, 7), (1 << 21,)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])
 def test_fresh_memory_starts_at_a_cache_line_and_is_a_matrix_like_any_other(kind, shape):
-    made = fresh(torch.empty(0, dtype=kind), *shape)
+    made = new_empty(torch.empty(0, dtype=kind), *shape)
     assert (made.shape, made.dtype, made.is_contiguous()) == (shape, kind, True)
     assert made.data_ptr() % LINE == 0 or not made.numel()
     assert made.fill_(2).sum() == 2 * made.numel() or kind is torch.float16
@@ -148,7 +148,7 @@ def test_processes_that_compile_at_once_find_each_its_own(tmp_path, monkeypatch)
 
     monkeypatch.setattr(IndexDataCacheFile, "_open_for_write", at_once)
     first, second = (Files(str(tmp_path), "sum", "stamp") for _ in range(2))
-    together([lambda: first.save("int", 1), lambda: second.save("float", 2)])
+    run_together([lambda: first.save("int", 1), lambda: second.save("float", 2)])
     assert (first.load("int"), second.load("float")) == (1, 2)
     assert Files(str(tmp_path), "sum", "later").load("int") is None
 

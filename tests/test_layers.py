@@ -111,7 +111,7 @@ def faults(source, file):
         ("prune.py", "from graphlth.ticket import Ticket", "not below it"),
         ("ticket.py", "from graphlth.prune import drop_lowest", ""),
         ("models/graph/gcn.py", "from graphlth.sparse.message import weighted_sum", ""),
-        ("models/graph/gcn.py", "from graphlth.models.graph._norm import normalised", ""),
+        ("models/graph/gcn.py", "from graphlth.models.graph._norm import gcn_norm", ""),
         ("models/graph/gcn.py", "from graphlth.models.graph.gat import GAT", "sibling"),
         ("models/graph/gcn.py", "from .gat import GAT", "sibling"),
         ("models/graph/gcn.py", "from . import gat", "sibling"),

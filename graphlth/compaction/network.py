@@ -165,7 +165,7 @@ class Compact(nn.Module):
             elif rest:
                 made = torch.from_numpy(out)[:, :d]
                 h = strip_matrix([made @ getattr(rest[0], name) for name in map_names(rest[0])])
-        return loops.copied(out, layer.weight, d)
+        return loops.copy_columns(out, layer.weight, d)
 
     def _multiply(self, h: Tensor | Features | Columns, layer: Layer, name: str) -> Tensor:
         """`h` times the matrix `name` of `layer`."""

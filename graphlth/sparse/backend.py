@@ -188,7 +188,7 @@ class _KnownProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, None]:
-        return None, None, ctx.backend.weighted_sum(ctx.x.graph.reversed, grad, ctx.x.values), None
+        return None, None, ctx.backend.weighted_sum(ctx.x.graph.reverse, grad, ctx.x.values), None
 
 
 class _DenseProduct(torch.autograd.Function):

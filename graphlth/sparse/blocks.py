@@ -42,9 +42,9 @@ class Block:
         """The rows of `x` that this block reads: of its edges' sources and of its own nodes."""
         if self.edges is None or self.nodes is None:
             return x
-        return self._features(x, lambda: self._held(x))
+        return self._features(x, lambda: self._select_rows(x))
 
-    def _held(self, x: Features) -> Features:
+    def _select_rows(self, x: Features) -> Features:
         rows = self.row_mask if x.row_mask is None else self.row_mask & x.row_mask
         entries = rows[x.graph.edge_index[1]].nonzero().squeeze(1)
         return x.select(entries, rows, x.graph.subgraph(entries))
@@ -57,9 +57,9 @@ class Block:
         """
         if isinstance(x, Features):
             return self, self.select_features(x)
-        if self.reindexed is None:
+        if self.smaller is None:
             return self, x
-        block, nodes = self.reindexed
+        block, nodes = self.smaller
         if x.requires_grad or vmap.inside():
             return block, x.index_select(0, nodes)
         return block, self._rows(x, lambda: x.index_select(0, nodes))
@@ -72,7 +72,7 @@ class Block:
         return read.fill_(True) if self.nodes is None else read.index_fill(0, self.nodes, True)
 
     @cached_property
-    def reindexed(self) -> tuple[Block, Tensor] | None:
+    def smaller(self) -> tuple[Block, Tensor] | None:
         """This block from the nodes of `row_mask` only, and their numbers; None if most are."""
         nodes = self.row_mask.nonzero().squeeze(1)
         if nodes.numel() > MOST * self.graph.num_sources:

@@ -75,7 +75,7 @@ def normalise(weighted_sum: WeightedSum, graph: Graph, weight: Tensor, side: str
     """`d_s^-½ w_e d_t^-½` [E]; edges after those that `weight` has count once."""
     rest = graph.num_edges - weight.size(0)
     w = torch.cat([weight, weight.new_ones(rest)]) if rest else weight
-    deg = degree(weighted_sum, graph if side == "in" else graph.reversed, w, w.dtype)
+    deg = degree(weighted_sum, graph if side == "in" else graph.reverse, w, w.dtype)
     root = torch.where(deg > 0, deg.clamp(min=1e-12).rsqrt(), 0)
     source, target = graph.edge_index
     return gather(root, source) * w * gather(root, target)

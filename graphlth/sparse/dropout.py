@@ -21,7 +21,7 @@ from graphlth.edge_masks import EdgeMask, multiply_edges
 from graphlth.sparse import vmap
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import fresh
+from graphlth.sparse.kernels._memory import new_empty
 
 LEVELS = 1 << 16  # a chance is one of so many equal ones
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
@@ -112,7 +112,7 @@ class StackedKeys(NamedTuple):
 
 def _apply(function: Any, x: Tensor, keep: int) -> Tensor:
     if vmap.inside():
-        return vmap.at_once(_each, x, _key(), keep, function)
+        return vmap.apply_rule(_each, x, _key(), keep, function)
     return function.apply(x, keep, _key())
 
 
@@ -175,7 +175,7 @@ def _drop(x: Tensor, keep: int, key: int | StackedKeys, positive: bool) -> Tenso
         parts = zip(x.unbind(key.dim), key.values.tolist(), strict=True)
         return torch.stack([_drop(part, keep, k, positive) for part, k in parts], key.dim)
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        out = fresh(x, *x.shape)
+        out = new_empty(x, *x.shape)
         flat = x.detach().contiguous().view(-1).numpy()
         _drop_array(flat, *_words(key), keep, flat.dtype.type(LEVELS / keep), positive,
                     out.view(-1).numpy())  # fmt: skip

@@ -69,7 +69,7 @@ class Graph:
         return Graph(torch.cat([self.edge_index, loops], dim=1), self.num_nodes)
 
     @cached_property
-    def reversed(self) -> Graph:
+    def reverse(self) -> Graph:
         """The graph whose edges, in the same order, run the other way."""
         other = Graph(self.edge_index.flip(0), (self.num_nodes, self.num_sources))
         vars(other).update(by_target=self.by_source, by_source=self.by_target)

@@ -43,7 +43,7 @@ def weighted_sum(
     """
     check_shapes(graph, x, weight)
     if vmap.inside():
-        return vmap.at_once(_sum_of_each, graph, x, weight, backend)
+        return vmap.apply_rule(_sum_of_each, graph, x, weight, backend)
     primitive = find_backend(backend, x).weighted_sum
     return composition.sum_over_edges(primitive, graph, x, weight)
 
@@ -122,7 +122,7 @@ def attention(
             raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}")
     if vmap.inside():
         ends = sent, received, weight, keep
-        return vmap.at_once(_attention_of_each, graph, x, *ends, slope, backend)
+        return vmap.apply_rule(_attention_of_each, graph, x, *ends, slope, backend)
     kernel = find_backend(backend, x)
     return kernel.attention(graph, x, sent, received, weight, keep, slope)
 

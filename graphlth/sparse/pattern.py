@@ -56,13 +56,13 @@ class SparsityPattern:
 
     def restrict(self, x: Features) -> Features:
         """`x` [N, F] without the features whose weights, of this pattern [F, d], are all 0."""
-        kept = self._graphs(x.graph, lambda: self._multiplied(x.graph))
+        kept = self._graphs(x.graph, lambda: self._select_entries(x.graph))
         if kept is None:
             return x
         entries, graph = kept
         return self._features(x, lambda: x.select(entries, x.row_mask, graph))
 
-    def _multiplied(self, graph: Graph) -> tuple[Tensor, Graph] | None:
+    def _select_entries(self, graph: Graph) -> tuple[Tensor, Graph] | None:
         """Which entries of the features of `graph` meet a weight, and their graph; None: all."""
         rows = torch.zeros(self.shape[0], dtype=torch.bool, device=self.index.device)
         rows[self.index // self.shape[1]] = True

@@ -18,7 +18,7 @@ Rule = Callable[..., tuple[Tensor, int | None]]
 inside: Callable[[], bool] = torch._C._are_functorch_transforms_active  # `torch.vmap`?
 
 
-def at_once(rule: Rule, *args: Any) -> Tensor:
+def apply_rule(rule: Rule, *args: Any) -> Tensor:
     """What `rule` makes of `args`, for use inside `torch.vmap`; gradients flow through the rule."""
     return _AtOnce.apply(rule, *args)
 

@@ -8,7 +8,7 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import normalise
 
 
-def normalised(
+def gcn_norm(
     graph: Graph, weight: EdgeMask | None, *, dtype: torch.dtype, side: str = "in", backend: str
 ) -> EdgeMask:
     """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`, differentiable in m.

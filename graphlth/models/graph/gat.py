@@ -146,7 +146,7 @@ class GAT(nn.Module):
         edges = per_layer(weight, len(maps))
         rows, layers = features.nonzero().squeeze(1), []
         for i in depth:
-            columns = padded(units[i].view(sent[i].shape))  # [heads, d]
+            columns = pad_heads(units[i].view(sent[i].shape))  # [heads, d]
             pick = columns.flatten()
             layers.append(
                 Layer(
@@ -179,7 +179,7 @@ def add_loops(weight: Tensor, num_nodes: int) -> Tensor:
     return torch.cat([weight, weight.new_ones(num_nodes)])
 
 
-def padded(kept: Tensor) -> Tensor:
+def pad_heads(kept: Tensor) -> Tensor:
     """The numbers [heads', d'] of the units `kept` [heads, d] of the heads that have any, then -1.
 
     Where none is left, one head of one unit that is not there stands in.

@@ -16,7 +16,7 @@ from graphlth.models.graph._gcn_layers import (
     relu_dropout_product,
     relu_product,
 )
-from graphlth.models.graph._norm import normalised
+from graphlth.models.graph._norm import gcn_norm
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
@@ -147,7 +147,7 @@ class GCN(nn.Module):
 
     def normalise(self, graph: Graph, weight: EdgeMask | None, dtype: torch.dtype) -> EdgeMask:
         """The edge weights [E + N] of `D^-½ (A ⊙ m + I) D^-½`; `graph` ends with its N loops."""
-        return normalised(graph, weight, dtype=dtype, side=self.degree, backend=self.backend)
+        return gcn_norm(graph, weight, dtype=dtype, side=self.degree, backend=self.backend)
 
     def parts(
         self, weights: Mapping[str, Tensor], graph: Graph, weight: EdgeMask | None = None

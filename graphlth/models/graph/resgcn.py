@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.edge_masks import EdgeMask, per_layer
-from graphlth.models.graph._norm import normalised
+from graphlth.models.graph._norm import gcn_norm
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
@@ -90,7 +90,7 @@ class ResGCN(nn.Module):
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.first)
         graph = graph.with_loops  # A + I
-        norm = normalised(graph, weight, dtype=self.first.dtype, backend=self.backend)
+        norm = gcn_norm(graph, weight, dtype=self.first.dtype, backend=self.backend)
         norms = per_layer(norm, len(self.weights))
         near = min(REACH, len(self.weights))
         parts = blocks(graph, len(self.weights) - near) + blocks(graph, near, rows)

@@ -58,13 +58,13 @@ def step(some: bool) -> Callable[..., None]:
                 i, n = row * d + column, d - column
                 g = load_some(grad, i, n, LANES, some)
                 x, y = load_some(a, i, n, LANES, some), load_some(b, i, n, LANES, some)
-                gx = decayed(times(g, y), x, constants)
-                gy = decayed(plus(times(g, x), rate), y, constants)
+                gx = add_decay(times(g, y), x, constants)
+                gy = add_decay(plus(times(g, x), rate), y, constants)
                 mx = mean(gx, load_some(a_means, i, n, LANES, some), constants)
                 my = mean(gy, load_some(b_means, i, n, LANES, some), constants)
                 sx = square(gx, load_some(a_squares, i, n, LANES, some), constants)
                 sy = square(gy, load_some(b_squares, i, n, LANES, some), constants)
-                x, y = moved(x, mx, sx, constants), relu(moved(y, my, sy, constants))
+                x, y = take_step(x, mx, sx, constants), relu(take_step(y, my, sy, constants))
                 store_some(a_means, i, n, mx, some)
                 store_some(b_means, i, n, my, some)
                 store_some(a_squares, i, n, sx, some)
@@ -77,7 +77,7 @@ def step(some: bool) -> Callable[..., None]:
 
 
 @compiled
-def decayed(g, x, constants):  # type: ignore[no-untyped-def]
+def add_decay(g, x, constants):  # type: ignore[no-untyped-def]
     """The gradient of `x` with that of its decay."""
     return fma(x, full(constants, constants[0], LANES), g)
 
@@ -96,7 +96,7 @@ def square(g, before, constants):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def moved(x, mean, square, constants):  # type: ignore[no-untyped-def]
+def take_step(x, mean, square, constants):  # type: ignore[no-untyped-def]
     """`x` after its step."""
     below = plus(over(root(square), full(constants, constants[4], LANES)),
                  full(constants, constants[5], LANES))  # fmt: skip

@@ -279,7 +279,7 @@ def total(typing: Any, x: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def fold(typing: Any, x: Any, times: Any) -> Any:
-    """The sums of `times` lanes of `x`, a power of 2, side by side: what `spread` spreads."""
+    """The sums of `times` lanes of `x`, a power of 2, side by side: what `repeat_lanes` repeats."""
     kind = Vector(x.dtype, x.lanes // times.literal_value)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from graphlth.sparse.graph import Rows
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import CACHE, NUMBERS_AHEAD, fresh
-from graphlth.sparse.kernels._threads import SHARED, together
+from graphlth.sparse.kernels._memory import CACHE, NUMBERS_AHEAD, new_empty
+from graphlth.sparse.kernels._threads import SHARED, run_together
 from graphlth.sparse.kernels._vector import entry, prefetch
 
 MOVE = 16  # multiplications that cost as much as to move a number
@@ -43,24 +43,24 @@ def edge_values(rows: Rows, x: Tensor, weight: Tensor | None) -> Array:
     """The weights [E] of the edges by position, of the type of `x`; ones for None."""
     if weight is None:
         return flat_array(x.new_ones(rows.count))
-    return flat_array(arranged(rows, weight.to(x.dtype)))
+    return flat_array(arrange_values(rows, weight.to(x.dtype)))
 
 
-def arranged(rows: Rows, values: Tensor) -> Tensor:
+def arrange_values(rows: Rows, values: Tensor) -> Tensor:
     """`rows.arrange(values)` of numbers without gradients."""
-    return values if rows.order is None else _permuted(values, rows.order)
+    return values if rows.order is None else _permute(values, rows.order)
 
 
-def restored(rows: Rows, values: Tensor) -> Tensor:
+def restore_values(rows: Rows, values: Tensor) -> Tensor:
     """`rows.restore(values)` of numbers without gradients."""
-    return values if rows.position is None else _permuted(values, rows.position)
+    return values if rows.position is None else _permute(values, rows.position)
 
 
-def _permuted(values: Tensor, index: Tensor) -> Tensor:
+def _permute(values: Tensor, index: Tensor) -> Tensor:
     """`values[index]` for `values` [n, ...] and a permutation `index` of its rows."""
     if values.numel() * values.element_size() < CACHE:
         return values.index_select(0, index)
-    out, width = fresh(values, *values.shape), values[0].numel()
+    out, width = new_empty(values, *values.shape), values[0].numel()
     loop = partial(_permutation(width), flat_array(values), index.numpy(), out.view(-1).numpy())
     share_range(index.numel(), 1, MOVE * values.numel(), loop)
     return out
@@ -89,7 +89,7 @@ def share_rows(rows: Rows, work: int, part: Callable[[int, int], None]) -> None:
         return part(0, count)
     ends = torch.arange(1, threads, device="cpu") * rows.count // threads
     cuts = [0, *torch.searchsorted(rows.offsets, ends.to(rows.offsets.dtype)).tolist(), count]
-    together(partial(part, *ends) for ends in pairwise(cuts))
+    run_together(partial(part, *ends) for ends in pairwise(cuts))
 
 
 def share_range(count: int, step: int, work: int, part: Callable[[int, int], None]) -> None:
@@ -101,4 +101,4 @@ def share_range(count: int, step: int, work: int, part: Callable[[int, int], Non
     if threads == 1 or work < SHARED:
         return part(0, count)
     cuts = [-(-count // step) * i // threads * step for i in range(threads)] + [count]
-    together(partial(part, *ends) for ends in pairwise(cuts))
+    run_together(partial(part, *ends) for ends in pairwise(cuts))

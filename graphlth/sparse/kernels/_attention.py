@@ -24,7 +24,7 @@ from graphlth.sparse.kernels._arithmetic import (
     total,
 )
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import NUMBERS_AHEAD, REGISTERS, ahead, lanes_of
+from graphlth.sparse.kernels._memory import NUMBERS_AHEAD, REGISTERS, lanes_of, prefetch_levels
 from graphlth.sparse.kernels._vector import (
     entry,
     fetch,
@@ -32,7 +32,7 @@ from graphlth.sparse.kernels._vector import (
     load,
     load_some,
     prefetch,
-    spread,
+    repeat_lanes,
     store,
     store_some,
     zeros,
@@ -49,7 +49,7 @@ def layout(x: Tensor) -> tuple[int, int, bool, int]:
     to how many caches rows of `x` [N, heads, d] are fetched ahead.
     """
     _, heads, d = x.shape
-    far = ahead(x.numel() * x.element_size())
+    far = prefetch_levels(x.numel() * x.element_size())
     most = REGISTERS // x.element_size()
     if d & (d - 1) == 0 and 0 < d <= most:
         together = min(heads & -heads, most // d)  # powers of 2
@@ -105,8 +105,8 @@ def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped
                         start = (entry(columns, e) * heads + h) * d + channel
                         other = load_some(x, start, left, lanes, some)
                         each = load(shares, (e - a) * wide + h, together, together)
-                        sum_ = add(multiply(spread(each, channels), other), sum_)
-                    sum_ = multiply(spread(scale, channels), sum_)
+                        sum_ = add(multiply(repeat_lanes(each, channels), other), sum_)
+                    sum_ = multiply(repeat_lanes(scale, channels), sum_)
                     store_some(out, (r * heads + h) * d + channel, left, sum_, some)
 
     return loop
@@ -172,7 +172,7 @@ def backward(lanes: int, together: int, some: bool, far: int, heads: int, droppe
                         other = load_some(grad, there, left, lanes, some)
                         place = (e - a) * wide + h
                         each = load(kept, place, together, together)
-                        sum_x = add(multiply(spread(each, channels), other), sum_x)
+                        sum_x = add(multiply(repeat_lanes(each, channels), other), sum_x)
                         along = fold(multiply(other, own_x), channels)
                         if channel:
                             along = add(load(slopes, place, together, together), along)

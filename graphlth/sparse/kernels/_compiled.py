@@ -21,7 +21,7 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from graphlth.sparse.kernels._signed import key, private, signed, verified
+from graphlth.sparse.kernels._signed import key, private, sign, verify
 
 STALE = 3600.0  # seconds after which the draft of a file is one whose writer was killed
 
@@ -45,7 +45,7 @@ def compiled(function: Callable[..., Any], *, inline: bool = False) -> Callable[
 inlined = partial(compiled, inline=True)
 
 
-def _named(*parts: Any) -> str:
+def _name_of(*parts: Any) -> str:
     """A name for what depends on `parts`."""
     return sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -55,7 +55,7 @@ def _state(folder: Path) -> str:
     files = [
         (path.name, sha256(path.read_bytes()).digest()) for path in sorted(folder.glob("*.py"))
     ]
-    return _named(numba.__version__, llvmlite.__version__, files)
+    return _name_of(numba.__version__, llvmlite.__version__, files)
 
 
 STATE = _state(Path(__file__).parent)
@@ -94,7 +94,7 @@ class Files(IndexDataCacheFile):
         """Keep what is compiled, and remove what other states of the code have left."""
         name, content = self._name(key), self._dump(data)
         with self._open_for_write(self._data_path(name)) as file:
-            file.write(signed(name, content))
+            file.write(sign(name, content))
         for path in Path(self._cache_path).glob("*.nbc*"):
             with suppress(OSError):  # another user's
                 stale = path.suffix != ".nbc" and time.time() - path.stat().st_mtime > STALE
@@ -104,7 +104,7 @@ class Files(IndexDataCacheFile):
     def load(self, key: Any) -> Any:
         """What was compiled, or None."""
         name = self._name(key)
-        content = verified(name, Path(self._data_path(name)))
+        content = verify(name, Path(self._data_path(name)))
         return None if content is None else pickle.loads(content)
 
     def _name(self, key: Any) -> str:

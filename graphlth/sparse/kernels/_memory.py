@@ -20,7 +20,7 @@ PACKED = bool(FEATURES.get("avx512f") and FEATURES.get("avx512vl"))  # lanes can
 STRIP = 64  # channels of a matrix that are made and used up at a time
 
 
-def fresh(like: Tensor, *shape: int) -> Tensor:
+def new_empty(like: Tensor, *shape: int) -> Tensor:
     """A tensor of the type of `like`, not cleared; a large one in huge pages, if there are any.
 
     The first touch of every page of fresh memory costs as much as to fill it, and memory of more
@@ -49,7 +49,7 @@ NEAR, BEYOND = (SECOND * 3 // 4, 20 * SECOND) if SECOND > CACHE else (1 << 62, C
 REUSED, THIRD = 12, 1 << 23  # readings of a row, from which so many bytes stay in the third cache
 
 
-def ahead(size: int, readings: float = 1.0) -> int:
+def prefetch_levels(size: int, readings: float = 1.0) -> int:
     """To how many caches rows of a matrix of `size` bytes are fetched; each has `readings`."""
     beyond = max(BEYOND, THIRD) if readings >= REUSED else BEYOND
     return (size >= CACHE) + (size >= beyond)

@@ -12,11 +12,11 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._arrays import (
     edge_values,
     flat_array,
-    restored,
+    restore_values,
     share_rows,
     strided_array,
 )
-from graphlth.sparse.kernels._memory import CACHE, HELD, STRIP, fresh, lanes_of
+from graphlth.sparse.kernels._memory import CACHE, HELD, STRIP, lanes_of, new_empty
 from graphlth.sparse.kernels._sums import (
     loop_of_entries,
     loop_of_sums,
@@ -63,7 +63,7 @@ class Propagate(torch.autograd.Function):
             (edge_values(back, grad, ctx.x.values), strip, STRIP),
         )
         size = [back.offsets.numel() - 1, d] if pattern is None else [pattern.index.numel()]
-        to_w = fresh(grad, *size)
+        to_w = new_empty(grad, *size)
         for first in range(0, d, STRIP):
             width = min(STRIP, d - first)
             lanes, some = lanes_of(width, grad, HELD)
@@ -84,7 +84,7 @@ class Propagate(torch.autograd.Function):
                 )
                 loop = partial(loop, *pattern.by_strips(lanes), flat_array(to_w))
             share_rows(back, width, loop)
-        return None, None, to_w, restored(rows, to_weight), None, None, None
+        return None, None, to_w, restore_values(rows, to_weight), None, None, None
 
 
 class KnownProduct(torch.autograd.Function):
@@ -126,4 +126,4 @@ def propagate_relu_product(
         made=early, keep=late,
     )  # fmt: skip
     value, summed = (k and k[1][:, :d].contiguous() for k in kept)
-    return loops.copied(out, w, v.size(1)), value, summed
+    return loops.copy_columns(out, w, v.size(1)), value, summed

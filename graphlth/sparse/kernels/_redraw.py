@@ -54,7 +54,7 @@ class Redraw:
         dtype = self.arrays[0].dtype
         where = np.array([(a.ctypes.data, a.size) for a in self.arrays])
         infinity = np.array(np.inf, dtype).view(f"i{dtype.itemsize}")
-        alive = [packed(m).view(np.int64) for _, group, _ in rankings for m in group]
+        alive = [pack_bits(m).view(np.int64) for _, group, _ in rankings for m in group]
         ends = np.cumsum([len(group) for group, _, _ in rankings])
         go = [round(share * sum(map(np.count_nonzero, group))) for _, group, share in rankings]
         part = [p for p, each in enumerate(parts) for _ in each]
@@ -82,7 +82,7 @@ class Redraw:
         return bits
 
 
-def packed(alive: Array) -> Array:
+def pack_bits(alive: Array) -> Array:
     """A bit for each entry of `alive` [n] that is not 0, in words."""
     words = np.zeros(-(-alive.size // WORD), "<u8")
     bits = np.packbits(alive != 0, bitorder="little")
@@ -90,7 +90,7 @@ def packed(alive: Array) -> Array:
     return words
 
 
-def unpacked(words: Array, sizes: Sequence[int]) -> list[Array]:
+def unpack_bits(words: Array, sizes: Sequence[int]) -> list[Array]:
     """The bits that `words` hold of arrays of these sizes, one after the other, as 0 and 1."""
     ends = np.cumsum([-(-size // WORD) for size in sizes])
     return [

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from graphlth.sparse.graph import Rows
 from graphlth.sparse.kernels._arrays import MOVE, Array, numpy_array, share_range, strided_array
-from graphlth.sparse.kernels._memory import HELD, NEAR, REUSED, WIDE, ahead, fresh, lanes_of
+from graphlth.sparse.kernels._memory import (
+    HELD,
+    NEAR,
+    REUSED,
+    WIDE,
+    lanes_of,
+    new_empty,
+    prefetch_levels,
+)
 
 FAR = 1 << 21  # numbers of often read rows, from which each strip is laid out on its own
 PART = 8  # edges of a row from which it pays to take it up again for a part of its columns
@@ -69,7 +77,7 @@ def cut_strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
     offsets, columns = rows.arrays
     edges = (offsets if parts == 1 else rows.cut(parts, n).numpy()), parts, columns
     if parts > 1 and (some or d > lanes):
-        strips = tuple(fresh(m, m.size(0), lanes) for m in matrices)
+        strips = tuple(new_empty(m, m.size(0), lanes) for m in matrices)
         into, *near = map(numpy_array, strips)
         strip = Strip(lanes, False, 0, edges, (near[0].ravel(), lanes, 0, lanes, 0, lanes))
         for first in range(0, d, lanes):
@@ -83,9 +91,9 @@ def cut_strips(rows: Rows, *matrices: Tensor) -> Iterator[tuple[Any, ...]]:
     dense = n * d >= FAR and readings >= REUSED and d > lanes
     (flat, stride), whole = strided_array(x), 0 if dense else d - d % lanes
     size = n * (lanes if dense else whole or d) * x.element_size()
-    far = ahead(size, readings) if parts == 1 else 0
+    far = prefetch_levels(size, readings) if parts == 1 else 0
     if dense:
-        one = numpy_array(fresh(x, n, lanes))
+        one = numpy_array(new_empty(x, n, lanes))
         for first in range(0, d, lanes):
             width = min(lanes, d - first)
             _move(one[:, :width], numpy_array(x)[:, first : first + width])

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphlth.sparse.kernels._arrays import flat_array, strided_array
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import HELD, PACKED, lanes_of
-from graphlth.sparse.kernels._vector import entry, load_some, store_picked, store_spread
+from graphlth.sparse.kernels._vector import entry, load_some, store_compressed, store_expanded
 from graphlth.sparse.pattern import SparsityPattern
 
 MANY = 0.25  # of all entries
@@ -37,7 +37,7 @@ def _scatter(lanes: int) -> Loop:
             for s in range(strips):
                 bits, start = words[r * strips + s], entry(starts, r * strips + s)
                 if bits:
-                    store_spread(out, r * stride + s * lanes, values, start, bits, lanes)
+                    store_expanded(out, r * stride + s * lanes, values, start, bits, lanes)
 
     return loop
 
@@ -74,6 +74,6 @@ def _gather(lanes: int, some: bool) -> Loop:
                 bits, start = words[r * strips + s], entry(starts, r * strips + s)
                 if bits:
                     at, left = r * stride + s * lanes, columns - s * lanes
-                    store_picked(out, start, load_some(values, at, left, lanes, some), bits)
+                    store_compressed(out, start, load_some(values, at, left, lanes, some), bits)
 
     return loop

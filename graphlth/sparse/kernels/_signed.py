@@ -17,7 +17,7 @@ BYTES = 32  # of the key, and of a digest
 LARGEST = 1 << 28  # bytes of a file that are read; what is compiled is far smaller
 
 
-def signed(name: str, content: bytes) -> bytes:
+def sign(name: str, content: bytes) -> bytes:
     """What a file called `name` holds, from which `verified` gets `content` back.
 
     Raises:
@@ -26,7 +26,7 @@ def signed(name: str, content: bytes) -> bytes:
     return _digest(name, content) + content
 
 
-def verified(name: str, path: Path) -> bytes | None:
+def verify(name: str, path: Path) -> bytes | None:
     """The content of `path`, if it was `signed` with this name and key; None for all else."""
     try:
         with path.open("rb") as file:

@@ -21,8 +21,8 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels import _narrow
 from graphlth.sparse.kernels._arithmetic import add, add_dots, add_dots_of_two, axpy, relu
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import LINE, REGISTERS, STRIP, WIDE, ahead
-from graphlth.sparse.kernels._threads import SHARED, together
+from graphlth.sparse.kernels._memory import LINE, REGISTERS, STRIP, WIDE, prefetch_levels
+from graphlth.sparse.kernels._threads import SHARED, run_together
 from graphlth.sparse.kernels._vector import entry, fetch, load, store, zeros
 
 WIDTHS = (STRIP, 32, 16)  # channels of a strip
@@ -52,7 +52,7 @@ def strips(w: Tensor) -> Tensor:
     return wide.reshape(r, count(c), lanes(c)).transpose(0, 1)
 
 
-def roomy(like: Tensor) -> Tensor:
+def padded_zeros(like: Tensor) -> Tensor:
     """Zeros shaped like `like` [R, C], whose strips can be read where they lie.
 
     Rows are whole strips and a cache line: those of a strip then do not share cache sets.
@@ -130,7 +130,7 @@ def product_of(parts: list[Edges], strips: list[Array]) -> Product:
 
 
 def product_with(x: Edges, w: Tensor) -> Product:
-    """`x` and the strips of `w` [F, d]: where they lie if it is `roomy`, else copied."""
+    """`x` and the strips of `w` [F, d]: where they lie if `padded_zeros` made it, else copied."""
     number, width, size = count(w.size(1)), lanes(w.size(1)), w.size(0) * _stride(w)
     room = w.untyped_storage().nbytes() == size * w.element_size() and not w.storage_offset()
     if room and w.stride() == (_stride(w), 1):
@@ -202,7 +202,7 @@ def convolve(
     if narrow:
         out.fill(0)  # the row after the last, too: a V beside its W is read beyond its columns
     out = out[: n * columns]
-    far = ahead(matrix.array.nbytes, a.columns.size / max(1, n, sources))
+    far = prefetch_levels(matrix.array.nbytes, a.columns.size / max(1, n, sources))
     weights, c, kept = matrix.array, 0, (made is not None, keep is not None)
     nothing = Kept(a.columns, weights)  # not read
     if following is not None:
@@ -221,8 +221,8 @@ def convolve(
     for s in range(number):
         makes = [partial(loop, s, s + 1, i, j, 0, 0) for i, j in pairwise(made_at)]
         uses = [partial(loop, s, s + 1, 0, 0, i, j) for i, j in pairwise(cuts)]
-        together(makes)
-        together(uses)
+        run_together(makes)
+        run_together(uses)
     return out.reshape(n, columns)
 
 
@@ -236,7 +236,7 @@ def scratch(name: str, like: Tensor, size: int) -> Array:
     return found
 
 
-def copied(x: Array, like: Tensor, d: int) -> Tensor:
+def copy_columns(x: Array, like: Tensor, d: int) -> Tensor:
     """The first `d` columns of `x` [N, 16s] as a tensor, in memory of their own."""
     out = like.new_empty(x.shape[0] * d + 8)
     _copy(x, d, out.numpy())

@@ -12,12 +12,12 @@ from graphlth.sparse.kernels._arithmetic import add, axpy, dot
 from graphlth.sparse.kernels._arrays import (
     edge_values,
     flat_array,
-    restored,
+    restore_values,
     share_rows,
     strided_array,
 )
 from graphlth.sparse.kernels._compiled import compiled
-from graphlth.sparse.kernels._memory import HELD, fresh, lanes_of
+from graphlth.sparse.kernels._memory import HELD, lanes_of, new_empty
 from graphlth.sparse.kernels._rows import cut_strips
 from graphlth.sparse.kernels._vector import entry, fetch, load_some, prefetch, store_some, zeros
 from graphlth.sparse.pattern import SparsityPattern
@@ -29,7 +29,7 @@ Loop = Callable[..., None]
 
 def sum_rows(rows: Rows, x: Tensor, weight: Tensor | None) -> Tensor:
     """`Σ_e w_e x_e` [R, d] over the edges of each row; `x_e` [d] is the row of `x` at e's end."""
-    out, values = fresh(x, rows.offsets.numel() - 1, x.size(1)), edge_values(rows, x, weight)
+    out, values = new_empty(x, rows.offsets.numel() - 1, x.size(1)), edge_values(rows, x, weight)
     for strip, into, near in cut_strips(rows, out, x):
         loop = loop_of_sums(strip.lanes, strip.some, strip.far)
         loop = partial(loop, *strip.edges, values, *strip.place, flat_array(into), near.size(1))
@@ -42,14 +42,14 @@ def sum_rows_with_dots(
 ) -> tuple[Tensor, Tensor]:
     """`sum_rows`, and `⟨x_e, y_r⟩` [E] for every edge e of every row r of `y` [R, d]."""
     made = x.new_empty if x.size(1) else x.new_zeros  # without channels there is nothing to add up
-    out, dots, values = fresh(x, *y.shape), made(rows.count), edge_values(rows, x, weight)
+    out, dots, values = new_empty(x, *y.shape), made(rows.count), edge_values(rows, x, weight)
     for before, (strip, into, near, own) in enumerate(cut_strips(rows, out, x, y)):
         loop = partial(
             loop_of_sums_and_dots(strip.lanes, strip.some, strip.far), *strip.edges, values,
             *strip.place, flat_array(into), near.size(1), *strided_array(own), dots.numpy(), before,
         )  # fmt: skip
         share_rows(rows, near.size(1), loop)
-    return out, restored(rows, dots)
+    return out, restore_values(rows, dots)
 
 
 def sum_entries(rows: Rows, x: Tensor, weight: Tensor | None, pattern: SparsityPattern) -> Tensor:

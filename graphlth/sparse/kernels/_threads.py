@@ -8,7 +8,7 @@ from functools import cache
 SHARED = 1 << 23  # multiplications from which it pays to wake another thread
 
 
-def together(parts: Iterable[Callable[[], None]]) -> None:
+def run_together(parts: Iterable[Callable[[], None]]) -> None:
     """Do all of `parts` at once, the first on the thread that asks: it need not be woken."""
     first, *others = parts
     running = [pool(len(others)).submit(part) for part in others]

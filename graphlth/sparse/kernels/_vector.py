@@ -174,7 +174,7 @@ def full(typing: Any, like: Any, number: Any, lanes: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def spread(typing: Any, x: Any, times: Any) -> Any:
+def repeat_lanes(typing: Any, x: Any, times: Any) -> Any:
     """Every lane of `x`, `times` times side by side."""
     kind = Vector(x.dtype, x.lanes * times.literal_value)
 
@@ -186,7 +186,7 @@ def spread(typing: Any, x: Any, times: Any) -> Any:
 
 
 @intrinsic
-def store_picked(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any:
+def store_compressed(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any:
     """Write the lanes of `x` whose bit is 1, one next to the other, from `offset` on."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -204,7 +204,7 @@ def store_picked(typing: Any, array: Any, offset: Any, x: Any, bits: Any) -> Any
 
 
 @intrinsic(prefer_literal=True)
-def store_spread(
+def store_expanded(
     typing: Any, array: Any, offset: Any, values: Any, start: Any, bits: Any, lanes: Any
 ) -> Any:
     """Write `values` from `start` on to those of `lanes` entries, from `offset` on, of bit 1."""
@@ -240,7 +240,7 @@ def fetch(x, columns, e, stride, start, lanes, far):  # type: ignore[no-untyped-
 
 @inlined
 def pick_each(x, bits, out, at, near):  # type: ignore[no-untyped-def]
-    """`store_picked` for any processor; `near` has room for `x`."""
+    """`store_compressed` for any processor; `near` has room for `x`."""
     store(near, 0, 0, x)
     while bits:
         out[np.uint64(at)] = entry(near, lowest(bits))
@@ -249,7 +249,7 @@ def pick_each(x, bits, out, at, near):  # type: ignore[no-untyped-def]
 
 @inlined
 def pick_packed(x, bits, out, at, near):  # type: ignore[no-untyped-def]
-    store_picked(out, at, x, bits)
+    store_compressed(out, at, x, bits)
 
 
 pick = pick_packed if PACKED else pick_each

@@ -19,14 +19,14 @@ from graphlth.sparse.graph import Graph, Rows
 from graphlth.sparse.kernels import _attention, _narrow, _normalise, _scatter
 from graphlth.sparse.kernels._arrays import (
     Array,
-    arranged,
+    arrange_values,
     edge_values,
     flat_array,
-    restored,
+    restore_values,
     share_range,
     share_rows,
 )
-from graphlth.sparse.kernels._memory import ahead, fresh, lanes_of
+from graphlth.sparse.kernels._memory import lanes_of, new_empty, prefetch_levels
 from graphlth.sparse.kernels._propagate import KnownProduct, Propagate, propagate_relu_product
 from graphlth.sparse.kernels._rows import readings_per_row
 from graphlth.sparse.kernels._sums import sum_rows, sum_rows_with_dots
@@ -100,7 +100,7 @@ class Numba(Backend):
         """Zeros shaped like `like`; the rows of a matrix are padded, so that strips are aligned."""
         from graphlth.sparse.kernels import _strips as loops  # loads slowly
 
-        return loops.roomy(like) if like.dim() == 2 else torch.zeros_like(like)
+        return loops.padded_zeros(like) if like.dim() == 2 else torch.zeros_like(like)
 
     def scatter(self, values: Tensor, pattern: SparsityPattern, out: Tensor) -> None:
         """Write `values` to the entries of `out` that `pattern` names, in place."""
@@ -135,8 +135,8 @@ def _relu_product(graph: Graph, x: Tensor, weight: Tensor | None, w: Tensor) -> 
     """`relu(A(weight) @ x) @ w` for `w` of few columns, without the matrix between or gradients."""
     rows, d = graph.by_target, x.size(1)
     lanes, some = _narrow_lanes(d, x)
-    columns, out = _narrow.columns(w, lanes), _padded(graph.num_nodes, w)
-    far = ahead(graph.num_sources * lanes * x.element_size(), readings_per_row(rows, x))
+    columns, out = _narrow.columns(w, lanes), _pad_zeros(graph.num_nodes, w)
+    far = prefetch_levels(graph.num_sources * lanes * x.element_size(), readings_per_row(rows, x))
     loop = partial(
         _narrow.relu_product(lanes, some, far), *rows.arrays, edge_values(rows, x, weight)
     )
@@ -179,7 +179,7 @@ class _NarrowProduct(torch.autograd.Function):
         ctx.gate = None if kept is None else scale
         x = x if kept is None else kept
         ctx.save_for_backward(x, w)
-        (n, d), out = x.shape, _padded(len(x), w)
+        (n, d), out = x.shape, _pad_zeros(len(x), w)
         lanes, some = _narrow_lanes(d, x)
         ctx.columns = _narrow.columns(w.detach(), lanes)
         loop = partial(
@@ -195,7 +195,7 @@ class _NarrowProduct(torch.autograd.Function):
             return None, (grad.t() @ x).t().contiguous(), None, None
         (n, d), c = x.shape, w.size(1)
         (lanes, some), columns = _narrow_lanes(d, x), ctx.columns
-        to_x, to_w = fresh(x, n, d), x.new_zeros(c, d)
+        to_x, to_w = new_empty(x, n, d), x.new_zeros(c, d)
         values, gated = flat_array(x), ctx.gate is not None
         scale = values.dtype.type(ctx.gate if gated else 1)
         loop = partial(_narrow.gradients(lanes, some, gated), values, d, flat_array(columns))
@@ -209,7 +209,7 @@ def _narrow_lanes(d: int, x: Tensor) -> tuple[int, bool]:
     return lanes, d % lanes != 0
 
 
-def _padded(n: int, w: Tensor) -> Tensor:
+def _pad_zeros(n: int, w: Tensor) -> Tensor:
     """Zeros [n, C up to 8s] for the product with `w` [d, C]."""
     return w.new_zeros(n, w.size(1) + -w.size(1) % _narrow.GROUP)
 
@@ -223,7 +223,7 @@ class _Attention(torch.autograd.Function):
         weight: Tensor | None, keep: Tensor | None, slope: float,
     ) -> Tensor:  # fmt: skip
         rows, n, (_, heads, d) = graph.by_target, graph.num_nodes, x.shape
-        out, about = fresh(x, n, heads, d), x.new_empty(n, _attention.ABOUT, heads)
+        out, about = new_empty(x, n, heads, d), x.new_empty(n, _attention.ABOUT, heads)
         loop = _attention.forward(*_attention.layout(x), heads, keep is not None)
         part = partial(
             loop, *rows.arrays, edge_values(rows, x, weight), _keep_values(rows, x, keep),
@@ -241,9 +241,9 @@ class _Attention(torch.autograd.Function):
         layout = _attention.layout(x)
         part = partial(_attention.means(*layout[:3], heads), flat, flat_array(out), d)
         share_range(n, 1, out.numel(), partial(part, flat_array(about)))
-        to_x, to_sent = fresh(x, *x.shape), x.new_empty(sent.shape)
+        to_x, to_sent = new_empty(x, *x.shape), x.new_empty(sent.shape)
         to_received = x.new_empty(n, heads)
-        to_weight, to_logits = x.new_empty(rows.count), fresh(x, rows.count, heads)
+        to_weight, to_logits = x.new_empty(rows.count), new_empty(x, rows.count, heads)
         target, position = graph.by_target, _position_by_source(graph)
         part = partial(
             _attention.backward(*layout, heads, keep is not None), *rows.arrays,
@@ -254,13 +254,13 @@ class _Attention(torch.autograd.Function):
         share_rows(rows, heads * d, partial(part, flat_array(to_weight)))
         part = partial(_attention.totals(heads), target.arrays[0], position, flat_array(to_logits))
         share_rows(target, heads, partial(part, flat_array(to_received)))
-        back = None if weight is None else restored(rows, to_weight)
+        back = None if weight is None else restore_values(rows, to_weight)
         return None, to_x, to_sent, to_received, back, None, None
 
 
 def _keep_values(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
     """`keep` [E, heads] by position; no numbers for None."""
-    return flat_array(x.new_empty(0) if keep is None else arranged(rows, keep.to(x.dtype)))
+    return flat_array(x.new_empty(0) if keep is None else arrange_values(rows, keep.to(x.dtype)))
 
 
 def _position_by_source(graph: Graph) -> Array:
