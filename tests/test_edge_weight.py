@@ -26,7 +26,7 @@ from graphlth.records.files import read
 from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
-from graphlth.scores.edges._edges import Pairs
+from graphlth.scores.edges._pairs import Pairs
 from graphlth.sparse.features import sparse_features
 from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training import batched
@@ -413,10 +413,10 @@ def test_resistances_of_weights_obey_foster_and_the_pseudo_inverse():
     a = np.zeros((12, 12))
     a[ends[0], ends[1]] = a[ends[1], ends[0]] = pairs.weight
     inverse, (i, j) = np.linalg.pinv(np.diag(a.sum(0)) - a), ends
-    r = resistance.exact(pairs)
+    r = resistance.exact_resistance(pairs)
     np.testing.assert_allclose(r, inverse[i, i] + inverse[j, j] - 2 * inverse[i, j], atol=1e-10)
     assert (pairs.weight * r).sum() == pytest.approx(11)
-    near = resistance.approximate(pairs, 0.3, 0)
+    near = resistance.approximate_resistance(pairs, 0.3, 0)
     assert (abs(near / r - 1) < 0.3).all()
 
 

@@ -23,7 +23,7 @@ from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges import spectral
-from graphlth.scores.edges._edges import Pairs
+from graphlth.scores.edges._pairs import Pairs
 from graphlth.scores.edges.similarity import cosine
 from graphlth.sparse.backend import BACKENDS
 from graphlth.sparse.features import sparse_features
@@ -615,7 +615,7 @@ def proper(pairs):
 @few
 @given(graphs())
 def test_effective_resistance_is_that_of_the_pseudo_inverse_and_obeys_foster(pairs):
-    r, (i, j) = resistance.exact(pairs), pairs.ends
+    r, (i, j) = resistance.exact_resistance(pairs), pairs.ends
     inverse = np.linalg.pinv(pairs.laplacian.toarray(), hermitian=True)
     expected = inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]
     np.testing.assert_allclose(r, expected, atol=1e-9)
@@ -628,10 +628,10 @@ def test_effective_resistance_is_that_of_the_pseudo_inverse_and_obeys_foster(pai
 @few
 @given(graphs(), st.integers(0, 9))
 def test_the_approximate_resistance_is_within_its_tolerance(pairs, seed):
-    r = resistance.exact(pairs)
+    r = resistance.exact_resistance(pairs)
     simple, _ = proper(pairs)
     for tolerance in (0.5, 0.2):
-        near = resistance.approximate(pairs, tolerance, seed)
+        near = resistance.approximate_resistance(pairs, tolerance, seed)
         assert (np.abs(near - r) <= tolerance * r)[simple].all()
         assert not near[~simple].any()
 
@@ -652,7 +652,7 @@ def test_resistance_is_approximate_above_a_number_of_nodes_only():
 def test_the_shares_of_all_edges_in_the_slow_modes_add_up_to_their_number(pairs, components):
     _, parts = proper(pairs)
     modes = min(components, pairs.num_nodes - parts)
-    assert spectral.shares(pairs, components).sum() == pytest.approx(modes)
+    assert spectral.spectral_shares(pairs, components).sum() == pytest.approx(modes)
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -661,9 +661,9 @@ def test_slow_modes_are_the_same_by_both_solvers(parts, monkeypatch):
     ends = [np.sort(draw.integers(0, 40, (2, 90)), 0) + 50 * p for p in range(parts)]  # some alone
     pairs = np.unique(np.concatenate(ends, 1), axis=1)
     pairs = Pairs(50 * parts, pairs, np.ones(pairs.shape[1]))
-    whole = spectral.shares(pairs, 8)
+    whole = spectral.spectral_shares(pairs, 8)
     monkeypatch.setattr(spectral, "DENSE", 0)
-    np.testing.assert_allclose(spectral.shares(pairs, 8), whole, atol=1e-8)
+    np.testing.assert_allclose(spectral.spectral_shares(pairs, 8), whole, atol=1e-8)
 
 
 def test_sparse_features_are_as_similar_as_dense_ones():

@@ -20,9 +20,9 @@ def reinit(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
 
     They have had no training: where the ticket's are θ_k, these train from the start.
     """
-    told = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
+    search = {n: value for n, value in ticket.search.items() if n != FIRST_ITERATION}
     fresh = reinitialise(model, stream_seed(seed, "reinit", ticket.round))
-    return replace(ticket, init=fresh, search=told)
+    return replace(ticket, init=fresh, search=search)
 
 
 def random(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
@@ -55,11 +55,11 @@ def constant(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
     Source: Zhou et al. (NeurIPS 2019, arXiv:1905.01067), of the weights θ_k that the ticket has.
     """
 
-    def signed(kept: Tensor, layer: Tensor) -> Tensor:
+    def with_one_size(kept: Tensor, layer: Tensor) -> Tensor:
         alpha = layer.std(correction=0)
         return torch.where(kept < 0, -alpha, alpha)
 
-    return _with_kept(ticket, model, signed)
+    return _with_kept(ticket, model, with_one_size)
 
 
 CONTROLS: Mapping[str, Control] = {

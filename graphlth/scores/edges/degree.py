@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.masks import Masks, only
-from graphlth.scores.edges._edges import Array, Pairs, of_pairs
+from graphlth.scores.edges._pairs import Array, Pairs, score_pairs
 from graphlth.task import Task
 
 
@@ -21,10 +21,10 @@ def degree(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
         ValueError: the task has no graph.
     """
     whole = {n: torch.ones_like(mask) for n, mask in only(masks, "edges").items()}
-    return of_pairs(task, whole, teddy)
+    return score_pairs(task, whole, teddy_scores)
 
 
-def teddy(pairs: Pairs) -> Array:
+def teddy_scores(pairs: Pairs) -> Array:
     """T [P]."""
     d, (i, j) = np.maximum(pairs.degree, 1), pairs.ends  # a node of degree 0 ends no edge
     a = pairs.adjacency @ d**-0.5 / d

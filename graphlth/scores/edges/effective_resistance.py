@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.edges._edges import BLOCK, Array, Pairs, of_pairs
+from graphlth.scores.edges._pairs import BLOCK, Array, Pairs, score_pairs
 from graphlth.settings.types import Count, Seed, Tolerance
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -52,12 +52,14 @@ def effective_resistance(
 
     def resistance(pairs: Pairs) -> Array:
         exactly = pairs.num_nodes <= approximate_above
-        return pairs.weight * (exact(pairs) if exactly else approximate(pairs, tolerance, seed))
+        return pairs.weight * (
+            exact_resistance(pairs) if exactly else approximate_resistance(pairs, tolerance, seed)
+        )
 
-    return of_pairs(task, masks, resistance)
+    return score_pairs(task, masks, resistance)
 
 
-def exact(pairs: Pairs) -> Array:
+def exact_resistance(pairs: Pairs) -> Array:
     """R [P] from L⁺, the pseudo-inverse of the Laplacian."""
     _, component = connected_components(pairs.adjacency)
     same = component[:, None] == component
@@ -67,7 +69,7 @@ def exact(pairs: Pairs) -> Array:
     return own[i] + own[j] - 2 * inverse[i, j]
 
 
-def approximate(pairs: Pairs, tolerance: float, seed: int) -> Array:
+def approximate_resistance(pairs: Pairs, tolerance: float, seed: int) -> Array:
     """R [P] as squared distances of the rows of `Z = L⁺ Bᵀ W^½ Q`, Q [P, k] random signs / √k."""
     from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
@@ -80,14 +82,14 @@ def approximate(pairs: Pairs, tolerance: float, seed: int) -> Array:
     width, r = max(1, min(64, ROOM // count)), np.zeros(count)
     for first in range(0, k, width):
         signs = draw.choice([-1.0, 1.0], (count, min(width, k - first)))
-        z = solve(pairs, b @ signs, tolerance / 100)
+        z = solve_laplacian(pairs, b @ signs, tolerance / 100)
         for start in range(0, count, BLOCK):
             some = slice(start, start + BLOCK)
             r[some] += ((z[i[some]] - z[j[some]]) ** 2).sum(axis=1)
     return r / k
 
 
-def solve(pairs: Pairs, y: Array, tolerance: float) -> Array:
+def solve_laplacian(pairs: Pairs, y: Array, tolerance: float) -> Array:
     """`L⁺ y` for `y` [N, k] that sums to 0 in every component, up to a constant in each."""
     d = np.where(pairs.strength > 0, pairs.strength, 1)
     laplacian, scale = pairs.laplacian, 1 / d[:, None]

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.edges._edges import Array, Pairs, dots, of_pairs
+from graphlth.scores.edges._pairs import Array, Pairs, dot_products, score_pairs
 from graphlth.task import Task
 
 
@@ -16,11 +16,11 @@ def jaccard(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     Raises:
         ValueError: the task has no graph.
     """
-    return of_pairs(task, masks, shared)
+    return score_pairs(task, masks, jaccard_index)
 
 
-def shared(pairs: Pairs) -> Array:
+def jaccard_index(pairs: Pairs) -> Array:
     """The Jaccard index [P]."""
     i, j = pairs.ends
-    both = dots(pairs.adjacency, pairs.ends)
+    both = dot_products(pairs.adjacency, pairs.ends)
     return both / (pairs.degree[i] + pairs.degree[j] - both)

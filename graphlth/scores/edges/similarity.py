@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.edges._edges import Array, Pairs, dots, of_pairs
+from graphlth.scores.edges._pairs import Array, Pairs, dot_products, score_pairs
 from graphlth.sparse.features import Features
 from graphlth.task import Task
 
@@ -23,18 +23,18 @@ def similarity(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
         ValueError: the task has no graph.
     """
     x: Any = getattr(task, "x", None)  # of a task without a graph, which is refused
-    return of_pairs(task, masks, partial(cosine, x))
+    return score_pairs(task, masks, partial(cosine, x))
 
 
 def cosine(x: Tensor | Features, pairs: Pairs) -> Array:
     """The cosine [P] of the rows of `x` [N, F] at both ends."""
-    rows: Any = x.cpu().numpy() if isinstance(x, Tensor) else sparse(x)
+    rows: Any = x.cpu().numpy() if isinstance(x, Tensor) else sparse_matrix(x)
     norm = np.sqrt((rows * rows).sum(axis=1))  # [N]
     (i, j), known = pairs.ends, np.where(norm > 0, norm, 1)
-    return dots(rows, pairs.ends) / known[i] / known[j]
+    return dot_products(rows, pairs.ends) / known[i] / known[j]
 
 
-def sparse(x: Features) -> Any:
+def sparse_matrix(x: Features) -> Any:
     """`x` as SciPy's sparse matrix [N, F]."""
     column, row = x.graph.edge_index.cpu().numpy()
     return csr_array((x.values.cpu().numpy(), (row, column)), shape=x.shape)

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.edges._edges import Array, Pairs, of_pairs
+from graphlth.scores.edges._pairs import Array, Pairs, score_pairs
 from graphlth.settings.types import Number
 from graphlth.task import Task
 
@@ -42,10 +42,10 @@ def spectral(
     """
     if components < 1:
         raise ValueError(f"`components` must be at least 1, got {components}")
-    return of_pairs(task, masks, partial(shares, components=components))
+    return score_pairs(task, masks, partial(spectral_shares, components=components))
 
 
-def shares(pairs: Pairs, components: int) -> Array:
+def spectral_shares(pairs: Pairs, components: int) -> Array:
     """The sum of the shares [P] in the lowest eigenvalues above 0."""
     d, (i, j) = np.where(pairs.strength > 0, pairs.strength, 1), pairs.ends
     root = np.sqrt(d)

@@ -17,7 +17,7 @@ from graphlth.task import Task, apply_edge_masks
 from graphlth.training.forward import forward, policy_logits
 
 
-def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
+def masked_copy(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor]]:
     """A copy of `model` with the weights θ ⊙ m_θ, and those weights: leaves, by name."""
     check_weights(model)
     check_cached(model, masks)
@@ -31,7 +31,9 @@ def network(model: nn.Module, masks: Masks) -> tuple[nn.Module, dict[str, Tensor
     return net, {n: p for n, p in net.named_parameters() if n in masks}
 
 
-def losses(net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0) -> Iterator[Tensor]:
+def batch_losses(
+    net: nn.Module, task: Task, masks: Masks, temperature: float = 1.0
+) -> Iterator[Tensor]:
     """The loss of every training batch on the graph that `masks` leave.
 
     The logits are divided by `temperature`.
@@ -52,7 +54,7 @@ def gradient(value: Tensor, theta: Masks, *, twice: bool = False) -> dict[str, T
     return dict(zip(theta, found, strict=True))
 
 
-def summed(parts: Iterable[Masks]) -> dict[str, Tensor]:
+def sum_by_name(parts: Iterable[Masks]) -> dict[str, Tensor]:
     """The sum of tensors by name."""
     total: dict[str, Tensor] = {}
     for part in parts:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.weights._gradient import gradient, losses, network, summed
+from graphlth.scores.weights._gradient import batch_losses, gradient, masked_copy, sum_by_name
 from graphlth.settings.types import Positive
 from graphlth.sparse.backend import BACKENDS
 from graphlth.task import Task
@@ -37,26 +37,28 @@ def grasp(
     """
     if not temperature > 0:
         raise ValueError(f"`temperature` must be above 0, got {temperature}")
-    net, theta = network(model, masks)
+    net, theta = masked_copy(model, masks)
     if not theta:
         return {}
     for module in net.modules():
         if vars(module).get("backend") in BACKENDS:
             vars(module)["backend"] = "reference"
-    g = summed(gradient(loss, theta) for loss in losses(net, task, masks, temperature))
-    by_batch = (product(loss, theta, g) for loss in losses(net, task, masks, temperature))
-    return {n: hg * theta[n].detach() for n, hg in summed(by_batch).items()}
+    g = sum_by_name(gradient(loss, theta) for loss in batch_losses(net, task, masks, temperature))
+    by_batch = (
+        hessian_product(loss, theta, g) for loss in batch_losses(net, task, masks, temperature)
+    )
+    return {n: hg * theta[n].detach() for n, hg in sum_by_name(by_batch).items()}
 
 
-def product(loss: Tensor, theta: Masks, g: Masks) -> dict[str, Tensor]:
+def hessian_product(loss: Tensor, theta: Masks, g: Masks) -> dict[str, Tensor]:
     """`H g` with the Hessian H of `loss` in `theta`: the gradient of `⟨∇loss, g⟩`."""
-    refuse_single(loss)
+    refuse_single_derivatives(loss)
     slope = gradient(loss, theta, twice=True)
     along = sum(((slope[n] * g[n]).sum() for n in theta), loss.new_zeros(()))
     return gradient(along, theta)
 
 
-def refuse_single(loss: Tensor) -> None:
+def refuse_single_derivatives(loss: Tensor) -> None:
     """Refuse a loss made by functions whose gradient would be taken for a constant.
 
     Raises:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from graphlth.masks import Masks
-from graphlth.scores.weights._gradient import gradient, losses, network, summed
+from graphlth.scores.weights._gradient import batch_losses, gradient, masked_copy, sum_by_name
 from graphlth.task import Task
 
 
@@ -12,8 +12,8 @@ def snip(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
 
     To first order, how much the loss changes without a weight. Dropout is off.
     """
-    net, theta = network(model, masks)
+    net, theta = masked_copy(model, masks)
     if not theta:
         return {}
-    g = summed(gradient(loss, theta) for loss in losses(net, task, masks))
+    g = sum_by_name(gradient(loss, theta) for loss in batch_losses(net, task, masks))
     return {n: (g[n] * w.detach()).abs() for n, w in theta.items()}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from graphlth.edge_masks import map_edges
 from graphlth.masks import Masks
-from graphlth.scores.weights._gradient import gradient, network
+from graphlth.scores.weights._gradient import gradient, masked_copy
 from graphlth.sparse.features import Features
 from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.training.forward import forward
@@ -21,18 +21,18 @@ def synflow(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     input is one example. In float64 and in evaluation mode; of networks whose activations are
     homogeneous and whose biases are 0, the scores into a unit add up to those out of it.
     """
-    net, theta = network(model, masks)
+    net, theta = masked_copy(model, masks)
     if not theta:
         return {}
     net.eval().double()
     for p in net.parameters():
         p.detach().abs_()
     task = apply_edge_masks(task, masks)
-    r = forward(net, ones(next(iter(task.batches("train")))), {}).sum()
+    r = forward(net, batch_of_ones(next(iter(task.batches("train")))), {}).sum()
     return {n: (g * theta[n].detach()).abs() for n, g in gradient(r, theta).items()}
 
 
-def ones(batch: Batch) -> Batch:
+def batch_of_ones(batch: Batch) -> Batch:
     """`batch` with ones for its features, edge weights as they are; elsewhere, of one example."""
     count = 1 if batch.entries is None else None
     weight = map_edges(Tensor.double, batch.edge_weight)

@@ -32,14 +32,14 @@ class Pairs:
         return self._symmetric(np.ones(self.weight.size))
 
     @cached_property
-    def weighted(self) -> Any:
+    def weighted_adjacency(self) -> Any:
         """The sparse matrix A [N, N] of the weights, symmetric."""
         return self._symmetric(self.weight)
 
     @cached_property
     def strength(self) -> Array:
         """The sum of the weights to all neighbours [N]: D."""
-        return np.asarray(self.weighted.sum(axis=1))
+        return np.asarray(self.weighted_adjacency.sum(axis=1))
 
     @cached_property
     def degree(self) -> Array:
@@ -49,7 +49,7 @@ class Pairs:
     @cached_property
     def laplacian(self) -> Any:
         """The sparse matrix D − A [N, N], in which self-loops leave no trace."""
-        return (diags_array(self.strength) - self.weighted).tocsr()
+        return (diags_array(self.strength) - self.weighted_adjacency).tocsr()
 
     def _symmetric(self, values: Array) -> Any:
         i, j = self.ends
@@ -59,7 +59,7 @@ class Pairs:
         return csr_array((np.r_[values, values[other]], (row, column)), shape=size)
 
 
-def of_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[str, Tensor]:
+def score_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[str, Tensor]:
     """What `score` [P] says of the pairs that `masks` leave, for every entry [num_edges].
 
     A pair is left as long as one of its directions is, and both score the same; it weighs the mean
@@ -90,7 +90,7 @@ def _score_entries(task: Task, mask: Tensor, score: Callable[[Pairs], Array]) ->
     return scores.to(mask.device)
 
 
-def dots(x: Any, ends: Array) -> Array:
+def dot_products(x: Any, ends: Array) -> Array:
     """`⟨x_i, x_j⟩` [P] of the rows of `x` [N, F], an array or a sparse one, at both `ends`."""
     starts = range(0, ends.shape[1], BLOCK)
     blocks = (ends[:, first : first + BLOCK] for first in starts)
