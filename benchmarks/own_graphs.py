@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench import parse_output_path, result_folder, run_main
+from machine import measurement
 from report import (
     DEVIATION,
     RANGE,
@@ -27,7 +28,6 @@ from report import (
     Value,
     exact_value,
     mean_and_interval,
-    measurement,
     write,
 )
 from scipy.sparse import csr_matrix

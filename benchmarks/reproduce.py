@@ -17,18 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from bench import run_main
-from report import (
-    RESULTS,
-    Claim,
-    Data,
-    Result,
-    Table,
-    Value,
-    mean_and_interval,
-    name_machine,
-    shorten_commit,
-    write,
-)
+from machine import name_machine, shorten_commit
+from report import RESULTS, Claim, Data, Result, Table, Value, mean_and_interval, write
 
 import graphlth as glt
 import graphlth.records as record

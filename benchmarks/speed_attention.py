@@ -26,14 +26,8 @@ from bench import (
     run_main,
     undirected_graph,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Claim, Result, Table, median_and_range, write
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 from torch_geometric.nn import GATConv

@@ -26,14 +26,8 @@ from bench import (
     result_folder,
     run_main,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Claim, Result, Table, median_and_range, write
 from torch import Tensor
 
 from graphlth.algorithms import _draw

@@ -27,15 +27,8 @@ from bench import (
     run_in_child,
     run_main,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    Value,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Claim, Result, Table, Value, median_and_range, write
 from torch import Tensor
 from torch.func import functional_call
 

@@ -21,13 +21,8 @@ from bench import (
     result_folder,
     run_main,
 )
-from report import (
-    Result,
-    Table,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Result, Table, median_and_range, write
 
 from graphlth.data.node import NodeTask
 from graphlth.experiment.plan import build_plugin

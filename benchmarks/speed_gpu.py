@@ -22,15 +22,8 @@ from bench import (
     run_main,
     undirected_graph,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    Value,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Claim, Result, Table, Value, median_and_range, write
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
 

@@ -27,16 +27,8 @@ from bench import (
     run_main,
     undirected_graph,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    Value,
-    measurement,
-    median_and_range,
-    name_file,
-    write,
-)
+from machine import measurement, name_file
+from report import Claim, Result, Table, Value, median_and_range, write
 from roofline import Point, Roof, compulsory_bytes, draw, measure, operations
 from torch import Tensor
 from torch_geometric.nn import MessagePassing

@@ -21,14 +21,8 @@ from bench import (
     result_folder,
     run_main,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import Claim, Result, Table, median_and_range, write
 
 import graphlth as glt
 from graphlth.experiment.plan import build_plugin

@@ -27,16 +27,8 @@ from bench import (
     run_in_child,
     run_main,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    Value,
-    measurement,
-    median_and_range,
-    name_file,
-    write,
-)
+from machine import measurement, name_file
+from report import Claim, Result, Table, Value, median_and_range, write
 
 from graphlth.models.graph.gcn import GCN
 from graphlth.storage import replace_file

@@ -24,16 +24,8 @@ from bench import (
     run_main,
 )
 from cores import latencies
-from report import (
-    RANGE,
-    Claim,
-    Result,
-    Table,
-    Value,
-    measurement,
-    median_and_range,
-    write,
-)
+from machine import measurement
+from report import RANGE, Claim, Result, Table, Value, median_and_range, write
 
 import graphlth as glt
 import graphlth.records as record

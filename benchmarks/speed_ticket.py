@@ -25,16 +25,8 @@ from bench import (
     result_folder,
     run_main,
 )
-from report import (
-    Claim,
-    Result,
-    Table,
-    exact_value,
-    measurement,
-    median_and_range,
-    name_file,
-    write,
-)
+from machine import measurement, name_file
+from report import Claim, Result, Table, exact_value, median_and_range, write
 from safetensors.torch import save as serialise
 from torch import Tensor
 from torch_geometric.nn import GCNConv

@@ -360,7 +360,8 @@ def test_no_result_is_written_over_a_file_of_a_run(tmp_path, script, name, monke
 @pytest.mark.parametrize("link", ["hardlink_to", "symlink_to"])
 def test_a_result_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp_path, link):
     import roofline
-    from report import Result, measurement, write
+    from machine import measurement
+    from report import Result, write
 
     theirs, out = tmp_path / "theirs", tmp_path / "result"
     theirs.write_text("theirs")

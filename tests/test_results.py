@@ -157,15 +157,16 @@ def test_a_figure_without_an_interval_decides_nothing():
     assert verdict(claim | {"at_least": 3, "at_most": None}) == "–"
 
 
-def measured(machine, value, case=None):
+def measured(name, value, case=None):
     """The data of a result with one figure, of one machine."""
+    import machine
     import report
 
-    about = report.measurement(case=case) | {"machine": machine}
+    about = machine.measurement(case=case) | {"machine": name}
     table = report.Table("t", {"graph": ""}, {"ms": ".1f"}, [["Cora", report.Value(value)]])
     claim = report.Claim("ms", report.exact_value(value), at_most=3)
     return report.to_data(report.Result(
-        "n", "T", "about", about, [table], [claim], {f"{machine}.png": "picture"}
+        "n", "T", "about", about, [table], [claim], {f"{name}.png": "picture"}
     ))  # fmt: skip
 
 
@@ -219,7 +220,7 @@ def test_a_figure_is_shown_with_its_interval(cell, spec, expected):
     (("AMD EPYC", None, None), "AMD EPYC"),
 ])  # fmt: skip
 def test_a_machine_is_named_by_its_processor_and_the_kind_of_its_cores(hardware, name):
-    from report import name_machine
+    from machine import name_machine
 
     keys = ("cpu", "core", "vector_bits")
     assert name_machine(dict(zip(keys, hardware, strict=True))) == name
