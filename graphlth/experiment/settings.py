@@ -13,8 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from graphlth.registry import find
-from graphlth.settings.annotations import check_value, unpack
-from graphlth.settings.types import Plugin
+from graphlth.settings.annotations import check_value, plugin_kind
 from graphlth.settings.validation import defaults_of, field_parameters, settings_of
 from graphlth.training.recipe import Recipe
 
@@ -74,7 +73,7 @@ def scores_of(algorithm: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 def names_score(parameter: inspect.Parameter) -> bool:
     """Whether the value of a setting is the name of a score."""
-    return Plugin("scores") in unpack(parameter.annotation)[1]
+    return plugin_kind(parameter.annotation) == "scores"
 
 
 def settings_of_scores(

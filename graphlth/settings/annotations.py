@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
-from graphlth.registry import names
+from graphlth.registry import names, spelt
 from graphlth.settings.types import NumberList, Plugin
 
 NAMES: Mapping[Any, str] = {
@@ -82,11 +82,16 @@ def members(annotation: Any) -> list[Any]:
 
 def choices(annotation: Any) -> tuple[Any, ...]:
     """The values that an annotation lists; none where any value of its type will do."""
-    kind, rules = unpack(annotation)
+    kind, _ = unpack(annotation)
     if get_origin(kind) is Literal:
         return get_args(kind)
-    kinds = [rule.kind for rule in rules if isinstance(rule, Plugin)]
-    return tuple(names(kinds[0])) if kinds and kind is str else ()
+    plugins = plugin_kind(annotation)
+    return tuple(names(plugins)) if plugins is not None and kind is str else ()
+
+
+def plugin_kind(annotation: Any) -> str | None:
+    """The kind of the plug-ins that an annotation says are named; None for another setting."""
+    return next((rule.kind for rule in unpack(annotation)[1] if isinstance(rule, Plugin)), None)
 
 
 def plain_type(annotation: Any) -> Any:
@@ -128,7 +133,8 @@ def _check_member(name: str, value: Any, annotation: Any) -> None:
         check_number(name, value, annotation)
     elif kind in NAMES and not has_type(value, kind):
         raise ValueError(f"`{name}` must be {NAMES[kind]}, got {value!r}")
-    if (known := choices(annotation)) and value not in known:
+    named = spelt(value) if isinstance(value, str) and plugin_kind(annotation) else value
+    if (known := choices(annotation)) and named not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}")
     if kind is list:
         for item in value:

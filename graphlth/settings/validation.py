@@ -11,7 +11,8 @@ from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
-from graphlth.settings.annotations import check_value, members, number_list, unpack
+from graphlth.registry import spelt
+from graphlth.settings.annotations import check_value, members, number_list, plugin_kind, unpack
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text
 from graphlth.settings.types import Below, NumberList, ZeroWith
@@ -158,11 +159,17 @@ def check_fields(instance: Any, but: Sequence[str] = ()) -> None:
 
 
 def as_recorded(values: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
-    """The same settings in the form that records and hashes hold: lists of numbers are text."""
+    """The same settings in the form that records and hashes hold.
+
+    Lists of numbers are text, and names of plug-ins are spelt as their files are.
+    """
     found = dict(values)
     for name in values.keys() & known.keys():
-        if (numbers := number_list(known[name].annotation)) is not None:
-            found[name] = list_text(values[name], numbers.empty)
+        annotation, value = known[name].annotation, values[name]
+        if (numbers := number_list(annotation)) is not None:
+            found[name] = list_text(value, numbers.empty)
+        elif plugin_kind(annotation) is not None and isinstance(value, str):
+            found[name] = spelt(value)
     return found
 
 

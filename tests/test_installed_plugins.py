@@ -1,0 +1,257 @@
+"""Plug-ins of other packages are found by entry points; a broken one stops nothing else."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from graphlth import registry
+from graphlth.cli import main as cli
+
+ROOT = Path(__file__).parents[1]
+SOURCE = {
+    "scores.py": '''
+        """Scores of a package of its own."""
+
+        from graphlth.settings.types import Positive
+
+
+        def toy_score(model, task, masks, *, power: Positive = 1.0):
+            """The number of an entry to a power.
+
+            Args:
+                power: to which the numbers are raised.
+            """
+            return {n: (m.flatten().cumsum(0) ** power).view_as(m) for n, m in masks.items()}
+        ''',
+    "algorithms.py": '''
+        from graphlth.masks import only
+        from graphlth.prune import drop_lowest
+        from graphlth.registry import find
+        from graphlth.settings.types import Epochs, Fraction, Positive, Score, Seed
+        from graphlth.ticket import Ticket, dense
+
+
+        def toy_algorithm(
+            model,
+            task,
+            *,
+            epochs: Epochs = 3,
+            lr: Positive = 0.01,
+            drop: Fraction = 0.5,
+            score: Score = "toy-score",
+            seed: Seed = 0,
+            last: Ticket | None = None,
+        ):
+            """Half of the weights, once.
+
+            Args:
+                drop: fraction of the weights that goes.
+                score: what ranks them.
+            """
+            ticket = last or dense(model, task.num_edges)
+            if last is None:
+                yield ticket
+            elif last.round:
+                return
+            function = find("scores", score) if isinstance(score, str) else score
+            masks = only(ticket.masks, "weights")
+            scores = function(model, task, masks)
+            yield Ticket(ticket.init, ticket.masks | drop_lowest(masks, scores, drop), 1)
+        ''',
+    "models.py": '''
+        import torch
+
+        from graphlth.settings.types import Width
+
+
+        class Linear(torch.nn.Module):
+            def __init__(self, inputs, hidden, outputs):
+                super().__init__()
+                self.first = torch.nn.Parameter(torch.randn(inputs, hidden) / 10)
+                self.second = torch.nn.Parameter(torch.randn(hidden, outputs) / 10)
+
+            def forward(self, x, graph, weight=None, rows=None):
+                x = x.dense if hasattr(x, "dense") else x
+                return (x if rows is None else x[rows]) @ self.first @ self.second
+
+
+        def toy_model(task, *, width: Width = 4):
+            """Two matrices.
+
+            Args:
+                width: columns of the first.
+            """
+            return Linear(task.num_features, width, task.num_classes)
+        ''',
+    "tasks.py": '''
+        from types import SimpleNamespace
+
+        import torch
+
+        from graphlth.data.node import NodeTask
+        from graphlth.settings.types import Number
+
+
+        def toy_task(*, ring: Number = 12):
+            """A ring.
+
+            Args:
+                ring: how many nodes it has.
+            """
+            node = torch.arange(ring)
+            edges = torch.stack([node, (node + 1) % ring])
+            part = {name: node % 3 == i for i, name in enumerate(("train", "val", "test"))}
+            return NodeTask(
+                SimpleNamespace(
+                    x=torch.eye(ring),
+                    edge_index=torch.cat([edges, edges.flip(0)], 1),
+                    y=node // 3 % 2,
+                    **{f"{name}_mask": mask for name, mask in part.items()},
+                ),
+                name="ring",
+            )
+        ''',
+    "broken.py": "import nothing_that_is_installed\n",
+}
+PROJECT = """
+    [build-system]
+    requires = ["setuptools"]
+    build-backend = "setuptools.build_meta"
+
+    [project]
+    name = "toy-plugins"
+    version = "1.0"
+
+    [project.entry-points."graphlth.scores"]
+    toy-score = "toy_plugins.scores:toy_score"
+
+    [project.entry-points."graphlth.algorithms"]
+    toy_algorithm = "toy_plugins.algorithms:toy_algorithm"
+
+    [project.entry-points."graphlth.models"]
+    toy_model = "toy_plugins.models:toy_model"
+    gin = "toy_plugins.models:toy_model"
+
+    [project.entry-points."graphlth.tasks"]
+    toy_task = "toy_plugins.tasks:toy_task"
+    broken = "toy_plugins.broken:broken"
+
+    [tool.setuptools]
+    packages = ["toy_plugins"]
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder in which a package of plug-ins is installed, built by pip without a network."""
+    place = tmp_path_factory.mktemp("package")
+    package = place / "source" / "toy_plugins"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    for name, text in SOURCE.items():
+        (package / name).write_text(dedent(text))
+    (package.parent / "pyproject.toml").write_text(dedent(PROJECT))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation",
+               "--no-deps", "--no-index", "--target", "site", "./source"]  # fmt: skip
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+    return place / "site"
+
+
+def graphlth(installed, *argv, cwd):
+    paths = os.pathsep.join([str(installed), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "graphlth", *map(str, argv)],
+        cwd=cwd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+
+
+def test_an_installed_score_model_task_and_algorithm_run_from_the_command_line(installed, tmp_path):
+    named = ("run", "toy_algorithm", "--task", "toy-task", "--model", "toy_model")
+    own = ("--ring", "15", "--width", "3", "--score", "toy_score", "--power", "2")
+    done = graphlth(installed, *named, *own, "--out", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    lines = [json.loads(line) for line in (folder / "seed0.jsonl").read_text().splitlines()]
+    assert [line["weight_sparsity"] for line in lines] == [0, pytest.approx(0.5, abs=0.02)]
+    assert lines[0]["num_weights"] == 15 * 3 + 3 * 2 and lines[0]["settings"]["power"] == 2
+    assert graphlth(installed, "verify", folder, cwd=tmp_path).returncode == 0
+    again = graphlth(installed, *named, *own, "--out", "runs", cwd=tmp_path)
+    assert again.returncode == 0 and [folder] == [*(tmp_path / "runs").iterdir()]
+    text = graphlth(installed, *named, "--help", cwd=tmp_path).stdout
+    for flag in ("--ring RING", "--width WIDTH", "--drop DROP", "--power POWER"):
+        assert flag in text
+    bad = graphlth(installed, *named, "--power", "0", cwd=tmp_path)
+    assert bad.stderr == "graphlth: error: `power` must be in (0, inf), got 0.0\n"
+
+
+def test_installed_algorithms_and_scores_work_with_those_of_graphlth(installed, tmp_path):
+    named = ("run", "at_init", "--task", "karate", "--model", "gcn", "--epochs", "2")
+    own = ("--rounds", "1", "--drop_edges", "0", "--score", "toy-score", "--out", "runs")
+    done = graphlth(installed, *named, *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    named = ("run", "toy_algorithm", "--task", "karate", "--model", "gcn", "--epochs", "2")
+    done = graphlth(installed, *named, "--score", "magnitude", "--out", "runs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_list_tells_of_installed_plugins_without_running_them(installed, tmp_path):
+    done = graphlth(installed, "list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert lines["toy_score"].endswith(
+        "The number of an entry to a power. (of the package 'toy-plugins')"
+    )
+    assert "A ring. (of the package 'toy-plugins')" in lines["toy_task"]
+    assert "toy-plugins" in lines["broken"]
+    assert "of the packages graphlth and toy-plugins: rename it, or uninstall one" in lines["gin"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (
+            ("--task", "broken", "--model", "gcn"),
+            "`task` 'broken' of the package 'toy-plugins' cannot be loaded from "
+            "'toy_plugins.broken:broken' (ModuleNotFoundError: No module named "
+            "'nothing_that_is_installed'): mend or uninstall it",
+        ),
+        (
+            ("--task", "karate", "--model", "gin"),
+            "`model` must be of one package, got 'gin' of the packages graphlth and toy-plugins: "
+            "rename it, or uninstall one",
+        ),
+    ],
+)
+def test_a_broken_or_clashing_plugin_is_told_in_one_line(installed, tmp_path, flags, line):
+    done = graphlth(installed, "run", "ugs", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"graphlth: error: {line}\n")
+
+
+def test_what_an_entry_point_names_must_be_a_function(monkeypatch):
+    point = EntryPoint("number", "math:pi", "graphlth.tasks")
+    monkeypatch.setattr(registry, "_entry_points", lambda: importlib.metadata.EntryPoints([point]))
+    registry.installed.cache_clear()
+    try:
+        line = r"^`task` 'number' of the package 'math' must be a function, got float at 'math:pi'"
+        with pytest.raises(ValueError, match=line):
+            registry.find("tasks", "number")
+        assert cli.main(["list", "tasks"]) == 0
+    finally:
+        registry.installed.cache_clear()
+
+
+def test_a_list_of_plugins_needs_no_torch(installed, tmp_path):
+    code = (
+        "import sys; from graphlth.cli.main import main; main(['list']); "
+        "sys.exit('torch' in sys.modules or 'toy_plugins' in sys.modules)"
+    )
+    paths = os.pathsep.join([str(installed), str(ROOT)])
+    env = {**os.environ, "PYTHONPATH": paths}
+    assert subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path).returncode == 0
