@@ -122,9 +122,14 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
     allowed = [member for member in allowed if member is not NoneType]
     fitting = [m for m in allowed if len(allowed) == 1 or has_type(value, plain_type(m))]
     if not fitting:
-        kinds = " or ".join(NAMES.get(plain_type(m), str(m)) for m in allowed)
+        kinds = " or ".join(map(_type_name, allowed))
         raise ValueError(f"`{name}` must be {kinds}, got {value!r}")
     _check_member(name, value, fitting[0])
+
+
+def _type_name(annotation: Any) -> str:
+    kind = plain_type(annotation)
+    return "a function" if get_origin(kind) is Callable else NAMES.get(kind, str(kind))
 
 
 def _check_member(name: str, value: Any, annotation: Any) -> None:
