@@ -1,9 +1,9 @@
 """Unified GNN sparsification (Chen et al., ICML 2021, arXiv:2102.06790, Algorithms 1 and 2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
@@ -17,6 +17,7 @@ from graphlth.training.loop import train_masks
 from graphlth.training.recipe import ADAM, AdamFields, Recipe
 
 RECIPE = ADAM
+TrainSoft = Callable[[Sequence[Ticket], int], list[dict[str, Tensor]]]  # in a round, from θ₀
 
 
 def ugs(
@@ -55,17 +56,17 @@ def ugs(
     """
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
-    ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
-    if last is None:
-        yield ticket
-    theta_0 = ticket.init
-    for r in range(ticket.round + 1, rounds + 1):
-        soft = train_masks(  # m_g, m_θ
-            rewind(model, theta_0), task, ticket.masks, recipe=recipe, l1_edges=l1_edges,
+
+    def train_soft(tickets: Sequence[Ticket], r: int) -> list[dict[str, Tensor]]:
+        [ticket] = tickets
+        return [train_masks(
+            rewind(model, ticket.init), task, ticket.masks, recipe=recipe, l1_edges=l1_edges,
             l1_weights=l1_weights, noise=mask_noise, seed=stream_seed(seed, "mask training", r),
-        )  # fmt: skip
-        masks = drop_jointly(ticket.masks, soft, drop_weights, drop_edges, scope)
-        ticket = Ticket(theta_0, masks, r)
+        )]  # fmt: skip
+
+    first = None if last is None else [last]
+    drops = drop_edges, drop_weights, scope
+    for [ticket] in _prune([model], task, first, rounds, *drops, train_soft):
         yield ticket
 
 
@@ -91,18 +92,34 @@ def batched_ugs(
     continue after; `graphs` replays epochs as CUDA graphs. The other arguments are those of `ugs`.
     """
     recipe = Recipe.of(training, RECIPE)
+
+    def train_soft(tickets: Sequence[Ticket], r: int) -> list[dict[str, Tensor]]:
+        return batched.train_masks(
+            models[0], task, [t.init for t in tickets], [t.masks for t in tickets], recipe=recipe,
+            seeds=[stream_seed(seed, "mask training", r) for seed in seeds],
+            l1_edges=l1_edges, l1_weights=l1_weights, noise=mask_noise, graphs=graphs,
+        )  # fmt: skip
+
+    yield from _prune(models, task, last, rounds, drop_edges, drop_weights, scope, train_soft)
+
+
+def _prune(
+    models: Sequence[nn.Module],
+    task: Task,
+    last: Sequence[Ticket] | None,
+    rounds: int,
+    drop_edges: float,
+    drop_weights: float,
+    scope: Scope,
+    train_soft: TrainSoft,
+) -> Iterator[list[Ticket]]:
+    """The tickets of every model: dense ones unless `last` are given, then those of each round."""
     parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
     tickets = list(last or [dense(model, task.num_edges, **parts) for model in models])
     if last is None:
         yield tickets
-    theta_0 = [ticket.init for ticket in tickets]
     for r in range(tickets[0].round + 1, rounds + 1):
-        soft = batched.train_masks(  # m_g, m_θ
-            models[0], task, theta_0, [ticket.masks for ticket in tickets],
-            seeds=[stream_seed(seed, "mask training", r) for seed in seeds],
-            epochs=recipe.epochs, lr=recipe.lr, weight_decay=recipe.weight_decay,
-            l1_edges=l1_edges, l1_weights=l1_weights, noise=mask_noise, graphs=graphs,
-        )  # fmt: skip
+        soft = train_soft(tickets, r)  # m_g, m_θ
         tickets = [
             Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
             for t, m in zip(tickets, soft, strict=True)
