@@ -8,6 +8,7 @@ from graphlth.cost.meters import uncounted
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
 from graphlth.rewinding import reinitialise, snapshot
+from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Start
 from graphlth.ticket import Ticket
 
@@ -76,7 +77,11 @@ def starting_weights(model: nn.Module, how: Start, seed: int) -> Callable[[], di
 
     They are those that `model` has when the function is called ("inherit"), those that it has now
     ("rewind"), or drawn anew ("reinit").
+
+    Raises:
+        ValueError: `how` is something else.
     """
+    check_value("start", how, Start)
     if how == "inherit":
         return lambda: snapshot(model)
     state = snapshot(model) if how == "rewind" else reinitialise(model, seed)

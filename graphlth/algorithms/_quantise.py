@@ -12,6 +12,8 @@ from torch.ao.quantization import (
     QConfig,
 )
 
+from graphlth.settings.annotations import check_value
+
 FULL = 32
 Bits = Literal[2, 3, 4, 5, 6, 7, 8, 32]
 TWINS: dict[type[nn.Module], Any] = {nn.Conv2d: qat.Conv2d, nn.Linear: qat.Linear}
@@ -24,7 +26,11 @@ def quantise(model: nn.Module, bits: Bits) -> nn.Module:
     from the least to the greatest of the tensor, 0 among them; gradients pass straight through.
     Biases, norms and sums stay as they are, and so does a layer of a class of your own. With 32
     bits it is `model` itself.
+
+    Raises:
+        ValueError: `bits` is none of 2 to 8 and 32.
     """
+    check_value("bits", bits, Bits)
     if bits == FULL:
         return model
     own: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}

@@ -8,6 +8,7 @@ from torch import nn
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.algorithms._tickets import read_tickets
 from graphlth.provenance import check_same_data
+from graphlth.settings.annotations import check_value
 from graphlth.settings.types import (
     RoundNumbers,
     Rounds,
@@ -18,13 +19,15 @@ from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.checks import check_start
 
+Control = Literal["reinit", "random", "shuffle", "reshuffle", "constant"]
+
 
 def control(
     model: nn.Module,
     task: Task,
     *,
     tickets: str,
-    control: Literal["reinit", "random", "shuffle", "reshuffle", "constant"] = "reinit",
+    control: Control = "reinit",
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
     seed: Seed = 0,
@@ -50,6 +53,7 @@ def control(
             `only` names no rounds.
         FileNotFoundError: there is no ticket of this seed, or none of a round that is named.
     """
+    check_value("control", control, Control)
     check_start(model, task, last)
     for ticket in read_tickets(tickets, seed, rounds, only, last):
         if not ticket.round:  # one of each run is enough: the data are read to compare them

@@ -14,6 +14,7 @@ from graphlth.algorithms._tickets import read_tickets
 from graphlth.masks import only, sparsity
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
+from graphlth.settings.annotations import check_value
 from graphlth.settings.types import (
     RoundNumbers,
     Rounds,
@@ -24,13 +25,15 @@ from graphlth.task import Task
 from graphlth.ticket import FIRST_ITERATION, Ticket
 from graphlth.training.checks import check_start
 
+Carry = Literal["weights", "edges", "both"]
+
 
 def transfer(
     model: nn.Module,
     task: Task,
     *,
     tickets: str,
-    carry: Literal["weights", "edges", "both"] = "weights",
+    carry: Carry = "weights",
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
     seed: Seed = 0,
@@ -62,7 +65,7 @@ def transfer(
 
 
 def carry_over(
-    ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: str, seed: int,
+    ticket: Ticket, own: Mapping[str, Tensor], task: Task, carry: Carry, seed: int,
     frozen: Collection[str] = (),
 ) -> Ticket:  # fmt: skip
     """`ticket` as one of `task` and of the model whose weights are `own`, to be trained from there.
@@ -72,6 +75,7 @@ def carry_over(
     Raises:
         ValueError: see `transfer`.
     """
+    check_value("carry", carry, Carry)
     for part in ("weights", "edges"):
         if carry in (part, "both") and not only(ticket.masks, part):
             raise ValueError(f"`tickets` must have masks of {part} to carry, got none")
