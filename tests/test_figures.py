@@ -18,7 +18,7 @@ from graphlth.figures import (
     learning_speed,
 )
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
-from graphlth.figures.sparsity import draw, sparsity
+from graphlth.figures.sparsity import draw_figure, sparsity
 from graphlth.records.statistics import interval, summary, winning_tickets
 from graphlth.registry import find, names
 
@@ -151,7 +151,7 @@ def line(axis, label):
 
 @pytest.fixture(scope="module")
 def figure():
-    return draw(UGS + RANDOM + IMP + EDGES)
+    return draw_figure(UGS + RANDOM + IMP + EDGES)
 
 
 def test_every_series_holds_the_means_in_per_cent(figure):
@@ -201,18 +201,18 @@ def test_runs_that_share_their_dense_round_share_one_black_line_with_its_band(fi
 
 
 def test_runs_of_different_dense_rounds_have_a_line_each():
-    panel = draw(UGS + run("imp", dense=0.78)).axes[0]
+    panel = draw_figure(UGS + run("imp", dense=0.78)).axes[0]
     levels = [one for one in panel.lines if one.get_label() == "_dense"]
     assert [one.get_color() for one in levels] == list(COLOURS[1::-1])[::-1]
 
 
 def test_bands_are_intervals_and_one_seed_has_none(figure):
     rows = summary(UGS)
-    (band,) = draw(UGS).axes[0].collections
+    (band,) = draw_figure(UGS).axes[0].collections
     edge = band.get_paths()[0].vertices[:, 1]
     assert edge.max() == pytest.approx(max(100 * (r.test + r.test_interval) for r in rows))
     assert edge.min() == pytest.approx(min(100 * (r.test - r.test_interval) for r in rows))
-    one = draw(run("ugs", seeds=1))
+    one = draw_figure(run("ugs", seeds=1))
     assert not any(axis.collections or axis.patches for axis in one.axes)
     assert "95 % interval over seeds" not in [t.get_text() for t in one.legends[0].get_texts()]
 
@@ -246,7 +246,9 @@ def test_the_weight_axis_spreads_the_rounds_that_crowd_near_100(figure):
 def test_the_heading_says_universe_and_seeds_and_each_task_has_its_row():
     two = run("random_tickets", seeds=3, num_weights=1899008, **CITESEER)
     small = run("ugs", edges="undirected", num_edges=5278, rounds=2, seeds=1)
-    drawn = draw(UGS + two + run("ugs", num_weights=1899008, **CITESEER) + small, title="Planetoid")
+    drawn = draw_figure(
+        UGS + two + run("ugs", num_weights=1899008, **CITESEER) + small, title="Planetoid"
+    )
     assert overlaps(drawn) == ([], set())
     assert [axis.get_title(loc="left") for axis in drawn.axes[::3]] == [
         "citeseer · gcn · 9,228 directed edges · 1,899,008 weights · 3–5 seeds",
@@ -272,21 +274,21 @@ def test_no_two_of_many_series_look_alike():
 
 
 def test_series_of_one_algorithm_are_told_apart_by_their_settings():
-    drawn = draw(run("ugs", hidden=512, rounds=2) + run("ugs", hidden=16, rounds=2))
+    drawn = draw_figure(run("ugs", hidden=512, rounds=2) + run("ugs", hidden=16, rounds=2))
     names = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert {"ugs (hidden=16)", "ugs (hidden=512)"} <= set(names)
 
 
 def test_another_metric_than_accuracy_is_drawn_as_it_is_under_its_name():
     records = [r | {"metric": "roc_auc", "direction": "max"} for r in run("ugs")]
-    axis, plain = draw(records).axes[0], draw(run("ugs")).axes[0]
+    axis, plain = draw_figure(records).axes[0], draw_figure(run("ugs")).axes[0]
     assert axis.get_ylabel() == "test roc auc" and plain.get_ylabel() == "test accuracy (%)"
     ours, theirs = (max(max(line.get_ydata()) for line in a.lines) for a in (axis, plain))
     assert 100 * ours == pytest.approx(theirs)
 
 
 def test_the_validation_accuracy_can_be_drawn_instead():
-    axis = draw(UGS, "val").axes[0]
+    axis = draw_figure(UGS, "val").axes[0]
     assert axis.get_ylabel() == "val accuracy (%)"
     assert line(axis, "ugs")[1] == pytest.approx([100 * row.val for row in summary(UGS)])
 
@@ -353,7 +355,7 @@ def test_no_text_of_a_figure_lies_on_another(name):
     two = records + [r | {"task": "citeseer", "num_edges": 9228} for r in records]
     module = sys.modules[find("figures", name).__module__]
     for shown in (records, two, [r for r in two if r["seed"] == 0]):
-        assert overlaps(module.draw(shown, title="A title")) == ([], set())
+        assert overlaps(module.draw_figure(shown, title="A title")) == ([], set())
 
 
 def seen(axis, which):
@@ -399,7 +401,7 @@ SCENES = {
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_no_text_lies_on_another_or_leaves_the_page(scene):
-    drawn = draw(SCENES[scene]())
+    drawn = draw_figure(SCENES[scene]())
     assert overlaps(drawn) == ([], set())
     low, high = drawn.axes[0].get_ylim()
     assert -1 <= low < high <= 101
@@ -428,26 +430,28 @@ find("figures", {name!r})(RECORDS[{name!r}](), out={str(tmp_path / "a.svg")!r})
 
 
 def test_the_floor_is_the_lowest_accuracy_shown():
-    figure = draw(run("ugs"), floor=0.7)
+    figure = draw_figure(run("ugs"), floor=0.7)
     assert {axis.get_ylim()[0] for axis in figure.axes if axis.get_ylabel() or axis.lines} == {70.0}
     with pytest.raises(ValueError, match=r"^`floor` must be in \[0, 1\), got 1.5$"):
-        draw(run("ugs"), floor=1.5)
+        draw_figure(run("ugs"), floor=1.5)
 
 
 def test_a_panel_in_which_nothing_would_be_removed_or_counted_is_left_out():
-    drawn = draw(images("imp"))
+    drawn = draw_figure(images("imp"))
     assert [axis.get_xlabel().partition(",")[0] for axis in drawn.axes] == [
         "weights removed (%)", "MACs of one inference (log scale)"
     ]  # fmt: skip
     assert drawn.axes[0].get_title(loc="left").endswith("\nno graph · 737,280 weights")
-    assert len(draw([r | {"macs": None} for r in UGS]).axes) == 2
-    assert len(draw([r | {"macs": 2e9 - 1e6 * r["round"]} for r in UGS[:10]]).axes) == 2
-    assert [a.get_xlabel() for a in draw(run("ugs", rounds=0)).axes] == ["weights removed (%)"]
-    assert len(draw(UGS + images("imp")).axes) == 3 + 2
+    assert len(draw_figure([r | {"macs": None} for r in UGS]).axes) == 2
+    assert len(draw_figure([r | {"macs": 2e9 - 1e6 * r["round"]} for r in UGS[:10]]).axes) == 2
+    assert [a.get_xlabel() for a in draw_figure(run("ugs", rounds=0)).axes] == [
+        "weights removed (%)"
+    ]
+    assert len(draw_figure(UGS + images("imp")).axes) == 3 + 2
 
 
 def test_the_heading_spans_the_sizes_of_all_runs_in_the_panel():
-    drawn = draw(run("ugs", rounds=2) + run("imp", rounds=2, num_weights=9216))
+    drawn = draw_figure(run("ugs", rounds=2) + run("imp", rounds=2, num_weights=9216))
     told = drawn.axes[0].get_title(loc="left")
     assert told == "cora · gcn · 10,556 directed edges · 9,216–737,280 weights · 5 seeds"
 
@@ -457,7 +461,7 @@ def test_the_heading_spans_the_sizes_of_all_runs_in_the_panel():
 
 def test_early_stops_are_means_over_seeds_against_the_weights_that_remain():
     records = images("imp") + reinit(stop=1400)
-    reached, stop = learning_speed.draw(records).axes
+    reached, stop = learning_speed.draw_figure(records).axes
     left = [100 * 0.8**number for number in range(9)]
     for label, mine, first in (("imp", "imp", 1100), ("reinit", "control", 1500)):
         x, y = line(stop, label)
@@ -471,14 +475,14 @@ def test_early_stops_are_means_over_seeds_against_the_weights_that_remain():
 
 
 def test_early_stops_are_bars_where_no_weights_are_removed():
-    _, stop = learning_speed.draw(images("imp", drop_weights=0)).axes
+    _, stop = learning_speed.draw_figure(images("imp", drop_weights=0)).axes
     ((bars,),) = (one.lines[2] for one in stop.containers)
     ends = [(low[1], high[1]) for low, high in bars.get_segments()]
     assert ends == [(1000 - 50 * r, 1200 - 50 * r) for r in range(9)]
 
 
 def test_each_learning_rate_has_a_panel_in_which_runs_keep_their_colours():
-    drawn = learning_rate.draw(by_rate())
+    drawn = learning_rate.draw_figure(by_rate())
     assert [axis.get_title(loc="left").splitlines()[1] for axis in drawn.axes] == [
         "learning rate 0.01", "learning rate 0.1"
     ]  # fmt: skip
@@ -505,7 +509,7 @@ def centre(axis, label):
 
 def test_a_run_of_many_draws_is_a_curve_over_its_drawing_epochs():
     records = early_bird(draws=8)
-    (axis,) = drawing.draw(records).axes
+    (axis,) = drawing.draw_figure(records).axes
     x, y = line(axis, "joint early bird")
     assert x.tolist() == [5, 10, 15, 20, 25, 30, 35, 40]
     assert y == pytest.approx([100 * row.test for row in summary(records) if row.round])
@@ -515,7 +519,7 @@ def test_a_run_of_many_draws_is_a_curve_over_its_drawing_epochs():
 
 def test_a_run_of_one_draw_is_a_mark_at_the_mean_epoch_with_bars_from_first_to_last():
     records = early_bird(when=(4, 6, 11))
-    (axis,) = drawing.draw(records).axes
+    (axis,) = drawing.draw_figure(records).axes
     (ticket,) = [row for row in summary(records) if row.round]
     assert centre(axis, "joint early bird") == pytest.approx(np.array([[7, 100 * ticket.test]]))
     (bars,) = axis.containers
@@ -527,7 +531,7 @@ def test_a_run_of_one_draw_is_a_mark_at_the_mean_epoch_with_bars_from_first_to_l
 
 
 def test_a_mark_is_hollow_where_a_seed_never_settled():
-    figure = drawing.draw(early_bird(when=(4, 40, 8)))
+    figure = drawing.draw_figure(early_bird(when=(4, 40, 8)))
     (bars,) = figure.axes[0].containers
     assert bars.lines[0].get_markerfacecolor() == "white"
     assert "not settled in every seed" in [t.get_text() for t in figure.legends[0].get_texts()]
@@ -535,7 +539,7 @@ def test_a_mark_is_hollow_where_a_seed_never_settled():
 
 def test_a_curve_and_the_mark_of_the_same_settings_share_their_colour():
     records = early_bird(draws=8) + early_bird() + early_bird(criterion="edges")
-    figure = drawing.draw(records)
+    figure = drawing.draw_figure(records)
     (axis,) = figure.axes
     colours = {bars.get_label(): bars.lines[0].get_color() for bars in axis.containers}
     both, edges = (f"joint early bird (criterion={name})" for name in ("both", "edges"))
@@ -544,7 +548,7 @@ def test_a_curve_and_the_mark_of_the_same_settings_share_their_colour():
 
 
 def test_distances_between_draws_are_a_symmetric_matrix_of_means_in_per_cent():
-    figure = distances.draw(early_bird(draws=4))
+    figure = distances.draw_figure(early_bird(draws=4))
     (image,) = figure.axes[0].images
     shown = np.asarray(image.get_array())
     steps = np.abs(np.subtract.outer(range(4), range(4)))
@@ -563,11 +567,11 @@ def test_a_draw_that_is_missing_is_named():
     with pytest.raises(
         ValueError, match="`records` of joint_early_bird must hold every draw, lack 2"
     ):
-        distances.draw(records)
+        distances.draw_figure(records)
 
 
 def test_a_trajectory_is_the_mean_of_the_seeds_that_still_search():
-    (axis,) = distances.draw(early_bird(when=(2, 4, 3))).axes
+    (axis,) = distances.draw_figure(early_bird(when=(2, 4, 3))).axes
     x, y = line(axis, "joint early bird")
     assert x.tolist() == [1, 2, 3, 4]
     assert y == pytest.approx([2 + 0.001, 1 + 0.001, 0.5 + 0.0015, 0.25 + 0.001])
@@ -587,7 +591,7 @@ def of_channels(*when):
 
 
 def test_a_trajectory_of_channels_begins_at_the_second_epoch():
-    (axis,) = distances.draw(of_channels(2, 4, 3)).axes
+    (axis,) = distances.draw_figure(of_channels(2, 4, 3)).axes
     assert line(axis, "early bird")[0].tolist() == [2, 3, 4]
     ends, last = line(axis, "_drawn by early bird")
     assert ends.tolist() == [2, 4, 3]
@@ -595,7 +599,7 @@ def test_a_trajectory_of_channels_begins_at_the_second_epoch():
 
 
 def test_a_search_of_one_epoch_has_no_distance(tmp_path):
-    (axis,) = distances.draw(of_channels(1, 1, 1)).axes
+    (axis,) = distances.draw_figure(of_channels(1, 1, 1)).axes
     assert [one.get_label() for one in axis.lines] == ["_threshold"]
     distances.distances(of_channels(1, 1, 1), out=str(tmp_path / "a.png"))
 
@@ -603,14 +607,14 @@ def test_a_search_of_one_epoch_has_no_distance(tmp_path):
 def test_a_distance_of_zero_stays_on_the_axis():
     records = early_bird()
     records[-1]["mask_distances"][-1] = 0.0
-    (axis,) = distances.draw(records).axes
+    (axis,) = distances.draw_figure(records).axes
     assert axis.get_yscale() == "symlog" and axis.get_ylim()[0] == 0
-    assert distances.draw(early_bird()).axes[0].get_yscale() == "log"
+    assert distances.draw_figure(early_bird()).axes[0].get_yscale() == "log"
 
 
 def test_cost_adds_up_all_searches_and_one_retraining():
     ugs, sgcn = costed(run("ugs", rounds=3, seeds=3)), costed(run("sgcn", rounds=1, seeds=3))
-    (axis,) = cost.draw(ugs + sgcn).axes
+    (axis,) = cost.draw_figure(ugs + sgcn).axes
     x, y = line(axis, "ugs")
     assert x == pytest.approx([10 + 4.9, 20 + 4.8, 30 + 4.7])  # seeds search 9, 10 and 11 a round
     assert y == pytest.approx([100 * row.test for row in summary(ugs) if row.round])
@@ -624,20 +628,20 @@ def test_cost_adds_up_all_searches_and_one_retraining():
 
 def test_cost_names_the_field_that_a_record_lacks():
     with pytest.raises(ValueError, match=r"`macs_retrain`, which that of ugs-cora-gcn, seed 0, ro"):
-        cost.draw(run("ugs", rounds=1))
+        cost.draw_figure(run("ugs", rounds=1))
     with pytest.raises(ValueError, match=r"`joules_retrain`"):
-        cost.draw(costed(run("ugs", rounds=1)), "joules")
+        cost.draw_figure(costed(run("ugs", rounds=1)), "joules")
     with pytest.raises(
         ValueError, match="`unit` must be one of macs, seconds, epochs, joules, got"
     ):
-        cost.draw(costed(run("ugs", rounds=1)), "watts")
-    assert cost.draw(run("ugs", rounds=1), "seconds").axes[0].get_xlabel().startswith("time")
+        cost.draw_figure(costed(run("ugs", rounds=1)), "watts")
+    assert cost.draw_figure(run("ugs", rounds=1), "seconds").axes[0].get_xlabel().startswith("time")
 
 
 def test_a_search_of_many_draws_is_no_cost_of_one_of_them():
     with pytest.raises(ValueError, match=r"not in several draws, got joint_early_bird$"):
-        cost.draw(costed(early_bird(draws=8)))
-    (axis,) = cost.draw(costed(early_bird(draws=8) + early_bird())).axes
+        cost.draw_figure(costed(early_bird(draws=8)))
+    (axis,) = cost.draw_figure(costed(early_bird(draws=8) + early_bird())).axes
     assert len(centre(axis, "joint early bird")) == 1
 
 
@@ -647,7 +651,7 @@ def test_inference_marks_stand_on_their_macs_in_the_colour_of_their_algorithm():
         name: [run(name, rounds=1, drop_edges=e, drop_weights=w, p=[e, w]) for e, w in grid]
         for name in ("geb", "sgcn")
     }
-    (axis,) = inference.draw([r for some in runs.values() for one in some for r in one]).axes
+    (axis,) = inference.draw_figure([r for some in runs.values() for one in some for r in one]).axes
     for name, colour in zip(runs, COLOURS, strict=False):
         tickets = [row for one in runs[name] for row in summary(one) if row.round]
         expected = sorted((row.macs, 100 * row.test) for row in tickets)
@@ -659,14 +663,14 @@ def test_inference_marks_stand_on_their_macs_in_the_colour_of_their_algorithm():
 
 def test_all_marks_of_inference_lie_within_its_axes():
     far = run("geb", rounds=1, slope=-0.1, dense=0.5) + run("sgcn", rounds=1, slope=0.3, dense=0.9)
-    figure = inference.draw(far)
+    figure = inference.draw_figure(far)
     low, high = figure.axes[0].get_ylim()
     heights = [bars.lines[0].get_ydata()[0] for bars in figure.axes[0].containers]
     assert low < min(heights) < max(heights) < high
 
 
 def test_marks_of_the_same_macs_stand_side_by_side():
-    figure = inference.draw(run("geb", rounds=1) + run("sgcn", rounds=1))
+    figure = inference.draw_figure(run("geb", rounds=1) + run("sgcn", rounds=1))
     FigureCanvasAgg(figure).draw()
     marks = [bars.lines[0] for bars in figure.axes[0].containers]
     left, right = (one.get_transform().transform(one.get_xydata())[0][0] for one in marks)
@@ -679,7 +683,7 @@ def test_every_range_of_costs_has_ticks(least, most):
     for record in records:
         cost_of = most if record["round"] else least
         record |= {"epochs_search": 0, "epochs_retrain": cost_of}
-    (axis,) = cost.draw(records, "epochs").axes
+    (axis,) = cost.draw_figure(records, "epochs").axes
     low, high = axis.get_xlim()
     assert sum(low <= tick <= high for tick in axis.xaxis.get_majorticklocs()) >= 3
 
@@ -689,26 +693,26 @@ def test_intervals_are_bars_where_costs_do_not_rise_or_fall_throughout():
     for seconds, shape in [((1, 2, 3, 4), "bands"), ((1, 3, 2, 4), "bars"), ((1, 2, 2, 2), "bars")]:
         for record in records:
             record |= {"seconds_search": 0, "seconds_retrain": seconds[record["round"]]}
-        (axis,) = cost.draw(records, "seconds").axes
+        (axis,) = cost.draw_figure(records, "seconds").axes
         assert ("bars" if axis.containers else "bands") == shape
 
 
 def test_what_is_pruned_away_altogether_can_be_drawn():
     gone = run("ugs", rounds=2, drop_weights=1, drop_edges=1)
-    drawn = inference.draw(gone + run("geb", rounds=1, drop_weights=1, drop_edges=1))
+    drawn = inference.draw_figure(gone + run("geb", rounds=1, drop_weights=1, drop_edges=1))
     assert overlaps(drawn) == ([], set())
 
 
 def test_inference_needs_counted_macs():
     with pytest.raises(ValueError, match=r"`macs`, which is not counted in ugs-cora-gcn$"):
-        inference.draw([r | {"macs": None} for r in run("ugs", rounds=1)])
+        inference.draw_figure([r | {"macs": None} for r in run("ugs", rounds=1)])
 
 
 def test_each_criterion_has_its_epochs_and_accuracies_by_seed():
     runs = {"weights": (2, 3, 2), "edges": (5, 5, 5), "both": (7, 9, 40)}
     records = {name: early_bird(criterion=name, when=when) for name, when in runs.items()}
     many = early_bird(draws=8)  # heed no criterion
-    figure = criteria.draw([*many, *(r for some in records.values() for r in some)])
+    figure = criteria.draw_figure([*many, *(r for some in records.values() for r in some)])
     left, right = figure.axes
     order = ["edges", "weights", "both"]
     assert [text.get_text().split("\n")[0] for text in left.get_xticklabels()] == order
@@ -741,7 +745,7 @@ NEEDS = {  # figure: what it says when no run fits
 @pytest.mark.parametrize("module", NEEDS, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_a_figure_says_which_runs_it_needs(module):
     with pytest.raises(ValueError) as error:
-        module.draw(UGS + IMP)
+        module.draw_figure(UGS + IMP)
     assert str(error.value) == f"`records` must hold {NEEDS[module]}"
 
 
@@ -750,11 +754,11 @@ def test_a_dense_network_alone_is_no_trade_off(module):
     with pytest.raises(
         ValueError, match=r"^`records` must hold runs that found a ticket.* got ugs$"
     ):
-        module.draw(costed(run("ugs", rounds=0)))
+        module.draw_figure(costed(run("ugs", rounds=0)))
 
 
 def test_a_barrier_is_the_mean_rise_above_the_copies_in_points():
-    figure = barrier.draw(later(50, 0, rounds=1))
+    figure = barrier.draw_figure(later(50, 0, rounds=1))
     first, second = figure.axes  # by k
     for axis, rise in ((first, 0.055), (second, 0.0275)):  # of seeds 1, 1.1 and 1.2 times 0.05
         x, y = line(axis, "round 0, dense")
@@ -766,7 +770,7 @@ def test_a_barrier_is_the_mean_rise_above_the_copies_in_points():
 
 def test_instability_is_drawn_against_k_sparsity_and_accuracy():
     records = later(100, 0, rounds=2)
-    over_k, left, accuracy, both = instability.draw(records).axes
+    over_k, left, accuracy, both = instability.draw_figure(records).axes
     assert line(over_k, "round 0, dense")[0] == pytest.approx([0, 100])
     assert line(over_k, "round 0, dense")[1] == pytest.approx([5.5, 5.5 / 3])
     assert line(over_k, "round 2")[1] == pytest.approx([9.46, 9.46 / 3])
@@ -781,16 +785,16 @@ def test_instability_is_drawn_against_k_sparsity_and_accuracy():
 
 
 def test_dense_networks_alone_are_drawn_against_k_and_accuracy():
-    assert len(instability.draw(later(0, 50, 100, rounds=0)).axes) == 2
-    assert len(instability.draw(later(0, rounds=0)).axes) == 1
+    assert len(instability.draw_figure(later(0, 50, 100, rounds=0)).axes) == 2
+    assert len(instability.draw_figure(later(0, rounds=0)).axes) == 1
 
 
 def test_an_unknown_part_is_refused():
     with pytest.raises(ValueError, match="`against` must be one of weights, edges, got 'heads'"):
-        instability.draw(later(0, rounds=1), against="heads")
+        instability.draw_figure(later(0, rounds=1), against="heads")
 
 
 @pytest.mark.parametrize("module", [barrier, instability])
 def test_a_ticket_of_which_nothing_is_left_can_be_drawn(module, tmp_path):
     records = connected(run("ugs", rounds=2, seeds=2, drop_weights=1, drop_edges=1))
-    module.draw(records).savefig(tmp_path / "a.png")
+    module.draw_figure(records).savefig(tmp_path / "a.png")

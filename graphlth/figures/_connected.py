@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from graphlth.figures._style import DENSE, Look, Sign, half_width, unfit
+from graphlth.figures._style import DENSE, Look, Sign, half_width, no_records_error
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, summary
 
@@ -17,7 +17,7 @@ STABLE = 2  # points of error; Frankle et al., ICML 2020, arXiv:1912.05671
 STABLE_SIGN: Sign = Line2D([], [], color="0.35", linestyle=":", linewidth=1.3), "stable below 2"
 
 
-def measured(records: Iterable[Record]) -> list[Row]:
+def instability_rows(records: Iterable[Record]) -> list[Row]:
     """A summary of the tickets whose instability was measured.
 
     Raises:
@@ -26,17 +26,17 @@ def measured(records: Iterable[Record]) -> list[Row]:
     records = list(records)
     found = [record for record in records if "instability" in record]
     if not found:
-        raise unfit("what `graphlth analyze instability` has recorded", records)
+        raise no_records_error("what `graphlth analyze instability` has recorded", records)
     return summary(found)
 
 
-def k_of(row: Row) -> int:
+def first_iteration(row: Row) -> int:
     """The iterations that the weights of a ticket have had."""
     k: int = row.records[0].get("first_iteration", 0)
     return k
 
 
-def shades(rows: Iterable[Row]) -> dict[int, Look]:
+def round_looks(rows: Iterable[Row]) -> dict[int, Look]:
     """A colour for each round: black for the dense one, then from dark to light."""
     numbers = sorted({row.round for row in rows} - {0})
     steps = np.linspace(0.1, 0.85, len(numbers))
@@ -48,15 +48,17 @@ def shades(rows: Iterable[Row]) -> dict[int, Look]:
     }
 
 
-def spread(columns: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+def means_of_columns(columns: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     """Means and half-widths in per cent of some columns of seeds; NaN where there is one seed."""
     mean = 100 * np.array([fmean(column) for column in columns])
     return mean, 100 * np.array([half_width(column) for column in columns])
 
 
-def banded(axis: Axes, x: Sequence[float], columns: Sequence[Sequence[float]], look: Look) -> None:
+def plot_columns(
+    axis: Axes, x: Sequence[float], columns: Sequence[Sequence[float]], look: Look
+) -> None:
     """Means of the columns, joined, and the band of their 95 % intervals."""
-    mean, half = spread(columns)
+    mean, half = means_of_columns(columns)
     white: Look = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)
     if np.isfinite(half).any():

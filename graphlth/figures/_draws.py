@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from graphlth.figures._style import Series, unfit, without
+from graphlth.figures._style import Series, drop_settings, no_records_error
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of, summary
 
 
-def searches(records: Iterable[Record], *aside: str) -> list[Row]:
+def early_bird_rows(records: Iterable[Record], *aside: str) -> list[Row]:
     """A summary of the runs that drew early-bird tickets; labels leave out the settings `aside`.
 
     Raises:
@@ -17,30 +17,32 @@ def searches(records: Iterable[Record], *aside: str) -> list[Row]:
     records = list(records)
     found = [r for r in records if "draws" in r["settings"]]
     if not any("drawn_epoch" in record for record in found):
-        raise unfit(
+        raise no_records_error(
             "early-bird runs that drew a ticket (early_bird, geb or joint_early_bird)", records
         )
-    rows = [replace(row, label=without(row.label, ("draws", *aside))) for row in summary(found)]
+    rows = [
+        replace(row, label=drop_settings(row.label, ("draws", *aside))) for row in summary(found)
+    ]
     drew = {run_of(row) for row in rows if row.round}
     return [row for row in rows if run_of(row) in drew]
 
 
-def many(series: Series) -> bool:
+def draws_at_set_epochs(series: Series) -> bool:
     """Whether a run draws at set epochs; else it draws once, where its masks have settled."""
     draws: int = series[0].records[0]["settings"]["draws"]
     return draws > 1
 
 
-def tickets(series: Series) -> list[Row]:
+def ticket_rows(series: Series) -> list[Row]:
     """The rounds that were drawn."""
     return [row for row in series if row.round]
 
 
-def epochs(row: Row) -> list[int]:
+def drawn_epochs(row: Row) -> list[int]:
     """When the seeds drew."""
     return [record["drawn_epoch"] for record in row.records]
 
 
-def settled(row: Row) -> bool:
+def masks_have_settled(row: Row) -> bool:
     """Whether the masks of every seed had settled when drawn."""
     return all(record["settled"] for record in row.records)

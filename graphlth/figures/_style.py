@@ -56,7 +56,7 @@ SHADE = Patch(color="0.35", alpha=0.2, linewidth=0)
 # --- files ---------------------------------------------------------------------------------------
 
 
-def picture(out: str) -> Path:
+def figure_path(out: str) -> Path:
     """The file that a figure goes to.
 
     Raises:
@@ -68,7 +68,7 @@ def picture(out: str) -> Path:
     return path
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure without a date; what was at `path` stays if that fails."""
     undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
     with rc_context(STYLE), replace_file(path) as draft:
@@ -83,7 +83,7 @@ def check_floor(floor: float | None) -> None:
     check_value("floor", floor, Fraction | None)
 
 
-def unfit(need: str, records: Iterable[Record]) -> ValueError:
+def no_records_error(need: str, records: Iterable[Record]) -> ValueError:
     """The error of a figure that finds no record to draw: what it needs, and what it was given."""
     given = sorted({record["algorithm"] for record in records})
     return ValueError(f"`records` must hold {need}, got {', '.join(given) or 'none'}")
@@ -104,10 +104,10 @@ def _universe(row: Row) -> tuple[str, str, str]:
 def key_of(row: Row) -> Key:
     """Algorithm and label of a run; a control is called by what it changes."""
     control = row.records[0]["settings"].get("control", "")
-    return control or row.algorithm, without(row.label, ("control",))
+    return control or row.algorithm, drop_settings(row.label, ("control",))
 
 
-def without(label: str, aside: Sequence[str]) -> str:
+def drop_settings(label: str, aside: Sequence[str]) -> str:
     """The label of a run without some of the settings in it."""
     return LISTED.join(p for p in label.split(LISTED) if p.partition("=")[0] not in aside)
 
@@ -133,14 +133,14 @@ def _by_value(key: Key) -> list[list[tuple[str, float]]]:
     ]
 
 
-def heading(block: Sequence[Series], lines: int = 1) -> str:
+def panel_title(block: Sequence[Series], lines: int = 1) -> str:
     """What a panel is about; in two lines where it is narrow."""
     first = block[0][0]
     rows = [row for series in block for row in series]
-    many = span(row.n for row in rows)
-    universe = f"{span(row.num_edges for row in rows)} {first.edges} edges"
+    many = format_span(row.n for row in rows)
+    universe = f"{format_span(row.num_edges for row in rows)} {first.edges} edges"
     size = [universe if first.edges else "no graph"]
-    size += [f"{span(row.num_weights for row in rows)} weights"]
+    size += [f"{format_span(row.num_weights for row in rows)} weights"]
     count = f"{many} seed{'' if many == '1' else 's'}"
     names = [first.task, first.model]
     if lines == 1:
@@ -148,7 +148,7 @@ def heading(block: Sequence[Series], lines: int = 1) -> str:
     return " · ".join([*names, count]) + "\n" + " · ".join(size)
 
 
-def span(numbers: Iterable[int]) -> str:
+def format_span(numbers: Iterable[int]) -> str:
     """`5`, or `3–5` where numbers differ."""
     found = sorted(set(numbers))
     return "–".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1])))
@@ -157,23 +157,23 @@ def span(numbers: Iterable[int]) -> str:
 # --- panels --------------------------------------------------------------------------------------
 
 
-def canvas(width: float, height: float) -> Figure:
+def empty_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
-def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+def make_panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, `columns` of them beside one another."""
     across = min(count, columns)
     down = -(-count // across)
-    figure = canvas(max(7.2, 0.6 + 5.0 * across), 3.9 * down)
+    figure = empty_figure(max(7.2, 0.6 + 5.0 * across), 3.9 * down)
     grid = list(figure.subplots(down, across, squeeze=False).flat)
     for empty in grid[count:]:
         empty.remove()
     return figure, grid[:count]
 
 
-def ruled(axis: Axes) -> None:
+def add_grid(axis: Axes) -> None:
     """Faint lines behind the data."""
     axis.grid(axis="y", color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
@@ -199,7 +199,7 @@ def metric_axis(axis: Axes, row: Row, split: str, floor: float | None = None) ->
     axis.set_ylabel(metric_label(row, split))
 
 
-def log_ticks(axis: Any, formatter: Formatter) -> None:
+def set_log_ticks(axis: Any, formatter: Formatter) -> None:
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(formatter)
     axis.xaxis.set_minor_locator(NullLocator())
@@ -208,7 +208,7 @@ def log_ticks(axis: Any, formatter: Formatter) -> None:
 # --- marks ---------------------------------------------------------------------------------------
 
 
-def values(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
+def means_and_half_widths(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and half-widths, of accuracy in per cent; that of one seed is NaN."""
     columns = [[record[metric] for record in row.records] for row in series]
     scale = scale_of(series[0]) if series else 1
@@ -222,14 +222,16 @@ def half_width(column: Sequence[float]) -> float:
     return np.nan if half is None else half
 
 
-def curve(axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look) -> None:
+def plot_curve(
+    axis: Axes, series: Series, x: Sequence[float | None], metric: str, look: Look
+) -> None:
     """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
     if series:
-        mean, half = values(series, metric)
-        band(axis, x, mean, mean - half, mean + half, look)
+        mean, half = means_and_half_widths(series, metric)
+        plot_band(axis, x, mean, mean - half, mean + half, look)
 
 
-def band(
+def plot_band(
     axis: Axes,
     x: Sequence[float | None],
     mean: np.ndarray,
@@ -249,7 +251,7 @@ def band(
         axis.fill_between(x, low, high, **shade)  # type: ignore[arg-type]
 
 
-def point(
+def plot_point(
     axis: Axes,
     row: Row,
     x: Sequence[float],
@@ -264,7 +266,7 @@ def point(
 
     `size` and `shift`, to the right of the true place, are points (1/72 inch).
     """
-    (mean,), (half,) = values([row], metric)
+    (mean,), (half,) = means_and_half_widths([row], metric)
     centre = fmean(x)
     sides = [[centre - min(x)], [max(x) - centre]] if max(x) > min(x) else None
     line, caps, bars = axis.errorbar(
@@ -282,7 +284,7 @@ def point(
             artist.set_transform(axis.transData + aside)
 
 
-def baseline(
+def plot_baseline(
     axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]
 ) -> list[tuple[str, list[Row]]]:
     """The dense level: one black line when the runs share it, else one a run in its colour.
@@ -294,7 +296,7 @@ def baseline(
     groups = [(DENSE, dense)] if len(levels) == 1 else []
     groups = groups or [(looks[key_of(row)]["color"], [row]) for row in dense]
     for colour, rows in groups:
-        (mean,), (half,) = values(rows[:1], metric)
+        (mean,), (half,) = means_and_half_widths(rows[:1], metric)
         axis.axhline(mean, color=colour, linestyle=BROKEN, linewidth=1.1, label="_dense")
         if np.isfinite(half):
             axis.axhspan(mean - half, mean + half, color=colour, alpha=0.07, linewidth=0, zorder=0)
@@ -312,7 +314,7 @@ def interval_signs(rows: Series, mark: Any = SHADE) -> list[Sign]:
 # --- legends -------------------------------------------------------------------------------------
 
 
-def legend(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign]) -> int:
+def add_legend(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign]) -> int:
     """How many lines the legend takes that is put below the panels: the series, then the signs."""
     series = [(Line2D([], [], **look, linewidth=1.6), look["label"]) for look in looks]
     letters = LETTERS * figure.get_figwidth()
@@ -321,9 +323,11 @@ def legend(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign]) -> int:
     return -(-len(handles) // columns)
 
 
-def finish(figure: Figure, looks: Iterable[Look], signs: Sequence[Sign], title: str | None) -> None:
+def finish_figure(
+    figure: Figure, looks: Iterable[Look], signs: Sequence[Sign], title: str | None
+) -> None:
     """Add legend and title, and the height that they need."""
-    lines = legend(figure, looks, signs)
+    lines = add_legend(figure, looks, signs)
     figure.set_figheight(figure.get_figheight() + ROW * lines + (0.3 if title else 0))
     if title:
         figure.suptitle(title, fontsize=13)

@@ -18,21 +18,21 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    baseline,
+    add_grid,
     blocks_of,
     check_floor,
-    curve,
-    finish,
-    heading,
+    finish_figure,
     interval_signs,
     key_of,
-    log_ticks,
+    make_panels,
+    means_and_half_widths,
     metric_axis,
-    panels,
-    point,
-    ruled,
-    unfit,
-    values,
+    no_records_error,
+    panel_title,
+    plot_baseline,
+    plot_curve,
+    plot_point,
+    set_log_ticks,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric, summary
@@ -44,7 +44,7 @@ DENSE_MARK: Sign = (
 )  # fmt: skip
 
 
-def rows_of(records: Iterable[Record]) -> list[Row]:
+def search_rows(records: Iterable[Record]) -> list[Row]:
     """A summary of the runs in which a ticket is what a search has come to.
 
     Runs of several draws are left out: one search, paid once, gives all of their tickets.
@@ -55,11 +55,11 @@ def rows_of(records: Iterable[Record]) -> list[Row]:
     records = list(records)
     rows = summary(r for r in records if r["settings"].get("draws", 1) == 1)
     if not any(row.round for row in rows):
-        raise unfit("runs that found a ticket, not in several draws", records)
+        raise no_records_error("runs that found a ticket, not in several draws", records)
     return rows
 
 
-def draw(
+def draw_tradeoff(
     rows: Sequence[Row],
     amounts: Amounts,
     looks: Mapping[Key, Look],
@@ -92,20 +92,20 @@ def draw(
     check_floor(floor)
     blocks = blocks_of(rows)
     with rc_context(STYLE):
-        figure, axes = panels(len(blocks))
+        figure, axes = make_panels(len(blocks))
         for axis, block in zip(axes, blocks, strict=True):
             _panel(axis, block, amounts, looks, metric, mark, numbered)
             axis.set_xlabel(f"{name} (log scale)")
             axis.set_xscale("log")
             axis.margins(x=0.09)
-            log_ticks(axis, formatter)
+            set_log_ticks(axis, formatter)
             low, high = axis.get_xlim()
             if high < 3 * low:  # too short for ticks at 1, 2 and 5
                 axis.xaxis.set_major_locator(MaxNLocator(5))
             metric_axis(axis, block[0][0], metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
-        finish(figure, told.values(), [*signs, *dense, *interval_signs(rows)], title)
+        finish_figure(figure, told.values(), [*signs, *dense, *interval_signs(rows)], title)
     return figure
 
 
@@ -118,25 +118,27 @@ def _panel(
     mark: Mark,
     numbered: bool,
 ) -> None:
-    places = {id(row): amounts(series, row) for series in block for row in series}
-    for colour, rows in baseline(axis, block, metric, looks):
-        x = fmean(place for row in rows for place in places[id(row)])
+    places = {row: amounts(series, row) for series in block for row in series}
+    for colour, rows in plot_baseline(axis, block, metric, looks):
+        x = fmean(place for row in rows for place in places[row])
+        mean, _ = means_and_half_widths(rows[:1], metric)
         axis.plot(
-            [x], values(rows[:1], metric)[0], "*", color=colour, label="_dense", markersize=13,
+            [x], mean, "*", color=colour, label="_dense", markersize=13,
             markeredgecolor="white", markeredgewidth=0.8, zorder=5,
         )  # fmt: skip
     for series in block:
         look, found = looks[key_of(series[0])], [row for row in series if row.round]
         if len(found) == 1:
-            point(axis, found[0], places[id(found[0])], metric, look, **mark(found[0]))
+            plot_point(axis, found[0], places[found[0]], metric, look, **mark(found[0]))
             continue
-        means = [fmean(places[id(row)]) for row in found]
-        curve(axis, found, means, metric, look)
+        means = [fmean(places[row]) for row in found]
+        plot_curve(axis, found, means, metric, look)
         if found and numbered:
+            last = means[-1], means_and_half_widths(found, metric)[0][-1]
             axis.annotate(
-                f"round {found[-1].round}", (means[-1], values(found, metric)[0][-1]), (0, -11),
+                f"round {found[-1].round}", last, (0, -11),
                 textcoords="offset points", ha="center", va="top", fontsize=8,
                 color=look["color"],
             )  # fmt: skip
-    axis.set_title(heading(block, lines=2), loc="left")
-    ruled(axis)
+    axis.set_title(panel_title(block, lines=2), loc="left")
+    add_grid(axis)

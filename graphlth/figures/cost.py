@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from graphlth.figures._style import Series, key_of, looks_of, picture, save
-from graphlth.figures._tradeoff import draw as draw_tradeoff
-from graphlth.figures._tradeoff import rows_of
+from graphlth.figures._style import Series, figure_path, key_of, looks_of, save_figure
+from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
+from graphlth.figures._tradeoff import search_rows
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_unit, total_cost
 from graphlth.settings.types import Fraction
@@ -44,11 +44,11 @@ def cost(
             a record without the unit's field.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, unit, metric, title=title, floor=floor), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, unit, metric, title=title, floor=floor), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record],
     unit: str = "macs",
     metric: str = "test",
@@ -62,7 +62,7 @@ def draw(
     cheapest seed to the dearest. The dense network costs its training alone.
     """
     name, symbol = NAMES[check_unit(unit)]
-    rows = rows_of(records)
+    rows = search_rows(records)
 
     def amounts(series: Series, row: Row) -> list[float]:
         every = [record for other in series for record in other.records]

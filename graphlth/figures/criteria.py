@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from graphlth.figures._draws import epochs, searches, tickets
+from graphlth.figures._draws import drawn_epochs, early_bird_rows, ticket_rows
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -21,21 +21,21 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    baseline,
+    add_grid,
     blocks_of,
-    canvas,
-    finish,
+    empty_figure,
+    figure_path,
+    finish_figure,
     half_width,
-    heading,
     interval_signs,
     key_of,
     looks_of,
     metric_axis,
-    picture,
-    ruled,
-    save,
+    no_records_error,
+    panel_title,
+    plot_baseline,
+    save_figure,
     scale_of,
-    unfit,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric
@@ -63,11 +63,13 @@ def criteria(
         ValueError: another suffix, an unknown metric, or no runs whose criterion drew.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, title=title), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, title=title), path)
 
 
-def draw(records: Iterable[Record], metric: str = "test", *, title: str | None = None) -> Figure:
+def draw_figure(
+    records: Iterable[Record], metric: str = "test", *, title: str | None = None
+) -> Figure:
     """The figure: two panels per task, model and edge universe, a place per criterion.
 
     Left the epoch of the draw, right the accuracy of the retrained ticket: every seed, the mean
@@ -77,11 +79,11 @@ def draw(records: Iterable[Record], metric: str = "test", *, title: str | None =
     rows = _rows(records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
     with rc_context(STYLE):
-        figure = canvas(9.6, 3.7 * len(blocks))
+        figure = empty_figure(9.6, 3.7 * len(blocks))
         grid = figure.subplots(len(blocks), 2, squeeze=False)
         for axes, block in zip(grid, blocks, strict=True):
             _row(axes, block, metric, looks)
-        finish(figure, looks.values(), _signs(rows), title)
+        finish_figure(figure, looks.values(), _signs(rows), title)
     return figure
 
 
@@ -89,8 +91,8 @@ def _rows(records: Iterable[Record]) -> list[Row]:
     records = list(records)
     found = [r for r in records if "criterion" in r["settings"] and r["settings"]["draws"] == 1]
     if not any("drawn_epoch" in record for record in found):
-        raise unfit("tickets of joint_early_bird, run with `--draws 1`", records)
-    return searches(found, "criterion")
+        raise no_records_error("tickets of joint_early_bird, run with `--draws 1`", records)
+    return early_bird_rows(found, "criterion")
 
 
 def _criterion(row: Row) -> str:
@@ -102,26 +104,26 @@ def _row(
     axes: Sequence[Axes], block: Sequence[Series], metric: str, looks: Mapping[Key, Look]
 ) -> None:
     left, right = axes
-    rows = [row for series in block for row in tickets(series)]
+    rows = [row for series in block for row in ticket_rows(series)]
     order = [*DISTANCES, *sorted({_criterion(row) for row in rows} - {*DISTANCES})]
     order = [name for name in order if name in map(_criterion, rows)]
     keys = sorted({key_of(row) for row in rows})
-    baseline(right, block, metric, looks)
+    plot_baseline(right, block, metric, looks)
     for row in rows:
         aside = 0.6 * ((keys.index(key_of(row)) + 0.5) / len(keys) - 0.5)
         place, look = order.index(_criterion(row)) + aside, looks[key_of(row)]
         late = [not record["settled"] for record in row.records]
-        _dots(left, place, epochs(row), late, look)
+        _dots(left, place, drawn_epochs(row), late, look)
         _dots(right, place, [scale_of(row) * r[metric] for r in row.records], late, look)
     for axis in axes:
         axis.set_xticks(range(len(order)), labels=[f"{n}\n{DISTANCES.get(n, '')}" for n in order])
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_xlabel("criterion: whose distance must be small")
-        ruled(axis)
+        add_grid(axis)
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_ylim(0, 1.05 * max(left.get_ylim()))
     left.set_ylabel("epoch of the draw")
-    left.set_title(heading(block, lines=2), loc="left")
+    left.set_title(panel_title(block, lines=2), loc="left")
     metric_axis(right, block[0][0], metric)
 
 

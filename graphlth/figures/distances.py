@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from graphlth.figures._draws import epochs, many, searches, tickets
+from graphlth.figures._draws import drawn_epochs, draws_at_set_epochs, early_bird_rows, ticket_rows
 from graphlth.figures._style import (
     BROKEN,
     DENSE,
@@ -23,16 +23,16 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
+    add_grid,
     blocks_of,
-    canvas,
-    finish,
-    heading,
+    empty_figure,
+    figure_path,
+    finish_figure,
     key_of,
-    log_ticks,
     looks_of,
-    picture,
-    ruled,
-    save,
+    panel_title,
+    save_figure,
+    set_log_ticks,
 )
 from graphlth.records.schema import Record
 
@@ -59,22 +59,22 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
         ValueError: another suffix, or no early-bird runs.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, title=title), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, title=title), path)
 
 
-def draw(records: Iterable[Record], *, title: str | None = None) -> Figure:
+def draw_figure(records: Iterable[Record], *, title: str | None = None) -> Figure:
     """The figure: a row of panels per task, model and edge universe.
 
     Left, for each run of several draws, the mean over seeds of the fraction of the mask in which
     two draws differ. Right, for every run, the distance from one draw to the next as its criterion
     sees it (of graphs relative to the first): the mean over the seeds that still search.
     """
-    rows = searches(records)
+    rows = early_bird_rows(records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
     wide = max(len(_matrices(block)) for block in blocks)
     with rc_context(STYLE):
-        figure = canvas(5.6 + 4.8 * wide, 4.1 * len(blocks))
+        figure = empty_figure(5.6 + 4.8 * wide, 4.1 * len(blocks))
         ratios = [1.0] * wide + [1.15]
         grid = figure.subplots(len(blocks), wide + 1, squeeze=False, width_ratios=ratios)
         for axes, block in zip(grid, blocks, strict=True):
@@ -87,21 +87,21 @@ def draw(records: Iterable[Record], *, title: str | None = None) -> Figure:
             if left and not _matrices(block):
                 note = {"transform": left[0].transAxes, "ha": "center", "color": "0.5"}
                 left[0].text(0.5, 0.5, "no run of several draws", **note)
-        finish(figure, looks.values(), _signs(blocks), title)
+        finish_figure(figure, looks.values(), _signs(blocks), title)
     return figure
 
 
 def _matrices(block: Sequence[Series]) -> list[Series]:
-    return [series for series in block if len(tickets(series)) > 1]
+    return [series for series in block if len(ticket_rows(series)) > 1]
 
 
-def between(series: Series) -> np.ndarray:
+def distances_of_draws(series: Series) -> np.ndarray:
     """The distance between any two draws of a run: symmetric, [draws, draws], mean over seeds.
 
     Raises:
         ValueError: the record of a draw is missing.
     """
-    drawn = tickets(series)
+    drawn = ticket_rows(series)
     matrix = np.zeros((len(drawn), len(drawn)))
     for i, row in enumerate(drawn):
         if row.round != i + 1:
@@ -112,8 +112,10 @@ def between(series: Series) -> np.ndarray:
 
 
 def _matrix(figure: Figure, axis: Axes, series: Series, looks: Mapping[Key, Look]) -> None:
-    when = [epochs(row)[0] for row in tickets(series)]
-    image = axis.imshow(100 * between(series), cmap=COLOUR_MAP, vmin=0, interpolation="nearest")
+    when = [drawn_epochs(row)[0] for row in ticket_rows(series)]
+    image = axis.imshow(
+        100 * distances_of_draws(series), cmap=COLOUR_MAP, vmin=0, interpolation="nearest"
+    )
     step = -(-len(when) // 5)
     places = range(step - 1, len(when), step)
     for side in (axis.xaxis, axis.yaxis):
@@ -122,24 +124,24 @@ def _matrix(figure: Figure, axis: Axes, series: Series, looks: Mapping[Key, Look
     axis.set(xlabel="epoch of one draw", ylabel="epoch of the other")
     bar = figure.colorbar(image, ax=axis, shrink=0.85, label="part of the mask that differs (%)")
     bar.outline.set_visible(False)
-    axis.set_title(_named(series, looks), loc="left")
+    axis.set_title(_run_label(series, looks), loc="left")
 
 
-def _named(series: Series, looks: Mapping[Key, Look]) -> str:
+def _run_label(series: Series, looks: Mapping[Key, Look]) -> str:
     first = series[0]
     label = looks[key_of(first)]["label"]
-    return f"{first.task} · {first.model} · {heading([series]).rpartition(' · ')[2]}\n{label}"
+    return f"{first.task} · {first.model} · {panel_title([series]).rpartition(' · ')[2]}\n{label}"
 
 
-def walks(series: Series) -> list[list[float]]:
+def trajectories(series: Series) -> list[list[float]]:
     """For each seed of a run, the distance from one draw to the next after each epoch."""
-    return [record["mask_distances"] for record in tickets(series)[-1].records]
+    return [record["mask_distances"] for record in ticket_rows(series)[-1].records]
 
 
-def begin(series: Series) -> int:
+def first_epoch(series: Series) -> int:
     """The epoch of a run's first distance: 2, or 1 if it is that from the dense masks."""
-    row = tickets(series)[-1]
-    return epochs(row)[0] - len(row.records[0]["mask_distances"]) + 1
+    row = ticket_rows(series)[-1]
+    return drawn_epochs(row)[0] - len(row.records[0]["mask_distances"]) + 1
 
 
 def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]) -> None:
@@ -148,7 +150,7 @@ def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]
     thresholds = sorted({series[0].records[0]["settings"]["epsilon"] for series in block})
     for threshold in thresholds:
         axis.axhline(threshold, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_threshold")
-    told = [d for series in block for seed in walks(series) for d in seed]
+    told = [d for series in block for seed in trajectories(series) for d in seed]
     if min(told, default=0) > 0:
         axis.set_yscale("log")
     else:
@@ -158,34 +160,36 @@ def _trajectories(axis: Axes, block: Sequence[Series], looks: Mapping[Key, Look]
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xscale("log")
-    log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
+    set_log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set(xlabel="epoch of the search (log scale)", ylabel="distance to the draw before")
-    axis.set_title(heading(block, lines=2), loc="left")
-    ruled(axis)
+    axis.set_title(panel_title(block, lines=2), loc="left")
+    add_grid(axis)
 
 
 def _trajectory(axis: Axes, series: Series, look: Look) -> None:
     """A run: the mean and range of the seeds that still search, and the last step of each."""
-    seeds, colour, first = walks(series), look["color"], begin(series)
+    seeds, colour, first = trajectories(series), look["color"], first_epoch(series)
     if not all(seeds):  # drawn at the first epoch: there was none before
         return
     steps = range(first, first + max(map(len, seeds)))
     still = [[seed[t - first] for seed in seeds if len(seed) > t - first] for t in steps]
-    broken = {"linestyle": ":", "linewidth": 1.2} if many(series) else {"linewidth": 1.6}
+    broken = (
+        {"linestyle": ":", "linewidth": 1.2} if draws_at_set_epochs(series) else {"linewidth": 1.6}
+    )
     mean = [float(np.mean(now)) for now in still]
     axis.plot(steps, mean, color=colour, label=look["label"], zorder=2, **broken)
     band = {"color": colour, "alpha": 0.15, "linewidth": 0, "zorder": 1}
     axis.fill_between(steps, [*map(min, still)], [*map(max, still)], **band)
-    if not many(series):
+    if not draws_at_set_epochs(series):
         axis.plot(
-            epochs(tickets(series)[-1]), [seed[-1] for seed in seeds], look["marker"],
+            drawn_epochs(ticket_rows(series)[-1]), [seed[-1] for seed in seeds], look["marker"],
             color=colour, label=f"_drawn by {look['label']}", markersize=7, zorder=3,
             markeredgecolor="white", markeredgewidth=0.8,
         )  # fmt: skip
 
 
 def _signs(blocks: Sequence[Sequence[Series]]) -> list[Sign]:
-    kinds = {many(series) for block in blocks for series in block}
+    kinds = {draws_at_set_epochs(series) for block in blocks for series in block}
     several = any(row.n > 1 for block in blocks for series in block for row in series)
     told = [(DRAWN, False in kinds), (WHOLE, True in kinds), (SPREAD, several)]
     return [THRESHOLD, *(sign for sign, there in told if there)]

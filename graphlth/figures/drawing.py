@@ -11,7 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from graphlth.figures._draws import epochs, many, searches, settled, tickets
+from graphlth.figures._draws import (
+    drawn_epochs,
+    draws_at_set_epochs,
+    early_bird_rows,
+    masks_have_settled,
+    ticket_rows,
+)
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -19,20 +25,20 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    baseline,
+    add_grid,
     blocks_of,
-    curve,
-    finish,
-    heading,
+    figure_path,
+    finish_figure,
     interval_signs,
     key_of,
     looks_of,
+    make_panels,
     metric_axis,
-    panels,
-    picture,
-    point,
-    ruled,
-    save,
+    panel_title,
+    plot_baseline,
+    plot_curve,
+    plot_point,
+    save_figure,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import check_metric
@@ -57,11 +63,13 @@ def drawing(
         ValueError: another suffix, an unknown metric, or no early-bird runs.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, title=title), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, title=title), path)
 
 
-def draw(records: Iterable[Record], metric: str = "test", *, title: str | None = None) -> Figure:
+def draw_figure(
+    records: Iterable[Record], metric: str = "test", *, title: str | None = None
+) -> Figure:
     """The figure: a panel per task, model and edge universe.
 
     A run of several draws (`--draws 20`) is a curve of means over seeds with their 95 % intervals,
@@ -69,36 +77,40 @@ def draw(records: Iterable[Record], metric: str = "test", *, title: str | None =
     earliest seed to the latest; hollow if a seed drew at the last epoch without having settled.
     """
     check_metric(metric)
-    rows = searches(records)
+    rows = early_bird_rows(records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
     with rc_context(STYLE):
-        figure, axes = panels(len(blocks))
+        figure, axes = make_panels(len(blocks))
         for axis, block in zip(axes, blocks, strict=True):
             _panel(axis, block, metric, looks)
-        finish(figure, looks.values(), _signs(blocks, metric), title)
+        finish_figure(figure, looks.values(), _signs(blocks, metric), title)
     return figure
 
 
 def _panel(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]) -> None:
-    baseline(axis, block, metric, looks)
+    plot_baseline(axis, block, metric, looks)
     for series in block:
-        look, drawn = looks[key_of(series[0])], tickets(series)
-        if many(series):
-            curve(axis, drawn, [epochs(row)[0] for row in drawn], metric, look)
+        look, drawn = looks[key_of(series[0])], ticket_rows(series)
+        if draws_at_set_epochs(series):
+            plot_curve(axis, drawn, [drawn_epochs(row)[0] for row in drawn], metric, look)
             continue
         for row in drawn:
-            point(axis, row, epochs(row), metric, look, hollow=not settled(row))
+            plot_point(
+                axis, row, drawn_epochs(row), metric, look, hollow=not masks_have_settled(row)
+            )
     axis.set_xlim(left=0)
     axis.set_xlabel("epoch of the search at which the ticket is drawn")
-    axis.set_title(heading(block, lines=2), loc="left")
+    axis.set_title(panel_title(block, lines=2), loc="left")
     metric_axis(axis, block[0][0], metric)
-    ruled(axis)
+    add_grid(axis)
 
 
 def _signs(blocks: Sequence[Sequence[Series]], metric: str) -> list[Sign]:
     runs = [series for block in blocks for series in block]
-    once = [row for series in runs if not many(series) for row in tickets(series)]
+    once = [
+        row for series in runs if not draws_at_set_epochs(series) for row in ticket_rows(series)
+    ]
     signs = [DENSE_SIGN] if any(series[0].round == 0 for series in runs) else []
     signs += [(DRAWN, "drawn by the criterion (bar: first to last seed)")] if once else []
-    signs += [(LATE, "not settled in every seed")] if not all(map(settled, once)) else []
+    signs += [(LATE, "not settled in every seed")] if not all(map(masks_have_settled, once)) else []
     return signs + interval_signs([row for series in runs for row in series])

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from graphlth.figures._style import Series, Sign, key_of, looks_of, picture, save
-from graphlth.figures._tradeoff import draw as draw_tradeoff
-from graphlth.figures._tradeoff import rows_of
+from graphlth.figures._style import Series, Sign, figure_path, key_of, looks_of, save_figure
+from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
+from graphlth.figures._tradeoff import search_rows
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
 from graphlth.settings.types import Fraction
@@ -43,11 +43,11 @@ def inference(
             that are not counted.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, title=title, floor=floor), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, title=title, floor=floor), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record],
     metric: str = "test",
     *,
@@ -60,7 +60,7 @@ def draw(
     rounds is a line over them. Marks of different algorithms stand side by side where their MACs
     are the same.
     """
-    rows = rows_of(records)
+    rows = search_rows(records)
     by_name = looks_of((row.algorithm, "") for row in rows)
     looks = {key_of(row): by_name[row.algorithm, ""] for row in rows}
     single = _single(rows)

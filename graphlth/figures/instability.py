@@ -15,7 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from graphlth.figures._connected import STABLE, STABLE_SIGN, banded, k_of, measured, shades
+from graphlth.figures._connected import (
+    STABLE,
+    STABLE_SIGN,
+    first_iteration,
+    instability_rows,
+    plot_columns,
+    round_looks,
+)
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -23,21 +30,21 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    baseline,
+    add_grid,
     blocks_of,
-    canvas,
-    curve,
-    finish,
-    heading,
+    empty_figure,
+    figure_path,
+    finish_figure,
     interval_signs,
     key_of,
-    log_ticks,
     looks_of,
     metric_axis,
-    picture,
-    point,
-    ruled,
-    save,
+    panel_title,
+    plot_baseline,
+    plot_curve,
+    plot_point,
+    save_figure,
+    set_log_ticks,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric
@@ -71,11 +78,11 @@ def instability(
         ValueError: another suffix, an unknown metric or part, or no record of instability.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, against=against, title=title), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, against=against, title=title), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record],
     metric: str = "test",
     *,
@@ -91,7 +98,7 @@ def draw(
     check_metric(metric)
     if against not in PARTS:
         raise ValueError(f"`against` must be one of {', '.join(PARTS)}, got {against!r}")
-    rows = measured(records)
+    rows = instability_rows(records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
     kinds: list[Callable[[Axes, Sequence[Series]], None]] = []
     if any(_later(block) for block in blocks):
@@ -101,14 +108,14 @@ def draw(
         kinds.append(lambda axis, block: _accuracy(axis, block, against, metric, looks))
     kinds.append(lambda axis, block: _both(axis, block, metric, looks))
     with rc_context(STYLE):
-        figure = canvas(max(7.2, 0.6 + 4.4 * len(kinds)), 3.9 * len(blocks))
+        figure = empty_figure(max(7.2, 0.6 + 4.4 * len(kinds)), 3.9 * len(blocks))
         grid = figure.subplots(len(blocks), len(kinds), squeeze=False)
         for axes, block in zip(grid, blocks, strict=True):
             for axis, panel in zip(axes, kinds, strict=True):
                 panel(axis, block)
-                ruled(axis)
-            axes[0].set_title(heading(block), loc="left")
-        finish(figure, looks.values(), _signs(rows), title)
+                add_grid(axis)
+            axes[0].set_title(panel_title(block), loc="left")
+        finish_figure(figure, looks.values(), _signs(rows), title)
     return figure
 
 
@@ -137,8 +144,8 @@ def _later(block: Sequence[Series]) -> list[list[Row]]:
         return row.algorithm, re.sub(r"(, )?rewind_to=\d+", "", row.label), row.round
 
     rows = sorted((row for series in block for row in series), key=same)
-    groups = [sorted(group, key=k_of) for _, group in groupby(rows, same)]
-    return [group for group in groups if len({k_of(row) for row in group}) > 1]
+    groups = [sorted(group, key=first_iteration) for _, group in groupby(rows, same)]
+    return [group for group in groups if len({first_iteration(row) for row in group}) > 1]
 
 
 def _over_k(axis: Axes, block: Sequence[Series]) -> None:
@@ -146,10 +153,12 @@ def _over_k(axis: Axes, block: Sequence[Series]) -> None:
     numbers = sorted({group[0].round for group in groups})
     some = {numbers[i * (len(numbers) - 1) // max(1, FEW - 1)] for i in range(FEW) if numbers}
     shown = [group for group in groups if group[0].round in some]
-    looks = shades([row for group in shown for row in group])
+    looks = round_looks([row for group in shown for row in group])
     for group in shown:
         look = looks[group[0].round] | {"marker": "o"}
-        banded(axis, [k_of(row) for row in group], [_rises(row) for row in group], look)
+        plot_columns(
+            axis, [first_iteration(row) for row in group], [_rises(row) for row in group], look
+        )
     if shown:
         axis.legend(frameon=False, fontsize=9)
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -166,7 +175,7 @@ def _instability(axis: Axes) -> None:
 def _over_left(axis: Axes, block: Sequence[Series], part: str, looks: Mapping[Key, Look]) -> None:
     for series in block:
         x = [_left(row, part) for row in series]
-        banded(axis, x, [_rises(row) for row in series], looks[key_of(series[0])])
+        plot_columns(axis, x, [_rises(row) for row in series], looks[key_of(series[0])])
     _falling(axis, part)
     _instability(axis)
 
@@ -174,9 +183,11 @@ def _over_left(axis: Axes, block: Sequence[Series], part: str, looks: Mapping[Ke
 def _accuracy(
     axis: Axes, block: Sequence[Series], part: str, metric: str, looks: Mapping[Key, Look]
 ) -> None:
-    baseline(axis, block, metric, looks)
+    plot_baseline(axis, block, metric, looks)
     for series in block:
-        curve(axis, series, [_left(row, part) for row in series], metric, looks[key_of(series[0])])
+        plot_curve(
+            axis, series, [_left(row, part) for row in series], metric, looks[key_of(series[0])]
+        )
     _falling(axis, part)
     metric_axis(axis, block[0][0], metric)
 
@@ -184,17 +195,17 @@ def _accuracy(
 def _falling(axis: Axes, part: str) -> None:
     """An axis of what is left, falling to the right in equal ratios."""
     axis.set_xscale("log")
-    log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
+    set_log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
     axis.invert_xaxis()
     axis.set_xlabel(f"{part} left (%), log scale")
 
 
 def _both(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]) -> None:
     """A point per ticket: stable ones left of the line, winning ones above that of the dense."""
-    baseline(axis, block, metric, looks)
+    plot_baseline(axis, block, metric, looks)
     for row in (row for series in block for row in series):
         x = [100 * fmean(_rises(row))]
-        point(axis, row, x, metric, looks[key_of(row)], hollow=row.round == 0, size=6)
+        plot_point(axis, row, x, metric, looks[key_of(row)], hollow=row.round == 0, size=6)
     axis.axvline(STABLE, color="0.35", linestyle=":", linewidth=1.3, label="_stable")
     axis.set(xlabel="instability (points)", xlim=(min(0, axis.get_xlim()[0]), None))
     metric_axis(axis, block[0][0], metric)

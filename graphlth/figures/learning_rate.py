@@ -9,27 +9,27 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlth.figures._remaining import labelled, left, remaining
+from graphlth.figures._remaining import rows_with_weights, set_weights_axis, weights_remaining
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
     Key,
     Look,
     Series,
-    baseline,
     blocks_of,
     check_floor,
-    curve,
-    finish,
-    heading,
+    figure_path,
+    finish_figure,
     interval_signs,
     key_of,
     looks_of,
+    make_panels,
     metric_axis,
-    panels,
-    picture,
-    save,
-    unfit,
+    no_records_error,
+    panel_title,
+    plot_baseline,
+    plot_curve,
+    save_figure,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import check_metric, summary
@@ -57,11 +57,11 @@ def learning_rate(
         ValueError: another suffix, an unknown metric, a floor out of range, or no run with `lr`.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, title=title, floor=floor), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, title=title, floor=floor), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record],
     metric: str = "test",
     *,
@@ -77,35 +77,39 @@ def draw(
     check_metric(metric)
     check_floor(floor)
     records = list(records)
-    rows = labelled(summary(r for r in records if "lr" in r["settings"]), "lr", "tickets")
+    rows = rows_with_weights(summary(r for r in records if "lr" in r["settings"]), "lr", "tickets")
     if not rows:
-        raise unfit("runs that have a learning rate (`lr`)", records)
+        raise no_records_error("runs that have a learning rate (`lr`)", records)
     looks = looks_of(map(key_of, rows))
-    shown = [(block, lr) for block in blocks_of(rows) for lr in sorted({*map(rate, block)})]
+    shown = [
+        (block, lr) for block in blocks_of(rows) for lr in sorted({*map(learning_rate_of, block)})
+    ]
     with rc_context(STYLE):
-        figure, axes = panels(len(shown))
+        figure, axes = make_panels(len(shown))
         for axis, (block, lr) in zip(axes, shown, strict=True):
             first = axes[[other is block for other, _ in shown].index(True)]
             if axis is not first:
                 axis.sharey(first)
-            _panel(axis, [series for series in block if rate(series) == lr], metric, looks)
+            _panel(
+                axis, [series for series in block if learning_rate_of(series) == lr], metric, looks
+            )
         for axis, (block, _) in zip(axes, shown, strict=True):
             metric_axis(axis, block[0][0], metric, floor)
         signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
-        finish(figure, looks.values(), [*signs, *interval_signs(rows)], title)
+        finish_figure(figure, looks.values(), [*signs, *interval_signs(rows)], title)
     return figure
 
 
-def rate(series: Series) -> float:
+def learning_rate_of(series: Series) -> float:
     """The learning rate of a run."""
     lr: float = series[0].records[0]["settings"]["lr"]
     return lr
 
 
 def _panel(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key, Look]) -> None:
-    baseline(axis, block, metric, looks)
+    plot_baseline(axis, block, metric, looks)
     for series in block:
-        curve(axis, series, remaining(series), metric, looks[key_of(series[0])])
-    about = heading(block, lines=2).partition("\n")[0]
-    axis.set_title(f"{about}\nlearning rate {rate(block[0]):g}", loc="left")
-    left(axis)
+        plot_curve(axis, series, weights_remaining(series), metric, looks[key_of(series[0])])
+    about = panel_title(block, lines=2).partition("\n")[0]
+    axis.set_title(f"{about}\nlearning rate {learning_rate_of(block[0]):g}", loc="left")
+    set_weights_axis(axis)

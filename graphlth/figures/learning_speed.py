@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
-from graphlth.figures._remaining import labelled, left, remaining
+from graphlth.figures._remaining import rows_with_weights, set_weights_axis, weights_remaining
 from graphlth.figures._style import (
     BROKEN,
     DENSE,
@@ -23,20 +23,20 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    band,
     blocks_of,
-    canvas,
     check_floor,
-    finish,
-    heading,
+    empty_figure,
+    figure_path,
+    finish_figure,
     key_of,
     looks_of,
     metric_axis,
     metric_label,
-    picture,
-    save,
+    no_records_error,
+    panel_title,
+    plot_band,
+    save_figure,
     scale_of,
-    unfit,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import summary
@@ -61,11 +61,11 @@ def learning_speed(
         ValueError: another suffix, a floor out of range, or no record of an early stop.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, title=title, floor=floor), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, title=title, floor=floor), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record], *, title: str | None = None, floor: Fraction | None = None
 ) -> Figure:
     """The figure: a row of two panels per task and model, a line per run.
@@ -76,26 +76,26 @@ def draw(
     """
     check_floor(floor)
     records = list(records)
-    rows = labelled(summary(record for record in records if STOP in record))
+    rows = rows_with_weights(summary(record for record in records if STOP in record))
     if not rows:
-        raise unfit("early stops, as runs of images do (`stop_iteration`)", records)
+        raise no_records_error("early stops, as runs of images do (`stop_iteration`)", records)
     looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
     with rc_context(STYLE):
-        figure = canvas(10.6, 3.9 * len(blocks))
+        figure = empty_figure(10.6, 3.9 * len(blocks))
         grid = figure.subplots(len(blocks), 2, squeeze=False)
         for (reached, stop), block in zip(grid, blocks, strict=True):
             first = block[0][0]
             _panel(reached, block, REACHED, scale_of(first), looks)
             metric_axis(reached, first, "test", floor)
             reached.set_ylabel(metric_label(first, "test", " at early stop"))
-            reached.set_title(heading(block, lines=2), loc="left")
+            reached.set_title(panel_title(block, lines=2), loc="left")
             _panel(stop, block, STOP, 1, looks)
             stop.set_ylim(bottom=0)
             stop.set_ylabel("iteration of early stop")
             stop.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        signs = [DENSE_SIGN] if any(dense(block, REACHED) for block in blocks) else []
+        signs = [DENSE_SIGN] if any(dense_levels(block, REACHED) for block in blocks) else []
         signs += [SEEDS] if any(row.n > 1 for row in rows) else []
-        finish(figure, looks.values(), signs, title)
+        finish_figure(figure, looks.values(), signs, title)
     return figure
 
 
@@ -105,13 +105,13 @@ def _panel(
     for series in block:
         seeds = [[scale * record[field] for record in row.records] for row in series]
         mean, low, high = (np.array([*map(of, seeds)]) for of in (fmean, min, max))
-        band(axis, remaining(series), mean, low, high, looks[key_of(series[0])])
-    for level in dense(block, field):
+        plot_band(axis, weights_remaining(series), mean, low, high, looks[key_of(series[0])])
+    for level in dense_levels(block, field):
         axis.axhline(scale * level, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
-    left(axis)
+    set_weights_axis(axis)
 
 
-def dense(block: Sequence[Series], field: str) -> set[float]:
+def dense_levels(block: Sequence[Series], field: str) -> set[float]:
     """The mean of the dense network, if it is the same in all runs."""
     known = [series[0].records for series in block if series[0].round == 0]
     found = {fmean(record[field] for record in records) for records in known}

@@ -22,22 +22,22 @@ from graphlth.figures._style import (
     Look,
     Series,
     Sign,
-    baseline,
+    add_grid,
+    add_legend,
     blocks_of,
-    canvas,
     check_floor,
-    curve,
-    heading,
+    empty_figure,
+    figure_path,
     interval_signs,
     key_of,
-    legend,
-    log_ticks,
     looks_of,
+    means_and_half_widths,
     metric_axis,
-    picture,
-    ruled,
-    save,
-    values,
+    panel_title,
+    plot_baseline,
+    plot_curve,
+    save_figure,
+    set_log_ticks,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric, summary, winning_rows_without_warnings
@@ -76,11 +76,11 @@ def sparsity(
         ValueError: another suffix, an unknown metric, a floor out of range or no records.
         OSError: `out` cannot be written; what was there is left as it was.
     """
-    path = picture(out)
-    save(draw(records, metric, title=title, floor=floor), path)
+    path = figure_path(out)
+    save_figure(draw_figure(records, metric, title=title, floor=floor), path)
 
 
-def draw(
+def draw_figure(
     records: Iterable[Record],
     metric: str = "test",
     *,
@@ -106,14 +106,14 @@ def draw(
     most = max(len(shown) for _, shown in blocks)
     with rc_context(STYLE):
         height = 3.5 * len(blocks) + 0.3 + 0.25 * (len(looks) // 3) + (0.3 if title else 0)
-        figure = canvas((7.2, 9, 12)[most - 1], height)
+        figure = empty_figure((7.2, 9, 12)[most - 1], height)
         grid = figure.subplots(len(blocks), most, sharey="row", squeeze=False)
         for axes, (block, shown) in zip(grid, blocks, strict=True):
             for spare in axes[len(shown) :]:
                 spare.remove()
             _row(dict(zip(shown, axes, strict=False)), block, metric, looks, stars)
             metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
-        legend(figure, looks.values(), _signs(rows, metric, stars))
+        add_legend(figure, looks.values(), _signs(rows, metric, stars))
         if title:
             figure.suptitle(title, fontsize=13)
     return figure
@@ -146,21 +146,21 @@ def _row(
     """One task, model and edge universe: its panels, the first with the heading."""
     for name, axis in panels.items():
         x = PANELS[name]
-        baseline(axis, block, metric, looks)
+        plot_baseline(axis, block, metric, looks)
         for i, series in enumerate(block):
             prunes = name == MACS or any(x(row) for row in series)
             shown = [row for row in series if x(row) is not None and (prunes or row.round == 0)]
             look = looks[key_of(series[0])]
-            curve(axis, shown, [x(row) for row in shown], metric, look)
+            plot_curve(axis, shown, [x(row) for row in shown], metric, look)
             won = [row for row in shown if row in stars]
             _stars(axis, won, [x(row) for row in won], metric, look, 16 - 7 * i / len(block))
-        ruled(axis)
+        add_grid(axis)
         if name == MACS:
             _macs(axis, block)
         else:
             _per_cent(axis, name)
     first = next(iter(panels.values()))
-    first.set_title(heading(block, lines=1 if len(panels) == 3 else 2), loc="left")
+    first.set_title(panel_title(block, lines=1 if len(panels) == 3 else 2), loc="left")
 
 
 def _stars(
@@ -169,7 +169,8 @@ def _stars(
     """The stars of a series; sizes differ from one to another so that none is hidden."""
     look = {"color": look["color"], "label": f"_stars of {look['label']}"}
     white = {"markeredgecolor": "white", "markeredgewidth": 0.8}
-    axis.plot(x, values(won, metric)[0], "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
+    mean, _ = means_and_half_widths(won, metric)
+    axis.plot(x, mean, "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
 
 
 def _per_cent(axis: Axes, name: str) -> None:
@@ -211,7 +212,7 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
     """MACs of one inference, falling to the right; above, how many times fewer than dense."""
     axis.set_xlabel(MACS)
     axis.set_xscale("log")
-    log_ticks(axis, EngFormatter(sep=" "))
+    set_log_ticks(axis, EngFormatter(sep=" "))
     axis.invert_xaxis()
     dense = {series[0].macs for series in block if series[0].round == 0 and series[0].macs}
     for macs in dense:
@@ -225,7 +226,7 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
     above.spines["top"].set_visible(True)
     above.spines["top"].set_color("0.7")
     above.tick_params(color="0.7", labelcolor="0.35", labelsize=9)
-    log_ticks(above, FuncFormatter(lambda value, _: f"{value:g}×"))
+    set_log_ticks(above, FuncFormatter(lambda value, _: f"{value:g}×"))
 
 
 def _times(dense: float) -> Callable[[Any], Any]:
