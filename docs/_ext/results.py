@@ -78,7 +78,8 @@ def format_cell(cell: Data, spec: str) -> str:
 
 def typeset(text: str) -> str:
     """The text of a cell with a minus sign for a hyphen, and in one line around `±`."""
-    return re.sub(r"^-(?=\d)", "−", text).replace(" ± ", PLUS_MINUS)
+    minus = re.sub(r"^-(?=\d)", "−", text).replace(" ± ", PLUS_MINUS)
+    return re.sub(r"(?<=\d) (?=[–(])|(?<=–) (?=\d)", "\N{NO-BREAK SPACE}", minus)
 
 
 def select(
@@ -132,10 +133,7 @@ class ResultTable(SphinxDirective):
         data = read_result(name)
         self.env.note_dependency(str(RESULTS / name / "data.json"))
         chosen = {n: [w.strip() for w in text.split(";")] for n, text in self.options.items()}
-        found = self.parse_text_to_nodes(to_markdown(select(data, table, **chosen)))
-        for node in found:
-            node["classes"].append("result")  # its cells stay in one line
-        return found
+        return self.parse_text_to_nodes(to_markdown(select(data, table, **chosen)))
 
 
 def copy_pages(app: Sphinx) -> None:
