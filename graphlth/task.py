@@ -134,7 +134,7 @@ def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]
     return digest.hexdigest()[:16]
 
 
-def shuffled(rows: Tensor, size: int, seed: int, span: range) -> Iterator[tuple[int, Tensor]]:
+def shuffle_rows(rows: Tensor, size: int, seed: int, span: range) -> Iterator[tuple[int, Tensor]]:
     """Every iteration of `span` with its rows: of one permutation of `rows` after another.
 
     Each permutation is drawn from `seed` and its number, and cut into batches of `size`, the last

@@ -29,7 +29,7 @@ from graphlth.experiment.run import run
 from graphlth.registry import find
 from graphlth.tasks import cifar10, fashion_mnist, mnist
 
-KNOWN = published.known()
+KNOWN = published.published_files()
 RANDOM = np.random.default_rng(0)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 import graphlth as glt
 import graphlth.records as record
 from graphlth.data import images
-from graphlth.data.images import PAD, ImageTask, crop_flip, held_out
+from graphlth.data.images import PAD, ImageTask, crop_flip, hold_out
 from graphlth.experiment.describe import describe_ticket
 from graphlth.experiment.plan import Plan
 from graphlth.records.schema import validate_record
@@ -256,15 +256,15 @@ def test_what_is_no_task_is_refused_in_one_line(change, says):
 
 
 def test_what_is_held_out_is_fixed_and_apart():
-    whole = held_out(50, 7, val_size=10)
+    whole = hold_out(50, 7, val_size=10)
     assert [len(whole[part]) for part in ("train", "val", "test")] == [40, 10, 7]
     assert torch.cat(list(whole.values())).sort().values.tolist() == list(range(57))
     assert whole["test"].tolist() == list(range(50, 57))
-    few, fewer = (held_out(50, 7, val_size=10, train_size=size) for size in (20, 5))
+    few, fewer = (hold_out(50, 7, val_size=10, train_size=size) for size in (20, 5))
     assert torch.equal(few["val"], whole["val"]) and torch.equal(fewer["val"], whole["val"])
     assert torch.equal(whole["train"][:20], few["train"])
     assert torch.equal(few["train"][:5], fewer["train"])
-    assert not torch.equal(held_out(50, 7, val_size=10, data_seed=1)["val"], whole["val"])
+    assert not torch.equal(hold_out(50, 7, val_size=10, data_seed=1)["val"], whole["val"])
 
 
 @pytest.mark.parametrize(("sizes", "says"), [
@@ -275,7 +275,7 @@ def test_what_is_held_out_is_fixed_and_apart():
 ])  # fmt: skip
 def test_more_than_there_is_cannot_be_held_out(sizes, says):
     with pytest.raises(ValueError, match=says):
-        held_out(50, 7, **sizes)
+        hold_out(50, 7, **sizes)
 
 
 # --- training ------------------------------------------------------------------------------------

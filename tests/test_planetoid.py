@@ -23,7 +23,7 @@ from graphlth.registry import find
 ROOT = os.environ.get("GRAPHLTH_DATA_ROOT")
 real = pytest.mark.skipif(ROOT is None, reason="GRAPHLTH_DATA_ROOT names no folder of real data")
 MANIFEST = tomllib.loads((Path(__file__).parents[1] / "datasets/manifest.toml").read_text())
-KNOWN = published.known()
+KNOWN = published.published_files()
 TINY = Counts(nodes=7, edges=5, features=3, classes=2, train=2, val=2, test=2)
 
 
@@ -221,7 +221,7 @@ def test_names_beyond_arrays_and_containers_are_refused(tmp_path, name):
     path = tmp_path / "ind.cora.graph"
     path.write_bytes(name)
     with pytest.raises(ValueError, match=r"no array and no container|not a readable array"):
-        planetoid.unpickled(path)
+        planetoid.load_pickle(path)
 
 
 def test_unpickling_changes_no_stand_in_for_the_next(tmp_path):
@@ -231,7 +231,7 @@ def test_unpickling_changes_no_stand_in_for_the_next(tmp_path):
         b"\x80\x02cscipy.sparse.csr\ncsr_matrix\nN}U\x08__init__cnumpy\nndarray\ns\x86b."
     )
     with pytest.raises(ValueError, match=r"cannot set '__init__' attribute of immutable type"):
-        planetoid.unpickled(path)
+        planetoid.load_pickle(path)
 
 
 DAMAGE = [  # part      content                             what the line says

@@ -14,7 +14,7 @@ from graphlth.data import planetoid, published
 from graphlth.registry import find
 from graphlth.tasks import cifar10
 
-KNOWN = published.known()
+KNOWN = published.published_files()
 TASKS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 
 

@@ -6,7 +6,7 @@ import torch
 
 import graphlth.records as record
 from graphlth.algorithms.transfer import transfer
-from graphlth.data.planetoid import projected
+from graphlth.data.planetoid import project_features
 from graphlth.experiment.plan import build_plugin
 from graphlth.experiment.run import run
 from graphlth.masks import EDGES
@@ -173,7 +173,7 @@ def test_tickets_without_masks_of_what_is_carried_are_refused(tmp_path):
 def test_a_projection_keeps_the_strongest_directions_with_variance_1():
     draw = np.random.default_rng(1)
     x = torch.from_numpy(draw.standard_normal((60, 20)) * np.geomspace(9, 1, 20)).float()
-    found = projected(x, 5).double()
+    found = project_features(x, 5).double()
     u, _, v = np.linalg.svd(x.double().numpy(), full_matrices=False)
     turn = np.sign(v[np.arange(5), np.abs(v[:5]).argmax(1)])
     np.testing.assert_allclose(found, u[:, :5] * turn * np.sqrt(60), atol=2**-10)
@@ -183,10 +183,12 @@ def test_a_projection_keeps_the_strongest_directions_with_variance_1():
 def test_a_projection_does_not_ask_for_the_order_of_the_words():
     draw = torch.Generator().manual_seed(2)
     x = torch.randn(40, 30, generator=draw)
-    assert torch.equal(projected(x, 7), projected(x[:, torch.randperm(30, generator=draw)], 7))
+    assert torch.equal(
+        project_features(x, 7), project_features(x[:, torch.randperm(30, generator=draw)], 7)
+    )
 
 
 @pytest.mark.parametrize("size", [-1, 20, 21])
 def test_a_projection_onto_as_many_directions_as_there_are_is_refused(size):
     with pytest.raises(ValueError, match=rf"`project` must be in \[0, 20\), got {size}"):
-        projected(torch.ones(60, 20), size)
+        project_features(torch.ones(60, 20), size)

@@ -48,7 +48,7 @@ def arrays(path: Path, keys: Sequence[str]) -> dict[str, Array]:
             raise ValueError(f"{path}: not a readable file of arrays ({why})") from error
 
 
-def listed(path: Path) -> list[str]:
+def array_names(path: Path) -> list[str]:
     """The names of the arrays in the `.npz` file `path`, which `arrays` has read."""
     with zipfile.ZipFile(path) as archive:
         return sorted(name.removesuffix(".npy") for name in archive.namelist())
@@ -96,7 +96,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
         yield member.filename, member
 
 
-def _bounded(member: zipfile.ZipInfo) -> None:
+def _check_size(member: zipfile.ZipInfo) -> None:
     if member.file_size > max(UNPACKED, RATIO * member.compress_size):
         raise ValueError(
             f"{member.filename!r} must be at most {RATIO} times as large as it is packed or "
@@ -107,7 +107,7 @@ def _bounded(member: zipfile.ZipInfo) -> None:
 
 def _compare(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """Compare the checksum of `member`; its content is not kept."""
-    _bounded(member)
+    _check_size(member)
     with archive.open(member) as file:
         while file.read(CHUNK):  # raises at the end
             pass
@@ -115,7 +115,7 @@ def _compare(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str) -> Array:
     """The array that `member` holds."""
-    _bounded(member)
+    _check_size(member)
     content = archive.read(member)  # its checksum is compared
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)

@@ -114,7 +114,7 @@ def _coo(x: Tensor) -> Tensor:
             raise ValueError(f"`data.x` must have two indices for each of its {values.numel()} "
                              f"values, got {list(index.shape)}")  # fmt: skip
     else:
-        index, values = _expanded(x)
+        index, values = _expand_compressed(x)
     size = torch.tensor(x.shape).unsqueeze(1)
     if index.numel() and bool(((index < 0) | (index >= size)).any()):
         where = index[:, ((index < 0) | (index >= size)).any(0)][:, 0].tolist()
@@ -124,7 +124,7 @@ def _coo(x: Tensor) -> Tensor:
     return torch.sparse_coo_tensor(index, values, x.shape, check_invariants=False).coalesce()
 
 
-def _expanded(x: Tensor) -> tuple[Tensor, Tensor]:
+def _expand_compressed(x: Tensor) -> tuple[Tensor, Tensor]:
     """Indices [2, n] and values [n] of a compressed matrix, of one number or a block each."""
     starts_of, others_of, axis = COMPRESSED[x.layout]
     starts = getattr(x, starts_of)().cpu().long()
@@ -187,7 +187,7 @@ def labels(data: Any, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
     """
     given = getattr(data, "y", None)
     if _is_text(given):
-        return _named(np.asarray(given), num_nodes)
+        return _number_text_labels(np.asarray(given), num_nodes)
     y = field(data, "y")
     if y.shape == (num_nodes, 1):
         y = y[:, 0]
@@ -240,7 +240,7 @@ def _is_text(y: Any) -> bool:
     return isinstance(y, list | tuple) and bool(y) and all(isinstance(each, str) for each in y)
 
 
-def _named(text: Array, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
+def _number_text_labels(text: Array, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
     if text.shape not in ((num_nodes,), (num_nodes, 1)):
         raise ValueError(
             f"`data.y` must be [{num_nodes}], one class a node, got {list(text.shape)}"
@@ -260,7 +260,7 @@ def _named(text: Array, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
 def rows(data: Any, y: Tensor, split: int | str, split_seed: int) -> dict[str, Tensor]:
     """The nodes of each split: those that `data` give in the column `split`, or random ones."""
     if split == "random":
-        return _drawn(y, split_seed)
+        return _draw_split(y, split_seed)
     if isinstance(split, str):
         raise ValueError(f'`split` must be the number of a column or "random", got {split!r}')
     given = [part for part in SPLITS if _mask_key(data, part)]
@@ -310,14 +310,14 @@ def _mask(data: Any, key: str, num_nodes: int) -> Tensor:
         if fits and key.endswith("mask") and bool(((value == 0) | (value == 1)).all()):
             return value.bool()
         if value.dim() == 1:
-            return _selected(value, key, num_nodes)
+            return _nodes_mask(value, key, num_nodes)
     raise ValueError(
         f"`data.{key}` must be boolean [{num_nodes}] or [{num_nodes}, splits], or the numbers of "
         f"the nodes, got {value.dtype} {list(value.shape)}"
     )
 
 
-def _selected(nodes: Tensor, key: str, num_nodes: int) -> Tensor:
+def _nodes_mask(nodes: Tensor, key: str, num_nodes: int) -> Tensor:
     wrong = nodes[(nodes < 0) | (nodes >= num_nodes)]
     if wrong.numel():
         raise ValueError(
@@ -331,7 +331,7 @@ def _selected(nodes: Tensor, key: str, num_nodes: int) -> Tensor:
     return mask
 
 
-def _drawn(y: Tensor, split_seed: int) -> dict[str, Tensor]:
+def _draw_split(y: Tensor, split_seed: int) -> dict[str, Tensor]:
     """60 / 20 / 20 % of the labelled nodes of every class, in an order drawn from `split_seed`.
 
     Of every five nodes of a class three train, one validates and one tests; of the last ones that

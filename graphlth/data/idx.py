@@ -15,7 +15,7 @@ from torch import Tensor
 from graphlth.data import published
 from graphlth.data.archives import Array, one_line
 from graphlth.data.files import download, find
-from graphlth.data.images import ImageTask, held_out
+from graphlth.data.images import ImageTask, hold_out
 
 FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
@@ -38,7 +38,7 @@ def task(
 ) -> ImageTask:
     """The task of what `load` gives; of the 60,000 `val_size` validate. `how` is `ImageTask`'s."""
     x, y, notes = load(names, url, per_class, data_root)
-    splits = held_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
+    splits = hold_out(TRAIN, TEST, val_size=val_size, train_size=train_size, data_seed=data_seed)
     made = ImageTask(x, y, splits, name=names[0], **how)
     made.notes = notes
     return made

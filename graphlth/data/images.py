@@ -17,7 +17,7 @@ from graphlth.settings.checks import check_device
 from graphlth.settings.types import Augmentation, BatchSize, Steps
 from graphlth.settings.validation import check_settings, settings_of
 from graphlth.streams import stream
-from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
+from graphlth.task import SPLITS, Batch, Task, content_digest, shuffle_rows
 
 PAD = 4  # pixels by which "crop-flip" moves an image at most
 CLASSES = 100_000  # the most that are taken
@@ -95,7 +95,7 @@ class ImageTask(Task):
             yield from self.whole(split)
             return
         span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
-        for iteration, rows in shuffled(self.rows["train"], self.batch_size, seed, span):
+        for iteration, rows in shuffle_rows(self.rows["train"], self.batch_size, seed, span):
             x = self.x.index_select(0, rows)
             if self.augment == "crop-flip":
                 x = crop_flip(x, stream(seed, "augment", iteration))
@@ -147,7 +147,7 @@ class ImageTask(Task):
         )
 
 
-def held_out(
+def hold_out(
     train: int, test: int, *, val_size: int, train_size: int = 0, data_seed: int = 0
 ) -> dict[str, Tensor]:
     """The images of each split, of `train` that may be trained on and `test` after them.

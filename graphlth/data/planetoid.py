@@ -57,7 +57,7 @@ def load(
     """The graph `name` ("Cora", "CiteSeer", "PubMed"), its counts asserted.
 
     x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero), or [N, `project`]
-    if that is not 0 (see `projected`); edge_index [2, E] with both directions, without self-loops;
+    if that is not 0 (see `project_features`); edge_index [2, E] with both directions, without self-loops;
     y [N]; train_mask, val_mask, test_mask [N].
     `split`: "public" (20 per class / 500 / 1,000) or "geom-gcn-0" … "geom-gcn-9" (Pei et al.,
     ICLR 2020, arXiv 2002.05287). Files are looked for below `data_root`, else below the
@@ -79,11 +79,11 @@ def load(
         total = data.x.sum(dim=1, keepdim=True, dtype=torch.float64).float()
         data.x.div_(torch.where(total > 0, total, 1))  # in place: the largest tensor of all
     if project:
-        data.x = projected(data.x, project)
+        data.x = project_features(data.x, project)
     return data
 
 
-def projected(x: torch.Tensor, size: int) -> torch.Tensor:
+def project_features(x: torch.Tensor, size: int) -> torch.Tensor:
     """The coordinates [N, `size`] of `x` [N, F] in its strongest directions, of variance 1 each.
 
     These are its right singular vectors, strongest first, each turned so that its largest entry is
@@ -304,7 +304,7 @@ class Arrays(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, no array and no container")
 
 
-def unpickled(path: Path) -> Any:
+def load_pickle(path: Path) -> Any:
     """What the pickle holds; ValueError if it is damaged or holds more than arrays."""
     content = path.read_bytes()
     try:
@@ -317,7 +317,7 @@ def unpickled(path: Path) -> Any:
 
 def matrix(path: Path) -> Array:
     """The finite numbers [rows, columns] in a file, dense."""
-    values = unpickled(path)
+    values = load_pickle(path)
     try:
         if isinstance(values, SimpleNamespace):
             state = vars(values)
@@ -340,7 +340,7 @@ def matrix(path: Path) -> Array:
 
 def adjacency(path: Path) -> Array:
     """The links [2, E] (source, target) of a file that lists every node's neighbours."""
-    lists = unpickled(path)
+    lists = load_pickle(path)
     try:
         sources = np.repeat(list(lists), [len(v) for v in lists.values()])
         links = np.stack([sources, [n for v in lists.values() for n in v]])

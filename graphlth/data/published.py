@@ -26,14 +26,14 @@ Entry = str | Mapping[str, Any]  # "<algorithm>:<hex digits>", or that as `diges
 
 
 @cache
-def known() -> Mapping[str, Mapping[str, Entry]]:
+def published_files() -> Mapping[str, Mapping[str, Entry]]:
     """What is listed of every task: its files and their digests."""
     return tomllib.loads(files("graphlth.data").joinpath("published.toml").read_text("utf-8"))
 
 
 def digest(task: str, name: str) -> str:
     """The hex digits that are listed of the file `name`."""
-    return _digest(known()[task][name]).partition(":")[2]
+    return _digest(published_files()[task][name]).partition(":")[2]
 
 
 def check(path: str | Path) -> str | None:
@@ -43,7 +43,7 @@ def check(path: str | Path) -> str | None:
     several tasks have files of that name. Another edition, where there may be one, is no fault.
     """
     path = Path(path)
-    tasks = [task for task, listed in known().items() if _entries(listed, path.name)]
+    tasks = [task for task, listed in published_files().items() if _entries(listed, path.name)]
     around = {re.sub("[-_]", "", part.lower()) for part in path.absolute().parts}
     faults = []
     for task in [task for task in tasks if task.replace("_", "") in around] or tasks:
@@ -66,7 +66,7 @@ def examine(path: Path, task: str) -> str:
     Raises:
         ValueError: it is damaged, or something else under a published name.
     """
-    entries = _entries(known().get(task, {}), path.name)
+    entries = _entries(published_files().get(task, {}), path.name)
     if not entries:
         return f"{path}: no digest of this file is known: damage to it would not be noticed"
     found = ""

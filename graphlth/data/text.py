@@ -15,7 +15,7 @@ from graphlth.edge_masks import EdgeMask
 from graphlth.settings.checks import check_device
 from graphlth.settings.types import BatchSize, Context, Count, Steps
 from graphlth.settings.validation import check_settings, settings_of
-from graphlth.task import SPLITS, Batch, Task, content_digest, shuffled
+from graphlth.task import SPLITS, Batch, Task, content_digest, shuffle_rows
 
 EVALUATED = 64  # windows in a batch of an evaluation
 LONGEST = 100_000_000  # bytes of a file
@@ -90,7 +90,7 @@ class TextTask(Task):
             yield from self.whole(split)
             return
         span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
-        for _, rows in shuffled(self.rows["train"], self.batch_size, seed, span):
+        for _, rows in shuffle_rows(self.rows["train"], self.batch_size, seed, span):
             yield self._batch(rows)
 
     def whole(self, split: str) -> Iterator[Batch]:

@@ -134,7 +134,7 @@ def _data(file: Path, report: Report) -> None:
 
 def _is_published(file: Path) -> bool:
     names = {file.name, file.name.removesuffix(".gz")}
-    return any(names & listed.keys() for listed in published.known().values())
+    return any(names & listed.keys() for listed in published.published_files().values())
 
 
 def _ticket(file: Path, report: Report) -> None:

@@ -11,8 +11,8 @@ import torch
 from graphlth.data import published
 from graphlth.data.archives import Array, one_line
 from graphlth.data.files import download, find, library, pixels
-from graphlth.data.images import ImageTask, held_out
-from graphlth.data.planetoid import unpickled
+from graphlth.data.images import ImageTask, hold_out
+from graphlth.data.planetoid import load_pickle
 from graphlth.settings.types import Augmentation, BatchSize, Count, Seed, Steps
 
 NAMES = ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py")
@@ -67,10 +67,10 @@ def cifar10(
                 f"classes, got {held}"
             )
     x = np.concatenate([*(images for images, _ in train), test[0]])
-    x = greyed(x) if grey else x
+    x = to_grey(x) if grey else x
     if not 0 <= test_size <= TEST:
         raise ValueError(f"`test_size` must be in [0, {TEST}], got {test_size}")
-    splits = held_out(
+    splits = hold_out(
         TRAIN, test_size or TEST,
         val_size=val_size, train_size=train_size, data_seed=data_seed,
     )  # fmt: skip
@@ -82,7 +82,7 @@ def cifar10(
     return task
 
 
-def greyed(x: Array) -> Array:
+def to_grey(x: Array) -> Array:
     """The central part [n, 1, 28, 28] of colour images [n, 3, 32, 32], in luma (ITU-R BT.601)."""
     red, green, blue = (x[:, c : c + 1, 2:-2, 2:-2] for c in range(3))
     return (0.299 * red + 0.587 * green + 0.114 * blue).round().astype(np.uint8)
@@ -109,7 +109,7 @@ def read(path: Path) -> tuple[Array, Array]:
         ValueError: the file is damaged or holds anything else; a pickle asks for more than arrays.
     """
     readers = {".bin": binary, ".parquet": parquet}
-    images, labels = readers.get(path.suffix, pickled)(path)
+    images, labels = readers.get(path.suffix, read_batch)(path)
     if not len(labels) or labels.min() < 0 or labels.max() > 9:
         raise ValueError(f"{path}: must hold images of the classes 0 to 9")
     return images, labels.astype(np.int64)
@@ -126,9 +126,9 @@ def binary(path: Path) -> tuple[Array, Array]:
     return content[:, 1:].reshape(-1, *SHAPE), content[:, 0]
 
 
-def pickled(path: Path) -> tuple[Array, Array]:
+def read_batch(path: Path) -> tuple[Array, Array]:
     """Of a pickled batch, by an unpickler that knows arrays and containers only."""
-    held = unpickled(path)
+    held = load_pickle(path)
     try:
         images, labels = held["data"], np.asarray(held["labels"])
         if images.dtype != np.uint8 or labels.dtype.kind != "i" or labels.ndim != 1:

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from graphlth.data.images import ImageTask, held_out
+from graphlth.data.images import ImageTask, hold_out
 from graphlth.settings.types import Augmentation, BatchSize, Count, Seed, Steps
 
 
@@ -32,7 +32,7 @@ def digits_images(
     x = torch.from_numpy(held.images).to(torch.uint8).unsqueeze(1)  # [1797, 1, 8, 8], 0 to 16
     if not 1 <= test_size < len(x):
         raise ValueError(f"`test_size` must be in [1, {len(x)}), got {test_size}")
-    splits = held_out(
+    splits = hold_out(
         len(x) - test_size, test_size,
         val_size=val_size, train_size=train_size, data_seed=data_seed,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.data import data as data_module
 from torch_geometric.data import storage as storage_module
 
-from graphlth.data.archives import LINE, arrays, listed, one_line, verify_torch
+from graphlth.data.archives import LINE, array_names, arrays, one_line, verify_torch
 from graphlth.data.fields import graphs_of, tensor
 from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
@@ -165,7 +165,7 @@ def _npz(path: Path, labels: str) -> SimpleNamespace:
             raise ValueError(f"{path}: `{key}` {error}") from None
     if "x_data" in held:
         held["x"] = _rows(path, held)
-    return _named(path, held, labels, listed(path), plain=True)
+    return _named(path, held, labels, array_names(path), plain=True)
 
 
 def _rows(path: Path, held: Mapping[str, Any]) -> Tensor:

@@ -55,11 +55,11 @@ def image_folder(
     if "train" not in where:
         where = {"train": root}
     classes = [folder.name for folder in shown(where["train"])]
-    parts = {part: labelled(folder, classes) for part, folder in where.items()}
+    parts = {part: list_images(folder, classes) for part, folder in where.items()}
     for number, name in enumerate(classes):
         if number not in {label for _, label in parts["train"]}:
             raise ValueError(f"{where['train'] / name}: must hold *.png or *.jpg, as a class does")
-    train = shuffled(parts["train"], data_seed)
+    train = shuffle_files(parts["train"], data_seed)
     for part, count in (("test", test_size), ("val", val_size)):
         if part not in parts:
             parts[part], train = take(part, train, count)
@@ -79,7 +79,7 @@ def shown(parent: Path) -> list[Path]:
     return [each for each in folders(parent) if each.name[0] != "." and each.name != "__MACOSX"]
 
 
-def labelled(folder: Path, classes: list[str]) -> Labelled:
+def list_images(folder: Path, classes: list[str]) -> Labelled:
     """The images in the folders of `folder`, each with the number of its class."""
     found = []
     for each in shown(folder):
@@ -93,7 +93,7 @@ def labelled(folder: Path, classes: list[str]) -> Labelled:
     return found
 
 
-def shuffled(files: Labelled, data_seed: int) -> Labelled:
+def shuffle_files(files: Labelled, data_seed: int) -> Labelled:
     """The same images in an order drawn from `data_seed`."""
     order = torch.randperm(len(files), generator=stream(data_seed, "order"))
     return [files[row] for row in order]

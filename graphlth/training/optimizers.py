@@ -74,7 +74,7 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Move every leaf that has a gradient, and both factors of every product."""
-        rest = [product for product in self.products if not self.at_once(product)]
+        rest = [product for product in self.products if not self.step_together(product)]
         for product in rest:
             product.divide()
         if any(p.grad is not None for p in self.leaves):
@@ -82,7 +82,7 @@ class Optimizer:
         for product in rest:
             product.multiply()
 
-    def at_once(self, product: Product) -> bool:
+    def step_together(self, product: Product) -> bool:
         """Whether both factors have been moved without gradients of their own."""
         return False
 
@@ -90,13 +90,13 @@ class Optimizer:
         """Move every leaf that has a gradient, of which there is one."""
         raise NotImplementedError
 
-    def moved(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
+    def leaves_with_gradients(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
         """The leaves that have a gradient: their numbers, they themselves, and the gradients."""
         found = [(i, p, p.grad) for i, p in enumerate(self.leaves) if p.grad is not None]
         return [i for i, _, _ in found], [p for _, p, _ in found], [g for _, _, g in found]
 
 
-def tell(moved: Sequence[Tensor]) -> None:
+def mark_changed(moved: Sequence[Tensor]) -> None:
     """Tell autograd that leaves have changed: the fused kernels do not."""
     for leaf in moved:
         increment_version(leaf)
@@ -128,7 +128,7 @@ class Adam(Optimizer):
         self.steps = [torch.zeros((), device=p.device) for p in leaves]
         self.numbers = {id(p): i for i, p in enumerate(leaves)}
 
-    def at_once(self, product: Product) -> bool:
+    def step_together(self, product: Product) -> bool:
         """In one pass, on the CPU."""
         grad, factors = product.value.grad, (product.weight, product.mask)
         if product.mask.grad is not None:  # of another penalty
@@ -149,12 +149,12 @@ class Adam(Optimizer):
             [self.weight_decay, 1 - first, 1 - second, second, math.sqrt(1 - second**step),
              self.EPS, -self.lr / (1 - first**step), product.rate],
         )  # fmt: skip
-        tell([*factors, product.value])
+        mark_changed([*factors, product.value])
         return True
 
     def move(self) -> None:
         """Move every leaf that has a gradient."""
-        moved, leaves, grads = self.moved()
+        moved, leaves, grads = self.leaves_with_gradients()
         for i in moved:
             self.steps[i] += 1
         torch._fused_adam_(
@@ -167,7 +167,7 @@ class Adam(Optimizer):
             lr=self.lr, beta1=self.BETAS[0], beta2=self.BETAS[1], weight_decay=self.weight_decay,
             eps=self.EPS, amsgrad=False, maximize=False,
         )  # fmt: skip
-        tell(leaves)
+        mark_changed(leaves)
 
 
 def _plain(tensor: Tensor) -> bool:
@@ -200,7 +200,7 @@ class SGD(Optimizer):
 
     def move(self) -> None:
         """Move every leaf that has a gradient."""
-        moved, leaves, grads = self.moved()
+        moved, leaves, grads = self.leaves_with_gradients()
         torch._fused_sgd_(
             leaves,
             grads,
@@ -208,4 +208,4 @@ class SGD(Optimizer):
             lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, dampening=0.0,
             nesterov=False, maximize=False, is_first_step=False,
         )  # fmt: skip
-        tell(leaves)
+        mark_changed(leaves)
