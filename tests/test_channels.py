@@ -44,7 +44,7 @@ def shaken(model, seed=0):
 def random_channels(model, fraction, seed=0):
     """Masks without a random `fraction` of the hidden channels, and without some weights."""
     draw = torch.Generator().manual_seed(seed)
-    levels = {v.maker: torch.rand(v.size, generator=draw) for v in C.levels(model)}
+    levels = {v.maker: torch.rand(v.size, generator=draw) for v in C.hidden_levels(model)}
     masks = C.channel_masks(model, levels, fraction)
     return {n: m * (torch.rand(m.shape, generator=draw) < 0.9 if m.dim() > 1 else 1)
             for n, m in masks.items()}  # fmt: skip
@@ -82,14 +82,14 @@ HIDDEN = [  # layers with hidden channels, channels
 
 @pytest.mark.parametrize(("name", "layers", "hidden"), HIDDEN)
 def test_hidden_channels_are_found(name, layers, hidden):
-    found = C.levels(build(name, Pictures()))
+    found = C.hidden_levels(build(name, Pictures()))
     assert (len(found), sum(v.size for v in found)) == (layers, hidden)
 
 
 def test_only_the_inner_channels_of_a_residual_block_are_hidden():
-    found = C.levels(build("resnet_20", Pictures()))
+    found = C.hidden_levels(build("resnet_20", Pictures()))
     assert {(v.maker.split(".")[2], v.reader.split(".")[2]) for v in found} == {("body", "body")}
-    assert not C.levels(build("gcn", toy()))
+    assert not C.hidden_levels(build("gcn", toy()))
 
 
 class Doubled(nn.Linear):
@@ -135,14 +135,14 @@ KEPT = {  # what could be changed by the loss of a channel
 
 @pytest.mark.parametrize("why", KEPT)
 def test_channels_that_others_could_see_stay(why):
-    assert C.levels(KEPT[why]) == []
+    assert C.hidden_levels(KEPT[why]) == []
 
 
 def test_nested_sequences_are_one_chain():
     inner = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 3), nn.ReLU())
     model = nn.Sequential(inner, nn.Sequential(nn.Conv2d(5, 4, 3), inner[2]), nn.Flatten(),
                           nn.Linear(16, 2))  # fmt: skip
-    found = C.levels(model)
+    found = C.hidden_levels(model)
     assert [(v.maker, v.between, v.reader) for v in found] == [
         ("0.0", (), "0.1"), ("0.1", ("0.2",), "1.0"), ("1.0", ("1.1", "2"), "3"),
     ]  # fmt: skip
@@ -158,7 +158,9 @@ def test_exactly_as_many_channels_go_as_are_asked_for(name, fraction):
     model = build(name, Pictures())
     for scope in ("global", "layer"):
         masks = C.channel_masks(model, C.filter_norms(model), fraction, scope)
-        kept = {v.maker: masks[f"{v.maker}.weight"].flatten(1).any(1) for v in C.levels(model)}
+        kept = {
+            v.maker: masks[f"{v.maker}.weight"].flatten(1).any(1) for v in C.hidden_levels(model)
+        }
         gone = {n: int((~k).sum()) for n, k in kept.items()}
         sizes = {n: k.numel() for n, k in kept.items()}
         if scope == "global":
@@ -174,7 +176,7 @@ def test_the_smallest_scales_go_whatever_their_sign():
     shaken(model)
     scales = torch.cat([m.weight.detach().abs() for m in norms])
     masks = C.channel_masks(model, C.norm_scales(model), 0.4)
-    kept = torch.cat([masks[f"{v.norms[0]}.weight"] for v in C.levels(model)]).bool()
+    kept = torch.cat([masks[f"{v.norms[0]}.weight"] for v in C.hidden_levels(model)]).bool()
     assert scales[~kept].max() < scales[kept].min()
     assert (~kept).sum() == round(0.4 * 4224)
 
@@ -192,7 +194,7 @@ def test_filters_are_ranked_by_the_sum_of_their_absolute_weights():
 def test_a_channel_takes_all_its_parameters_with_it():
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(),
                           nn.Linear(3 * 4, 5), nn.ReLU(), nn.Linear(5, 2))  # fmt: skip
-    masks = C.spread(model, {"0": torch.tensor([1.0, 0.0, 1.0])})
+    masks = C.expand_channels(model, {"0": torch.tensor([1.0, 0.0, 1.0])})
     gone = {n: int((m == 0).sum()) for n, m in masks.items()}
     assert gone == {"0.weight": 18, "0.bias": 1, "1.weight": 1, "1.bias": 1, "4.weight": 4 * 5,
                     "6.weight": 0}  # fmt: skip
@@ -204,10 +206,12 @@ def test_a_channel_takes_all_its_parameters_with_it():
 def test_no_layer_loses_all_its_channels(name):
     """The layers with the lowest scores keep their best channel."""
     model = build(name, Pictures())
-    scores = {v.maker: torch.arange(v.size) + 1000.0 * i for i, v in enumerate(C.levels(model))}
+    scores = {
+        v.maker: torch.arange(v.size) + 1000.0 * i for i, v in enumerate(C.hidden_levels(model))
+    }
     total = sum(s.numel() for s in scores.values())
     masks = C.channel_masks(model, scores, (total - len(scores)) / total)
-    for v in C.levels(model):
+    for v in C.hidden_levels(model):
         kept = masks[f"{v.maker}.weight"].flatten(1).any(1).nonzero().flatten()
         assert kept.tolist() == [v.size - 1]
     with pytest.raises(
@@ -226,9 +230,9 @@ def test_wrong_scores_fractions_and_masks_are_refused():
     with pytest.raises(ValueError, match="`scope` must be one of"):
         C.channel_masks(model, scores, 0.5, "galaxy")
     with pytest.raises(ValueError, match=r"`kept` .* got 'layers\.9' of 2 where there are none"):
-        C.spread(model, {"layers.9": torch.ones(2)})
+        C.expand_channels(model, {"layers.9": torch.ones(2)})
     with pytest.raises(ValueError, match=r"`kept` .* of 2 where there are 300"):
-        C.spread(model, {"layers.1": torch.ones(2)})
+        C.expand_channels(model, {"layers.1": torch.ones(2)})
     for masks in ({"edges": torch.ones(3)}, {"layers.1.weight": torch.ones(3, 300)}):
         with pytest.raises(ValueError, match="`masks` must be of parameters of `model`"):
             C.shrink(model, masks)
@@ -240,7 +244,7 @@ def test_a_removed_channel_is_0_throughout_training(name):
     model = shaken(narrow_vgg(task) if name == "vgg" else build(name, task))
     scores = C.norm_scales(model) or C.filter_norms(model)
     masks = C.channel_masks(model, scores, 0.5)
-    ends, seen = {v.between[-1]: v.maker for v in C.levels(model)}, {v: 0 for v in scores}
+    ends, seen = {v.between[-1]: v.maker for v in C.hidden_levels(model)}, {v: 0 for v in scores}
 
     def look(end):
         def check(layer, inputs, output):
@@ -305,7 +309,7 @@ def test_the_smaller_network_computes_what_the_masked_one_does(name, fraction):
     before = snapshot(model)
     small = agree(model, masks, task.shape)
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
-    for v in C.levels(small):
+    for v in C.hidden_levels(small):
         w = dict(small.named_parameters())[f"{v.maker}.weight"]
         assert w.flatten(1).any(1).all() or len(w) == 1
     assert not small.training
@@ -323,7 +327,9 @@ def test_parameters_and_multiplications_fall_by_what_is_gone(name):
     kept = sum(int(m.sum()) for m in masks.values())
     unmasked = [p.numel() for n, p in model.named_parameters() if n not in masks]
     assert size(small) == kept + sum(unmasked) < size(model)
-    makers, readers = ({getattr(v, end) for v in C.levels(model)} for end in ("maker", "reader"))
+    makers, readers = (
+        {getattr(v, end) for v in C.hidden_levels(model)} for end in ("maker", "reader")
+    )
     for n in whole:
         layer = n.removesuffix(".weight")
         assert left[n] * 2 ** ((layer in makers) + (layer in readers)) == whole[n], n

@@ -12,7 +12,7 @@ from toys import build, call, toy
 
 from graphlth.cost import meters as cost
 from graphlth.cost.macs import pass_macs
-from graphlth.cost.meters import Cost, measured, uncounted
+from graphlth.cost.meters import Cost, measure_cost, without_counting
 from graphlth.masks import ones
 from graphlth.task import Batch, Task
 from graphlth.training.loop import train
@@ -45,7 +45,7 @@ def test_an_epoch_is_three_passes_of_the_masks_that_it_saw():
     model = build("gcn", task)
     half = {n: (torch.arange(m.numel()) % 2).view_as(m).float()
             for n, m in ones(model, task.num_edges).items()}  # fmt: skip
-    with measured(pass_macs) as cost:
+    with measure_cost(pass_macs) as cost:
         exhaust(train(model, task, half, epochs=2))
         exhaust(train(model, task, {}, epochs=1))
     a, b = pass_macs(model, task, half), pass_macs(model, task, {})
@@ -55,9 +55,9 @@ def test_an_epoch_is_three_passes_of_the_masks_that_it_saw():
 
 def test_blocks_count_what_begins_in_them_and_nothing_else():
     exhaust(training(5))
-    with measured(seven) as outer:
+    with measure_cost(seven) as outer:
         exhaust(training(1))
-        with measured(seven) as inner:
+        with measure_cost(seven) as inner:
             exhaust(training(2))
         exhaust(training(3))
     exhaust(training(5))
@@ -66,10 +66,10 @@ def test_blocks_count_what_begins_in_them_and_nothing_else():
 
 
 def test_two_trainings_by_turns_are_counted_where_each_began():
-    with measured(seven) as first:
+    with measure_cost(seven) as first:
         a = training(3)
         next(a)
-    with measured(lambda *_: 2) as second:
+    with measure_cost(lambda *_: 2) as second:
         b = training(2)
         for _ in zip(b, a, strict=True):
             pass
@@ -79,7 +79,7 @@ def test_two_trainings_by_turns_are_counted_where_each_began():
 
 def blocks(epochs, count):
     """Pauses in its block, as a run does after every epoch."""
-    with measured(count) as cost:
+    with measure_cost(count) as cost:
         for _ in training(epochs):
             yield cost
     yield cost
@@ -96,8 +96,8 @@ def test_a_block_that_ends_before_one_that_began_earlier_leaves_no_trace():
 
 
 def test_work_that_is_repeated_is_not_counted():
-    with measured(seven) as cost:
-        with uncounted():
+    with measure_cost(seven) as cost:
+        with without_counting():
             exhaust(training(2))
         exhaust(training(1))
     assert spent(cost) == (1, 21)
@@ -110,7 +110,7 @@ def test_a_search_that_is_done_again_to_continue_costs_no_epochs(name):
     whole = [*call(name, build("gcn", task), task, **how)]
     costs = []
     for last in whole:
-        with measured(seven) as cost:
+        with measure_cost(seven) as cost:
             [*call(name, build("gcn", task), task, last=last, **how)]
         costs.append(cost.epochs)
     assert costs == [7 if name == "geb" else 8, 0, 0]
@@ -118,11 +118,11 @@ def test_a_search_that_is_done_again_to_continue_costs_no_epochs(name):
 
 def test_macs_that_a_model_does_not_count_are_no_field():
     task = toy(loops=False)
-    with measured(pass_macs) as cost:
+    with measure_cost(pass_macs) as cost:
         exhaust(train(user(task), task, {}, epochs=2))
     assert spent(cost) == (2, None)
-    assert "macs_search" not in cost.named("search")
-    with measured(lambda model, *_: None if isinstance(model, nn.Linear) else 7) as mixed:
+    assert "macs_search" not in cost.record_fields("search")
+    with measure_cost(lambda model, *_: None if isinstance(model, nn.Linear) else 7) as mixed:
         exhaust(training(1))
         exhaust(train(nn.Linear(2, 2), Rows([3]), {}, epochs=1))
     assert mixed.macs is None  # a part is no guess at the whole
@@ -142,17 +142,17 @@ class Rows(Task):
 
 
 def test_without_a_graph_every_row_is_a_pass():
-    with measured(seven) as cost:
+    with measure_cost(seven) as cost:
         exhaust(train(nn.Linear(2, 2), Rows([5, 3]), {}, epochs=2))
     assert spent(cost) == (2, 3 * 7 * 2 * (5 + 3))
 
 
 def test_a_batch_is_shared_evenly_but_for_its_memory():
     whole = Cost(seconds=4.0, epochs=6, macs=13, memory=100, joules=8.0)
-    assert whole.shared(2) == Cost(seconds=2.0, epochs=3, macs=6, memory=100, joules=4.0)
-    unknown = Cost(4.0, 6, None, None, None).shared(2)
+    assert whole.divide(2) == Cost(seconds=2.0, epochs=3, macs=6, memory=100, joules=4.0)
+    unknown = Cost(4.0, 6, None, None, None).divide(2)
     assert unknown == Cost(2.0, 3, None, None, None)
-    assert unknown.named("search") == {"seconds_search": 2.0, "epochs_search": 3}
+    assert unknown.record_fields("search") == {"seconds_search": 2.0, "epochs_search": 3}
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -175,11 +175,11 @@ def held(mib):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_the_peak_of_the_block(resettable):
-    with measured(seven) as small:
+    with measure_cost(seven) as small:
         pass
-    with measured(seven) as large:
+    with measure_cost(seven) as large:
         held(256)
-    with measured(seven) as again:
+    with measure_cost(seven) as again:
         pass
     assert large.memory - small.memory > 200 * MIB
     assert abs(again.memory - small.memory) < 50 * MIB
@@ -187,21 +187,21 @@ def test_memory_is_the_peak_of_the_block(resettable):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_block_does_not_forget_its_peak_for_one_within(resettable):
-    with measured(seven) as outer:
+    with measure_cost(seven) as outer:
         held(256)
-        with measured(seven) as inner:
+        with measure_cost(seven) as inner:
             pass
     assert outer.memory - inner.memory > 200 * MIB
-    with measured(seven) as outer, measured(seven) as inner:
+    with measure_cost(seven) as outer, measure_cost(seven) as inner:
         held(256)
     assert outer.memory >= inner.memory
 
 
 def test_memory_that_cannot_be_read_is_no_field(monkeypatch, tmp_path):
     monkeypatch.setattr(cost, "PROCESS", tmp_path)
-    with measured(seven) as found:
+    with measure_cost(seven) as found:
         pass
-    assert found.memory is None and "memory_search" not in found.named("search")
+    assert found.memory is None and "memory_search" not in found.record_fields("search")
 
 
 # --- energy --------------------------------------------------------------------------------------
@@ -224,21 +224,21 @@ def counters(monkeypatch, tmp_path):
 
 def test_energy_is_what_the_processors_have_counted(counters):
     counters.write(rapl_0=100_000, rapl_1=900_000, rapl_0_0=0)
-    with measured(seven) as found:
+    with measure_cost(seven) as found:
         counters.write(rapl_0=350_000, rapl_1=150_000, rapl_0_0=999)  # the second has begun anew
     assert found.joules == pytest.approx(0.25 + 0.25)  # a part of a processor is not added
-    assert found.named("retrain")["joules_retrain"] == found.joules
+    assert found.record_fields("retrain")["joules_retrain"] == found.joules
 
 
 def test_a_counter_that_cannot_be_read_is_left_out(counters):
     counters.write(rapl_0=100_000, rapl_1=0)
     (counters.folder / "intel-rapl:1" / "energy_uj").unlink()  # as without the right to read it
-    with measured(seven) as found:
+    with measure_cost(seven) as found:
         counters.write(rapl_0=200_000)
     assert found.joules == pytest.approx(0.1)
 
 
 def test_without_counters_there_is_no_energy(counters):
-    with measured(seven) as found:
+    with measure_cost(seven) as found:
         pass
-    assert found.joules is None and "joules_search" not in found.named("search")
+    assert found.joules is None and "joules_search" not in found.record_fields("search")

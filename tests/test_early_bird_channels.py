@@ -11,9 +11,14 @@ import graphlth as glt
 from graphlth.algorithms import early_bird as module
 from graphlth.algorithms._channels import penalise_norms
 from graphlth.algorithms._quantise import Bits, quantise
-from graphlth.compaction.channels import channel_masks, levels, norm_scales, surviving
+from graphlth.compaction.channels import (
+    channel_masks,
+    hidden_levels,
+    norm_scales,
+    surviving_channels,
+)
 from graphlth.cost.macs import input_macs, pass_macs
-from graphlth.cost.meters import measured
+from graphlth.cost.meters import measure_cost
 from graphlth.drawing import Queue
 from graphlth.rewinding import reinitialise, snapshot
 from graphlth.streams import stream_seed
@@ -31,7 +36,7 @@ def run(model=None, **about):
 def searched(epochs, of=6, net=None, **about):
     """The model after some epochs of the search by hand, of so many."""
     model = network()
-    slimming = penalise_norms(levels(model), 1e-4)
+    slimming = penalise_norms(hidden_levels(model), 1e-4)
     how = {"lr": 0.05, "optimizer": "sgd", "weight_decay": 5e-4} | about
     how["seed"] = stream_seed(0, "search")
     for _ in train(net(model) if net else model, Pictures(), {}, epochs=of, until=epochs,
@@ -46,11 +51,11 @@ def searched(epochs, of=6, net=None, **about):
 def test_the_distance_is_the_fraction_of_channels_that_differ():
     """Whatever the channels weigh: of one layer they have 27 weights each, of the other 54."""
     model, queue = network(), Queue(2, 0.2, ("weights",))
-    size = sum(v.size for v in levels(model))
+    size = sum(v.size for v in hidden_levels(model))
     told, before = [], None
     for ticket in run(model, draws=6)[1:]:
-        kept = torch.cat([*surviving(model, ticket.masks).values()])
-        queue.push(surviving(model, ticket.masks))
+        kept = torch.cat([*surviving_channels(model, ticket.masks).values()])
+        queue.push(surviving_channels(model, ticket.masks))
         if before is not None:
             told.append(int((kept != before).sum()) / size)
         before = kept
@@ -81,7 +86,7 @@ def test_channels_that_never_settle_are_drawn_at_the_last_epoch():
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
 def test_every_draw_removes_exactly_its_share_of_the_channels(score, share):
     model = network()
-    size = sum(v.size for v in levels(model))
+    size = sum(v.size for v in hidden_levels(model))
     dense, *drawn = run(model, channel_score=score, drop_channels=share, draws=3)
     assert all(m.all() for m in dense.masks.values())
     for ticket in drawn:
@@ -101,7 +106,7 @@ def test_the_draw_of_an_epoch_is_the_ranking_of_its_scales(at):
 
 def test_a_search_is_the_head_of_a_whole_training():
     """One that is drawn at epoch 2 of 6 has had the rates of 6 epochs, and costs 2."""
-    with measured(pass_macs) as cost:
+    with measure_cost(pass_macs) as cost:
         _, ticket = run(window=1, epsilon=2.0, milestones="0.3,0.5")
     assert ticket.search["drawn_epoch"] == cost.epochs == 2
     assert bits(ticket.init) == bits(snapshot(searched(2, of=6, milestones="0.3,0.5")))

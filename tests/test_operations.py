@@ -12,7 +12,7 @@ from toys import Pictures, build, toy
 
 import graphlth as glt
 from graphlth import masks as M
-from graphlth.cost.macs import counted, input_macs
+from graphlth.cost.macs import count_macs, input_macs
 from graphlth.experiment.describe import describe_ticket
 from graphlth.experiment.plan import plan
 from graphlth.rewinding import snapshot
@@ -270,5 +270,5 @@ def test_a_model_that_fails_on_such_an_input_is_named():
 def test_counts_are_of_names_and_shapes_whatever_the_layer():
     task = Pictures()
     model = build("conv_2", task)
-    assert counted(model, task, {}) == input_macs(model, task.shape, {})
+    assert count_macs(model, task, {}) == input_macs(model, task.shape, {})
     assert set(glt.macs(model, task, {})) == set(M.prunable(model))

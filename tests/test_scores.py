@@ -15,7 +15,7 @@ from torch_geometric import nn as pyg
 from toys import GRAPH_MODELS, N, Pictures, build, data, toy
 
 from graphlth import masks as M
-from graphlth.compaction.channels import levels
+from graphlth.compaction.channels import hidden_levels
 from graphlth.data.node import NodeTask
 from graphlth.models.image._vgg import vgg
 from graphlth.prune import drop_jointly, drop_lowest
@@ -233,7 +233,7 @@ def image_network():
 
 def channel_masks(model):
     """A third of the hidden channels of every layer is removed."""
-    return {v.maker: (torch.arange(v.size) % 3 > 0).float() for v in levels(model)}
+    return {v.maker: (torch.arange(v.size) % 3 > 0).float() for v in hidden_levels(model)}
 
 
 @pytest.mark.parametrize("name", [*OF_CHANNELS, "random"])

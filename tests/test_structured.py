@@ -17,7 +17,7 @@ from graphlth import masks as M
 from graphlth.algorithms._channels import penalise_norms
 from graphlth.analysis.latency import latency
 from graphlth.cli import main as cli
-from graphlth.compaction.channels import levels, surviving
+from graphlth.compaction.channels import hidden_levels, surviving_channels
 from graphlth.cost.macs import input_macs
 from graphlth.models.image._vgg import vgg
 from graphlth.registry import find
@@ -46,7 +46,7 @@ def run(model=None, **about):
 
 
 def left(ticket, model):
-    return {n: int(k.sum()) for n, k in surviving(model, ticket.masks).items()}
+    return {n: int(k.sum()) for n, k in surviving_channels(model, ticket.masks).items()}
 
 
 def bits(tensors):
@@ -67,7 +67,7 @@ def test_every_round_removes_exactly_its_share_of_the_surviving_channels(score, 
     first, *rest = run(model, channel_score=score, scope=scope)
     assert [t.round for t in rest] == [1, 2, 3] and all(m.all() for m in first.masks.values())
     assert all(t.masks.keys() == first.masks.keys() for t in rest)
-    want = {v.maker: v.size for v in levels(model)}
+    want = {v.maker: v.size for v in hidden_levels(model)}
     for ticket in rest:
         if scope == "layer":
             want = {n: c - round(0.3 * c) for n, c in want.items()}
@@ -84,8 +84,8 @@ def test_a_channel_that_is_gone_never_returns_and_takes_all_its_parameters(score
     tickets = run(model, channel_score=score)
     for before, after in pairwise(tickets):
         assert all(bool((after.masks[n] <= before.masks[n]).all()) for n in after.masks)
-    for v in levels(model):
-        kept = surviving(model, tickets[-1].masks)[v.maker]
+    for v in hidden_levels(model):
+        kept = surviving_channels(model, tickets[-1].masks)[v.maker]
         rows = tickets[-1].masks[f"{v.maker}.weight"].flatten(1)
         columns = tickets[-1].masks[f"{v.reader}.weight"].transpose(0, 1).flatten(1)
         assert not rows[~kept].any() and not columns[~kept].any()
@@ -102,7 +102,7 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
     assert (inits[1] == theta_0) == (start == "rewind")
     assert (inits[1] == inits[2] == inits[3]) == (start != "inherit")
     if start == "inherit":  # the trained ones
-        trained, slimming = network(), penalise_norms(levels(model), 1e-4)
+        trained, slimming = network(), penalise_norms(hidden_levels(model), 1e-4)
         first = stream_seed(0, "training", 1)
         for _ in train(trained, Pictures(), {}, epochs=2, lr=1e-2, seed=first, penalty=slimming):
             pass
@@ -112,7 +112,7 @@ def test_a_ticket_starts_from_what_is_asked_for(start):
 def test_a_round_trains_by_the_recipe_for_as_many_iterations_as_asked_for():
     recipe = {"optimizer": "sgd", "momentum": 0.5, "milestones": "0.5", "warmup": 3, "lr": 0.05}
     ticket = run(rounds=1, epochs=99, iterations=8, **recipe)[1]
-    trained, slimming = network(), penalise_norms(levels(network()), 1e-4)
+    trained, slimming = network(), penalise_norms(hidden_levels(network()), 1e-4)
     first = stream_seed(0, "training", 1)
     for _ in train(trained, Pictures(), {}, epochs=4, seed=first, penalty=slimming, **recipe):
         pass
@@ -155,8 +155,8 @@ def test_weights_that_read_a_removed_channel_no_longer_count():
         model[2].weight[3, 0] = 99
     about = {"channel_score": "filter_norm", "scope": "layer", "drop_channels": 0.26, "lr": 1e-9}
     _, one, two, _ = run(model, **about)
-    assert surviving(model, one.masks)["2"].tolist() == [False, True, True, True]
-    assert surviving(model, two.masks)["2"].tolist() == [False, True, True, False]
+    assert surviving_channels(model, one.masks)["2"].tolist() == [False, True, True, True]
+    assert surviving_channels(model, two.masks)["2"].tolist() == [False, True, True, False]
 
 
 def test_what_has_no_hidden_channels_is_refused_before_it_trains():
@@ -214,7 +214,7 @@ def test_a_compacted_ticket_is_the_masked_network_with_less(name):
 def test_scattered_zeros_stay_where_channels_live_and_are_counted(name):
     task, model = Pictures(), NETWORKS[name]()
     masks = scattered(model)
-    first = levels(model)[0].maker + ".weight"
+    first = hidden_levels(model)[0].maker + ".weight"
     masks[first][0] = 0
     ticket = replace(dense(model), masks=masks)
     small = ticket.compact(model.eval(), task, layout="dense")
@@ -318,7 +318,7 @@ def test_l1_adds_its_rate_to_the_gradient_of_every_surviving_scale(share):
         model.layers[1].weight.copy_(torch.tensor([1.0, -1, 1, -1, 1, -1]))
     before = model.layers[1].weight.detach().clone()
     for _ in train(model, Pictures(batch=1), {name: mask}, epochs=1, lr=1e-3, weight_decay=0,
-                   penalty=penalise_norms(levels(model), 1e6), scoring=()):  # fmt: skip
+                   penalty=penalise_norms(hidden_levels(model), 1e6), scoring=()):  # fmt: skip
         pass
     moved = model.layers[1].weight.detach() - before
     torch.testing.assert_close(moved, -2e-3 * before.sign() * mask, atol=2e-6, rtol=0)  # 2 batches
@@ -328,7 +328,9 @@ def test_slimming_makes_scales_smaller():
     def total(l1_norms):
         ticket = run(rounds=1, epochs=20, l1_norms=l1_norms)[1]
         return sum(
-            ticket.init[f"{n}.weight"].abs().sum() for v in levels(network()) for n in v.norms
+            ticket.init[f"{n}.weight"].abs().sum()
+            for v in hidden_levels(network())
+            for n in v.norms
         )
 
     assert total(0.1) < 0.9 * total(0.0)
@@ -383,7 +385,7 @@ def test_thinet_misses_first_what_the_next_layer_does_not_read():
     model = network().eval()
     with torch.no_grad():
         model.layers[4].weight[:, 2] = 0
-    whole = {v.maker: torch.ones(v.size) for v in levels(model)}
+    whole = {v.maker: torch.ones(v.size) for v in hidden_levels(model)}
     late = thinet(model, Pictures(), whole)["layers.0"]
     assert late.argmin() == 2 and sorted(late.tolist()) == pytest.approx(
         [(i + 1) / 6 for i in range(6)]

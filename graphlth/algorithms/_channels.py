@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_channels
-from graphlth.compaction.channels import Level, kept_channels, levels, surviving
+from graphlth.compaction.channels import Level, hidden_levels, kept_channels, surviving_channels
 from graphlth.masks import Masks, masked_values, ones
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.types import Scope, Score
@@ -23,7 +23,7 @@ def find_hidden_channels(model: nn.Module, task: Task) -> list[Level]:
     Raises:
         ValueError: there are none.
     """
-    hidden = levels(model) if hasattr(task, "shape") else []
+    hidden = hidden_levels(model) if hasattr(task, "shape") else []
     if not hidden:
         raise ValueError("`model` must be of images, with hidden channels to remove, got "
                          f"{type(model).__name__}")  # fmt: skip
@@ -82,6 +82,6 @@ def keep_channels(
     """
     net = deepcopy(model).eval()
     rewind(net, masked_values(snapshot(model), masks))
-    alive = {n: kept.float() for n, kept in surviving(net, masks or ones(net)).items()}
+    alive = {n: kept.float() for n, kept in surviving_channels(net, masks or ones(net)).items()}
     scores = score_channels(ranking.channel_score, net, task, alive, seed=seed)
     return kept_channels(model, scores, fraction, ranking.scope, masks)

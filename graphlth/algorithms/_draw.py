@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
-from graphlth.cost.meters import uncounted
+from graphlth.cost.meters import without_counting
 from graphlth.drawing import Queue
 from graphlth.masks import Masks, distance
 from graphlth.rewinding import reinitialise, snapshot
@@ -39,7 +39,7 @@ def draw_tickets(
         last: continue after this ticket.
         expand: makes the masks of a ticket of those of its draw; draws are compared as they are.
     """
-    with uncounted(last is not None and last.round > 0):
+    with without_counting(last is not None and last.round > 0):
         tickets = [*_draw(search, draw, weights, queue, epochs, count, expand)]
     return tickets[last.round if last else 0 :]
 

@@ -20,7 +20,7 @@ from graphlth.algorithms._channels import (
     penalise_norms,
 )
 from graphlth.algorithms._draw import starting_weights
-from graphlth.compaction.channels import spread
+from graphlth.compaction.channels import expand_channels
 from graphlth.masks import Masks
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.groups import split_group
@@ -81,7 +81,7 @@ def channels(
 
     def prune(fraction: float, masks: Masks, round: int) -> dict[str, Tensor]:
         draw = stream_seed(seed, "draw", round)
-        return spread(model, keep_channels(model, task, masks, ranking, fraction, draw))
+        return expand_channels(model, keep_channels(model, task, masks, ranking, fraction, draw))
 
     ticket = last or Ticket(snapshot(model), prune(0.0, {}, 0), 0)
     weights = starting_weights(rewind(model, ticket.init), start, seed)

@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_part
-from graphlth.cost.meters import uncounted
+from graphlth.cost.meters import without_counting
 from graphlth.masks import Masks, matrices
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
@@ -152,7 +152,7 @@ def imp(
     ticket = last or dense(model, edges=False)
     if last is None or one_shot:
         rank(ticket := dense(model, edges=False))  # what cannot be scored is refused at once
-        with uncounted(last is not None):
+        with without_counting(last is not None):
             for _ in train(model, task, ticket.masks, until=k, seed=seed, scoring=(),
                            recipe=recipe):  # θ₀ → θ_k  # fmt: skip
                 pass
@@ -162,7 +162,8 @@ def imp(
     wanted = parse_rounds(only, rounds)
     for r in range(ticket.round + 1, max(wanted, default=0) + 1):
         if r == 1 or not one_shot:
-            with uncounted(one_shot and last is not None and last.round > 0):  # counted before
+            counted_before = one_shot and last is not None and last.round > 0
+            with without_counting(counted_before):
                 for _ in resume(model, task, ticket, seed=seed, scoring=(), recipe=recipe):
                     pass
             ranking, init = (

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from torch import nn
 
-from graphlth.cost.meters import uncounted
+from graphlth.cost.meters import without_counting
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.settings.types import Fraction, NonNegative, Rounds, Scope, Seed
@@ -56,7 +56,7 @@ def one_shot(
     if last is None:
         yield first
     masks = {n: m.new_ones(m.shape) for n, m in first.masks.items()}  # m_g, m_θ ← 1
-    with uncounted(first.round > 0):
+    with without_counting(first.round > 0):
         soft = train_masks(
             rewind(model, first.init), task, masks, recipe=recipe, l1_edges=l1_edges,
             l1_weights=l1_weights, noise=mask_noise, seed=stream_seed(seed, "mask training", 1),

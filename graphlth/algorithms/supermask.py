@@ -11,7 +11,7 @@ from graphlth.algorithms._supermask import (
     straight_through,
     train_scores,
 )
-from graphlth.cost.meters import uncounted
+from graphlth.cost.meters import without_counting
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
 from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Scope, Seed
@@ -66,7 +66,7 @@ def supermask(
     def sample_masks(s: Masks) -> dict[str, Tensor]:
         return {n: bernoulli(t.sigmoid(), draw) for n, t in s.items()}
 
-    with uncounted(first.round > 0):
+    with without_counting(first.round > 0):
         s = train_scores(
             model, task, first.init, masks, noise=0.01, through=sample_masks,
             recipe=Recipe(epochs=epochs, lr=lr_scores, weight_decay=0.0),

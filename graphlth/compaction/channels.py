@@ -1,4 +1,4 @@
-"""Whole channels: their scores, masks that remove them, and the smaller network without them.
+"""Whole channels: their norms, masks that remove them, and the smaller network without them.
 
 A hidden channel is an output of one convolution or linear map that only the next one reads: the two
 lie in one `nn.Sequential`, of any model, with nothing but norms, activations, pooling, dropout and
@@ -37,7 +37,7 @@ class Level:
     size: int  # channels
 
 
-def levels(model: nn.Module) -> list[Level]:
+def hidden_levels(model: nn.Module) -> list[Level]:
     """The hidden channels of `model`, layer by layer.
 
     A `Linear` is taken to be applied to vectors [B, F], and an `nn.Sequential` to be called as a
@@ -45,34 +45,34 @@ def levels(model: nn.Module) -> list[Level]:
     """
     every = [m for _, m in model.named_modules(remove_duplicate=False)]
     used = Counter(id(p) for m in every for p in m.parameters(recurse=False))
-    nested = {id(child) for m in every if _in_turn(m) for child in m.children()}
+    nested = {id(child) for m in every if _is_sequential(m) for child in m.children()}
     found = []
     for name, m in model.named_modules():
-        if _in_turn(m) and id(m) not in nested:
-            found += [level for level in _levels(dict(_flat(name, m)), used)]
+        if _is_sequential(m) and id(m) not in nested:
+            found += [level for level in _levels_of_chain(dict(_flatten(name, m)), used)]
     return found
 
 
-def _in_turn(m: nn.Module) -> bool:
+def _is_sequential(m: nn.Module) -> bool:
     return isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward
 
 
-def _flat(name: str, m: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _flatten(name: str, m: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that `m` applies in turn, nested ones too."""
-    if not _in_turn(m):
+    if not _is_sequential(m):
         yield name, m
         return
     for key, child in m._modules.items():  # `named_children` tells a repeated one once
         assert child is not None
-        yield from _flat(f"{name}.{key}" if name else key, child)
+        yield from _flatten(f"{name}.{key}" if name else key, child)
 
 
-def _levels(chain: Mapping[str, nn.Module], used: Mapping[int, int]) -> Iterator[Level]:
+def _levels_of_chain(chain: Mapping[str, nn.Module], used: Mapping[int, int]) -> Iterator[Level]:
     maker: str = ""
     between: list[str] = []
     for name, m in chain.items():
         if type(m) in (nn.Conv2d, nn.Linear):
-            if maker and _linked([chain[n] for n in (maker, *between, name)], used):
+            if maker and _is_hidden([chain[n] for n in (maker, *between, name)], used):
                 norms = tuple(n for n in between if isinstance(chain[n], Norm))
                 size = chain[maker].weight.size(0)  # type: ignore[operator]
                 yield Level(maker, tuple(between), name, norms, size)
@@ -83,7 +83,7 @@ def _levels(chain: Mapping[str, nn.Module], used: Mapping[int, int]) -> Iterator
             maker, between = "", []
 
 
-def _linked(chain: list[nn.Module], used: Mapping[int, int]) -> bool:
+def _is_hidden(chain: list[nn.Module], used: Mapping[int, int]) -> bool:
     """Whether every output of the first is a channel that the last reads, and no other layer."""
     maker, *between, reader = chain
     assert isinstance(maker, Map) and isinstance(reader, Map)
@@ -97,11 +97,11 @@ def _linked(chain: list[nn.Module], used: Mapping[int, int]) -> bool:
         fits
         and all(used[id(p)] == 1 and p.requires_grad for m in chain for p in m.parameters())
         and getattr(maker, "groups", 1) == 1  # a reader with groups has fewer columns
-        and all(type(m) in AFTER[type(maker)] and _by_channel(m, size) for m in between)
+        and all(type(m) in AFTER[type(maker)] and _treats_channels_apart(m, size) for m in between)
     )
 
 
-def _by_channel(m: nn.Module, size: int) -> bool:
+def _treats_channels_apart(m: nn.Module, size: int) -> bool:
     """Whether `m` treats each of `size` channels by itself and leaves a constant one constant."""
     if isinstance(m, Norm):
         return m.num_features == size and m.affine and m.running_mean is not None
@@ -115,7 +115,7 @@ def _by_channel(m: nn.Module, size: int) -> bool:
 
 def norm_scales(model: nn.Module) -> dict[str, Tensor]:
     """|γ| of each hidden channel [C] that has a norm, by layer (Liu et al., ICCV 2017)."""
-    scales = {v.maker: v.norms[0] for v in levels(model) if v.norms}
+    scales = {v.maker: v.norms[0] for v in hidden_levels(model) if v.norms}
     values = dict(model.named_parameters())
     return {maker: values[f"{norm}.weight"].detach().abs() for maker, norm in scales.items()}
 
@@ -123,7 +123,7 @@ def norm_scales(model: nn.Module) -> dict[str, Tensor]:
 def filter_norms(model: nn.Module) -> dict[str, Tensor]:
     """The L1 norm of the filter of each hidden channel [C], by layer (Li et al., ICLR 2017)."""
     values = dict(model.named_parameters())
-    filters = {v.maker: values[f"{v.maker}.weight"].detach() for v in levels(model)}
+    filters = {v.maker: values[f"{v.maker}.weight"].detach() for v in hidden_levels(model)}
     return {maker: w.abs().flatten(1).sum(1) for maker, w in filters.items()}
 
 
@@ -136,9 +136,9 @@ def channel_masks(
 ) -> dict[str, Tensor]:
     """The masks that remove the `fraction` of all scored channels that score lowest.
 
-    Those of `kept_channels`, spread over the parameters; the arguments are its own.
+    Those of `kept_channels`, expanded to the parameters; the arguments are its own.
     """
-    return spread(model, kept_channels(model, scores, fraction, scope, masks))
+    return expand_channels(model, kept_channels(model, scores, fraction, scope, masks))
 
 
 def kept_channels(
@@ -169,7 +169,7 @@ def kept_channels(
         raise ValueError("`scores` must hold a layer, got none: are there such hidden channels?")
     left = {n: torch.ones_like(s) for n, s in scores.items()}
     if masks:
-        alive = surviving(model, masks)
+        alive = surviving_channels(model, masks)
         left = {n: alive[n].to(s) for n, s in scores.items()}
     best = {n: s.masked_fill(left[n] == 0, -torch.inf).argmax() for n, s in scores.items()}
     safe = {n: s.index_fill(0, best[n], torch.inf) for n, s in scores.items()}
@@ -180,12 +180,12 @@ def kept_channels(
     return kept
 
 
-def surviving(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
+def surviving_channels(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
     """Which hidden channels [C] have a weight left, by layer."""
-    return {v.maker: masks[f"{v.maker}.weight"].flatten(1).any(1) for v in levels(model)}
+    return {v.maker: masks[f"{v.maker}.weight"].flatten(1).any(1) for v in hidden_levels(model)}
 
 
-def spread(model: nn.Module, kept: Masks) -> dict[str, Tensor]:
+def expand_channels(model: nn.Module, kept: Masks) -> dict[str, Tensor]:
     """The masks of the parameters of `model` under the channel masks `kept` [C], by layer.
 
     A channel takes with it the weights that make it and those that read it, its bias and the scale
@@ -194,13 +194,13 @@ def spread(model: nn.Module, kept: Masks) -> dict[str, Tensor]:
     Raises:
         ValueError: a layer of `kept` has no hidden channels, or another number of them.
     """
-    sizes = {v.maker: v.size for v in levels(model)}
+    sizes = {v.maker: v.size for v in hidden_levels(model)}
     for n, k in kept.items():
         if sizes.get(n) != k.numel():
             raise ValueError(f"`kept` must hold layers with hidden channels of `model`, got {n!r} "
                              f"of {k.numel()} where there are {sizes.get(n, 'none')}")  # fmt: skip
     values, masks = dict(model.named_parameters()), ones(model)
-    for v in levels(model):
+    for v in hidden_levels(model):
         if v.maker not in kept:
             continue
         k = kept[v.maker]
@@ -209,11 +209,13 @@ def spread(model: nn.Module, kept: Masks) -> dict[str, Tensor]:
                 m = masks.get(n, torch.ones_like(values[n], requires_grad=False))
                 masks[n] = m * k.view(-1, *[1] * (m.dim() - 1)).to(m)
         m = masks[f"{v.reader}.weight"]
-        masks[f"{v.reader}.weight"] = (_links(m, v.size) * k.view(-1, 1).to(m)).view_as(m)
+        masks[f"{v.reader}.weight"] = (
+            _weights_by_channel(m, v.size) * k.view(-1, 1).to(m)
+        ).view_as(m)
     return masks
 
 
-def _links(weight: Tensor, size: int) -> Tensor:
+def _weights_by_channel(weight: Tensor, size: int) -> Tensor:
     """The weights [out, C, positions] of the layer that reads `size` = C channels."""
     return weight.reshape(weight.size(0), size, -1)
 
@@ -240,18 +242,20 @@ def shrink(model: nn.Module, masks: Masks) -> nn.Module:
         if n not in values or values[n].shape != m.shape:
             raise ValueError(f"`masks` must be of parameters of `model`, got {n!r} {list(m.shape)}")
         values[n].mul_(m)
-    while sum(_cut(small, level) for level in levels(small)):  # a channel's end may be another's
+    while sum(
+        _remove_dead(small, level) for level in hidden_levels(small)
+    ):  # a channel's end may be another's
         pass
     return small
 
 
-def _cut(model: nn.Module, level: Level) -> bool:
+def _remove_dead(model: nn.Module, level: Level) -> bool:
     """Take the dead channels of `level` out of `model`; whether there were any."""
     maker, reader = (model.get_submodule(n) for n in (level.maker, level.reader))
     assert isinstance(maker, Map) and isinstance(reader, Map)
     between = [model.get_submodule(n) for n in level.between]
-    fixed, value = _constants(maker, between)
-    links = _links(reader.weight, level.size)
+    fixed, value = _constant_channels(maker, between)
+    links = _weights_by_channel(reader.weight, level.size)
     read = links.any(2).any(0)
     movable = (value == 0) | (isinstance(reader, nn.Linear) or reader.padding in ((0, 0), "valid"))
     dead = ~read | (fixed & movable)
@@ -269,11 +273,11 @@ def _cut(model: nn.Module, level: Level) -> bool:
         for n, t in [*m.named_parameters(), *m.named_buffers()]:
             if t.dim():
                 setattr(m, n, nn.Parameter(t[kept]) if isinstance(t, nn.Parameter) else t[kept])
-    _tell(maker, reader, [m for m in between if isinstance(m, Norm)])
+    _update_sizes(maker, reader, [m for m in between if isinstance(m, Norm)])
     return True
 
 
-def _constants(maker: Map, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
+def _constant_channels(maker: Map, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
     """Which channels [C] are the same number everywhere, and the number [C] that they then are."""
     fixed = ~maker.weight.flatten(1).any(1)
     value = maker.weight.new_zeros(len(fixed)) if maker.bias is None else maker.bias
@@ -287,8 +291,8 @@ def _constants(maker: Map, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
     return fixed, value
 
 
-def _tell(maker: Map, reader: Map, norms: list[Norm]) -> None:
-    """Say the new sizes where the layers name theirs."""
+def _update_sizes(maker: Map, reader: Map, norms: list[Norm]) -> None:
+    """Write the new sizes where the layers name theirs."""
     for m in (maker, reader):
         if isinstance(m, nn.Conv2d):
             m.out_channels, m.in_channels = m.weight.size(0), m.weight.size(1)

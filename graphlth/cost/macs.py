@@ -1,8 +1,8 @@
 """Multiply–accumulates of one forward pass: of a whole graph, or of one input elsewhere.
 
-Without a graph they are counted by looking at every operation of one pass: what a weight adds to a
-product counts, in whatever layer or expression. A weight that is used in a way that is not known
-here makes the answer a reason instead of numbers, so that what is told is never too little.
+Without a graph they are counted by looking at every operation of one pass: every product of a
+weight counts, in whatever layer or expression. A weight that is used in a way that is not known
+here makes the answer a reason instead of numbers, so that no answer is too low.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,17 +35,17 @@ def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
     Raises:
         ValueError: `model` is no model, `task` no task, or the model fails on such an input.
     """
-    found = counted(model, task, masks)
+    found = count_macs(model, task, masks)
     return None if isinstance(found, str) else found
 
 
 def macs_reason(model: nn.Module, task: Task, masks: Masks) -> str:
     """Why `macs` is None, in a line; "" where it is not."""
-    found = counted(model, task, masks)
+    found = count_macs(model, task, masks)
     return found if isinstance(found, str) else ""
 
 
-def counted(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | str:
+def count_macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | str:
     """What `macs` gives or, where that is None, `macs_reason`."""
     if isinstance(task, nn.Module) or not hasattr(task, "shape"):
         check_arguments(model, task)
@@ -87,8 +87,8 @@ def input_macs(
     """
     weights = matrices(model)
     x = next(model.parameters()).new_zeros(1, *shape, dtype=dtype)
-    products = Products(weights, masks, x)
-    with undisturbed(model), _in_steps(), passing(model, (x,), None):
+    products = ProductCounter(weights, masks, x)
+    with undisturbed(model), _without_fused_attention(), passing(model, (x,), None):
         with products:
             model(x)
         unseen = {n: p for n, p in weights.items() if n not in products.seen}
@@ -132,10 +132,10 @@ SHAPES = ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "ra
 FREE = (*LOOKUPS, *SHAPES, "add", "add_", "sub", "sub_", "rsub", "cat", "stack", "where", "copy_",
         "maximum", "minimum", "_embedding_bag", "_embedding_bag_forward_only")  # fmt: skip
 
-Alive = dict[str, Tensor]  # by parameter: which elements of a storage are entries that survive
+Entries = dict[str, Tensor]  # by parameter: which elements of a storage are entries that survive
 
 
-class Products(TorchDispatchMode):
+class ProductCounter(TorchDispatchMode):
     """Counts what every weight multiplies, while a model is called with `x`.
 
     A tensor is known by its storage, so that every view of a weight is that weight.
@@ -151,19 +151,19 @@ class Products(TorchDispatchMode):
         self.counted: dict[str, int] = {}
         self.seen: set[str] = set()  # the weights that some operation reads
         self.reason = ""  # why what is counted is not all
-        self.weights: dict[int, tuple[Tensor, Alive]] = {}  # as they are, moved or scaled
-        self.read: dict[int, tuple[Tensor, Alive]] = {}  # rows that the input has chosen
+        self.weights: dict[int, tuple[Tensor, Entries]] = {}  # as they are, moved or scaled
+        self.read: dict[int, tuple[Tensor, Entries]] = {}  # rows that the input has chosen
         self.changed: dict[int, tuple[Tensor, str]] = {}  # made of weights in any other way: how
         self.activations = {_storage(x): x}  # tensors are held, so that no storage is used anew
         for n, p in weights.items():
             mask = masks.get(n)
             alive = torch.ones_like(p, dtype=torch.bool) if mask is None else mask != 0
-            self.mark(self.weights, p, {n: alive})
+            self.track(self.weights, p, {n: alive})
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """What `func` gives; what it multiplies is counted."""
+        """The result of `func`; what it multiplies is counted."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         given, made = _tensors((args, kwargs)), _tensors(out)
@@ -176,12 +176,12 @@ class Products(TorchDispatchMode):
         if any(s in table for s in known for table in (self.weights, self.read, self.changed)):
             name = func._schema.name.removeprefix("aten::")
             for t in given:
-                self.seen |= {*self.of(t)}
-            use = self.used if active else self.made
+                self.seen |= {*self.entries_of(t)}
+            use = self.count_use if active else self.track_result
             use(name, partial(func, **kwargs), args, given, made)
         return out
 
-    def used(
+    def count_use(
         self, name: str, func: Callable[..., Any], args: Any, given: list[Tensor],
         made: list[Tensor],
     ) -> None:  # fmt: skip
@@ -189,25 +189,27 @@ class Products(TorchDispatchMode):
         whole = [t for t in given if _storage(t) in self.weights]
         changed = [s for t in given if (s := _storage(t)) in self.changed]
         if name in LOOKUPS and whole:
-            self.mark(self.read, made[0], self.moved(func, args, whole))
+            self.track(self.read, made[0], self.entries_after(func, args, whole))
         elif name in FREE:
             return
         elif changed:
-            self.fail(self.changed[changed[0]][1])
+            self.give_up(self.changed[changed[0]][1])
         elif name in FACTORS:
             factors = [args[i] for i in FACTORS[name]]
             ours = [t for t in factors if _storage(t) in self.weights]
             ours = ours or [t for t in factors if _storage(t) in self.read]
             if len(ours) == 1:
-                self.count(ours[0], _uses(name, args, factors, made[0], ours[0] is factors[0]))
+                self.add_uses(ours[0], _uses(name, args, factors, made[0], ours[0] is factors[0]))
             elif whole:
-                self.fail(f"{_names(self.of(whole[0]))} is multiplied by another weight")
+                self.give_up(f"{_names(self.entries_of(whole[0]))} is multiplied by another weight")
         elif name in ("mul", "mul_") and len(whole) == 1:
-            self.count(whole[0].expand(made[0].shape), 1)
+            self.add_uses(whole[0].expand(made[0].shape), 1)
         elif whole:
-            self.fail(f"{_names(self.of(whole[0]))} is used by {name}, which is not counted")
+            self.give_up(
+                f"{_names(self.entries_of(whole[0]))} is used by {name}, which is not counted"
+            )
 
-    def made(
+    def track_result(
         self, name: str, func: Callable[..., Any], args: Any, given: list[Tensor],
         made: list[Tensor],
     ) -> None:  # fmt: skip
@@ -218,39 +220,39 @@ class Products(TorchDispatchMode):
         if name in SHAPES:
             return
         if name in MOVES and whole and not changed:
-            self.mark(self.weights, made[0], self.moved(func, args, whole))
+            self.track(self.weights, made[0], self.entries_after(func, args, whole))
         elif name in SCALES and same:
-            self.mark(self.weights, made[0], self.of(same[0]))
+            self.track(self.weights, made[0], self.entries_of(same[0]))
         else:
-            how = f"{_names(self.of(whole[0]))} is changed by {name}" if whole else ""
+            how = f"{_names(self.entries_of(whole[0]))} is changed by {name}" if whole else ""
             how = self.changed[changed[0]][1] if changed else f"{how} before it is used"
             self.changed |= {_storage(t): (t, how) for t in made}
 
-    def moved(self, func: Callable[..., Any], args: Any, weights: list[Tensor]) -> Alive:
+    def entries_after(self, func: Callable[..., Any], args: Any, weights: list[Tensor]) -> Entries:
         """What survives of what `func` makes of `weights` without changing a value."""
-        names = {n for t in weights for n in self.of(t)}
-        return {n: func(*tree_map(partial(self.only, n), args)) != 0 for n in names}
+        names = {n for t in weights for n in self.entries_of(t)}
+        return {n: func(*tree_map(partial(self.indicator, n), args)) != 0 for n in names}
 
-    def of(self, t: Tensor) -> Alive:
+    def entries_of(self, t: Tensor) -> Entries:
         """Which entries of the weights that `t` is, or is read from, survive, shaped like `t`."""
         for table in (self.weights, self.read):
             if (s := _storage(t)) in table:
                 source, alive = table[s]
                 if source.element_size() != t.element_size():
-                    self.fail(f"{_names(alive)} is read as {t.dtype}")
+                    self.give_up(f"{_names(alive)} is read as {t.dtype}")
                     return {}
                 return {n: a.as_strided(t.size(), t.stride(), t.storage_offset())
                         for n, a in alive.items()}  # fmt: skip
         return {}
 
-    def only(self, name: str, value: Any) -> Any:
+    def indicator(self, name: str, value: Any) -> Any:
         """1 where `value` is an entry of the weight `name` that survives, 0 for all others."""
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        alive = self.of(value).get(name)
+        alive = self.entries_of(value).get(name)
         return torch.zeros_like(value) if alive is None else alive.to(value.dtype)
 
-    def mark(self, table: dict[int, tuple[Tensor, Alive]], t: Tensor, alive: Alive) -> None:
+    def track(self, table: dict[int, tuple[Tensor, Entries]], t: Tensor, alive: Entries) -> None:
         """Enter `t` and what survives of it, shaped like it."""
         size = t.untyped_storage().nbytes() // t.element_size()
         _, known = table.get(_storage(t), (t, dict[str, Tensor]()))
@@ -261,13 +263,13 @@ class Products(TorchDispatchMode):
         if size:
             table[_storage(t)] = t, known
 
-    def count(self, t: Tensor, uses: int) -> None:
+    def add_uses(self, t: Tensor, uses: int) -> None:
         """Every surviving entry of `t` is used so often."""
-        for n, alive in self.of(t).items():
+        for n, alive in self.entries_of(t).items():
             more = uses * int(alive.count_nonzero())
             self.counted[n] = self.counted.get(n, 0) + more
 
-    def fail(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
         """What is counted is not all."""
         self.reason = self.reason or reason
 
@@ -298,8 +300,8 @@ def _names(alive: Mapping[str, Tensor]) -> str:
 
 
 @contextmanager
-def _in_steps() -> Iterator[None]:
-    """Attention computes by single products, not at once."""
+def _without_fused_attention() -> Iterator[None]:
+    """A context in which attention computes by single products, not in one fused kernel."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,7 +1,7 @@
-"""What work costs: seconds, epochs, multiply–accumulates, peak memory and, where told, energy.
+"""The cost of work: seconds, epochs, multiply–accumulates, peak memory and, if known, energy.
 
-`train` tells whoever is measuring what it does; nobody passes a counter through an algorithm.
-What this machine cannot tell is None, never a guess.
+A training counts its epochs in every `measure_cost` block that it runs in, so no counter is passed
+through an algorithm. What this machine does not report is None, never a guess.
 """
 
 import time
@@ -31,13 +31,13 @@ class Cost:
     memory: int | None = None  # bytes: the most that the process, or the GPU, has held
     joules: float | None = None  # of the whole machine's processors, and of the GPU
 
-    def shared(self, count: int) -> "Cost":
-        """What falls to each of `count` that were trained together; memory is not divided."""
+    def divide(self, count: int) -> "Cost":
+        """The share of each of `count` that were trained together; memory is not divided."""
         each = {n: v / count for n in ("seconds", "joules") if (v := getattr(self, n)) is not None}
         macs = None if self.macs is None else self.macs // count
         return replace(self, epochs=self.epochs // count, macs=macs, **each)
 
-    def named(self, phase: str) -> dict[str, float]:
+    def record_fields(self, phase: str) -> dict[str, float]:
         """The fields of a record for `phase`; what is unknown is left out."""
         return {f"{n}_{phase}": v for n, v in vars(self).items() if v is not None}
 
@@ -46,30 +46,30 @@ _open: ContextVar[tuple[tuple[Cost, Count], ...]] = ContextVar("open", default=(
 
 
 @contextmanager
-def measured(count: Count, device: torch.device | str = "cpu") -> Iterator[Cost]:
-    """The cost of what is done in the block, whole at its end; blocks may lie in one another.
+def measure_cost(count: Count, device: torch.device | str = "cpu") -> Iterator[Cost]:
+    """A context whose value is the cost of its block, complete at its end; blocks may be nested.
 
     Args:
         count: the multiply–accumulates of a forward pass, asked once per training.
         device: whose memory and energy.
     """
     cost, device = Cost(), torch.device(device)
-    _note_peak(device)  # of the blocks round this one
+    _record_peak(device)  # of the blocks round this one
     _open.set((*_open.get(), (cost, count)))
-    _forget_peak(device)
+    _reset_peak(device)
     energy, start = _energy(device), time.perf_counter()
     try:
         yield cost
     finally:
         cost.seconds = time.perf_counter() - start
-        cost.joules = _spent(energy, _energy(device))
-        _note_peak(device)
+        cost.joules = _energy_between(energy, _energy(device))
+        _record_peak(device)
         _open.set(tuple(each for each in _open.get() if each[0] is not cost))
 
 
 @contextmanager
-def uncounted(repeated: bool = True) -> Iterator[None]:
-    """Trainings that begin in the block count for nobody, if they repeat what has been counted."""
+def without_counting(repeated: bool = True) -> Iterator[None]:
+    """A context in whose block trainings are not counted, if they repeat what has been counted."""
     token = _open.set(() if repeated else _open.get())
     try:
         yield
@@ -77,23 +77,23 @@ def uncounted(repeated: bool = True) -> Iterator[None]:
         _open.reset(token)
 
 
-def spending(model: Any, task: Any, masks: Any) -> Callable[[int], None]:
-    """What a training calls after each epoch, with the forward passes that it made."""
+def epoch_counter(model: Any, task: Any, masks: Any) -> Callable[[int], None]:
+    """A function to be called after each epoch of a training, with its number of forward passes."""
     costs = [(cost, count(model, task, masks)) for cost, count in _open.get()]
 
-    def spend(passes: int) -> None:
+    def count_epoch(passes: int) -> None:
         for cost, macs in costs:
             cost.epochs += 1
             known = cost.macs is not None and macs is not None
             cost.macs = cost.macs + TRAINING * passes * macs if known else None  # type: ignore[operator]
 
-    return spend
+    return count_epoch
 
 
 # --- memory --------------------------------------------------------------------------------------
 
 
-def _forget_peak(device: torch.device) -> None:
+def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -101,8 +101,8 @@ def _forget_peak(device: torch.device) -> None:
             (PROCESS / "clear_refs").write_text("5")  # resets VmHWM
 
 
-def _note_peak(device: torch.device) -> None:
-    """Tell every open block of the most that has been held since it was last forgotten."""
+def _record_peak(device: torch.device) -> None:
+    """Record in every open block the peak since the last reset."""
     if (peak := _peak(device)) is not None:
         for cost, _ in _open.get():
             cost.memory = max(cost.memory or 0, peak)
@@ -123,7 +123,7 @@ Counter = tuple[float, float]  # joules so far, and at how many it starts anew
 
 
 def _energy(device: torch.device) -> dict[str, Counter]:
-    """The counters that this machine lets us read: one per processor, one for the GPU."""
+    """The energy counters that can be read here: one per processor, one for the GPU."""
     counters: dict[str, Counter] = {}
     for package in sorted(POWERCAP.glob("intel-rapl:*")):
         if package.name.count(":") == 1:  # its parts (cores, memory) are in it
@@ -146,6 +146,6 @@ def _energy(device: torch.device) -> dict[str, Counter]:
     return counters
 
 
-def _spent(before: dict[str, Counter], after: dict[str, Counter]) -> float | None:
+def _energy_between(before: dict[str, Counter], after: dict[str, Counter]) -> float | None:
     both = before.keys() & after.keys()
     return sum((after[n][0] - before[n][0]) % after[n][1] for n in both) if both else None

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 import graphlth.records as record
-from graphlth.cost.macs import counted
+from graphlth.cost.macs import count_macs
 from graphlth.experiment.plan import Plan
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.provenance import fingerprint
@@ -50,7 +50,7 @@ def describe_ticket(
     chosen: Plan, task: Task, model: nn.Module, ticket: Ticket, seed: int
 ) -> dict[str, Any]:
     """What a record says of a ticket before it is retrained."""
-    found = counted(model, task, ticket.masks)
+    found = count_macs(model, task, ticket.masks)
     per_layer = None if isinstance(found, str) else found
     weights = ones(model) | only(ticket.masks, "weights")
     called = getattr(task, "label_names", ())  # the classes, where the data have names for them

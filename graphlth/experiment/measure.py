@@ -16,7 +16,7 @@ import torch
 
 import graphlth.records as record
 from graphlth.cost.macs import pass_macs
-from graphlth.cost.meters import measured
+from graphlth.cost.meters import measure_cost
 from graphlth.experiment.folder import check_records, lock_seed, read_plan
 from graphlth.experiment.plan import Plan, Step, build_task
 from graphlth.experiment.run import restore_seed
@@ -252,11 +252,11 @@ def measure_ticket(study: Study, task: Task, line: Mapping[str, Any]) -> dict[st
     ticket = load_of_run(study.run, line).to(plan.device)
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     measure = find("analysis", study.measure)
-    with measured(pass_macs, plan.device) as cost:
+    with measure_cost(pass_macs, plan.device) as cost:
         gain = measure(rewind(model, ticket.init), task, ticket,
                        **study.settings, **implied_arguments(measure, plan, seed))  # fmt: skip
     fields = gain if isinstance(gain, Mapping) else vars(gain)
-    return {**fields, **cost.named("measure")}
+    return {**fields, **cost.record_fields("measure")}
 
 
 def implied_arguments(measure: Callable[..., Any], plan: Plan, seed: int) -> dict[str, Any]:

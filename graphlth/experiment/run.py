@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from graphlth.cost.macs import pass_macs
-from graphlth.cost.meters import measured
+from graphlth.cost.meters import measure_cost
 from graphlth.data.published import DataWarning
 from graphlth.experiment.describe import describe_retraining, describe_ticket, ticket_provenance
 from graphlth.experiment.folder import (
@@ -168,14 +168,14 @@ def run_seed(
         "algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last
     )
     while True:
-        with measured(pass_macs, chosen.device) as search:
+        with measure_cost(pass_macs, chosen.device) as search:
             ticket = next(tickets, None)
         if ticket is None:
             return
         known = describe_ticket(chosen, task, model, ticket, seed)
-        with measured(pass_macs, chosen.device) as training:
+        with measure_cost(pass_macs, chosen.device) as training:
             reached = yield from _retrain(model, task, ticket, settings, known)
-        spent = search.named("search") | training.named("retrain")
+        spent = search.record_fields("search") | training.record_fields("retrain")
         learnt = describe_retraining(reached, task)
         learnt |= {
             "warnings": result_warnings(
@@ -214,14 +214,14 @@ def run_batch(
         about = [ticket_provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = find_tickets(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
         while True:
-            with measured(pass_macs, chosen.device) as search:
+            with measure_cost(pass_macs, chosen.device) as search:
                 tickets = next(found, None)
             if tickets is None:
                 break
-            with measured(pass_macs, chosen.device) as training:
+            with measure_cost(pass_macs, chosen.device) as training:
                 trained = batched.retrain(models[0], task, tickets, seeds=group, **how)
-            spent = search.shared(len(group)).named("search")
-            spent |= training.shared(len(group)).named("retrain")
+            spent = search.divide(len(group)).record_fields("search")
+            spent |= training.divide(len(group)).record_fields("retrain")
             for ticket, result, origin in zip(tickets, trained, about, strict=True):
                 seed, learnt = origin["seed"], describe_retraining(result.epochs, task)
                 trained_model = rewind(models[0], result.state)

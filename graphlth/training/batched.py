@@ -22,7 +22,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from graphlth.cost.meters import spending
+from graphlth.cost.meters import epoch_counter
 from graphlth.edge_masks import edge_mask, is_edge_key
 from graphlth.masks import Masks, add_noise, only
 from graphlth.metrics import Metric
@@ -123,9 +123,9 @@ def train(
 
     _repeat(epoch, how.epochs, graphs)
     for each_masks in masks:
-        spend = spending(model, task, each_masks)
+        count_epoch = epoch_counter(model, task, each_masks)
         for _ in range(how.epochs):
-            spend(1)
+            count_epoch(1)
     return _read(curves, kept, seeds, how.lr, task.metric)
 
 

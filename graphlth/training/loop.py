@@ -7,7 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from graphlth.cost.meters import spending
+from graphlth.cost.meters import epoch_counter
 from graphlth.edge_masks import is_edge_key
 from graphlth.masks import Masks, add_noise, only
 from graphlth.model_checks import check_attached, check_cached
@@ -67,7 +67,7 @@ def train(
     check_cached(model, {**masks, **soft.values})
     if only(soft.values, "edges"):
         check_edges(model, task)
-    spend = spending(model, task, masks)
+    count_epoch = epoch_counter(model, task, masks)
     task, masks = apply_edge_masks(task, masks), only(masks, "weights")  # zero is an absent edge
     torch.manual_seed(stream_seed(seed, "dropout"))
     masked = MaskedParameters(model, masks, soft)
@@ -96,7 +96,7 @@ def train(
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
-        spend(passes)
+        count_epoch(passes)
         evaluate = Evaluator(model, task, masked.weights, masked.edges, masked.cache)
         val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
         better = task.metric.better(val, best)

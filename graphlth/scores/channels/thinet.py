@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.compaction.channels import levels
+from graphlth.compaction.channels import hidden_levels
 from graphlth.masks import Masks
 from graphlth.settings.types import Seed
 from graphlth.streams import stream
@@ -33,7 +33,7 @@ def thinet(model: nn.Module, task: Task, masks: Masks, *, seed: Seed = 0) -> dic
         seed: seeds the order of the images and which outputs are sampled.
     """
     net = deepcopy(model).eval()
-    hidden = [level for level in levels(net) if level.maker in masks]
+    hidden = [level for level in hidden_levels(net) if level.maker in masks]
     if not hidden:
         return {}
     draw, batch = stream(seed, "positions"), next(iter(task.batches("train", seed)))
