@@ -22,7 +22,6 @@ from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_device
-from graphlth.settings.lists import parse_rounds as parse_rounds
 from graphlth.settings.types import Depth, EdgeCount
 from graphlth.storage import arrays_digest, file_digest, printable, replace_file
 

@@ -225,7 +225,11 @@ TEXTS = {  # files of settings: what is in them, and what is said
     "dotted.toml": ("a" + ".a" * 9000 + " = 1\n", f"`a` in `config` 'dotted.toml' {SINGLE}|deeply"),
     "table.toml": ("[rounds]\nfirst = 1\n", f"`rounds` in `config` 'table.toml' {SINGLE}"),
     "tables.toml": ("[[rounds]]\nfirst = 1\n", f"`rounds` in `config` 'tables.toml' {SINGLE}"),
-    "list.toml": ("seeds = [1, 2.5]\n", f"`seeds` in `config` 'list.toml' {SINGLE}"),
+    "list.toml": ("seeds = [1, 'a']\n", f"`seeds` in `config` 'list.toml' {SINGLE}"),
+    "seeds.toml": (
+        "seeds = [1, 2.5]\n",
+        r"`seeds` must be .*1, 2\.5.*; it is set in `config` 'seeds",
+    ),
     "date.toml": ("rounds = 2026-01-01\n", "the date or time 2026-01-01: put quotes around it"),
     "time.toml": ("rounds = 01:30:00\n", "the date or time 01:30:00: put quotes around it"),
     "nan.toml": ("lr = nan\n", f"`lr` in `config` 'nan.toml' {SINGLE}, .*, got nan"),

@@ -412,7 +412,7 @@ def test_seeds_of_another_loss_and_an_error_to_lower_are_those_one_by_one():
 def test_a_metric_that_is_no_mean_over_rows_is_refused_for_many_seeds():
     task = NodeTask(data(), metric="roc_auc")
     network = build("gcn", task)
-    with pytest.raises(ValueError, match="a metric that is a mean over rows .* got roc_auc"):
+    with pytest.raises(ValueError, match=r"a metric that is a mean over rows .* got roc_auc"):
         seeds.retrain(network, task, tickets([network], task), seeds=[0], epochs=1)
 
 

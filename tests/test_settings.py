@@ -13,7 +13,7 @@ from annotated_types import Interval
 import graphlth as glt
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.cli.arguments import join_lists
+from graphlth.cli.arguments import join_lists, without_brackets
 from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.settings import settings_of_run
 from graphlth.registry import find
@@ -139,7 +139,7 @@ def test_the_text_of_a_list_is_what_was_recorded_before_there_were_lists():
         (["--only", "7", "15", "--lr", "1"], ["--only=7,15", "--lr", "1"]),
         (["--only", "7,15"], ["--only=7,15"]),
         (["--only", "all"], ["--only", "all"]),
-        (["--only=[7, 15]"], ["--only=7,15"]),
+        (["--only=[7, 15]"], ["--only=[7, 15]"]),
         (["--only", "7", "folder"], ["--only=7", "folder"]),
         (["--lr", "1", "2"], ["--lr", "1", "2"]),
         (["--only"], ["--only"]),
@@ -147,6 +147,19 @@ def test_the_text_of_a_list_is_what_was_recorded_before_there_were_lists():
 )
 def test_lists_on_the_command_line_become_one_text(argv, joined):
     assert join_lists(argv, {"only"}) == joined
+
+
+@pytest.mark.parametrize(
+    ("arg", "text"),
+    [
+        ("--only=[7, 15]", "--only=7,15"),
+        ("--only=7,15", "--only=7,15"),
+        ("--seeds=[7]", "--seeds=[7]"),  # one seed, where 7 would be seven
+        ("only=[7]", "only=[7]"),
+    ],
+)
+def test_lists_of_a_file_become_text(arg, text):
+    assert without_brackets(arg, {"only"} if arg.startswith("--") else ()) == text
 
 
 DIGITS = ("imp", "digits_images", "mlp")

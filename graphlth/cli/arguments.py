@@ -155,7 +155,7 @@ def is_list(annotation: Any) -> bool:
 
 
 def join_lists(argv: Sequence[str], lists: Collection[str]) -> list[str]:
-    """The same arguments, each list one text: --only 7 15 and --only=[7, 15] are --only=7,15.
+    """The same arguments, the numbers of each list joined: --only 7 15 is --only=7,15.
 
     Args:
         argv: the arguments, options spelt with underscores.
@@ -164,15 +164,21 @@ def join_lists(argv: Sequence[str], lists: Collection[str]) -> list[str]:
     joined: list[str] = []
     inside = False  # whether the next number is one of a list
     for arg in argv:
-        name, equals, text = arg.removeprefix("--").partition("=")
+        name, equals, _ = arg.removeprefix("--").partition("=")
         if inside and re.fullmatch(NUMBERS, arg):
             joined[-1] += ("," if "=" in joined[-1] else "=") + arg
             continue
         inside = arg.startswith("--") and name in lists and not equals
-        if name in lists and text.startswith("[") and text.endswith("]"):  # of a file
-            arg = f"--{name}={text[1:-1].replace(' ', '')}"
         joined.append(arg)
     return joined
+
+
+def without_brackets(arg: str, lists: Collection[str]) -> str:
+    """The same argument; a list as a file has it, --only=[7, 15], is the text --only=7,15."""
+    name, _, text = arg.removeprefix("--").partition("=")
+    if name in lists and text.startswith("[") and text.endswith("]"):
+        return f"--{name}={text[1:-1].replace(' ', '')}"
+    return arg
 
 
 def type_names(annotation: Any) -> set[str]:
@@ -197,6 +203,8 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
             check_setting(name, known, "here")
     annotations: dict[str, Any] = vars(parser).get("annotations", {})
     argv = join_lists(argv, {name for name, each in annotations.items() if is_list(each)})
+    texts = {name for name, each in annotations.items() if number_list(each) is not None}
+    argv = [without_brackets(arg, texts) for arg in argv]
     for name, annotation in annotations.items():
         for text in every(argv, name):
             check_plain(name, text, type_names(annotation))

@@ -28,6 +28,7 @@ from graphlth.registry import find, spelt
 from graphlth.rewinding import rewind
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_setting, check_written
+from graphlth.settings.lists import list_text
 from graphlth.settings.types import Threads
 from graphlth.settings.validation import check_settings
 from graphlth.task import Task
@@ -59,7 +60,7 @@ def analyze(
     *,
     out: str,
     seeds: int | str | Sequence[int] = "all",
-    rounds: str = "all",
+    rounds: str | Sequence[int] = "all",
     jobs: Threads = 1,
     data_root: str | None = None,
     watch: Callable[[Step], None] = lambda step: None,
@@ -75,7 +76,7 @@ def analyze(
         settings: settings of the measure that differ from the default.
         out: the folder of the records' folder.
         seeds: which of the run: all; how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9.
-        rounds: which of the run: all, or numbers as in 0,7.
+        rounds: which of the run: all, or numbers as in 0 7.
         jobs: processes, one seed each at a time.
         data_root: the folder of the data, where it is not that of the run.
         watch: is called after every ticket.
@@ -151,7 +152,7 @@ def find_runs(*folders: str | Path) -> list[Path]:
 
 
 def select_rounds(
-    folder: Path, seeds: int | str | Sequence[int] = "all", rounds: str = "all"
+    folder: Path, seeds: int | str | Sequence[int] = "all", rounds: str | Sequence[int] = "all"
 ) -> dict[int, list[int]]:
     """The recorded rounds of a run that are chosen, seed by seed.
 
@@ -168,8 +169,9 @@ def select_rounds(
     known = {s: [r["round"] for r in record.read_file(_record_file(folder, s))] for s in chosen}
     if not any(known.values()):
         raise ValueError(f"`run` must have tickets, got none in {str(folder)!r}")
+    text = list_text(rounds, "all")
     return {
-        s: parse_numbers("rounds", rounds, there, _record_file(folder, s))
+        s: parse_numbers("rounds", text, there, _record_file(folder, s))
         for s, there in known.items()
     }
 

@@ -161,6 +161,7 @@ def check_stored_settings(
             raise ValueError(f"`settings` must hold `{name}`")
     whole = defaults_of(known) | dict(settings)  # an earlier version may have had fewer
     check_settings(whole, known)
+    planned_rounds(whole)
 
 
 def build_task(chosen: Plan, what: str = "the run") -> Task:
