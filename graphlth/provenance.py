@@ -13,7 +13,7 @@ from torch import nn
 from graphlth.ticket import Ticket
 
 
-def fingerprint(model: nn.Module) -> str:
+def model_fingerprint(model: nn.Module) -> str:
     """A digest of the names and shapes of the model's parameters."""
     shapes = sorted((n, list(p.shape)) for n, p in model.named_parameters())
     return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
@@ -28,7 +28,7 @@ def add_provenance(
     """
     for ticket in tickets:
         known = {**about, "model": type(model).__name__, "graph": task.fingerprint(),
-                 "network": fingerprint(model)}  # fmt: skip
+                 "network": model_fingerprint(model)}  # fmt: skip
         yield replace(ticket, provenance=known | ticket.provenance)
 
 

@@ -26,7 +26,7 @@ from graphlth.experiment.measure import analyze
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
 from graphlth.experiment.verify import verify
-from graphlth.provenance import fingerprint
+from graphlth.provenance import model_fingerprint
 from graphlth.records.files import _write_lines
 from graphlth.ticket import Ticket, load, ticket_file
 
@@ -210,7 +210,7 @@ def test_a_ticket_of_the_library_tells_where_it_comes_from(name, tmp_path):
         ticket.save(tmp_path / "t")
         assert load(tmp_path / "t").provenance == {
             "algorithm": name, "model": "GCN", "seed": 3, "graph": task.fingerprint(),
-            "network": fingerprint(model),
+            "network": model_fingerprint(model),
         }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import build, toy
 
-from graphlth.provenance import fingerprint
+from graphlth.provenance import model_fingerprint
 from graphlth.rewinding import rewind, snapshot
 from graphlth.ticket import Ticket, dense, load
 from graphlth.ticket_checks import check_ticket_fits
@@ -229,9 +229,9 @@ def test_a_file_that_lacks_a_tensor_is_refused(tmp_path):
 
 
 def test_a_fingerprint_tells_names_and_shapes_not_values():
-    assert fingerprint(network(0)) == fingerprint(network(1))
+    assert model_fingerprint(network(0)) == model_fingerprint(network(1))
     others = [Linear(3, 4), Linear(4, 3), Linear(3, 4, bias=False), Sequential(Linear(3, 4))]
-    assert len({fingerprint(m) for m in [network(), *others]}) == 5
+    assert len({model_fingerprint(m) for m in [network(), *others]}) == 5
 
 
 NUM_EDGES = 6

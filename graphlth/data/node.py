@@ -167,7 +167,7 @@ class NodeTask(Task):
         Labels and splits are left out: a ticket for this graph is one on every split of it.
         """
         edges = self.graph.edge_index, self.entries, self.num_edges, self.edge_weight
-        return fingerprint(self.x, *edges)
+        return graph_fingerprint(self.x, *edges)
 
     def content(self) -> str:
         """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
@@ -211,7 +211,7 @@ def edges_of(data: Any, num_nodes: int, edges: str) -> EdgeList:
     return edge_list(fields.edge_index(data), num_nodes, edges, weight)
 
 
-def fingerprint(
+def graph_fingerprint(
     x: Tensor | Features, edge_index: Tensor, entries: Tensor, num_edges: int,
     weight: EdgeMask | None,
 ) -> str:  # fmt: skip

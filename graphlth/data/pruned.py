@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
-from graphlth.data.node import edges_of, features_of, fingerprint
+from graphlth.data.node import edges_of, features_of, graph_fingerprint
 from graphlth.edge_masks import edge_mask
 from graphlth.masks import is_binary
 from graphlth.ticket import Ticket
@@ -78,7 +78,7 @@ def _matching_edges(data: Any, x: Any, mask: Tensor, edges: str | None, graph: s
         counts = " or ".join(f"{known.num_edges} {kind}" for kind, known in found.items())
         raise ValueError(f"`ticket` does not fit `data`: its mask of edges has {mask.numel()} "
                          f"entries, the data have {counts} edges")  # fmt: skip
-    names = {k: fingerprint(x, e.edge_index, e.entries, e.num_edges, e.weight)
+    names = {k: graph_fingerprint(x, e.edge_index, e.entries, e.num_edges, e.weight)
              for k, e in fits.items()}  # fmt: skip
     same = [kind for kind in fits if not graph or names[kind] == graph]
     if not same:

@@ -10,7 +10,7 @@ import graphlth.records as record
 from graphlth.cost.macs import count_macs
 from graphlth.experiment.plan import Plan
 from graphlth.masks import count, ones, only, sparsity
-from graphlth.provenance import fingerprint
+from graphlth.provenance import model_fingerprint
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.epoch import Epoch, best_epoch
@@ -24,7 +24,7 @@ def ticket_provenance(
     """What a ticket tells of where it comes from."""
     return {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
             "seed": seed, "settings": dict(chosen.settings), "environment": environment,
-            "graph": task.fingerprint(), "network": fingerprint(model),
+            "graph": task.fingerprint(), "network": model_fingerprint(model),
             "data": chosen.data}  # fmt: skip
 
 
