@@ -1,7 +1,5 @@
 """Models as people have them: frozen, tied, computed and wrong ones, by every algorithm alike."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 import torch_geometric.nn as pyg
@@ -15,7 +13,7 @@ from graphlth import masks as M
 from graphlth.algorithms._controls import CONTROLS
 from graphlth.registry import names
 from graphlth.rewinding import snapshot
-from graphlth.task import Batch
+from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training.checks import check_contract
 from graphlth.training.evaluation import evaluate, predict
@@ -523,7 +521,14 @@ def test_looking_changes_nothing(training):
 def test_a_model_of_rows_of_text_is_looked_at_by_its_targets():
     """A task may have several targets in a row of the input."""
     batch = Batch((torch.zeros(3, 4, dtype=torch.long),), torch.zeros(12, dtype=torch.long))
-    task = SimpleNamespace(batches=lambda split: iter([batch]), num_classes=5, num_features=7)
+
+    class Characters(Task):
+        num_classes, num_features, num_edges = 5, 7, 0
+
+        def batches(self, split, seed=0, index=0):
+            yield batch
+
+    task = Characters()
     model = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(0, 1))
     check_contract(model, task)
 

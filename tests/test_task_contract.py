@@ -15,7 +15,8 @@ from graphlth.data.node import NodeTask
 from graphlth.data.text import TextTask
 from graphlth.metrics import Metric
 from graphlth.registry import find, names
-from graphlth.task import SPLITS, Task
+from graphlth.task import SPLITS, Batch, Task
+from graphlth.training.evaluation import evaluate
 
 TYPES = {NodeTask, ImageTask, TextTask, CartPole}
 EMBEDDED = ("karate", "sbm", "digits", "digits_images", "text", "cartpole")  # without files
@@ -186,3 +187,14 @@ def test_a_task_of_ones_own_inherits_what_it_does_not_say():
     assert task.metric.name == "accuracy" and task.with_policy(len) is task
     accuracy, loss = task.score("val", lambda batch: outputs(task, batch))
     assert 0 <= accuracy <= 1 and loss > 0
+
+
+def test_a_task_that_inherits_nothing_is_refused_in_one_line():
+    class Bare:
+        name, edges, num_edges, num_features, num_classes, evaluate_every = "b", None, 0, 6, 2, 1
+
+        def batches(self, split, seed=0, index=0):
+            yield Batch((torch.ones(3, 6),), torch.tensor([0, 1, 0]))
+
+    with pytest.raises(ValueError, match="must have `loss`, got Bare .* graphlth.task.Task"):
+        evaluate(torch.nn.Linear(6, 2), Bare(), {}, ("val",))
