@@ -57,6 +57,12 @@ class WeightPruning:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def rank(self, model: nn.Module, task: Task, ticket: Ticket, seed: int) -> Masks:
+        """The scores of the weights of `model`, trained from `ticket`, of which the lowest go."""
+        context = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
+        scores = score_part(self.score, "weights", model, task, ticket.masks, **context)
+        return {n: -s for n, s in scores.items()} if self.invert else scores
+
     def drop(self, model: nn.Module, masks: Masks, scores: Masks) -> dict[str, Tensor]:
         """The masks without the weights of `model` of lowest score."""
         if self.drop_convs is None and self.drop_output is None:
@@ -143,15 +149,10 @@ def imp(
     k = rewinding.rewind_to
     k = spans(task, k, "rewind_to") if recipe.iterations else k  # in epochs
     start = epochs_of(recipe, task) if rewinding.rewind == "finetune" else k  # of a ticket
-
-    def rank(ticket: Ticket) -> Masks:
-        context = {"seed": stream_seed(seed, "score", ticket.round), "init": ticket.init}
-        scores = score_part(pruning.score, "weights", model, task, ticket.masks, **context)
-        return {n: -s for n, s in scores.items()} if pruning.invert else scores
-
     ticket = last or dense(model, edges=False)
     if last is None or one_shot:
-        rank(ticket := dense(model, edges=False))  # what cannot be scored is refused at once
+        ticket = dense(model, edges=False)
+        pruning.rank(model, task, ticket, seed)  # what cannot be scored is refused at once
         with without_counting(last is not None):
             for _ in train(model, task, ticket.masks, until=k, seed=seed, scoring=(),
                            recipe=recipe):  # θ₀ → θ_k  # fmt: skip
@@ -166,11 +167,9 @@ def imp(
             with without_counting(counted_before):
                 for _ in resume(model, task, ticket, seed=seed, scoring=(), recipe=recipe):
                     pass
-            ranking, init = (
-                rank(ticket),
-                ticket.init if rewinding.rewind == "weights" else snapshot(model),
-            )
-        masks = pruning.drop(model, ticket.masks, ranking)
+            scores = pruning.rank(model, task, ticket, seed)
+            init = ticket.init if rewinding.rewind == "weights" else snapshot(model)
+        masks = pruning.drop(model, ticket.masks, scores)
         ticket = Ticket(init, masks, r, search=start_iteration(task, start))
         if r in wanted and (last is None or r > last.round):
             yield ticket
