@@ -1,4 +1,4 @@
-"""How graphlth's own processes are interrupted and end: in one line, and with nothing half done."""
+"""How graphlth's own processes end when they are interrupted: with one line, nothing half done."""
 
 import atexit
 import gc
@@ -22,9 +22,9 @@ STDOUT_CLOSED = "cannot write standard output: it is closed"
 
 
 def prepare() -> None:
-    """Make this process end as those of graphlth do; call it before anything that loads slowly.
+    """Let this process end with one line when it is interrupted; call it before slow imports.
 
-    Exits with code 2 where standard output is closed. A signal that the process was told to ignore
+    Exits with code 2 where standard output is closed. A signal that the process ignores
     stays ignored.
     """
     if signal.getsignal(signal.SIGTERM) is exit_on_signal:
@@ -46,7 +46,7 @@ def prepare() -> None:
 
 
 def skip_last_collection() -> None:
-    """End this process without a last search for garbage: in all of torch it takes half a second.
+    """End this process without a last garbage collection: with torch loaded it takes half a second.
 
     Triton counts what is not found as leaked, and says so.
     """
@@ -61,14 +61,14 @@ def skip_last_collection() -> None:
 
 
 def signal_message(number: int, argv: Sequence[str]) -> str:
-    """The line that a process writes which a signal ends, in the command `argv`."""
+    """The last line of a process that a signal ends, in the command `argv`."""
     what = "interrupted" if number == signal.SIGINT else "terminated"
     goes_on = argv and argv[0] in RESUMABLE
     return f"graphlth: {what}; the same command continues a run" if goes_on else f"graphlth: {what}"
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """End the process: nothing has begun that would have to be put in order."""
+    """End the process at once: nothing has begun yet."""
     ignore_signals()
     with suppress(OSError):
         os.write(2, f"{signal_message(number, sys.argv[1:])}\n".encode())
@@ -128,7 +128,7 @@ def raise_on_signal() -> Iterator[None]:
 
 @contextmanager
 def delay_signals() -> Iterator[None]:
-    """Inside, signals wait: for what takes a moment and must be whole."""
+    """Inside, signals are delayed: for a short operation that must be completed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # the handlers of signals are run by the main thread alone
         return
@@ -148,7 +148,7 @@ def delay_signals() -> Iterator[None]:
 
 @contextmanager
 def block_interrupts() -> Iterator[None]:
-    """Inside, processes that start are deaf to Ctrl-C, which reaches every process of a terminal.
+    """Inside, processes that start do not receive Ctrl-C, which a terminal sends to all processes.
 
     They stay so until `ignore_interrupts`.
     """

@@ -1,4 +1,4 @@
-"""How files are stored and known again: whole or not at all, with a digest of what they say.
+"""How files are stored: whole or not at all, with a digest of their content.
 
 torch is never imported here.
 """
@@ -87,7 +87,7 @@ def digest(value: Any) -> str:
 
 
 def add_digest(value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` with the digest of all that it says besides, as its `digest`."""
+    """`value` with a field `digest` over all its other fields."""
     rest = {n: v for n, v in value.items() if n != "digest"}
     return {**rest, "digest": digest(rest)}
 
@@ -125,7 +125,7 @@ def arrays_digest(
 
 
 def base_name(path: str | Path) -> str:
-    """What a file or folder is called: as it is told; of `.` and `..`, the folder that they are."""
+    """The name of a file or folder, the last part of `path`; of `.` and `..` that of the folder."""
     path = Path(path)
     return path.name if path.name not in ("", "..") else path.resolve().name
 

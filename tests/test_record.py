@@ -179,7 +179,7 @@ def test_a_torn_last_line_is_left_out_then_mended_away(tmp_path):
     for cut in range(whole.index(b"\n") + 2, len(whole) - 1, 7):  # killed in the second line
         path.write_bytes(whole[:cut])
         assert R.read_file(path) == [entry(0, 0)]
-        with pytest.raises(ValueError, match="torn line; mend it"):
+        with pytest.raises(ValueError, match="torn line: call `repair`"):
             R.append(path, entry(0, 1))
         assert R.repair(path) == [entry(0, 0)]
         R.append(path, entry(0, 1))

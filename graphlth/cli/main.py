@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(argv: Sequence[str]) -> tuple[int, str | None]:
-    """The exit code of a command, and what is to be said of it."""
+    """The exit code of a command, and the line to write to stderr."""
     command, *rest = argv
     try:
         with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def run_command(argv: Sequence[str]) -> tuple[int, str | None]:
 
 
 def output_error(failure: OSError) -> tuple[int, str | None]:
-    """As `attempt`, of a command whose output could not be written."""
+    """As `run_command`, of a command whose output could not be written."""
     if isinstance(failure, BrokenPipeError):
         return 141, None  # as of a process that SIGPIPE ends
     return 2, f"graphlth: error: cannot write standard output: {failure.strerror}"

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, lines elsewhere."""
+"""The progress of a command: a bar on a terminal, lines elsewhere."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence

@@ -128,5 +128,5 @@ def format_numbers(name: str, numbers: Iterable[int]) -> str:
             groups[-1].append(after)
         else:
             groups.append([after])
-    told = [f"{g[0]}–{g[-1]}" if len(g) > 2 else ", ".join(map(str, g)) for g in groups]
-    return f"{name}{'s' * (len(ordered) > 1)} {', '.join(told)}"
+    spans = [f"{g[0]}–{g[-1]}" if len(g) > 2 else ", ".join(map(str, g)) for g in groups]
+    return f"{name}{'s' * (len(ordered) > 1)} {', '.join(spans)}"

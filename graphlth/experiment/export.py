@@ -100,7 +100,7 @@ def export(
     check_settings({"threads": threads, "epochs": epochs}, settings_of(export))
     found = load(ticket)
     reads = [*_paths_to_read(ticket, found, data_root)]
-    check_written("out", out, reads)  # told before the retraining
+    check_written("out", out, reads)  # or the retraining would be lost
     if program is not None:
         check_written("program", program, [*reads, out])
         if Path(program).resolve() == Path(out).resolve():

@@ -98,7 +98,7 @@ def lock_seed(folder: Path, seed: int) -> AbstractContextManager[Any]:
 
 
 def recover_records(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:
-    """The records that there are of a seed, mended: one for each of the first rounds planned.
+    """The records of a seed, one for each of the first planned rounds; the file is repaired.
 
     The last one is taken back, to be found again, where its ticket is not there or not its own.
 
@@ -130,8 +130,8 @@ def check_records(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) 
              "source": chosen.source or None}  # fmt: skip
     settings = json.loads(json.dumps(chosen.decisive))  # as they are read
     for i, line in enumerate(lines, start=1):
-        told = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
-        pairs = [(name, value, line.get(name)) for name, value in told.items()]
+        expected = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}
+        pairs = [(name, value, line.get(name)) for name, value in expected.items()]
         pairs += [(name, value, line["settings"].get(name)) for name, value in settings.items()]
         for name, value, has in pairs:
             if has != value:

@@ -49,8 +49,8 @@ class Study:
     @property
     def name(self) -> str:
         """The name of the folder of its records: another one for a run of the same folder name."""
-        told = {"run": self.plan.name, "settings": self.settings}
-        return f"{self.run.name}-{self.measure}-{record.settings_hash(told)}"
+        known = {"run": self.plan.name, "settings": self.settings}
+        return f"{self.run.name}-{self.measure}-{record.settings_hash(known)}"
 
 
 def analyze(
@@ -86,10 +86,10 @@ def analyze(
         OSError: a folder cannot be read or written.
     """
     check_number("jobs", jobs, Threads)
-    told, folder = complete_settings(measure, settings or {}), Path(run)
+    whole, folder = complete_settings(measure, settings or {}), Path(run)
     plan = read_plan_at(folder, data_root)
-    study = Study(spelt(measure), told, folder, plan, select_rounds(folder, seeds, rounds))
-    build_task(plan, "`run`")  # what is wrong is told before anything is written
+    study = Study(spelt(measure), whole, folder, plan, select_rounds(folder, seeds, rounds))
+    build_task(plan, "`run`")  # errors come before anything is written
     target = Path(out) / study.name
     check_written("out", target, [folder], folder=True)
     try:
@@ -176,18 +176,18 @@ def select_rounds(
     }
 
 
-def parse_numbers(name: str, told: str, known: Sequence[int], where: Path) -> list[int]:
-    """The numbers in `told`, all of `known`, which are there `where`, if it is "all".
+def parse_numbers(name: str, text: str, known: Sequence[int], where: Path) -> list[int]:
+    """The numbers in `text`, each one of `known`; of "all" those. `where` is named in errors.
 
     Raises:
         ValueError: it holds anything else, or one that is not known.
     """
-    if told == "all":
+    if text == "all":
         return list(known)
     try:
-        numbers = sorted({int(number) for number in told.split(",")})
+        numbers = sorted({int(number) for number in text.split(",")})
     except ValueError:
-        raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {told!r}") from None
+        raise ValueError(f"`{name}` must be all, or numbers as in 0,2, got {text!r}") from None
     return check_recorded(name, numbers, known, where)
 
 

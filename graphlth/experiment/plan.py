@@ -57,23 +57,23 @@ class Plan:
     @property
     def name(self) -> str:
         """The name of the run's folder."""
-        told = self.decisive | {"device": self.device, "threads": self.threads}
-        told |= {n: v for n, v in (("data", self.data), ("source", self.source)) if v}
-        digest = record.settings_hash(told | ({"batched": True} if self.batched else {}))
-        return f"{self.algorithm}-{self._named}-{self.model}-{digest}"
+        known = self.decisive | {"device": self.device, "threads": self.threads}
+        known |= {n: v for n, v in (("data", self.data), ("source", self.source)) if v}
+        digest = record.settings_hash(known | ({"batched": True} if self.batched else {}))
+        return f"{self.algorithm}-{self._task_name}-{self.model}-{digest}"
 
     @property
-    def _named(self) -> str:
-        """The name of the task, or of the file or folder of one's own."""
-        told = self.settings.get("path")
-        path = Path(base_name(told) if told else self.task)
+    def _task_name(self) -> str:
+        """The name of the task, or of the file or folder of a user's own data."""
+        given = self.settings.get("path")
+        path = Path(base_name(given) if given else self.task)
         name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
         return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where a seed of a run stands: after an epoch of retraining, or after a round."""
+    """How far a seed of a run is: after an epoch of retraining, or after a round."""
 
     seed: int
     round: int
@@ -101,12 +101,12 @@ def plan(
     """
     algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
     settings = settings or {}
-    told = preset(algorithm, task, model, protocol=protocol, given=settings)
-    known = settings_of_run(algorithm, task, model, {**told.settings, **settings})
+    chosen = preset(algorithm, task, model, protocol=protocol, given=settings)
+    known = settings_of_run(algorithm, task, model, {**chosen.settings, **settings})
     for name in settings:
         check_setting(name, known, f"of {algorithm}, {task} and {model}")
     values = defaults_of(known)
-    values |= {n: v for n, v in told.settings.items() if n in known}
+    values |= {n: v for n, v in chosen.settings.items() if n in known}
     values |= {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in settings.items()}
     for name in known:
         if name not in values:
@@ -121,13 +121,13 @@ def plan(
     values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
-                told.protocol, told.kept(values))  # fmt: skip
+                chosen.protocol, chosen.kept(values))  # fmt: skip
 
 
 def planned_rounds(settings: Mapping[str, Any]) -> list[int]:
     """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
-    told: int = settings.get("rounds", settings.get("draws", 1))
-    return [0, *parse_rounds(settings.get("only", "all"), told)]
+    last: int = settings.get("rounds", settings.get("draws", 1))
+    return [0, *parse_rounds(settings.get("only", "all"), last)]
 
 
 def duration_setting(settings: Mapping[str, Any]) -> str:
@@ -151,7 +151,7 @@ def build_plugin(
 def check_stored_settings(
     settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]
 ) -> None:
-    """Refuse settings of a file that lack one, or of which one is wrong; see `settings.check`.
+    """Refuse settings of a file that lack one, or of which one is wrong; see `check_settings`.
 
     Raises:
         ValueError: names the first of them.

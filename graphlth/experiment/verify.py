@@ -68,7 +68,7 @@ def _add_fault(report: Report, file: Path, what: Any) -> None:
 
 
 def _verify_file(file: Path, report: Report, named: bool) -> None:
-    """Count what is verified; a fault is raised, or told of where there are several."""
+    """Count what is verified; a fault is raised, or added to the report where there are several."""
     if file.suffix == ".lock" and not file.stat().st_size:
         return  # says nothing: it keeps other processes from a seed
     if (kind := _kind_of_file(file)) is None:

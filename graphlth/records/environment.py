@@ -35,7 +35,7 @@ def _cpu() -> str:
 def environment() -> Record:
     """Versions, machine and, inside a git work tree, the commit (`-dirty` when files changed).
 
-    A package that is not installed, and a commit that cannot be told, are absent.
+    A package that is not installed, and a commit that is not known, are absent.
     """
     found: Record = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -17,7 +17,7 @@ REMEDY = "move the file aside and give the command again: it makes the records a
 def append(path: str | Path, record: Mapping[str, Any]) -> None:
     """Nothing; `record` is on disk as the last line of `path` when this returns.
 
-    A write that fails half-way is taken back, so the lines before it stay readable.
+    A write that fails half-way is undone, so that the lines before it stay readable.
     Errors: ValueError names the field that is missing, not finite or outside its range, or says
     that the file ends in a torn line (`repair` it first). OSError says why it cannot be written.
     """
@@ -27,7 +27,7 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
         with open(path, "ab+", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
-                raise ValueError(f"`{path}` ends in a torn line; mend it before appending")
+                raise ValueError(f"`{path}` ends in a torn line: call `repair` before appending")
             try:
                 if file.write(line) != len(line):
                     raise OSError(None, "the disk took only a part of the line")
@@ -105,7 +105,7 @@ def count_unverified(path: str | Path) -> int:
 def repair(path: str | Path) -> list[Record]:
     """The records of one file, which from now on ends in a whole line; [] when there is no file.
 
-    A last line that is torn or does not verify is taken back. Call this before appending to a file
+    A last line that is torn or does not verify is removed. Call this before appending to a file
     that an interrupted run left. Errors: as `read_file`, of any line but the last.
     """
     if not Path(path).exists():

@@ -239,9 +239,9 @@ def comparable_settings(record: Record) -> Record:
     Where data and tickets lay is no part of them, if it is known what they are.
     """
     names = ("data", "source", "measure", "measure_settings")
-    told = {n: record[n] for n in names if n in record}
+    known = {n: record[n] for n in names if n in record}
     aside = (
         *(LOCATIONS if "data" in record else ()),
         *(("tickets",) if "source" in record else ()),
     )
-    return {n: v for n, v in record["settings"].items() if n not in aside} | told
+    return {n: v for n, v in record["settings"].items() if n not in aside} | known
