@@ -353,6 +353,40 @@ def test_masks_of_layers_that_a_model_does_not_take_are_refused(model, layers, m
         evaluate(model, task, ticket.masks, ("val",))
 
 
+class Unweighted(nn.Module):
+    """A layer of PyG's that is given no weight of an edge."""
+
+    def __init__(self, task):
+        super().__init__()
+        self.conv = pyg.GraphConv(task.num_features, task.num_classes)
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return self.conv(x, edge_index)
+
+
+def test_a_model_that_reads_no_edge_weights_is_refused_a_ticket_with_weights():
+    task = toy()
+    model = Unweighted(task)
+    kept = torch.arange(task.num_edges) % 2 + 0.5
+    ticket = Ticket(snapshot(model), {"edges": kept}, 1)
+    with pytest.raises(ValueError, match="`model` must treat an edge of weight 0 as absent"):
+        fit(model, task, ticket, epochs=1)
+    with pytest.raises(ValueError, match="`model` must treat an edge of weight 0 as absent"):
+        predict(model, task, ticket)
+    fit(model, task, replace(ticket, masks={"edges": (kept > 1).double()}), epochs=1)
+
+
+def test_soft_masks_of_each_layer_reach_a_model_of_the_users_own():
+    task = toy(loops=False)
+    model = Layered(task)
+    masks = M.only(M.ones(model, task.num_edges, 2), "edges")
+    soft = train_masks(
+        model, task, masks, epochs=3, lr=0.05, l1_edges=0.0, l1_weights=0.0,
+        weight_decay=0.0, noise=1e-3, seed=0,
+    )  # fmt: skip
+    assert not torch.allclose(soft["edges.0"], soft["edges.1"], atol=1e-2)
+
+
 def test_a_parameter_called_like_an_edge_mask_is_refused():
     model = nn.Module()
     model.edges = nn.ParameterList([torch.ones(2, 2)])

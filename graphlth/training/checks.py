@@ -1,6 +1,7 @@
 """What a model and a task must be for each other, before masks are trained or applied."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.edge_masks import map_edges
-from graphlth.masks import EDGES, Masks, masked_values, only
+from graphlth.masks import EDGES, Masks, is_binary, masked_values, only
 from graphlth.model import check_layers, takes_graph
 from graphlth.model_checks import (
     check_arguments,
@@ -34,7 +35,8 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
 
     Raises:
         ValueError: one of them is something else, or the model fails on the task's inputs, or its
-            output is not one number for each class in every row.
+            output is not one number for each class in every row; or kept edges have weights, and
+            the model fails `check_edges`.
     """
     check_arguments(model, task)
     check_weights(model)
@@ -58,6 +60,9 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         has_weights = batch.edge_weight is not None and entries is not None and entries.numel() > 0
         if has_weights and not takes_graph(model):
             check_reads_weights(call_model(model, _other_weights(batch), weights, None), output)
+    edges = only(masks, "edges")
+    if edges.keys() - {EDGES} or not all(map(is_binary, edges.values())):
+        check_edges(model, task, edges)
 
 
 def check_reads_weights(other: Tensor, output: Tensor) -> None:
@@ -104,25 +109,26 @@ def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> Non
 
 
 @torch.no_grad()
-def check_edges(model: nn.Module, task: Task) -> None:
+def check_edges(model: nn.Module, task: Task, masks: Masks) -> None:
     """Refuse a model of your own whose output would not follow the edge masks.
 
-    One half of the edge weights and then the other are set to 0, and the output must be that on the
-    graph without those edges.
+    One half of the edge weights and then the other are set to 0, of all layers or, as in `masks`,
+    of each, and the output must be that on the graph without those edges.
 
     Raises:
         ValueError: the model takes no edge weights, or fails that comparison.
     """
     if takes_graph(model):
         return
+    names = [*only(masks, "edges")]
     half = (torch.arange(task.num_edges) % 2).float().to(next(model.parameters()).device)
     with undisturbed(model):
-        worst = max(_moved(model, task, kept) for kept in (half, 1 - half))
+        worst = max(_moved(model, task, kept, names) for kept in (half, 1 - half))
         if worst <= 1e-4:
             return
         loops = self_loops(task)
         apart = loops.any() and max(
-            _moved(model, task, kept.masked_fill(loops, 1)) for kept in (half, 1 - half)
+            _moved(model, task, kept.masked_fill(loops, 1), names) for kept in (half, 1 - half)
         )
     if loops.any() and apart <= 1e-4:
         raise ValueError(
@@ -137,10 +143,10 @@ def check_edges(model: nn.Module, task: Task) -> None:
     )
 
 
-def _moved(model: nn.Module, task: Task, kept: Tensor) -> float:
+def _moved(model: nn.Module, task: Task, kept: Tensor, names: Sequence[str]) -> float:
     """How far the output with weights 0 lies from that without those edges, against its size."""
     try:
-        soft = forward(model, next(iter(task.batches("train"))), {EDGES: kept})
+        soft = forward(model, next(iter(task.batches("train"))), dict.fromkeys(names, kept))
     except TypeError as error:
         raise ValueError(
             f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
