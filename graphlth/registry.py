@@ -30,7 +30,7 @@ def names(kind: str) -> list[str]:
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
-    return sorted({*modules(kind), *installed(kind)})
+    return sorted({*modules(kind), *installed_plugins(kind)})
 
 
 @cache
@@ -43,11 +43,11 @@ def modules(kind: str) -> dict[str, str]:
 
 
 @cache
-def installed(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+def installed_plugins(kind: str) -> Mapping[str, tuple[EntryPoint, ...]]:
     """The entry points of other packages for plug-ins of `kind`, by name; several clash."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for point in _entry_points().select(group=f"graphlth.{kind}"):
-        if point not in found.get(name := spelt(point.name), ()):
+        if point not in found.get(name := normalize_name(point.name), ()):
             found[name] = (*found.get(name, ()), point)
     return found
 
@@ -63,9 +63,9 @@ def find(kind: str, name: str) -> Any:
     Raises:
         ValueError: there is none of this name, there are several, or it cannot be loaded.
     """
-    known, module = names(kind), spelt(name)
+    known, module = names(kind), normalize_name(name)
     if module not in known:
-        raise ValueError(f"`{one(kind)}` must be one of {', '.join(known)}, got {name!r}")
+        raise ValueError(f"`{kind_noun(kind)}` must be one of {', '.join(known)}, got {name!r}")
     plugin = _load(kind, module)
     if kind == "algorithms":
         return import_module("graphlth.algorithms").with_provenance(plugin)
@@ -74,24 +74,24 @@ def find(kind: str, name: str) -> Any:
 
 def _load(kind: str, name: str) -> Any:
     if len(packages := packages_of(kind, name)) > 1:
-        raise ValueError(f"`{one(kind)}` must be of one package, got {name!r} of the packages "
+        noun = kind_noun(kind)
+        raise ValueError(f"`{noun}` must be of one package, got {name!r} of the packages "
                          f"{' and '.join(packages)}: rename it, or uninstall one")  # fmt: skip
     if name in modules(kind):
         return getattr(import_module(modules(kind)[name]), name)
-    return _load_installed(kind, name, installed(kind)[name][0])
+    return _load_installed(kind, name, installed_plugins(kind)[name][0])
 
 
 def _load_installed(kind: str, name: str, point: EntryPoint) -> Any:
+    place = f"`{kind_noun(kind)}` {name!r} of the package {package_of(point)!r}"
     try:
         plugin = point.load()
     except Exception as error:  # the import of another package can raise anything
-        raise ValueError(f"`{one(kind)}` {name!r} of the package {package_of(point)!r} cannot be "
-                         f"loaded from {point.value!r} ({type(error).__name__}: {error}): mend "
-                         "or uninstall it") from error  # fmt: skip
+        raise ValueError(f"{place} cannot be loaded from {point.value!r} ({type(error).__name__}: "
+                         f"{error}): mend or uninstall it") from error  # fmt: skip
     if not callable(plugin):
-        raise ValueError(f"`{one(kind)}` {name!r} of the package {package_of(point)!r} must be a "
-                         f"function, got {type(plugin).__name__} at {point.value!r}: mend or "
-                         "uninstall it")  # fmt: skip
+        raise ValueError(f"{place} must be a function, got {type(plugin).__name__} at "
+                         f"{point.value!r}: mend or uninstall it")  # fmt: skip
     return plugin
 
 
@@ -103,7 +103,7 @@ def package_of(point: EntryPoint) -> str:
 def packages_of(kind: str, name: str) -> list[str]:
     """The packages that have a plug-in of this name: one, or they clash."""
     own = ["graphlth"] if name in modules(kind) else []
-    return [*own, *map(package_of, installed(kind).get(name, ()))]
+    return [*own, *map(package_of, installed_plugins(kind).get(name, ()))]
 
 
 def describe(kind: str, name: str) -> str:
@@ -112,7 +112,7 @@ def describe(kind: str, name: str) -> str:
         return f"of the packages {' and '.join(packages)}: rename it, or uninstall one"
     if name in modules(kind):
         return _first_line(_source(modules(kind)[name]))
-    point = installed(kind)[name][0]
+    point = installed_plugins(kind)[name][0]
     text = _first_line(_source(point.module), point.attr) or f"{point.value!r}, without a text"
     return f"{text} (of the package {packages[0]!r})"
 
@@ -142,11 +142,11 @@ def _first_line(source: str, function: str = "") -> str:
     return (next(filter(None, texts), None) or "").partition("\n")[0]
 
 
-def one(kind: str) -> str:
+def kind_noun(kind: str) -> str:
     """What a plug-in of `kind` is called."""
     return "measure" if kind == "analysis" else kind[:-1]
 
 
-def spelt(name: str) -> str:
+def normalize_name(name: str) -> str:
     """The name of a plug-in as its file spells it: fashion-mnist is fashion_mnist."""
     return name.replace("-", "_")

@@ -13,7 +13,7 @@ import pytest
 
 import graphlth.records as record
 from graphlth.cli import main as cli
-from graphlth.cli.arguments import dashed
+from graphlth.cli.arguments import with_underscores
 from graphlth.cli.progress import format_clock, run_progress
 from graphlth.experiment.plan import Step, build_plugin, plan
 from graphlth.registry import KINDS, find, names
@@ -81,7 +81,7 @@ def test_dashes_and_underscores_are_the_same(capsys):
     assert settings_of(folder)["data_seed"] == 3
     assert cli.main([*RUN, "--drop_edges=0.1", "--data_seed=3"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == folder
-    assert dashed(["--a-b=c-d", "--e-f", "-g-h", "i-j"]) == [
+    assert with_underscores(["--a-b=c-d", "--e-f", "-g-h", "i-j"]) == [
         "--a_b=c-d",
         "--e_f",
         "-g-h",

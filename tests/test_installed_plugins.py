@@ -237,14 +237,14 @@ def test_a_broken_or_clashing_plugin_is_told_in_one_line(installed, tmp_path, fl
 def test_what_an_entry_point_names_must_be_a_function(monkeypatch):
     point = EntryPoint("number", "math:pi", "graphlth.tasks")
     monkeypatch.setattr(registry, "_entry_points", lambda: importlib.metadata.EntryPoints([point]))
-    registry.installed.cache_clear()
+    registry.installed_plugins.cache_clear()
     try:
         line = r"^`task` 'number' of the package 'math' must be a function, got float at 'math:pi'"
         with pytest.raises(ValueError, match=line):
             registry.find("tasks", "number")
         assert cli.main(["list", "tasks"]) == 0
     finally:
-        registry.installed.cache_clear()
+        registry.installed_plugins.cache_clear()
 
 
 def test_a_list_of_plugins_needs_no_torch(installed, tmp_path):

@@ -196,5 +196,5 @@ def test_a_task_that_inherits_nothing_is_refused_in_one_line():
         def batches(self, split, seed=0, index=0):
             yield Batch((torch.ones(3, 6),), torch.tensor([0, 1, 0]))
 
-    with pytest.raises(ValueError, match="must have `loss`, got Bare .* graphlth.task.Task"):
+    with pytest.raises(ValueError, match=r"must have `loss`, got Bare .* graphlth.task.Task"):
         evaluate(torch.nn.Linear(6, 2), Bare(), {}, ("val",))

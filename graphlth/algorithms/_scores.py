@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphlth.masks import Masks, only
-from graphlth.registry import find, names, spelt
+from graphlth.registry import find, names, normalize_name
 from graphlth.scores import Score
 from graphlth.settings.types import Score as ScoreName
 from graphlth.task import Task
@@ -59,7 +59,7 @@ def find_score(score: ScoreName, setting: str) -> Score:
     """
     if not isinstance(score, str):
         return score
-    if spelt(score) not in (known := names("scores")):
+    if normalize_name(score) not in (known := names("scores")):
         raise ValueError(f"`{setting}` must be one of {', '.join(known)}, got {score!r}")
     found: Score = find("scores", score)
     return found

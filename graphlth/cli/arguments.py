@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 
 from graphlth.cli.config import check_plain, read_config
 from graphlth.cli.errors import format_error
-from graphlth.registry import names, one
+from graphlth.registry import kind_noun, names
 from graphlth.settings.annotations import check_value, members, number_list, plain_type, unpack
 from graphlth.settings.checks import check_setting
 from graphlth.settings.validation import groups_of
@@ -29,7 +29,7 @@ Settings = Mapping[str, inspect.Parameter]
 Names = dict[str, str]  # of settings: where each comes from
 
 
-def dashed(argv: list[str]) -> list[str]:
+def with_underscores(argv: list[str]) -> list[str]:
     """The same arguments, options spelt with underscores: --data-root=a-b is --data_root=a-b."""
     split = [arg.partition("=") if arg.startswith("--") else (arg, "", "") for arg in argv]
     return [
@@ -38,12 +38,12 @@ def dashed(argv: list[str]) -> list[str]:
     ]
 
 
-def first(argv: list[str]) -> tuple[str | None, list[str]]:
+def split_first(argv: list[str]) -> tuple[str | None, list[str]]:
     """The leading argument, None where an option leads; and the others."""
     return (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (None, argv)
 
 
-def chosen(argv: list[str], *options: str) -> dict[str, str]:
+def option_values(argv: list[str], *options: str) -> dict[str, str]:
     """The values that some options have in `argv`, whatever else is there."""
     parser = PlainParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for option in options:
@@ -51,7 +51,7 @@ def chosen(argv: list[str], *options: str) -> dict[str, str]:
     return {n: v for n, v in vars(parser.parse_known_args(argv)[0]).items() if v is not None}
 
 
-def every(argv: list[str], option: str) -> list[str]:
+def option_texts(argv: list[str], option: str) -> list[str]:
     """All values that an option has in `argv`."""
     parser = PlainParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(f"--{option}", action="append", default=[])
@@ -64,7 +64,7 @@ def with_config(algorithm: str | None, argv: list[str]) -> tuple[str | None, lis
 
     Also where the settings come from that the file alone says.
     """
-    if "config" not in (paths := chosen(argv, "config")):
+    if "config" not in (paths := option_values(argv, "config")):
         return algorithm, argv, {}
     if sum(arg.partition("=")[0] == "--config" for arg in argv) > 1:
         raise ValueError("`config` must be given once: put all settings into one file")
@@ -75,11 +75,11 @@ def with_config(algorithm: str | None, argv: list[str]) -> tuple[str | None, lis
     typed = {arg[2:].partition("=")[0] for arg in argv}
     origin = {n: f"`config` {str(path)!r}" for n in told if n not in typed}
     found = algorithm or (None if named is None else str(named))
-    return found, [*dashed(flags), *argv], origin
+    return found, [*with_underscores(flags), *argv], origin
 
 
 @contextmanager
-def traced(origin: Names) -> Iterator[None]:
+def name_file_in_errors(origin: Names) -> Iterator[None]:
     """Inside, an error that names a setting first says also which file it is from.
 
     Raises:
@@ -119,7 +119,9 @@ def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings:
     arguments = "\n".join(f"    {name}: {texts[name]}" for name in own if name in texts)
     stand_in.__doc__ = f"settings of {function.__name__}\n\nArgs:\n{arguments}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
-    annotations = vars(parser).setdefault("annotations", {})  # that `parsed` checks texts by:
+    annotations = vars(parser).setdefault(
+        "annotations", {}
+    )  # that `parse_arguments` checks texts by:
     annotations |= {name: p.annotation for name, p in own.items()}  # the parser takes 1:30 and 0x10
 
 
@@ -189,7 +191,7 @@ def type_names(annotation: Any) -> set[str]:
     return {"None" if each is NoneType else getattr(each, "__name__", "") for each in plain}
 
 
-def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
+def parse_arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     """What `argv` says, over the defaults of `parser`.
 
     Raises:
@@ -206,14 +208,14 @@ def parsed(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     texts = {name for name, each in annotations.items() if number_list(each) is not None}
     argv = [without_brackets(arg, texts) for arg in argv]
     for name, annotation in annotations.items():
-        for text in every(argv, name):
+        for text in option_texts(argv, name):
             check_plain(name, text, type_names(annotation))
             if plain_type(annotation) is str:
                 check_value(name, text, annotation)
     return parser.parse_args(argv).as_dict()
 
 
-def offer(kinds: Mapping[str, str | None], argv: list[str]) -> str:
+def list_choices(kinds: Mapping[str, str | None], argv: list[str]) -> str:
     """What help says where a plug-in is not chosen yet: which there are.
 
     Raises:
@@ -222,7 +224,7 @@ def offer(kinds: Mapping[str, str | None], argv: list[str]) -> str:
     lines = []
     for kind in (kind for kind, name in kinds.items() if name is None):
         if not {"-h", "--help"} & {*argv}:
-            raise ValueError(f"`{one(kind)}` must be given: one of {', '.join(names(kind))}")
+            raise ValueError(f"`{kind_noun(kind)}` must be given: one of {', '.join(names(kind))}")
         lines.append(f"{kind}: {', '.join(names(kind))}")
     return " · ".join([*lines, "the help of those named lists their settings"] if lines else [])
 

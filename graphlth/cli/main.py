@@ -25,13 +25,13 @@ from graphlth.cli.arguments import (
     Settings,
     about_preset,
     add_settings,
-    chosen,
-    dashed,
-    first,
-    offer,
-    parsed,
-    traced,
+    list_choices,
+    name_file_in_errors,
+    option_values,
+    parse_arguments,
+    split_first,
     with_config,
+    with_underscores,
 )
 from graphlth.cli.errors import format_error
 from graphlth.cli.progress import measure_progress, retraining_progress, run_progress
@@ -98,7 +98,7 @@ def run_command(argv: Sequence[str]) -> tuple[int, str | None]:
                 raise ValueError(
                     f"`command` must be one of {', '.join(COMMAND_NAMES)}, got {command!r}"
                 )
-            code = COMMANDS[command](dashed(rest)) or 0
+            code = COMMANDS[command](with_underscores(rest)) or 0
             if (failure := output_failure()) is not None:
                 return output_error(failure)
     except (ValueError, OSError, ArgumentError) as error:
@@ -133,9 +133,9 @@ def print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def run(argv: list[str]) -> None:
     """Find tickets, retrain and record them; then show the records."""
-    algorithm, argv = first(argv)
+    algorithm, argv = split_first(argv)
     algorithm, argv, origin = with_config(algorithm, argv)
-    with traced(origin):
+    with name_file_in_errors(origin):
         _run(algorithm, argv)
 
 
@@ -146,12 +146,12 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.experiment.settings import plugin_settings, settings_of_run
     from graphlth.settings import presets
 
-    which = chosen(argv, "task", "model")
+    which = option_values(argv, "task", "model")
     if Path(which.get("task", "")).suffix in GRAPH_FILES:
         argv, which = [*argv, "--task=file", f"--path={which['task']}"], which | {"task": "file"}
     named = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
     parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
-                            epilog=offer(named, argv))  # fmt: skip
+                            epilog=list_choices(named, argv))  # fmt: skip
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
     own = dict(inspect.signature(experiment.run).parameters) | settings_of(experiment.run)
     add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in NOT_FLAGS})
@@ -162,7 +162,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
             settings |= plugin_settings(kind, name).keys()
     preset = presets.Preset()
     if algorithm is not None and which.keys() == {"task", "model"}:
-        how = chosen(argv, "epochs", "protocol")
+        how = option_values(argv, "epochs", "protocol")
         protocol = how.pop("protocol", "paper")
         preset = presets.preset(algorithm, **which, protocol=protocol, given=how)
     if algorithm is not None:
@@ -172,8 +172,8 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     if preset.settings:
         defaults = {n: v for n, v in preset.settings.items() if n in settings}
         parser.set_defaults(defaults)
-        parser.epilog = about_preset(preset.kept(defaults))
-    given = parsed(parser, argv)
+        parser.epilog = about_preset(preset.sources_in_use(defaults))
+    given = parse_arguments(parser, argv)
     given.pop("config")
     values = {n: given.pop(n) for n in settings}
     check_settings(values, settings_of_run(str(algorithm), which["task"], which["model"], values))
@@ -193,7 +193,7 @@ def chosen_scores(
     """The scores of a run, by flag, preset or default, and the settings of each."""
     from graphlth.experiment.settings import scores_of, settings_of_scores
 
-    typed = chosen(argv, *scores_of(algorithm, {}))
+    typed = option_values(argv, *scores_of(algorithm, {}))
     values = {**preset, **typed}
     known = settings_of_scores(algorithm, values)
     yield from ((score, known[name]) for name, score in scores_of(algorithm, values).items())
@@ -204,10 +204,10 @@ def analyze(argv: list[str]) -> None:
     from graphlth.experiment import measure
     from graphlth.experiment.settings import plugin_settings
 
-    name, argv = first(argv)
+    name, argv = split_first(argv)
     usage = "graphlth analyze MEASURE DIR... --out DIR [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth analyze", usage=usage, exit_on_error=False,
-                            epilog=offer({"analysis": name}, argv))  # fmt: skip
+                            epilog=list_choices({"analysis": name}, argv))  # fmt: skip
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
     own = settings_of(measure.analyze)
     add_settings(parser, measure.analyze, {n: p for n, p in own.items() if n != "watch"})
@@ -215,7 +215,7 @@ def analyze(argv: list[str]) -> None:
     if name is not None:
         settings = {*plugin_settings("analysis", name)}
         add_settings(parser, find("analysis", name), plugin_settings("analysis", name))
-    given = parsed(parser, argv)
+    given = parse_arguments(parser, argv)
     values = {n: given.pop(n) for n in settings}
     runs = measure.find_runs(*given.pop("folders"))
     todo = [measure.select_rounds(run, given["seeds"], given["rounds"]) for run in runs]
@@ -229,15 +229,15 @@ def analyze(argv: list[str]) -> None:
 
 def plot(argv: list[str]) -> None:
     """Draw recorded runs."""
-    figure, argv = first(argv)
+    figure, argv = split_first(argv)
     usage = "graphlth plot FIGURE DIR... --out FILE [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth plot", usage=usage, exit_on_error=False,
-                            epilog=offer({"figures": figure}, argv))  # fmt: skip
+                            epilog=list_choices({"figures": figure}, argv))  # fmt: skip
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
     if figure is not None:
         draw = find("figures", figure)
         add_settings(parser, draw, settings_of(draw))
-    given = parsed(parser, argv)
+    given = parse_arguments(parser, argv)
     import graphlth.records as record
 
     folders = given.pop("folders")
@@ -252,7 +252,7 @@ def show(argv: list[str]) -> None:
     """Tables of recorded runs, or what is in a ticket file."""
     parser = ArgumentParser(prog="graphlth show", exit_on_error=False)
     parser.add_argument("paths", nargs="+", help="run folders, folders of them, or ticket files")
-    for path in map(Path, parsed(parser, argv)["paths"]):
+    for path in map(Path, parse_arguments(parser, argv)["paths"]):
         if path.is_file():
             show_ticket(path)
         else:
@@ -269,7 +269,7 @@ def export(argv: list[str]) -> None:
     parser.add_argument("ticket", help="a ticket file")
     own = settings_of(export.export)
     add_settings(parser, export.export, {n: p for n, p in own.items() if n != "watch"})
-    given = parsed(parser, argv)
+    given = parse_arguments(parser, argv)
     with raise_on_signal(), retraining_progress() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
     size = Path(given["out"]).stat().st_size
@@ -294,7 +294,7 @@ def bench(argv: list[str]) -> None:
     parser = ArgumentParser(prog="graphlth bench", usage=usage, exit_on_error=False)
     parser.add_argument("tickets", nargs="+", help="ticket files")
     add_settings(parser, bench, settings_of(bench))
-    given = parsed(parser, argv)
+    given = parse_arguments(parser, argv)
     show_benchmarks([bench(path, **given) for path in given.pop("tickets")], given["batch"])
 
 
@@ -304,7 +304,7 @@ def verify(argv: list[str]) -> int:
 
     parser = ArgumentParser(prog="graphlth verify", exit_on_error=False)
     parser.add_argument("paths", nargs="+", help="run folders, folders of them, or files")
-    report = verify(parsed(parser, argv)["paths"])
+    report = verify(parse_arguments(parser, argv)["paths"])
     for fault in report.faults:
         print(f"graphlth: {fault}", file=sys.stderr)
     if not report.faults:
@@ -316,7 +316,7 @@ def list_plugins(argv: list[str]) -> None:
     """The plug-ins of one kind, or of all."""
     parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
-    kind = parsed(parser, argv)["kind"]
+    kind = parse_arguments(parser, argv)["kind"]
     for each in [kind] if kind else KINDS:
         entries = [(name, describe(each, name)) for name in names(each)]
         print(f"{each}:")

@@ -24,7 +24,7 @@ from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment
-from graphlth.registry import find, spelt
+from graphlth.registry import find, normalize_name
 from graphlth.rewinding import rewind
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_setting, check_written
@@ -88,7 +88,9 @@ def analyze(
     check_number("jobs", jobs, Threads)
     whole, folder = complete_settings(measure, settings or {}), Path(run)
     plan = read_plan_at(folder, data_root)
-    study = Study(spelt(measure), whole, folder, plan, select_rounds(folder, seeds, rounds))
+    study = Study(
+        normalize_name(measure), whole, folder, plan, select_rounds(folder, seeds, rounds)
+    )
     build_task(plan, "`run`")  # errors come before anything is written
     target = Path(out) / study.name
     check_written("out", target, [folder], folder=True)

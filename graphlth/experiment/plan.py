@@ -18,7 +18,7 @@ from graphlth.experiment.settings import (
 )
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
-from graphlth.registry import find, names, spelt
+from graphlth.registry import find, names, normalize_name
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_device, check_setting
 from graphlth.settings.lists import parse_rounds
@@ -99,7 +99,7 @@ def plan(
     Raises:
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
-    algorithm, task, model = spelt(algorithm), spelt(task), spelt(model)
+    algorithm, task, model = normalize_name(algorithm), normalize_name(task), normalize_name(model)
     settings = settings or {}
     chosen = preset(algorithm, task, model, protocol=protocol, given=settings)
     known = settings_of_run(algorithm, task, model, {**chosen.settings, **settings})
@@ -121,7 +121,7 @@ def plan(
     values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
-                chosen.protocol, chosen.kept(values))  # fmt: skip
+                chosen.protocol, chosen.sources_in_use(values))  # fmt: skip
 
 
 def planned_rounds(settings: Mapping[str, Any]) -> list[int]:

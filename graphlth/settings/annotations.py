@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
-from graphlth.registry import names, spelt
+from graphlth.registry import names, normalize_name
 from graphlth.settings.types import NumberList, Plugin
 
 NAMES: Mapping[Any, str] = {
@@ -138,7 +138,7 @@ def _check_member(name: str, value: Any, annotation: Any) -> None:
         check_number(name, value, annotation)
     elif kind in NAMES and not has_type(value, kind):
         raise ValueError(f"`{name}` must be {NAMES[kind]}, got {value!r}")
-    named = spelt(value) if isinstance(value, str) and plugin_kind(annotation) else value
+    named = normalize_name(value) if isinstance(value, str) and plugin_kind(annotation) else value
     if (known := choices(annotation)) and named not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}")
     if kind is list:

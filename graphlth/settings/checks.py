@@ -55,7 +55,7 @@ def check_written(
     Raises:
         ValueError: it is one of them, or no file in a folder that exists.
     """
-    target, whole = Path(path), _resolved(name, path)
+    target, whole = Path(path), _resolve(name, path)
     places = [read.resolve() for read in map(Path, reads)]
     written = [p for p in whole.iterdir() if p.is_file()] if folder and whole.is_dir() else [whole]
     if folder:
@@ -63,15 +63,15 @@ def check_written(
     elif not whole.parent.is_dir() or (whole.exists() and not whole.is_file()):
         raise ValueError(f"`{name}` must be a file in a folder that exists, got {str(path)!r}")
     else:
-        if any(_of_run(each) for each in (whole, target.parent.resolve() / target.name)):
+        if any(_is_run_file(each) for each in (whole, target.parent.resolve() / target.name)):
             raise ValueError(f"`{name}` must not be a file of a run, got {str(path)!r}: "
                              "name another file")  # fmt: skip
         wrong = whole.exists() and bool({whole, *whole.parents} & {*places})
-    if wrong or any(_linked(each, places) for each in written):
+    if wrong or any(_is_link_to_any(each, places) for each in written):
         raise ValueError(f"`{name}` must not be what is read, got {str(path)!r}: name another")
 
 
-def _resolved(name: str, path: str | Path) -> Path:
+def _resolve(name: str, path: str | Path) -> Path:
     try:
         whole = Path(path).resolve()
         whole.exists()  # a name can be too long
@@ -81,7 +81,7 @@ def _resolved(name: str, path: str | Path) -> Path:
         raise ValueError(f"`{name}` cannot be written: {reason}, got {str(path)!r}") from None
 
 
-def _linked(target: Path, places: Sequence[Path]) -> bool:
+def _is_link_to_any(target: Path, places: Sequence[Path]) -> bool:
     """Whether the file `target` is, under another name, one of `places` or in one of them."""
     if not target.exists() or (target.stat().st_nlink < 2 and not target.is_symlink()):
         return False
@@ -89,7 +89,7 @@ def _linked(target: Path, places: Sequence[Path]) -> bool:
     return any(target.samefile(file) for file in files)
 
 
-def _of_run(path: Path) -> bool:
+def _is_run_file(path: Path) -> bool:
     """Whether a run keeps, or would keep, one of its files at `path`."""
     folder = path.parent
     if not RUN_FILE.fullmatch(path.name):

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from graphlth.registry import spelt
+from graphlth.registry import normalize_name
 
 PROTOCOLS = ("paper", "released")
 OWN = "own"  # the protocol of a run of which no setting is published
@@ -27,7 +27,7 @@ class Preset:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     protocol: str | None = None
 
-    def kept(self, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    def sources_in_use(self, settings: Mapping[str, Any]) -> dict[str, list[str]]:
         """Of each source the names of those that have its value in `settings`; none is left out."""
         found = {
             source: [n for n in given if n in settings and settings[n] == self.settings[n]]
@@ -54,7 +54,9 @@ def preset(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
-    every = [*_matching(spelt(algorithm), spelt(task), spelt(model))]
+    every = [
+        *_matching_entries(normalize_name(algorithm), normalize_name(task), normalize_name(model))
+    ]
     if protocol != "paper" and protocol not in [entry.get("protocol") for _, entry in every]:
         raise ValueError(f"`protocol` must be paper for {algorithm} on {task} with {model}, of "
                          f"which no {protocol} one is listed, got {protocol!r}")  # fmt: skip
@@ -67,9 +69,9 @@ def preset(
         own = {n: v for n, v in entry["settings"].items()
                if n != "iterations" or "epochs" not in given}  # fmt: skip
         settings |= own
-        text = _source(table, entry, spelt(algorithm))
+        text = _source(table, entry, normalize_name(algorithm))
         sources[text] = (*sources.get(text, ()), *own)
-        published = "published" in entry and spelt(algorithm) in table["algorithms"]
+        published = "published" in entry and normalize_name(algorithm) in table["algorithms"]
         named = protocol if published or named == protocol else OWN
     return Preset(settings, sources, named)
 
@@ -85,7 +87,7 @@ def _source(table: Mapping[str, Any], entry: Mapping[str, Any], algorithm: str) 
     return f"not published for {algorithm}, trained like {others}: {where}"
 
 
-def _matching(
+def _matching_entries(
     algorithm: str, task: str, model: str
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """The tables and entries for these, in the order of the file."""

@@ -11,7 +11,7 @@ from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
-from graphlth.registry import spelt
+from graphlth.registry import normalize_name
 from graphlth.settings.annotations import check_value, members, number_list, plugin_kind, unpack
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text
@@ -169,7 +169,7 @@ def as_recorded(values: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
         if (numbers := number_list(annotation)) is not None:
             found[name] = list_text(value, numbers.empty)
         elif plugin_kind(annotation) is not None and isinstance(value, str):
-            found[name] = spelt(value)
+            found[name] = normalize_name(value)
     return found
 
 
