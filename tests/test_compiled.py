@@ -192,7 +192,7 @@ def test_on_a_full_disk_functions_work_and_nothing_half_written_stays(tmp_path, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, pytest.warns(RuntimeWarning, match="No space left") as w:
-        patch.setattr(_compiled, "signed", full)
+        patch.setattr(_compiled, "sign", full)
         function = compiled(twice)
         assert (function(2), function(2.5)) == (4, 5)
     assert len(w) == 1 and str(tmp_path / "cache") in str(w[0].message)

@@ -74,7 +74,7 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Move every leaf that has a gradient, and both factors of every product."""
-        rest = [product for product in self.products if not self.step_together(product)]
+        rest = [p for i, p in enumerate(self.products) if not self.step_together(i)]
         for product in rest:
             product.divide()
         if any(p.grad is not None for p in self.leaves):
@@ -82,8 +82,11 @@ class Optimizer:
         for product in rest:
             product.multiply()
 
-    def step_together(self, product: Product) -> bool:
-        """Whether both factors have been moved without gradients of their own."""
+    def step_together(self, number: int) -> bool:
+        """Move both factors of a product at once, without gradients of their own, if that can be.
+
+        Returns whether they have been moved.
+        """
         return False
 
     def move(self) -> None:
@@ -126,14 +129,18 @@ class Adam(Optimizer):
         self.means = [torch.zeros_like(p, requires_grad=False) for p in leaves]
         self.squares = [torch.zeros_like(p, requires_grad=False) for p in leaves]
         self.steps = [torch.zeros((), device=p.device) for p in leaves]
-        self.numbers = {id(p): i for i, p in enumerate(leaves)}
+        self.factors = [  # the numbers of the leaves that a product is made of
+            [i for t in (p.weight, p.mask) for i, leaf in enumerate(leaves) if leaf is t]
+            for p in products
+        ]
 
-    def step_together(self, product: Product) -> bool:
-        """In one pass, on the CPU."""
+    def step_together(self, number: int) -> bool:
+        """Move both factors of a product in one pass, on the CPU; returns whether it has."""
+        product = self.products[number]
         grad, factors = product.value.grad, (product.weight, product.mask)
         if product.mask.grad is not None:  # of another penalty
             return False
-        a, b = (self.numbers[id(p)] for p in factors)
+        a, b = self.factors[number]
         together = self.steps[a] == self.steps[b]  # not where the weight lacked a gradient before
         if grad is None or not together or not all(map(_plain, (grad, *factors))):
             return False
