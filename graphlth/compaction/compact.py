@@ -18,6 +18,7 @@ from graphlth.model import CompactableModel, takes_graph
 from graphlth.model_checks import check_model
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
+from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_last_fit, check_ticket_fits
 
@@ -30,7 +31,7 @@ ORIGIN = ("algorithm", "task", "model", "seed")  # what a compacted network tell
 def compact(
     ticket: Ticket,
     model: nn.Module,
-    task: Any,
+    task: Task | Graph | Tensor,
     *,
     x: Tensor | Features | None = None,
     layout: str = "auto",
@@ -65,7 +66,7 @@ def compact(
         raise ValueError(f"`task` must be a task, a Graph or an edge_index, got {kind}")
     check_last_fit(model, ticket, "fit.compact(model, task)")
     check_layout(layout)
-    if hasattr(task, "shape") and not isinstance(task, Tensor):
+    if not isinstance(task, Graph | Tensor) and hasattr(task, "shape"):
         if layout not in ("auto", "dense"):
             raise ValueError(f"`layout` must be auto or dense for images, got {layout!r}")
         check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())

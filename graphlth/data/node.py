@@ -6,7 +6,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
 from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
+
+if TYPE_CHECKING:  # it loads slowly
+    from torch_geometric.data import Data
 
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
@@ -74,7 +77,7 @@ class NodeTask(Task):
 
     def __init__(
         self,
-        data: Any,
+        data: Data,
         *,
         edges: str = "undirected",
         split: int | str = 0,

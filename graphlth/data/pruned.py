@@ -1,7 +1,9 @@
 """A PyG `Data` without the edges that a ticket has removed."""
 
+from __future__ import annotations
+
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,8 +16,11 @@ from graphlth.edge_masks import edge_mask
 from graphlth.masks import is_binary
 from graphlth.ticket import Ticket
 
+if TYPE_CHECKING:  # it loads slowly
+    from torch_geometric.data import Data
 
-def prune_data(data: Any, ticket: Ticket, *, edges: str | None = None) -> Any:
+
+def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
     """A PyG `Data` like `data`, without the edges that `ticket` has removed.
 
     As with PyG's `Data.edge_subgraph`, nodes and everything that `data` holds stay, and so does the
