@@ -13,7 +13,6 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_origin
 
-import docstring_parser
 from jsonargparse import ArgumentParser
 
 from graphlth.cli.config import check_plain, read_config
@@ -127,6 +126,8 @@ def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings:
 
 def documentation(function: Callable[..., Any]) -> dict[str, str]:
     """What the documentation of a function says of each setting, also of those of a recipe."""
+    import docstring_parser  # `graphlth list` needs none
+
     sources = [Recipe, *groups_of(function), function]
     return {
         argument.arg_name: " ".join((argument.description or "").split())

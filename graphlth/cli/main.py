@@ -34,7 +34,6 @@ from graphlth.cli.arguments import (
     with_underscores,
 )
 from graphlth.cli.errors import format_error
-from graphlth.cli.progress import measure_progress, retraining_progress, run_progress
 from graphlth.cli.show import show_benchmarks, show_runs, show_ticket
 from graphlth.cli.tables import print_list
 from graphlth.data.published import DataWarning
@@ -140,6 +139,7 @@ def run(argv: list[str]) -> None:
 
 
 def _run(algorithm: str | None, argv: list[str]) -> None:
+    from graphlth.cli.progress import run_progress
     from graphlth.experiment import run as experiment
     from graphlth.experiment.plan import planned_rounds
     from graphlth.experiment.seeds import parse_seeds
@@ -201,6 +201,7 @@ def chosen_scores(
 
 def analyze(argv: list[str]) -> None:
     """Measure the tickets of runs, and record it."""
+    from graphlth.cli.progress import measure_progress
     from graphlth.experiment import measure
     from graphlth.experiment.settings import plugin_settings
 
@@ -261,6 +262,7 @@ def show(argv: list[str]) -> None:
 
 def export(argv: list[str]) -> None:
     """Retrain a ticket and write it compacted."""
+    from graphlth.cli.progress import retraining_progress
     from graphlth.compaction.network import Compact
     from graphlth.experiment import export
 
