@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from graphlth.cost.macs import macs as macs
     from graphlth.cost.macs import macs_reason as macs_reason
     from graphlth.data.images import ImageTask as ImageTask
+    from graphlth.data.losses import with_loss as with_loss
     from graphlth.data.node import NodeTask as NodeTask
     from graphlth.data.pruned import prune_data as prune_data
     from graphlth.experiment.measure import analyze as analyze
     from graphlth.experiment.run import run as run
     from graphlth.masks import sparsity as sparsity
+    from graphlth.metrics import Metric as Metric
     from graphlth.plugins import find as find
     from graphlth.registry import names as names
     from graphlth.sparse.graph import Graph as Graph
+    from graphlth.task import Task as Task
     from graphlth.ticket import Ticket as Ticket
     from graphlth.ticket import dense as dense
     from graphlth.ticket import load as load
@@ -51,8 +54,10 @@ _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
     "ImageTask": "data.images",
+    "Metric": "metrics",
     "NodeTask": "data.node",
     "Recipe": "training.recipe",
+    "Task": "task",
     "Ticket": "ticket",
     "analyze": "experiment.measure",
     "at_init": "algorithms.at_init",
@@ -85,6 +90,7 @@ _HOME = {  # public name: the module that it is loaded from
     "supermask": "algorithms.supermask",
     "transfer": "algorithms.transfer",
     "ugs": "algorithms.ugs",
+    "with_loss": "data.losses",
 }
 __all__ = sorted(_HOME)
 

@@ -48,7 +48,7 @@ def check_arguments(model: Any, task: Any) -> None:
         elif hasattr(task, "edge_index"):
             remedy = "use graphlth.NodeTask(data)"
         raise ValueError(f"`task` must be a task, got {type(task).__name__}: {remedy}")
-    if missing := [name for name in ("loss", "metric", "score") if not hasattr(task, name)]:
+    if missing := [name for name in ("loss", "metric", "evaluate") if not hasattr(task, name)]:
         raise ValueError(f"`task` must have `{missing[0]}`, got {type(task).__name__} without it: "
                          "inherit from graphlth.task.Task")  # fmt: skip
 

@@ -102,7 +102,7 @@ class Task(Protocol):
         """
         return self
 
-    def score(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
+    def evaluate(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
         """The metric on `split`, and the mean loss, of the outputs that `output` gives for batches.
 
         The loss is NaN but on the rows that validate where there is no graph: of a small network

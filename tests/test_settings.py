@@ -263,3 +263,10 @@ def test_every_setting_has_a_type(kind):
     for name in glt.names(kind):
         for setting, parameter in settings_of(find(kind, name)).items():
             assert parameter.annotation is not inspect.Parameter.empty, f"{name}: {setting}"
+
+
+def test_one_score_may_rank_both_parts(tmp_path):
+    argv = ["run", "at_init", "--task", "karate", "--model", "gcn", "--score", "random",
+            "--edge_score", "random", "--rounds", "1", "--epochs", "1", "--out"]  # fmt: skip
+    assert cli.main([*argv, str(tmp_path)]) == 0
+    assert [line["round"] for line in record.read(*tmp_path.iterdir())] == [0, 1]

@@ -120,7 +120,7 @@ def test_the_loss_is_one_number_that_the_outputs_can_lower(case):
 def test_the_score_is_a_finite_metric_and_a_loss_where_there_is_no_graph(case):
     task = make(case)
     for split in ("val", "test"):
-        value, loss = task.score(split, lambda batch: outputs(task, batch))
+        value, loss = task.evaluate(split, lambda batch: outputs(task, batch))
         assert isinstance(value, float) and math.isfinite(value)
         known = task.edges is None and split == "val" and not isinstance(task, CartPole)
         assert math.isfinite(loss) is known
@@ -185,7 +185,7 @@ def test_a_policy_decides_the_batches_of_a_game_alone(case):
 def test_a_task_of_ones_own_inherits_what_it_does_not_say():
     task = Pictures()
     assert task.metric.name == "accuracy" and task.with_policy(len) is task
-    accuracy, loss = task.score("val", lambda batch: outputs(task, batch))
+    accuracy, loss = task.evaluate("val", lambda batch: outputs(task, batch))
     assert 0 <= accuracy <= 1 and loss > 0
 
 

@@ -196,7 +196,8 @@ def chosen_scores(
     typed = option_values(argv, *scores_of(algorithm, {}))
     values = {**preset, **typed}
     known = settings_of_scores(algorithm, values)
-    yield from ((score, known[name]) for name, score in scores_of(algorithm, values).items())
+    chosen = {score: name for name, score in scores_of(algorithm, values).items()}  # each once
+    yield from ((score, known[name]) for score, name in chosen.items())
 
 
 def analyze(argv: list[str]) -> None:

@@ -122,7 +122,7 @@ class CartPole(Task):
         game.policy = policy
         return game
 
-    def score(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
+    def evaluate(self, split: str, output: Callable[[Batch], Tensor]) -> tuple[float, float]:
         """`mean_return` on `split`; there is no loss, and `output` is not asked."""
         return self.mean_return(split), math.nan
 

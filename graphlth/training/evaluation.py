@@ -52,7 +52,7 @@ class Evaluator:
     def __call__(self, split: str) -> tuple[float, float]:
         """The task's metric on `split` and the mean loss, NaN where `Task.score` computes none."""
         self.model.eval()
-        return self.task.score(split, self.output)
+        return self.task.evaluate(split, self.output)
 
     def output(self, batch: Batch) -> Tensor:
         """The output for the rows that the batch scores."""
