@@ -50,7 +50,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRAPHLTH_DATA_ROOT", raising=False)
     monkeypatch.setattr("socket.create_connection", refuse)
-    monkeypatch.setattr(published, "known", lambda: {})
+    monkeypatch.setattr(published, "published_files", lambda: {})
 
 
 def one_line(error):
@@ -169,7 +169,7 @@ def test_mnist_is_not_taken_for_fashion_mnist(tmp_path, written):
 
 
 def test_what_is_missing_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "known", lambda: KNOWN)
+    monkeypatch.setattr(published, "published_files", lambda: KNOWN)
     with pytest.raises(FileNotFoundError) as error:
         find("tasks", "mnist")(data_root=str(tmp_path))
     assert str(error.value) == (
@@ -220,7 +220,7 @@ def test_mnist_is_downloaded_once_where_it_is_nowhere(tmp_path, written, network
     files = [tmp_path / "web" / f"{file}.gz" for file in _idx.FILES]
     monkeypatch.setattr(mnist, "URL", (tmp_path / "web").as_uri() + "/")
     digests = {file.name: f"sha256:{digest(file)}" for file in files} | {"other.gz": "sha256:0"}
-    monkeypatch.setattr(published, "known", lambda: {"mnist": digests})
+    monkeypatch.setattr(published, "published_files", lambda: {"mnist": digests})
     first = find("tasks", "mnist")()
     for file in files:
         file.unlink()
@@ -394,7 +394,7 @@ def test_cifar10_is_downloaded_as_an_archive(tmp_path, network, monkeypatch):
             tar.add(tmp_path / file, f"cifar-10-batches-bin/{file}")
     monkeypatch.setattr(cifar10, "URL", (tmp_path / "archive.tar.gz").as_uri())
     listed = {cifar10.ARCHIVE: f"sha256:{digest(tmp_path / 'archive.tar.gz')}"}
-    monkeypatch.setattr(published, "known", lambda: {"cifar10": listed})
+    monkeypatch.setattr(published, "published_files", lambda: {"cifar10": listed})
     cifar10.fetch(tmp_path / "datasets/cifar10")
     found = sorted((tmp_path / "datasets/cifar10").iterdir())
     assert [path.name for path in found] == sorted(cifar10.LAYOUTS[0])

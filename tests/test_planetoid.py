@@ -56,7 +56,7 @@ def offline(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setattr("socket.create_connection", refuse)
-    monkeypatch.setattr(published, "known", lambda: {})
+    monkeypatch.setattr(published, "published_files", lambda: {})
     monkeypatch.delenv("GRAPHLTH_DATA_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -128,7 +128,7 @@ def edition(tmp_path, monkeypatch):
     path = tmp_path / "cifar10/train.parquet"
     path.write_bytes(np.random.default_rng(0).bytes(1000))
     entry = {"digest": f"sha256:{published._hashed(path, 'sha256', unpack=False)}", "bytes": 1000}
-    monkeypatch.setattr(published, "known", lambda: {"cifar10": {path.name: entry}})
+    monkeypatch.setattr(published, "published_files", lambda: {"cifar10": {path.name: entry}})
     return path
 
 
