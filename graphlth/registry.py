@@ -12,6 +12,7 @@ Names are listed without loading a plug-in.
 import ast
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -20,6 +21,7 @@ from pkgutil import walk_packages
 from typing import Any
 
 KINDS = ("algorithms", "analysis", "figures", "models", "scores", "tasks")
+OF_RUN = ("algorithms", "tasks", "models")  # what a run is of: three names
 
 
 def names(kind: str) -> list[str]:
@@ -31,6 +33,15 @@ def names(kind: str) -> list[str]:
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
     return sorted({*modules(kind), *installed_plugins(kind)})
+
+
+def names_for(kind: str, part: str) -> list[str]:
+    """Those names of `kind` that are for `part`, the folder "edges" of scores say, or for all.
+
+    Of other packages these are all, as nothing says what they are for.
+    """
+    folders = {n: m.split(".")[2] for n, m in modules(kind).items()}
+    return [n for n in names(kind) if not part or folders.get(n, n) in (n, part)]
 
 
 @cache
@@ -63,13 +74,39 @@ def find(kind: str, name: str) -> Any:
     Raises:
         ValueError: there is none of this name, there are several, or it cannot be loaded.
     """
-    known, module = names(kind), normalize_name(name)
+    known = names(kind)
+    check_name(kind, name)
+    module = normalize_name(name)
     if module not in known:
-        raise ValueError(f"`{kind_noun(kind)}` must be one of {', '.join(known)}, got {name!r}")
+        raise ValueError(choice_error(kind_noun(kind), name, known))
     plugin = _load(kind, module)
     if kind == "algorithms":
         return import_module("graphlth.algorithms").with_provenance(plugin)
     return plugin
+
+
+def check_name(kind: str, name: Any) -> None:
+    """Refuse what is no text where the name of a plug-in of `kind` is asked for.
+
+    Raises:
+        ValueError: it is another object; of those of a run it says what takes objects.
+    """
+    if isinstance(name, str):
+        return
+    noun = kind_noun(kind)
+    remedy = f"graphlth.names({kind!r}) lists them"
+    if kind in OF_RUN:
+        remedy = ("a run takes names alone; with objects use glt.ugs(model, task), or another "
+                  "algorithm, and glt.fit(model, task, ticket)")  # fmt: skip
+    raise ValueError(f"`{noun}` must be the name of one, got {type(name).__name__}: {remedy}")
+
+
+def choice_error(setting: str, value: Any, known: Sequence[Any]) -> str:
+    """What is said of a value that is none of the `known` ones, with that spelt most like it."""
+    texts = [each for each in known if isinstance(each, str)]
+    near = get_close_matches(normalize_name(value), texts, 1) if isinstance(value, str) else []
+    hint = f": did you mean `{near[0]}`?" if near else ""
+    return f"`{setting}` must be one of {', '.join(map(str, known))}, got {value!r}{hint}"
 
 
 def _load(kind: str, name: str) -> Any:
@@ -78,8 +115,24 @@ def _load(kind: str, name: str) -> Any:
         raise ValueError(f"`{noun}` must be of one package, got {name!r} of the packages "
                          f"{' and '.join(packages)}: rename it, or uninstall one")  # fmt: skip
     if name in modules(kind):
-        return getattr(import_module(modules(kind)[name]), name)
+        return _load_file(kind, name)
     return _load_installed(kind, name, installed_plugins(kind)[name][0])
+
+
+def _load_file(kind: str, name: str) -> Any:
+    module = modules(kind)[name]
+    place, file = f"`{kind_noun(kind)}` {name!r}", f"{module.replace('.', '/')}.py"
+    try:
+        plugin = getattr(import_module(module), name, None)
+    except Exception as error:  # a file of a user's own can raise anything
+        raise ValueError(f"{place} cannot be loaded from {file} ({type(error).__name__}: {error}): "
+                         "mend or remove that file") from error  # fmt: skip
+    if not callable(plugin):
+        got = "no such name" if plugin is None else f"{name} of type {type(plugin).__name__}"
+        raise ValueError(f"{place} must be a function {name!r} in {file}, got {got}: call the "
+                         "function like its file, or the file _NAME.py if it is no plug-in"
+                         )  # fmt: skip
+    return plugin
 
 
 def _load_installed(kind: str, name: str, point: EntryPoint) -> Any:
@@ -123,7 +176,7 @@ def _source(module: str) -> str:
     for folder in map(Path, sys.path):
         for file in (folder / path.with_suffix(".py"), folder / path / "__init__.py"):
             if file.is_file():
-                return file.read_text(encoding="utf-8")
+                return file.read_text(encoding="utf-8", errors="replace")
     return ""
 
 

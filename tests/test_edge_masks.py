@@ -364,6 +364,37 @@ class Unweighted(nn.Module):
         return self.conv(x, edge_index)
 
 
+class Sized(nn.Module):
+    """A layer of PyG's whose third argument is no edge weight."""
+
+    def __init__(self, task):
+        super().__init__()
+        self.conv = pyg.SAGEConv(task.num_features, task.num_classes)
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return self.conv(x, edge_index, edge_weight)
+
+
+class Mean(Sized):
+    """A mean, in which an edge of weight 0 counts."""
+
+    def __init__(self, task):
+        super().__init__(task)
+        self.conv = pyg.GraphConv(task.num_features, task.num_classes, aggr="mean")
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (Sized, r"`model` must read an edge weight to mask edges: .* \[16, 6\], .* but raises \w+: "),
+    (Mean, "`model` must treat an edge of weight 0 as absent, but its output moves by "),
+])  # fmt: skip
+def test_a_model_whose_layer_reads_no_weight_is_told_a_layer_that_does(make, words):
+    task = toy()
+    with pytest.raises(ValueError, match=words) as caught:
+        list(glt.ugs(make(task), task, rounds=1, epochs=1))
+    assert "PyG's GraphConv(aggr='add'), and no mean" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_that_reads_no_edge_weights_is_refused_a_ticket_with_weights():
     task = toy()
     model = Unweighted(task)

@@ -695,7 +695,7 @@ def test_random_scores_are_uniform_and_other_for_every_tensor():
 
 
 def at_init(model, task, **about):
-    return find("algorithms", "at_init")(model, task, **{"rounds": 3, "epochs": 2} | about)
+    return find("algorithms", "at_init")(model, task, **{"rounds": 3} | about)
 
 
 @pytest.mark.parametrize("weights", ["grasp", "snip", "random"])
@@ -738,7 +738,7 @@ def test_degree_ranks_once_whatever_earlier_rounds_have_removed(edges):
 @pytest.mark.parametrize("only", ["all", "2", "1,3"])
 def test_rounds_that_are_not_asked_for_are_pruned_all_the_same(only):
     task = toy()
-    about = {"score": "random", "seed": 3, "epochs": 2}
+    about = {"score": "random", "seed": 3}
     whole = list(at_init(build("gcn", task), task, **about))
     some = list(at_init(build("gcn", task), task, only=only, **about))
     assert [t.round for t in some] == ([0, 1, 2, 3] if only == "all" else
@@ -750,7 +750,7 @@ def test_rounds_that_are_not_asked_for_are_pruned_all_the_same(only):
 REFUSED = [  # settings, message
     ({"score": "degree"}, "`score` must score weights, got 'degree', which leaves out 'weights.0'"),
     ({"edge_score": "snip"}, "`edge_score` must score edges, got 'snip', which leaves out 'edges'"),
-    ({"score": "size"}, "`score` must be one of degree, .*thinet, got 'size'"),
+    ({"score": "size"}, "`score` must be one of grasp, .*taylor, got 'size'"),
     ({"score": "magnitude_increase"}, "`init` must be the state"),
 ]
 

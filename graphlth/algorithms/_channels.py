@@ -11,7 +11,7 @@ from graphlth.algorithms._scores import score_channels
 from graphlth.compaction.channels import Level, hidden_levels, kept_channels, surviving_channels
 from graphlth.masks import Masks, masked_values, ones
 from graphlth.rewinding import rewind, snapshot
-from graphlth.settings.types import Scope, Score
+from graphlth.settings.types import ChannelScore, Scope
 from graphlth.settings.validation import check_fields
 from graphlth.task import Task
 from graphlth.training.recipe import RecipeFields
@@ -47,7 +47,7 @@ class ChannelRanking:
         scope: rank channels over all layers ("global") or within each ("layer").
     """
 
-    channel_score: Score = "norm_scale"
+    channel_score: ChannelScore = "norm_scale"
     scope: Scope = "global"
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class ChannelFields(RecipeFields, total=False):
     """The fields of `ChannelRanking` and `Recipe` as keywords, or a group in place of its own."""
 
     channel_ranking: ChannelRanking
-    channel_score: Score
+    channel_score: ChannelScore
     scope: Scope
 
 

@@ -14,7 +14,15 @@ from graphlth.masks import EDGES, Masks
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.settings.lists import parse_rounds
-from graphlth.settings.types import Fraction, RoundNumbers, Rounds, Scope, Score, Seed
+from graphlth.settings.types import (
+    EdgeScore,
+    Fraction,
+    RoundNumbers,
+    Rounds,
+    Scope,
+    Seed,
+    WeightScore,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -29,8 +37,8 @@ def at_init(
     only: RoundNumbers = "all",
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
-    score: Score = "magnitude",
-    edge_score: Score = "degree",
+    score: WeightScore = "magnitude",
+    edge_score: EdgeScore = "degree",
     scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,

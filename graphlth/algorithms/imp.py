@@ -20,8 +20,8 @@ from graphlth.settings.types import (
     RoundNumbers,
     Rounds,
     Scope,
-    Score,
     Seed,
+    WeightScore,
 )
 from graphlth.settings.validation import check_fields
 from graphlth.streams import stream_seed
@@ -50,7 +50,7 @@ class WeightPruning:
     drop_weights: Fraction = 0.2
     drop_convs: Fraction | None = None
     drop_output: Fraction | None = None
-    score: Score = "magnitude"
+    score: WeightScore = "magnitude"
     invert: bool = False
     scope: Scope = "global"
 
@@ -110,7 +110,7 @@ class Settings(RecipeFields, total=False):
     drop_weights: Fraction
     drop_convs: Fraction | None
     drop_output: Fraction | None
-    score: Score
+    score: WeightScore
     invert: bool
     scope: Scope
 

@@ -18,7 +18,7 @@ from graphlth.experiment.settings import (
 )
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
-from graphlth.registry import find, names, normalize_name
+from graphlth.registry import OF_RUN, check_name, find, names, normalize_name
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_device, check_setting
 from graphlth.settings.lists import parse_rounds
@@ -99,6 +99,8 @@ def plan(
     Raises:
         ValueError: a name or a setting is unknown, a setting is missing or out of its range.
     """
+    for kind, name in zip(OF_RUN, (algorithm, task, model), strict=True):
+        check_name(kind, name)
     algorithm, task, model = normalize_name(algorithm), normalize_name(task), normalize_name(model)
     settings = settings or {}
     chosen = preset(algorithm, task, model, protocol=protocol, given=settings)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
-from graphlth.registry import names, normalize_name
+from graphlth.registry import choice_error, names, names_for, normalize_name
 from graphlth.settings.types import NumberList, Plugin
 
 NAMES: Mapping[Any, str] = {
@@ -91,7 +91,11 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 
 def plugin_kind(annotation: Any) -> str | None:
     """The kind of the plug-ins that an annotation says are named; None for another setting."""
-    return next((rule.kind for rule in unpack(annotation)[1] if isinstance(rule, Plugin)), None)
+    return next((rule.kind for rule in _plugin_rules(annotation)), None)
+
+
+def _plugin_rules(annotation: Any) -> list[Plugin]:
+    return [rule for rule in unpack(annotation)[1] if isinstance(rule, Plugin)]
 
 
 def plain_type(annotation: Any) -> Any:
@@ -140,7 +144,8 @@ def _check_member(name: str, value: Any, annotation: Any) -> None:
         raise ValueError(f"`{name}` must be {NAMES[kind]}, got {value!r}")
     named = normalize_name(value) if isinstance(value, str) and plugin_kind(annotation) else value
     if (known := choices(annotation)) and named not in known:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}")
+        shown = next((names_for(r.kind, r.part) for r in _plugin_rules(annotation)), known)
+        raise ValueError(choice_error(name, value, shown))
     if kind is list:
         for item in value:
             check_value(name, item, next(iter(get_args(unpack(annotation)[0])), Any))

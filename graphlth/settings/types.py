@@ -15,9 +15,15 @@ from graphlth.settings.lists import parse_milestones, parse_rounds
 
 @dataclass(frozen=True)
 class Plugin:
-    """In an annotation: text is the name of a plug-in of this kind, such as "scores"."""
+    """In an annotation: text is the name of a plug-in of this kind, such as "scores".
+
+    Args:
+        kind: the kind.
+        part: what it is for, a folder of the kind such as "edges"; "": for anything.
+    """
 
     kind: str
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,9 @@ Points = Annotated[int, Interval(ge=2, le=10_000)]
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 
 Score = Annotated[str | Callable[..., Any], Plugin("scores")]  # by name, or with settings bound
+WeightScore = Annotated[str | Callable[..., Any], Plugin("scores", "weights")]
+EdgeScore = Annotated[str | Callable[..., Any], Plugin("scores", "edges")]
+ChannelScore = Annotated[str | Callable[..., Any], Plugin("scores", "channels")]
 Milestones = Annotated[str | Sequence[float], NumberList(parse_milestones, "none")]
 RoundNumbers = Annotated[str | Sequence[int], NumberList(parse_rounds, "all", last="rounds")]
 RewindTo = Annotated[

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from graphlth.edge_masks import map_edges
+from graphlth.edge_masks import edge_mask, map_edges
 from graphlth.masks import EDGES, Masks, is_binary, masked_values, only
 from graphlth.model import check_layers, takes_graph
 from graphlth.model_checks import (
@@ -26,6 +26,11 @@ from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.forward import call_model, forward, model_arguments
+
+READS = (  # what masks of edges need, as the end of an error
+    "use layers that read `edge_weight` and add messages up, as PyG's GraphConv(aggr='add'), and "
+    "no mean or max, in which an edge of weight 0 counts; or one of graphlth.models"
+)
 
 
 def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType({})) -> None:
@@ -74,8 +79,8 @@ def check_reads_weights(other: Tensor, output: Tensor) -> None:
     if torch.equal(other, output):
         raise ValueError(
             "`model` must read the edge weights that the data have, but its output is the same "
-            "with others: use layers that take `edge_weight`, as PyG's GraphConv, or give data "
-            "without them, `del data.edge_weight`"
+            "with others: use layers that take `edge_weight`, as PyG's GraphConv(aggr='add'), or "
+            "give data without them, `del data.edge_weight`"
         )
 
 
@@ -139,18 +144,20 @@ def check_edges(model: nn.Module, task: Task, masks: Masks) -> None:
         )
     raise ValueError(
         f"`model` must treat an edge of weight 0 as absent, but its output moves by {worst:.2g}: "
-        "use layers that read `edge_weight`, as PyG's GraphConv, or one of graphlth.models"
+        f"{READS}"
     )
 
 
 def _moved(model: nn.Module, task: Task, kept: Tensor, names: Sequence[str]) -> float:
     """How far the output with weights 0 lies from that without those edges, against its size."""
+    batch, masks = next(iter(task.batches("train"))), dict.fromkeys(names, kept)
+    features = getattr(task, "num_features", None)
     try:
-        soft = forward(model, next(iter(task.batches("train"))), dict.fromkeys(names, kept))
-    except TypeError as error:
-        raise ValueError(
-            f"`model.forward` must take (x, edge_index, edge_weight) to mask edges: {error}"
-        ) from None
+        with passing(model, model_arguments(model, batch, edge_mask(masks)), features):
+            soft = forward(model, batch, masks)
+    except ValueError as error:
+        raise ValueError(f"`model` must read an edge weight to mask edges: {error}; {READS}"
+                         ) from error  # fmt: skip
     hard = forward(model, next(iter(task.without(kept).batches("train"))), {})
     moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
     return math.inf if math.isnan(moved) else moved
