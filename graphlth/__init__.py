@@ -94,13 +94,23 @@ _HOME = {  # public name: the module that it is loaded from
 }
 __all__ = sorted(_HOME)
 
+
+def _remedy(name: str) -> str:
+    """How a plug-in is found that is called `name`; "" where none is."""
+    from graphlth.registry import KINDS, names
+
+    kinds = [] if name.startswith("_") else [kind for kind in KINDS if name in names(kind)]
+    calls = " or ".join(f'graphlth.find("{kind}", "{name}")' for kind in kinds)
+    return f": it is a plug-in, use {calls}" if calls else ""
+
+
 if not TYPE_CHECKING:  # or every name that does not exist would be one of type Any
 
     def __getattr__(name: str) -> Any:
         if name == "GraphTask":
             raise AttributeError("`graphlth.GraphTask` is now `graphlth.NodeTask`: write that")
         if name not in _HOME:
-            raise AttributeError(f"module 'graphlth' has no attribute {name!r}")
+            raise AttributeError(f"module 'graphlth' has no attribute {name!r}{_remedy(name)}")
         from_registry = _HOME[name].startswith("algorithms.")
         home = "registry" if from_registry else _HOME[name]
         module = import_module(f"graphlth.{home}")

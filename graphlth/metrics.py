@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class Metric:
             batch on the device of the model, and no outputs are kept.
 
     Raises:
-        ValueError: there is no such direction, or the function cannot be called.
+        ValueError: the name is no text, there is no such direction, or the function cannot be
+            called.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Metric:
     per_row: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"`name` must be the text that records call it by, got {self.name!r}")
         if self.direction not in ("max", "min"):
             raise ValueError(f"`direction` must be max or min, got {self.direction!r}")
         if self.function is not None and not callable(self.function):
@@ -59,9 +62,14 @@ def find_metric(metric: "str | Metric") -> Metric:
     """The metric of that name, or the given one.
 
     Raises:
-        ValueError: there is no metric of this name; the known ones are listed.
+        ValueError: there is no metric of this name, and the known ones are listed; or it has no
+            function.
     """
     if isinstance(metric, Metric):
+        if metric.function is None:
+            raise ValueError(f"`metric` must have a function of (output, target), got "
+                             f"{metric.name!r} without one: give Metric({metric.name!r}, "
+                             f"{metric.direction!r}, function)")  # fmt: skip
         return metric
     if isinstance(metric, str) and (hits := HITS.fullmatch(metric)):
         return _hits_at(int(hits[1]))
@@ -71,6 +79,48 @@ def find_metric(metric: "str | Metric") -> Metric:
         raise ValueError(f"`metric` must be one of {known}, or a graphlth.metrics.Metric of your "
                          f"own, got {got}")  # fmt: skip
     return METRICS[metric]
+
+
+def check_targets(metric: Metric, y: Tensor, rows: Mapping[str, Tensor]) -> None:
+    """Refuse a metric of this module that cannot be computed of the targets `y`.
+
+    Args:
+        metric: any metric; one of a user's own passes.
+        y: classes [N], or numbers [N, T].
+        rows: the rows of `y` in each split.
+
+    Raises:
+        ValueError: it is one of numbers where these are classes, of classes where these are other
+            numbers than 0 and 1, or one of rankings and a split that is scored lacks a class.
+    """
+    name = metric.name
+    if metric != METRICS.get(name) and not HITS.fullmatch(name):
+        return
+    if not y.is_floating_point():
+        if name in OF_NUMBERS:
+            raise ValueError("`metric` must be one of classes where `data.y` are, such as "
+                             f"accuracy, got {name!r}: or give a `loss` of numbers, such as mse"
+                             )  # fmt: skip
+        _check_classes(name, y, rows)
+    elif metric is ACCURACY:
+        raise ValueError("`metric` must be one of numbers where `data.y` are, such as rmse, "
+                         "got 'accuracy'")  # fmt: skip
+    elif name not in OF_NUMBERS and not bool(((y == 0) | (y == 1)).all()):
+        raise ValueError("`metric` must be one of numbers where `data.y` are others than 0 and 1, "
+                         f"such as rmse, got {name!r}")  # fmt: skip
+
+
+def _check_classes(name: str, y: Tensor, rows: Mapping[str, Tensor]) -> None:
+    if name in ("roc_auc", "average_precision"):
+        known = set(y[rows["train"]].tolist())
+        for split in ("val", "test"):
+            if gap := sorted(known - set(y[rows[split]].tolist())):
+                raise ValueError(f"`metric` must be one that the data have, got {name!r}, which "
+                                 f"needs a row of every class in each split, and none of {split} "
+                                 f"is of class {gap[0]}: use accuracy")  # fmt: skip
+    elif HITS.fullmatch(name) and int(y.max()) > 1:
+        raise ValueError(f"`metric` must be one of several classes, such as accuracy, got {name!r},"
+                         f" which is of two, for {int(y.max()) + 1}")  # fmt: skip
 
 
 def _accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -165,6 +215,7 @@ METRICS = {
         Metric("mae", "min", _mae, per_row=True),
     )
 }
+OF_NUMBERS = ("rmse", "mae")  # their targets are numbers [rows, C]
 
 
 class MetricSum:
@@ -179,9 +230,20 @@ class MetricSum:
         self.parts: list[tuple[Tensor, ...]] = []
 
     def add(self, output: Tensor, target: Tensor) -> None:
-        """Take in a batch: outputs [rows, C] and targets."""
+        """Take in a batch: outputs [rows, C] and targets.
+
+        Raises:
+            ValueError: the metric cannot be computed, or gives no number for each row where it is
+                one `per_row`.
+        """
         if self.metric.per_row:
-            self.parts.append((self._compute(output, target),))
+            found = self._compute(output, target)
+            if not isinstance(found, Tensor) or found.shape[:1] != output.shape[:1]:
+                got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise ValueError(f"`metric` must give one number for each of {len(output)} rows "
+                                 f"with `per_row`, got {got} of {self.metric.name}: return a "
+                                 "tensor [rows], or leave `per_row` out")  # fmt: skip
+            self.parts.append((found,))
         else:
             self.parts.append((output, target))
 
@@ -192,20 +254,25 @@ class MetricSum:
             ValueError: it cannot be computed, or is not finite.
         """
         whole = [torch.cat(parts) for parts in zip(*self.parts, strict=True)]
-        try:
-            value = _mean(whole[0]) if self.metric.per_row else float(self._compute(*whole))
-        except ValueError as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise ValueError(f"`metric` must be one that the data have, but {self.metric.name} "
-                             f"cannot be computed: {first}") from error  # fmt: skip
+        value = _mean(whole[0]) if self.metric.per_row else self._compute(whole[0], whole[1], float)
         if not math.isfinite(value):
             raise ValueError(f"`metric` must be finite, got {value} for {self.metric.name} of "
                              f"{len(whole[0])} rows: use another")  # fmt: skip
         return value
 
-    def _compute(self, output: Tensor, target: Tensor) -> Any:
+    def _compute(self, output: Tensor, target: Tensor, kind: Callable[[Any], Any] = lambda v: v
+                 ) -> Any:  # fmt: skip
         assert self.metric.function is not None  # without one a task has a `score` of its own
-        return self.metric.function(output, target)
+        try:
+            return kind(self.metric.function(output, target))
+        except Exception as error:  # a function of a user's own can raise anything
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            first = (str(error).splitlines() or [""])[0]
+            if not isinstance(error, ValueError):
+                first = f"{type(error).__name__}: {first}"
+            raise ValueError(f"`metric` must be one that the data have, but {self.metric.name} "
+                             f"cannot be computed: {first}") from error  # fmt: skip
 
 
 def _mean(values: Tensor) -> float:

@@ -39,6 +39,38 @@ Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
 Loss = Callable[[Tensor, Batch], Tensor]  # of the outputs [rows, C] of a batch: a number to lower
 
 
+LOSS_CONTRACT = "loss(output, batch) -> scalar tensor with a gradient"
+
+
+def compute_loss(loss: Loss, output: Tensor, batch: Batch) -> Tensor:
+    """The loss of the outputs [rows, C] of a batch, which may be a function of a user's own.
+
+    Raises:
+        ValueError: it cannot be computed, is no tensor or more than a number, or has no gradient
+            where `output` has one.
+    """
+    try:
+        found = loss(output, batch)
+    except Exception as error:  # a function of a user's own can raise anything
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        raise _loss_error(f"one that raises {type(error).__name__}: {first}",
+                          "mend it; targets are batch.target") from error  # fmt: skip
+    if not isinstance(found, Tensor):
+        raise _loss_error(type(found).__name__, "return the tensor that torch computes")
+    if found.dim():
+        raise _loss_error(f"a tensor {list(found.shape)}", "return its mean()")
+    if output.requires_grad and not found.requires_grad:
+        raise _loss_error("one that is detached from the output",
+                          "remove no_grad, detach, item and argmax from it")  # fmt: skip
+    return found
+
+
+def _loss_error(got: str, remedy: str) -> ValueError:
+    return ValueError(f"`loss` must be a function {LOSS_CONTRACT}, got {got}: {remedy}")
+
+
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     """The mean cross-entropy of logits [rows, C] against the classes of the batch."""
     return F.cross_entropy(output, batch.target)
@@ -113,7 +145,7 @@ class Task(Protocol):
             out = output(batch)
             total.add(out, batch.target)
             if batch.entries is None and split == "val":
-                losses.append(self.loss(out, batch).double() * len(batch.target))
+                losses.append(compute_loss(self.loss, out, batch).double() * len(batch.target))
                 rows += len(batch.target)
         return total.value(), torch.stack(losses).sum().item() / rows if rows else math.nan
 

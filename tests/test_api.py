@@ -109,3 +109,9 @@ def test_a_script_of_a_user_passes_strict_type_checks(tmp_path):
     assert done.returncode == 0, done.stdout
     found = call([*how, "wrong.py"], tmp_path).stdout
     assert 'Argument "rounds" to "ugs"' in found and '"nothing"' in found
+
+
+def test_a_plug_in_that_is_no_public_name_is_found_by_find():
+    said = r"no attribute 'gcn': it is a plug-in, use graphlth\.find\(\"models\", \"gcn\"\)$"
+    with pytest.raises(AttributeError, match=said):
+        glt.gcn  # noqa: B018

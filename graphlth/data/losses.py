@@ -1,13 +1,16 @@
 """Losses by name, and tasks with another loss than their own."""
 
 import copy
-from typing import TypeVar
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.loss import _Loss
 
-from graphlth.metrics import Metric, find_metric
-from graphlth.task import Batch, Loss, Task, cross_entropy
+from graphlth.metrics import Metric, check_targets, find_metric
+from graphlth.task import LOSS_CONTRACT, Batch, Loss, Task, cross_entropy
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
@@ -42,15 +45,56 @@ def find_loss(loss: str | Loss) -> Loss:
     """The loss of that name, or the given function of (output, batch).
 
     Raises:
-        ValueError: there is no loss of this name; the known ones are listed.
+        ValueError: there is no loss of this name, and the known ones are listed; or it is a
+            function of something else.
     """
     if callable(loss):
+        check_takes_batch(loss)
         return loss
     if not isinstance(loss, str) or loss not in LOSSES:
         got = repr(loss) if isinstance(loss, str) else type(loss).__name__
         raise ValueError(f"`loss` must be one of {', '.join(sorted(LOSSES))}, or a function of "
                          f"(output, batch), got {got}")  # fmt: skip
     return LOSSES[loss]
+
+
+def check_takes_batch(loss: Callable[..., Any]) -> None:
+    """Refuse a function that does not take two arguments, or a loss of torch, which takes a target.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    got = getattr(loss, "__name__", type(loss).__name__)
+    if isinstance(loss, _Loss) or getattr(loss, "__module__", "") == F.__name__:
+        raise ValueError(f"`loss` must be a function {LOSS_CONTRACT}, got {got}, which takes a "
+                         "target: give lambda output, batch: loss(output, batch.target)"
+                         )  # fmt: skip
+    try:
+        parameters = signature(loss)
+    except (TypeError, ValueError):  # of a function in C nothing is known
+        return
+    try:
+        parameters.bind(None, None)
+    except TypeError:
+        raise ValueError(f"`loss` must be a function {LOSS_CONTRACT}, got {got}{parameters}: "
+                         "take these two arguments, and bind others with functools.partial"
+                         ) from None  # fmt: skip
+
+
+def check_loss_targets(loss: str | Loss, task: Task) -> None:
+    """Refuse a loss of a name whose targets are not those of `task`: classes, or numbers.
+
+    Raises:
+        ValueError: it is one.
+    """
+    y = getattr(task, "y", None)
+    if not isinstance(loss, str) or not isinstance(y, Tensor):
+        return
+    if y.is_floating_point() != (loss in OF_NUMBERS):
+        kinds = ("classes", "numbers") if loss in OF_NUMBERS else ("numbers", "classes")
+        raise ValueError(f"`loss` must be one of {kinds[0]} where those of `task` are, got "
+                         f"{loss!r}, which is of {kinds[1]}: make the task with that `loss`, or "
+                         "give a function of (output, batch)")  # fmt: skip
 
 
 def with_loss(task: AnyTask, loss: str | Loss, metric: str | Metric | None = None) -> AnyTask:
@@ -63,10 +107,18 @@ def with_loss(task: AnyTask, loss: str | Loss, metric: str | Metric | None = Non
         metric: what results are measured by; that of `task` where not given.
 
     Raises:
-        ValueError: there is no such loss or metric.
+        ValueError: `task` is none; or there is no such loss or metric, or not of these targets.
     """
+    if not hasattr(task, "batches"):
+        got = f"{task!r}: use graphlth.find('tasks', {task!r})()"
+        raise ValueError("`task` must be a task, such as a NodeTask, got "
+                         f"{got if isinstance(task, str) else type(task).__name__}")  # fmt: skip
+    found = find_loss(loss)
+    check_loss_targets(loss, task)
     task = copy.copy(task)
-    task.loss = find_loss(loss)
-    if metric is not None:
+    task.loss = found
+    if metric is not None and metric is not task.metric:
         task.metric = find_metric(metric)
+        if isinstance(y := getattr(task, "y", None), Tensor) and hasattr(task, "rows"):
+            check_targets(task.metric, y, task.rows)
     return task

@@ -16,7 +16,7 @@ from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.data.losses import OF_NUMBERS, find_loss
 from graphlth.data.published import DataWarning
 from graphlth.edge_masks import EdgeMask, kept_edges, map_edges
-from graphlth.metrics import ACCURACY, Metric, find_metric
+from graphlth.metrics import ACCURACY, Metric, check_targets, find_metric
 from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
@@ -107,7 +107,7 @@ class NodeTask(Task):
             self.y, self.label_names = fields.labels(data, self.num_nodes)
             self.rows = fields.rows(data, self.y, split, split_seed)
             self.num_classes = fields.classes(self.y, self.rows)
-        self.metric = _metric(metric, loss, self.y)
+        self.metric = _metric(metric, loss, self.y, self.rows)
         ignored = unread(data)
         self.notes = (*fields.notes(self.label_names), *ignored)
         self._inputs = (self.x, self.graph)
@@ -190,13 +190,12 @@ class NodeTask(Task):
         )
 
 
-def _metric(metric: str | Metric | None, loss: str | Loss, y: Tensor) -> Metric:
+def _metric(
+    metric: str | Metric | None, loss: str | Loss, y: Tensor, rows: dict[str, Tensor]
+) -> Metric:
     """The metric that is asked for, or that of classes or numbers `y`."""
     if metric is not None:
-        found = find_metric(metric)
-        if found is ACCURACY and y.is_floating_point():
-            raise ValueError("`metric` must be one of numbers where `data.y` are, such as rmse, "
-                             "got 'accuracy'")  # fmt: skip
+        check_targets(found := find_metric(metric), y, rows)
         return found
     of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
     return find_metric(of_numbers if y.is_floating_point() else ACCURACY)

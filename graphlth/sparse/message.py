@@ -36,7 +36,7 @@ def weighted_sum(
         graph: the edges.
         x: [N, d] or [N, heads, d].
         weight: [E], or [E, heads] with `x` [N, heads, d]; None counts every edge once.
-        backend: one of `auto`, `numba`, `triton`, `sparse`, `scatter`, `reference`.
+        backend: a name in `BackendName`; `auto` takes the fastest one here.
 
     Raises:
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
@@ -102,7 +102,7 @@ def attention(
         weight: [E], not negative; None counts every edge once.
         keep: [E, heads], what dropout multiplies α by; no gradient flows to it.
         slope: LeakyReLU's, below 0.
-        backend: one of `auto`, `numba`, `triton`, `sparse`, `scatter`, `reference`.
+        backend: a name in `BackendName`; `auto` takes the fastest one here.
 
     Raises:
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.

@@ -23,7 +23,7 @@ def product(
         w: the weights.
         cache: what is known of `w`. Features whose weights are 0 are then not read, and a product
             without gradients is kept for the next one with the same `x` and `w`.
-        backend: one of `auto`, `numba`, `triton`, `sparse`, `scatter`, `reference`.
+        backend: a name in `BackendName`; `auto` takes the fastest one here.
     """
     if not isinstance(x, Features):
         return x @ w if vmap.inside() else find_backend(backend, x).product(x, w)

@@ -29,7 +29,7 @@ from graphlth.metrics import Metric
 from graphlth.model import takes_graph
 from graphlth.sparse.dropout import draw_keys, dropout_keys
 from graphlth.streams import stream_seed
-from graphlth.task import Batch, Task
+from graphlth.task import Batch, Task, compute_loss
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.epoch import Epoch, best_epoch
@@ -106,7 +106,7 @@ def train(
         optimizer.zero_grad()
         drawn = keys.index_select(0, now)[0]
         output = each(forward_rows, model, batch, apply_masks(), drawn)  # [S, rows, C]
-        loss = torch.vmap(lambda out: task.loss(out, batch))(output)  # [S]
+        loss = torch.vmap(lambda out: compute_loss(task.loss, out, batch))(output)  # [S]
         (loss.sum() + sum(rates[n] * t.sum() for n, t in m.items())).backward()
         optimizer.step()
         with torch.no_grad():

@@ -12,7 +12,7 @@ from graphlth.edge_masks import is_edge_key
 from graphlth.masks import Masks, add_noise, only
 from graphlth.model_checks import check_attached, check_cached
 from graphlth.streams import stream_seed
-from graphlth.task import Task, apply_edge_masks
+from graphlth.task import Task, apply_edge_masks, compute_loss
 from graphlth.training.checks import check_edges
 from graphlth.training.epoch import Epoch, epochs_of
 from graphlth.training.evaluation import Evaluator
@@ -83,7 +83,7 @@ def train(
         for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
             model.train()
             output = forward_rows(model, batch, masked.weights, masked.edges, masked.cache)
-            loss = task.loss(output, batch)
+            loss = compute_loss(task.loss, output, batch)
             check_attached(loss)
             optimizer.zero_grad()
             whole = loss + masked.penalty()

@@ -195,7 +195,7 @@ def gcn(
         dropout: probability, in [0, 1), after every layer but the last.
         edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
         degree: normalise by the edges into a node ("in") or out of it ("out").
-        backend: message-passing backend: auto, sparse, scatter or reference.
+        backend: what computes the message passing; `auto` takes the fastest one here.
     """
     return GCN(
         task.num_features, hidden, task.num_classes, layers,

@@ -137,7 +137,7 @@ def resgcn(
         layers: number of residual graph convolutions; the papers have 7, 14 and 28.
         dropout: probability, in [0, 1), before every convolution and the last map.
         edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
-        backend: message-passing backend: auto, sparse, scatter or reference.
+        backend: what computes the message passing; `auto` takes the fastest one here.
     """
     return ResGCN(
         task.num_features, hidden, task.num_classes, layers,

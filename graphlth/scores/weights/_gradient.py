@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.masks import Masks
 from graphlth.model_checks import check_attached, check_cached, check_weights
-from graphlth.task import Task, apply_edge_masks
+from graphlth.task import Task, apply_edge_masks, compute_loss
 from graphlth.training.forward import forward, policy_logits
 
 
@@ -42,7 +42,7 @@ def batch_losses(
     task = task.with_policy(lambda x: policy_logits(net, x, {}))
     for batch in task.batches("train"):
         logits = forward(net, batch, {})[batch.rows]
-        loss = task.loss(logits / temperature, batch)
+        loss = compute_loss(task.loss, logits / temperature, batch)
         check_attached(loss)
         yield loss
 
