@@ -287,6 +287,35 @@ def test_another_metric_than_accuracy_is_drawn_as_it_is_under_its_name():
     assert 100 * ours == pytest.approx(theirs)
 
 
+def of_metrics():
+    """Runs of two algorithms that differ in their metric, which is named, a default, or absent."""
+    told = {"f1_macro": {"metric": "f1_macro"}, "roc_auc": {"metric": "roc_auc"}, "accuracy": {}}
+    return [
+        record | {"metric": name, "direction": "max"}
+        for name, settings in told.items()
+        for algorithm in ("ugs", "random_tickets")
+        for record in run(algorithm, seeds=2, rounds=3, **settings)
+    ] + run("imp", seeds=2, rounds=3, metric=None)  # a record of old, which names no metric
+
+
+def test_each_metric_has_a_panel_of_its_own_with_its_label_and_scale():
+    drawn = draw_figure(of_metrics())
+    labels = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
+    assert labels == ["test accuracy (%)", "test f1 macro", "test roc auc"]
+    firsts = [axis for axis in drawn.axes if axis.get_ylabel()]
+    assert [axis.get_ylim()[1] > 1.5 for axis in firsts] == [True, False, False]
+    names = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert names[:3] == ["imp", "random tickets", "ugs"]  # one colour each in all panels
+
+
+@pytest.mark.parametrize("name", ["inference", "learning_rate", "cost"])
+def test_other_figures_too_keep_metrics_apart(name):
+    records = costed([r | {"settings": r["settings"] | {"lr": 0.1}} for r in of_metrics()])
+    module = sys.modules[find("figures", name).__module__]
+    labels = [axis.get_ylabel() for axis in module.draw_figure(records).axes]
+    assert labels == ["test accuracy (%)", "test f1 macro", "test roc auc"]
+
+
 def test_the_validation_accuracy_can_be_drawn_instead():
     axis = draw_figure(UGS, "val").axes[0]
     assert axis.get_ylabel() == "val accuracy (%)"

@@ -357,6 +357,24 @@ def test_runs_are_told_apart_by_the_settings_in_which_they_differ():
     ]
 
 
+def test_runs_of_different_metrics_are_different_runs_whose_labels_name_them():
+    roc = {"metric": "roc_auc", "direction": "max"}
+    same = table({0: [0.5], 1: [0.6]}, **roc) + table({0: [0.9], 1: [0.8]})
+    rows = R.summary(same)
+    assert {(row.metric, row.label) for row in rows} == {
+        ("accuracy", "metric=accuracy"), ("roc_auc", "metric=roc_auc"),
+    }  # fmt: skip
+    assert [(row.metric, row.round) for row in R.winning_tickets(same)] == [("roc_auc", 1)]
+    null = table({0: [0.9]}, settings={"metric": None}) + table(
+        {0: [0.5]}, settings={"metric": "f"}
+    )
+    assert {row.label for row in R.summary(null)} == {"metric=accuracy", "metric=f"}
+    with pytest.raises(
+        ValueError, match=r"must be of the metric of `records_a`, got acc.* and roc"
+    ):
+        R.paired_gap(table({0: [0.9]}), table({0: [0.5]}, **roc), 0)
+
+
 def test_a_seed_counted_twice_is_refused():
     with pytest.raises(ValueError, match="seed 1 of ugs-cora-gcn occurs twice at round 2"):
         R.summary([*table({2: [0.8, 0.8]}), entry(1, 2, 0.7)])

@@ -90,21 +90,25 @@ def no_records_error(need: str, records: Iterable[Record]) -> ValueError:
 
 
 def blocks_of(rows: Iterable[Row]) -> list[list[Series]]:
-    """The runs of each task, model and edge universe: what one panel, or row of them, shows."""
+    """The runs of each task, model, edge universe and metric: what one panel, or row, shows."""
     return [
         [list(series) for _, series in groupby(block, run_of)]
         for _, block in groupby(sorted(rows, key=_universe), _universe)
     ]
 
 
-def _universe(row: Row) -> tuple[str, str, str]:
-    return row.task, row.model, row.edges or ""
+def _universe(row: Row) -> tuple[str, str, str, str]:
+    return row.task, row.model, row.edges or "", row.metric
 
 
 def key_of(row: Row) -> Key:
-    """Algorithm and label of a run; a control is called by what it changes."""
+    """Algorithm and label of a run; a control is called by what it changes.
+
+    The metric is no part of the label: each has a panel, whose axis names it.
+    """
     control = row.records[0]["settings"].get("control", "")
-    return control or row.algorithm, drop_settings(row.label, ("control",))
+    parts = drop_settings(row.label, ("control",)).split(LISTED)
+    return control or row.algorithm, LISTED.join(p for p in parts if p != f"metric={row.metric}")
 
 
 def drop_settings(label: str, aside: Sequence[str]) -> str:

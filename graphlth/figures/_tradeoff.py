@@ -73,7 +73,7 @@ def draw_tradeoff(
     floor: float | None,
     title: str | None,
 ) -> Figure:
-    """The figure: a panel per task, model and edge universe.
+    """The figure: a panel per task, model, edge universe and metric.
 
     Args:
         rows: what is drawn.

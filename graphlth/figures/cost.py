@@ -56,7 +56,7 @@ def draw_figure(
     title: str | None = None,
     floor: Fraction | None = None,
 ) -> Figure:
-    """The figure: a panel per task, model and edge universe.
+    """The figure: a panel per task, model, edge universe and metric.
 
     A run of several rounds is a line over them, one of a single round a mark with a bar from the
     cheapest seed to the dearest. The dense network costs its training alone.

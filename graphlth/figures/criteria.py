@@ -70,7 +70,7 @@ def criteria(
 def draw_figure(
     records: Iterable[Record], metric: str = "test", *, title: str | None = None
 ) -> Figure:
-    """The figure: two panels per task, model and edge universe, a place per criterion.
+    """The figure: two panels per task, model, edge universe and metric, a place per criterion.
 
     Left the epoch of the draw, right the accuracy of the retrained ticket: every seed, the mean
     and its 95 % interval. Runs of several draws, which heed no criterion, are left out.

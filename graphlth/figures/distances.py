@@ -64,7 +64,7 @@ def distances(records: Iterable[Record], *, out: str, title: str | None = None) 
 
 
 def draw_figure(records: Iterable[Record], *, title: str | None = None) -> Figure:
-    """The figure: a row of panels per task, model and edge universe.
+    """The figure: a row of panels per task, model, edge universe and metric.
 
     Left, for each run of several draws, the mean over seeds of the fraction of the mask in which
     two draws differ. Right, for every run, the distance from one draw to the next as its criterion

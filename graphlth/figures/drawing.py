@@ -70,7 +70,7 @@ def drawing(
 def draw_figure(
     records: Iterable[Record], metric: str = "test", *, title: str | None = None
 ) -> Figure:
-    """The figure: a panel per task, model and edge universe.
+    """The figure: a panel per task, model, edge universe and metric.
 
     A run of several draws (`--draws 20`) is a curve of means over seeds with their 95 % intervals,
     one of a single draw a mark where its criterion drew: the mean epoch, with a bar from the

@@ -54,7 +54,7 @@ def draw_figure(
     title: str | None = None,
     floor: Fraction | None = None,
 ) -> Figure:
-    """The figure: a panel per task, model and edge universe, a colour per algorithm.
+    """The figure: a panel per task, model, edge universe and metric, a colour per algorithm.
 
     A run of a single round is a mark, the smaller the more edges are removed; a run of several
     rounds is a line over them. Marks of different algorithms stand side by side where their MACs

@@ -89,7 +89,7 @@ def draw_figure(
     against: str = "weights",
     title: str | None = None,
 ) -> Figure:
-    """The figure: a row of panels per task, model and edge universe.
+    """The figure: a row of panels per task, model, edge universe and metric.
 
     Instability against k (some rounds; where several k were measured), instability and accuracy
     against what is left (where anything was removed), and accuracy against instability. Means over

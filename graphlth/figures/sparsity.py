@@ -87,7 +87,7 @@ def draw_figure(
     title: str | None = None,
     floor: Fraction | None = None,
 ) -> Figure:
-    """The figure: a row of panels per task, model and edge universe, a line per run.
+    """The figure: a row of panels per task, model, edge universe and metric, a line per run.
 
     There is one for edges and one for weights, where any are removed, and one for MACs where they
     are counted and change by more than a hundredth. Lines are means over seeds, bands their 95 %
@@ -143,7 +143,7 @@ def _row(
     looks: Mapping[Key, Look],
     stars: Series,
 ) -> None:
-    """One task, model and edge universe: its panels, the first with the heading."""
+    """One task, model, edge universe and metric: its panels, the first with the heading."""
     for name, axis in panels.items():
         x = PANELS[name]
         plot_baseline(axis, block, metric, looks)

@@ -236,7 +236,8 @@ def run_key(record: Record) -> Run:
 def comparable_settings(record: Record) -> Record:
     """The settings of the run, its data and, where there was a measure, what was measured how.
 
-    Where data and tickets lay is no part of them, if it is known what they are.
+    Where data and tickets lay is no part of them, if it is known what they are. Another metric than
+    accuracy is: what is measured by different metrics is not one run.
     """
     names = ("data", "source", "measure", "measure_settings")
     known = {n: record[n] for n in names if n in record}
@@ -244,4 +245,15 @@ def comparable_settings(record: Record) -> Record:
         *(LOCATIONS if "data" in record else ()),
         *(("tickets",) if "source" in record else ()),
     )
-    return {n: v for n, v in record["settings"].items() if n not in aside} | known
+    settings = {n: v for n, v in record["settings"].items() if n not in aside}
+    if settings.get("metric") is None and metric_of(record) != ACCURACY:
+        settings["metric"] = metric_of(record)
+    return settings | known
+
+
+def labelled_settings(record: Record) -> Record:
+    """`comparable_settings` with the metric by its name, also where it is accuracy by default."""
+    settings = comparable_settings(record)
+    if settings.get("metric") is None:
+        settings["metric"] = metric_of(record)
+    return settings

@@ -11,7 +11,7 @@ from graphlth.records.schema import (
     FIELDS,
     Record,
     Run,
-    comparable_settings,
+    labelled_settings,
     metric_of,
     run_key,
 )
@@ -127,14 +127,15 @@ def _by_seed(records: Iterable[Record]) -> dict[int, Record]:
 def summary(records: Iterable[Record]) -> list[Row]:
     """One row per run and round: means over seeds, with 95 % Student-t intervals.
 
-    Runs are told apart by algorithm, task, model, edges and settings, and come in that order.
+    Runs are told apart by algorithm, task, model, edges and settings with the metric, and come in
+    that order.
     Errors: ValueError when one seed occurs twice in a round (a copied folder).
     """
     rounds: dict[Run, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     settings: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
     for record in records:
         rounds[run := run_key(record)][record["round"]].append(record)
-        settings[run[:4]][run[4]] = comparable_settings(record)
+        settings[run[:4]][run[4]] = labelled_settings(record)
     labels = {names: _differing_settings(group) for names, group in settings.items()}
     rows = []
     for run, numbers in sorted(rounds.items()):
@@ -179,7 +180,8 @@ def paired_gap(
 ) -> Gap:
     """The metric of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
 
-    Errors: ValueError without a common seed, or when one side holds more than one run.
+    Errors: ValueError without a common seed, when one side holds more than one run, or when the
+    two are measured by different metrics.
     """
     found = paired_differences(records_a, records_b, round, metric=metric)
     return Gap(fmean(found), interval(found), len(found))
@@ -194,6 +196,11 @@ def paired_differences(
     """
     check_metric(metric)
     a, b = (_by_seed(r for r in side if r["round"] == round) for side in (records_a, records_b))
+    measured = sorted({metric_of(record) for side in (a, b) for record in side.values()})
+    if len(measured) > 1:
+        got = " and ".join(measured)
+        raise ValueError(f"`records_b` must be of the metric of `records_a`, got {got}: compare "
+                         "runs of one metric")  # fmt: skip
     differences = [a[seed][metric] - b[seed][metric] for seed in a if seed in b]
     if not differences:
         raise ValueError(f"`round` must be one that both runs share a seed in, got {round}")
