@@ -104,9 +104,23 @@ def check_name(kind: str, name: Any) -> None:
 def choice_error(setting: str, value: Any, known: Sequence[Any]) -> str:
     """What is said of a value that is none of the `known` ones, with that spelt most like it."""
     texts = [each for each in known if isinstance(each, str)]
-    near = get_close_matches(normalize_name(value), texts, 1) if isinstance(value, str) else []
-    hint = f": did you mean `{near[0]}`?" if near else ""
+    near = nearest_name(normalize_name(value), texts) if isinstance(value, str) else ""
+    hint = f": did you mean `{near}`?" if near else ""
     return f"`{setting}` must be one of {', '.join(map(str, known))}, got {value!r}{hint}"
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str:
+    """The known name that was most likely meant; "" where none is like it.
+
+    Of names that hold the typed text as a word (`data_root` for `root`) the one that is spelt most
+    like it; else a name that is spelt nearly so, one that holds the text, or one that is like it.
+    """
+    whole = [each for each in known if name in each.split("_")]
+    part = [each for each in known if len(name) > 2 and name in each]
+    for group, cutoff in ((whole, 0.0), (known, 0.8), (part, 0.0), (known, 0.6)):
+        if near := get_close_matches(name, group, 1, cutoff):
+            return near[0]
+    return ""
 
 
 def _load(kind: str, name: str) -> Any:
@@ -160,14 +174,23 @@ def packages_of(kind: str, name: str) -> list[str]:
 
 
 def describe(kind: str, name: str) -> str:
-    """The first line of a plug-in's documentation, which is read from its file and not run."""
+    """The first line of a plug-in's documentation, which is read from its file and not run.
+
+    It is that of the module where this is the only plug-in in it, else that of the function.
+    """
     if len(packages := packages_of(kind, name)) > 1:
         return f"of the packages {' and '.join(packages)}: rename it, or uninstall one"
     if name in modules(kind):
-        return _first_line(_source(modules(kind)[name]))
+        return _first_line(_source(modules(kind)[name]), name, alone=True)
     point = installed_plugins(kind)[name][0]
-    text = _first_line(_source(point.module), point.attr) or f"{point.value!r}, without a text"
-    return f"{text} (of the package {packages[0]!r})"
+    text = _first_line(_source(point.module), point.attr, _is_alone(point))
+    return f"{text or f'{point.value!r}, without a text'} (of the package {packages[0]!r})"
+
+
+def _is_alone(point: EntryPoint) -> bool:
+    """Whether no other plug-in, of whatever kind, comes from the module of an entry point."""
+    every = (points for kind in KINDS for points in installed_plugins(kind).values())
+    return sum(point.module == other.module for points in every for other in points) == 1
 
 
 def _source(module: str) -> str:
@@ -180,19 +203,23 @@ def _source(module: str) -> str:
     return ""
 
 
-def _first_line(source: str, function: str = "") -> str:
-    """The first line of the documentation of a function in `source`, or of the module."""
+def _first_line(source: str, function: str, alone: bool) -> str:
+    """The first line of the documentation of a function in `source`, or of the module.
+
+    That of the module goes first where the function is `alone` in it; the other stands in for one
+    that is missing.
+    """
     try:
         module = ast.parse(source)
     except (SyntaxError, ValueError):
         return ""
-    nodes: Sequence[ast.AST] = [
+    nodes: list[ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef | ast.Module] = [
         node
         for node in module.body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == function
     ]
-    texts = (ast.get_docstring(node) for node in (*nodes, module))  # type: ignore[arg-type]
-    return (next(filter(None, texts), None) or "").partition("\n")[0]
+    nodes = [module, *nodes] if alone else [*nodes, module]
+    return next(filter(None, map(ast.get_docstring, nodes)), "").partition("\n")[0]
 
 
 def kind_noun(kind: str) -> str:

@@ -474,3 +474,16 @@ def test_what_torch_reads_may_still_be_strange(tmp_path):
         with pytest.raises(ValueError, match=r"several\.pt: ") as error:
             file(path=in_file(tmp_path, held))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        ([], r"`data\.val_idx` must select at least one node, got none"),
+        ([0, 2], r"`data\.train_mask` and `data\.val_idx` must not overlap, got 1 nodes in both"),
+    ],
+)
+def test_a_split_is_called_as_the_data_call_it(val, message):
+    numbers = torch.tensor(val, dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        NodeTask(data(val_mask=None, val_idx=numbers))

@@ -206,11 +206,32 @@ def test_the_list_tells_of_installed_plugins_without_running_them(installed, tmp
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
     assert lines["toy_score"].endswith(
-        "The number of an entry to a power. (of the package 'toy-plugins')"
+        "Scores of a package of its own. (of the package 'toy-plugins')"
     )
     assert "A ring. (of the package 'toy-plugins')" in lines["toy_task"]
     assert "toy-plugins" in lines["broken"]
     assert "of the packages graphlth and toy-plugins: rename it, or uninstall one" in lines["gin"]
+
+
+def test_a_plugin_is_told_of_by_its_module_if_alone_in_it_and_else_by_its_function(
+    monkeypatch, tmp_path
+):
+    (tmp_path / "two_scores.py").write_text(
+        '"""Both."""\n\n\ndef one():\n    """The one."""\n\n\ndef other():\n    pass\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [
+        EntryPoint(name, f"two_scores:{name}", "graphlth.scores") for name in ("one", "other")
+    ]
+    for named, texts in ((points, ["The one.", "Both."]), (points[:1], ["Both."])):
+        some = importlib.metadata.EntryPoints(named)
+        monkeypatch.setattr(registry, "_entry_points", lambda some=some: some)
+        registry.installed_plugins.cache_clear()
+        try:
+            found = [registry.describe("scores", point.name) for point in named]
+        finally:
+            registry.installed_plugins.cache_clear()
+        assert found == [f"{text} (of the package 'two_scores')" for text in texts]
 
 
 @pytest.mark.parametrize(

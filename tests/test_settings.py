@@ -18,6 +18,7 @@ from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.settings import settings_of_run
 from graphlth.registry import find
 from graphlth.settings.annotations import check_value
+from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text, parse_milestones, parse_rounds
 from graphlth.settings.types import Fraction, Milestones, RoundNumbers, Scope, Score
 from graphlth.settings.validation import check_fields, settings_of, validate_settings
@@ -270,3 +271,18 @@ def test_one_score_may_rank_both_parts(tmp_path):
             "--edge_score", "random", "--rounds", "1", "--epochs", "1", "--out"]  # fmt: skip
     assert cli.main([*argv, str(tmp_path)]) == 0
     assert [line["round"] for line in record.read(*tmp_path.iterdir())] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "known", "meant"),
+    [
+        ("root", ("data_root", "dropout"), "data_root"),
+        ("seed", ("data_seed", "seeds", "speed"), "data_seed"),
+        ("epoch", ("batch_epochs", "epochs"), "epochs"),
+        ("split_sed", ("split", "split_seed"), "split_seed"),
+        ("dropuot", ("data_root", "dropout"), "dropout"),
+    ],
+)
+def test_the_setting_that_holds_what_was_typed_is_suggested(typed, known, meant):
+    with pytest.raises(ValueError, match=f"did you mean `{meant}`"):
+        check_setting(typed, known, "here")

@@ -263,27 +263,28 @@ def rows(data: Any, y: Tensor, split: int | str, split_seed: int) -> dict[str, T
         return _draw_split(y, split_seed)
     if isinstance(split, str):
         raise ValueError(f'`split` must be the number of a column or "random", got {split!r}')
-    given = [part for part in SPLITS if _mask_key(data, part)]
-    if len(given) < len(SPLITS):
-        gaps = [f"{part}_mask" for part in SPLITS if part not in given]
+    keys = {part: _mask_key(data, part) for part in SPLITS}
+    if not all(keys.values()):
+        gaps = [f"{part}_mask" for part, key in keys.items() if not key]
         raise ValueError(
             f"`data.{gaps[0]}` is missing"
             + (f", and so are {' and '.join(gaps[1:])}" if gaps[1:] else "")
             + ': `split` "random" (--split random) draws 60 / 20 / 20 % of every class'
         )
-    masks = {part: _mask(data, _mask_key(data, part), y.numel()) for part in SPLITS}
+    masks = {part: _mask(data, key, y.numel()) for part, key in keys.items()}
     count = min((mask.size(1) for mask in masks.values() if mask.dim() == 2), default=1)
     if not 0 <= split < count:
         raise ValueError(f"`split` must be in [0, {count}), got {split}")
     chosen = {p: mask[:, split] if mask.dim() == 2 else mask for p, mask in masks.items()}
     for part, mask in chosen.items():
         if not mask.any():
-            raise ValueError(f"`data.{part}_mask` must select at least one node, got none")
+            raise ValueError(f"`data.{keys[part]}` must select at least one node, got none")
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = int((chosen[a] & chosen[b]).sum())
         if shared:
             raise ValueError(
-                f"`data.{a}_mask` and `data.{b}_mask` must not overlap, got {shared} nodes in both"
+                f"`data.{keys[a]}` and `data.{keys[b]}` must not overlap, "
+                f"got {shared} nodes in both"
             )
     return {part: mask.nonzero().view(-1) for part, mask in chosen.items()}
 

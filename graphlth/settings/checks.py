@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from graphlth.registry import nearest_name
 
 RUN_FILE = re.compile(r"settings\.json|seed\d+(-round\d+)?\.(jsonl|lock|safetensors)")
 
@@ -16,8 +17,8 @@ def check_setting(name: str, known: Iterable[str], where: str) -> None:
         ValueError: it is not; the known one that is spelt most like it is named, and all of them.
     """
     if name not in (names := sorted(known)):
-        near = get_close_matches(name, names, 1)
-        hint = f"did you mean `{near[0]}`? " if near else ""
+        near = nearest_name(name, names)
+        hint = f"did you mean `{near}`? " if near else ""
         raise ValueError(f"`{name}` is no setting {where}; {hint}there are {', '.join(names)}")
 
 
