@@ -23,7 +23,7 @@ from graphlth.experiment.export import export
 from graphlth.experiment.run import run
 from graphlth.masks import EDGES
 from graphlth.records.files import read
-from graphlth.registry import find, names
+from graphlth.registry import find, names, names_for
 from graphlth.rewinding import snapshot
 from graphlth.scores.edges import effective_resistance as resistance
 from graphlth.scores.edges._pairs import Pairs
@@ -392,7 +392,17 @@ def test_what_is_measured_is_the_weighted_network(name):
 UNWEIGHTED = {"degree", "jaccard", "similarity", "magnitude", "magnitude_increase", "random"}
 
 
-@pytest.mark.parametrize("name", [n for n in names("scores") if not n.startswith("_")])
+OF_GRAPHS = sorted({*names_for("scores", "weights"), *names_for("scores", "edges")})
+
+
+@pytest.mark.parametrize("name", sorted({*names("scores")} - {*OF_GRAPHS}))
+def test_scores_of_channels_rank_nothing_of_a_graph(name):
+    task = weighted()
+    model = build("gcn", task)
+    assert find("scores", name)(model, task, M.ones(model, task.num_edges)) == {}
+
+
+@pytest.mark.parametrize("name", OF_GRAPHS)
 def test_scores_read_the_weights_or_say_that_they_do_not(name):
     task, plain = weighted(), NodeTask(data())
     model = build("gcn", task)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import random
 import shutil
 from dataclasses import replace
@@ -308,6 +309,14 @@ WRONG = [  # what the metadata of a file of version 0.1.0 says, the words of the
     ({"search": {"test": 1.0}}, "`search` must not hold `test`, a field of the record's own"),
     ({"search": {"macs_search": 1}}, "`search` must not hold `macs_search`"),
     ({"search": {"untrained_val": 2}}, r"`search.untrained_val` must be a fraction in \[0, 1\]"),
+    (
+        {"search": {"metric": "rmse", "untrained_val": math.nan}},
+        "`search.untrained_val` must be a number, got nan",
+    ),
+    (
+        {"search": {"metric": "rmse", "untrained_val": -math.inf}},
+        "`search.untrained_val` must be a number, got -inf",
+    ),
     ({"search": {"first_iteration": -1}}, "`search.first_iteration` must be a whole number"),
     ({"format": "\x1b[31m"}, r"its format is '\\x1b\[31m', not"),
 ]
@@ -326,6 +335,12 @@ def test_a_ticket_of_version_0_1_0_is_read(tmp_path):
     old_ticket(tmp_path / "t.safetensors")
     assert load(tmp_path / "t.safetensors").masks["w"].tolist() == [1, 0]
     assert verify([tmp_path]).summary == "verified nothing; 1 of version 0.1.0 without a digest"
+
+
+def test_a_value_of_another_metric_than_accuracy_is_any_finite_number(tmp_path):
+    told = {"metric": "rmse", "untrained_val": 2.5, "untrained_test": -1}
+    old_ticket(tmp_path / "t", search=told)
+    assert load(tmp_path / "t").search == told
 
 
 @pytest.mark.parametrize(("said", "words"), WRONG)

@@ -30,7 +30,7 @@ def _is_round(value: Any) -> bool:
 
 
 def _is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    return _is_number(value) and value >= 0
 
 
 def _is_fraction(value: Any) -> bool:
@@ -38,7 +38,8 @@ def _is_fraction(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return real and -LIMIT < value < LIMIT  # and so it is finite
 
 
 def _is_printable_line(value: Any) -> bool:
