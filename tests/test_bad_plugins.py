@@ -1,5 +1,6 @@
 """What is wrong with a plug-in, its name or what it returns is told in one line that names it."""
 
+import inspect
 import sys
 from functools import partial
 from importlib import import_module
@@ -12,8 +13,12 @@ from toys import build, toy
 import graphlth as glt
 from graphlth import registry
 from graphlth.cli import main as cli
+from graphlth.experiment.measure import analyze as analyze_function
+from graphlth.experiment.run import run as run_function
+from graphlth.experiment.settings import FLAGS, RUN_FLAGS
 from graphlth.masks import EDGES, ones
 from graphlth.settings.types import Positive
+from graphlth.settings.validation import settings_of
 
 
 @pytest.fixture
@@ -216,3 +221,81 @@ def test_a_bound_setting_that_a_score_has_not_is_named():
         with pytest.raises(ValueError, match=line):
             list(glt.at_init(model, task, rounds=1, edge_score=partial(far, **bound)))
     assert len(list(glt.at_init(model, task, rounds=1, edge_score=partial(far, power=1)))) == 2
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+OWN = {  # a plug-in of each kind that has the setting {}
+    "algorithms": """
+        def own(model, task, *, {}, seed=0, last=None):
+            from graphlth.ticket import dense
+
+            yield dense(model, task.num_edges)
+        """,
+    "models": """
+        def own(task, *, {}):
+            from graphlth.models.graph.gcn import gcn
+
+            return gcn(task)
+        """,
+    "scores": """
+        def own(model, task, masks, *, {}):
+            return {{n: m for n, m in masks.items()}}
+        """,
+    "tasks": """
+        def own(*, {}):
+            from graphlth.tasks.karate import karate
+
+            return karate()
+        """,
+}
+RUN = {kind: COMMANDS[kind].replace("bad", "own") for kind in OWN}
+
+
+@pytest.mark.parametrize("name", ["out", "jobs", "seeds", "graphs", "protocol", "config", "device"])
+@pytest.mark.parametrize("kind", OWN)
+def test_a_setting_that_is_called_like_a_flag_is_refused(add, capsys, kind, name):
+    add(kind, "own", dedent(OWN[kind]).format(f"{name}: int = 3"))
+    noun = registry.kind_noun(kind)
+    line = (f"`{noun}` 'own' must have settings of its own, got `{name}`, which is a flag of "
+            "`graphlth run`: rename that setting")  # fmt: skip
+    assert refused(capsys, *RUN[kind].split()) == line
+
+
+def test_the_flags_that_are_refused_are_those_of_the_commands():
+    run, analyze = (settings_of(f).keys() | inspect.signature(f).parameters.keys()
+                    for f in (run_function, analyze_function))  # fmt: skip
+    assert run - {"settings"} <= {*RUN_FLAGS} and analyze <= {*FLAGS["analysis"]}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_setting_without_an_annotation_has_the_type_of_its_default(add, capsys, kind):
+    add(kind, "own", dedent(OWN[kind]).format("power=2"))
+    argv = RUN[kind].split()
+    assert refused(capsys, *argv, "--power", "abc") == "`power` must be of type int, got 'abc'"
+    assert refused(capsys, *argv, "--power", "2.5") == "`power` must be of type int, got '2.5'"
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("setting", ["power", "power=None", "power=(1, 2)"])
+def test_a_setting_without_any_type_is_refused(add, capsys, kind, setting):
+    add(kind, "own", dedent(OWN[kind]).format(setting))
+    noun = registry.kind_noun(kind)
+    assert refused(capsys, *RUN[kind].split()) == (
+        f"`{noun}` 'own' must say the type of each setting, got `power` without: annotate it, as "
+        "in `power: float = 1.0`"
+    )
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_help_shows_the_range_of_a_setting_and_nan_is_out_of_it(add, capsys, kind):
+    own = dedent(OWN[kind]).format("power: Annotated[float, Interval(gt=0, le=8)] = 2.0")
+    head = "from typing import Annotated\nfrom annotated_types import Interval\n"
+    add(kind, "own", head + own)
+    argv = RUN[kind].split()
+    with pytest.raises(SystemExit):
+        cli.main([*argv, "--help"])
+    assert "in (0, 8]" in " ".join(capsys.readouterr().out.split("--power POWER")[1].split())
+    for text in ("nan", "NaN", "inf", "-inf", ".nan", "9"):
+        line = refused(capsys, *argv, f"--power={text}")
+        assert line.startswith("`power` must be in (0, 8], got ")

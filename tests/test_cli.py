@@ -140,10 +140,10 @@ def help_of(capsys, *argv):
 def test_help_shows_what_holds_after_the_preset_in_the_words_of_the_docstrings(capsys):
     text = help_of(capsys, "run", "ugs", "--task=cora", "--model=gcn")
     for line in [
-        "--hidden HIDDEN channels of every hidden layer. (type: int, default: 512)",
-        "--l1_edges L1_EDGES γ₁, weight of ‖m_g‖₁ in the loss. (type: float, default: 0.01)",
-        "--lr LR learning rate. (type: float, default: 0.008)",
-        "--rounds ROUNDS how often to prune. (type: int, default: 20)",
+        "--hidden HIDDEN channels of every hidden layer, in [1, 65536]. (type: int, default: 512)",
+        "--l1_edges L1_EDGES γ₁, weight of ‖m_g‖₁ in the loss, in [0, inf). (type: float, ",
+        "--lr LR learning rate, in (0, inf). (type: float, default: 0.008)",
+        "--rounds ROUNDS how often to prune, in [0, 10000]. (type: int, default: 20)",
         "--normalize {true,false} scale every node's features to sum 1.",
         "--seeds SEEDS how many, from 0; or which, as in 3,7 or 10-14 or 0-4,9. (type: int | ",
         "--protocol PROTOCOL whose settings are the defaults where they differ: those of the",
@@ -153,7 +153,8 @@ def test_help_shows_what_holds_after_the_preset_in_the_words_of_the_docstrings(c
     text = help_of(capsys, "run", "imp", "--task=digits", "--model=gat")
     assert "--heads" in text and "--l1_edges" not in text
     assert (
-        "--hidden HIDDEN channels of every head of a hidden layer. (type: int, default: 8)" in text
+        "--hidden HIDDEN channels of every head of a hidden layer, in [1, 65536]. (type: int, "
+        in text
     )
 
 

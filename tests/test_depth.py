@@ -104,6 +104,22 @@ def test_a_compacted_one_loses_its_edges_alone():
     torch.testing.assert_close(small(task.x), forward(model, batch, masks), atol=1e-5, rtol=1e-4)
 
 
+def test_a_compacted_one_without_a_file_says_what_to_save(tmp_path):
+    task = toy()
+    model = build("resgcn", task)
+    small = dense(model, task.num_edges).compact(model, task)
+    line = r"^`model` must have a method `parts` to be saved compacted, got ResGCN: use torch.save"
+    with pytest.raises(ValueError, match=line):
+        small.save(tmp_path / "small")
+    with pytest.raises(ValueError, match="`parts` to be made plain, got ResGCN: use it as it is"):
+        small.plain()
+    torch.save(small.state_dict(), tmp_path / "state")
+    other = build("resgcn", task, seed=1)
+    again = dense(other, task.num_edges).compact(other, task)
+    again.load_state_dict(torch.load(tmp_path / "state"))
+    assert torch.equal(again(task.x), small(task.x))
+
+
 def test_macs_count_the_blocks_with_their_loops_and_the_two_maps():
     model = ResGCN(6, 4, 3, num_layers=2)
     nnz = {"first": 20, "weights.0": 16, "weights.1": 5, "last": 12}

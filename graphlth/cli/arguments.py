@@ -18,7 +18,15 @@ from jsonargparse import ArgumentParser
 from graphlth.cli.config import check_plain, read_config
 from graphlth.cli.errors import format_error
 from graphlth.registry import kind_noun, names
-from graphlth.settings.annotations import check_value, members, number_list, plain_type, unpack
+from graphlth.settings.annotations import (
+    check_number,
+    check_value,
+    members,
+    number_list,
+    plain_type,
+    range_text,
+    unpack,
+)
 from graphlth.settings.checks import check_setting
 from graphlth.settings.validation import groups_of
 from graphlth.training.recipe import Recipe
@@ -115,6 +123,9 @@ def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings:
         [flag.replace(kind=inspect.Parameter.KEYWORD_ONLY) for flag in flags]
     )
     stand_in.__name__ = function.__name__
+    for name, p in own.items():
+        if (text := range_text(p.annotation)) and text not in texts.get(name, ""):
+            texts[name] = f"{texts[name].rstrip('.')}, {text}." if name in texts else text
     arguments = "\n".join(f"    {name}: {texts[name]}" for name in own if name in texts)
     stand_in.__doc__ = f"settings of {function.__name__}\n\nArgs:\n{arguments}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
@@ -210,10 +221,23 @@ def parse_arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     argv = [without_brackets(arg, texts) for arg in argv]
     for name, annotation in annotations.items():
         for text in option_texts(argv, name):
+            check_finite(name, text, annotation)
             check_plain(name, text, type_names(annotation))
             if plain_type(annotation) is str:
                 check_value(name, text, annotation)
     return parser.parse_args(argv).as_dict()
+
+
+def check_finite(name: str, text: str, annotation: Any) -> None:
+    """Refuse the text of a number that is not finite, of whatever spelling, as out of the range.
+
+    Raises:
+        ValueError: it is one, and the setting a number.
+    """
+    spelt = text.strip().lstrip("+-.").lower()
+    numbers = [m for m in members(annotation) if plain_type(m) in (int, float)]
+    if numbers and spelt in ("nan", "inf", "infinity"):
+        check_number(name, float(text.replace(".", "")), numbers[0])
 
 
 def list_choices(kinds: Mapping[str, str | None], argv: list[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -170,6 +171,10 @@ class ModelOnGraph(nn.Module):
         layers = torch.stack(weight) if isinstance(weight, tuple) else weight
         self.register_buffer("edge_weight", layers)  # [E], or [layers, E]
 
+    @property
+    def _kind(self) -> str:
+        return type(self.model).__name__
+
     def forward(self, x: Tensor | Features) -> Tensor:
         """The model's output for `x` [N, F] on the edges that are kept."""
         edges: Any = self.edge_index
@@ -181,3 +186,24 @@ class ModelOnGraph(nn.Module):
         weight = weight.unbind() if self.per_layer else weight
         output: Tensor = self.model(x, edges, *([] if weight is None else [weight]))
         return output
+
+    def save(self, path: str | Path) -> NoReturn:
+        """There is no such file: the model's own code is needed.
+
+        Raises:
+            ValueError: always; it says what to do.
+        """
+        raise ValueError("`model` must have a method `parts` to be saved compacted, got "
+                         f"{self._kind}: use torch.save(network.state_dict(), {str(path)!r}), and "
+                         "load that into what glt.compact(...) returns")  # fmt: skip
+
+    def plain(self) -> NoReturn:
+        """There is no such network: the model's own code is needed.
+
+        Raises:
+            ValueError: always; it says what to do.
+        """
+        raise ValueError("`model` must have a method `parts` to be made plain, got "
+                         f"{self._kind}: use it as it is, an nn.Module that is called with "
+                         "the features alone"
+                         )  # fmt: skip

@@ -12,7 +12,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from graphlth.registry import find
+from graphlth.experiment.resources import Resources
+from graphlth.registry import find, kind_noun
 from graphlth.settings.annotations import check_value, plugin_kind
 from graphlth.settings.validation import defaults_of, field_parameters, settings_of
 from graphlth.training.recipe import Recipe
@@ -22,6 +23,17 @@ OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm
     "algorithms": ("seed", "last"), "analysis": ("seed", *RETRAINING), "scores": ("seed", "init"),
 }  # fmt: skip
 
+RUN_FLAGS = (  # what `graphlth run` and `graphlth.run` take themselves
+    "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "watch", "config", "help",
+    "resources", *(field.name for field in fields(Resources)),
+)  # fmt: skip
+FLAGS: Mapping[str, Sequence[str]] = {  # of a kind: what its command takes; of others RUN_FLAGS
+    "analysis": (
+        "measure", "run", "settings", "out", "seeds", "rounds", "jobs", "data_root", "watch",
+        "folders", "help",
+    ),
+}  # fmt: skip
+
 
 def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
     """The settings of a run that are those of a plug-in; of an algorithm also of retraining."""
@@ -29,7 +41,26 @@ def plugin_settings(kind: str, name: str) -> dict[str, inspect.Parameter]:
     known = settings_of(plugin)
     if kind == "algorithms":
         known = known | recipe_settings(plugin)
-    return {n: p for n, p in known.items() if n not in OWN.get(kind, ())}
+    own = {n: p for n, p in known.items() if n not in OWN.get(kind, ())}
+    _check_own_settings(kind, name, own)
+    return own
+
+
+def _check_own_settings(kind: str, name: str, own: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse settings of a plug-in that no flag and no file can set.
+
+    Raises:
+        ValueError: one is called like a flag of the command, or has no type.
+    """
+    place = f"`{kind_noun(kind)}` {name!r}"
+    for each, parameter in own.items():
+        if each in FLAGS.get(kind, RUN_FLAGS):
+            command = "analyze" if kind == "analysis" else "run"
+            raise ValueError(f"{place} must have settings of its own, got `{each}`, which is a "
+                             f"flag of `graphlth {command}`: rename that setting")  # fmt: skip
+        if parameter.annotation is parameter.empty:
+            raise ValueError(f"{place} must say the type of each setting, got `{each}` without: "
+                             f"annotate it, as in `{each}: float = 1.0`")  # fmt: skip
 
 
 def recipe_settings(algorithm: Callable[..., Any]) -> dict[str, inspect.Parameter]:

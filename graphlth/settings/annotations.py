@@ -61,6 +61,13 @@ def range_of(annotation: Any) -> Range:
     return Range(**ends)
 
 
+def range_text(annotation: Any) -> str:
+    """The numbers that an annotation allows, as help shows them: "in (0, 8]"; "" for all."""
+    numbers = [m for m in members(annotation) if plain_type(m) in (int, float)]
+    ranges = [range_of(m) for m in numbers if range_of(m) != Range()]
+    return f"in {ranges[0]}" if ranges else ""
+
+
 def unpack(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """The type in an annotation, and what `Annotated` says beside it."""
     if get_origin(annotation) is Annotated:

@@ -42,7 +42,8 @@ def settings_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keywords of a function, those of `**settings: Unpack[T]` too, their annotations read."""
     parameters = inspect.signature(function).parameters.values()
-    found = {p.name: p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)}
+    found = {p.name: with_type_of_default(p) for p in parameters
+             if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)}  # fmt: skip
     types = _resolve(function, {n: p.annotation for n, p in found.items()})
     keywords: dict[str, inspect.Parameter] = {}
     for name, parameter in found.items():
@@ -51,6 +52,14 @@ def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         else:
             keywords |= _keys(types[name])
     return keywords
+
+
+def with_type_of_default(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter; one without an annotation has that of its default: `power=2.0` is a float."""
+    kind = type(parameter.default)
+    if parameter.annotation is not parameter.empty or kind not in (bool, int, float, str):
+        return parameter
+    return parameter.replace(annotation=kind)
 
 
 def groups_of(function: Callable[..., Any]) -> list[type]:
