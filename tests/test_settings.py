@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal, TypedDict, Unpack
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict, Unpack, get_args
 
 import pytest
+import torch
 import toys
 from annotated_types import Interval
 
@@ -14,13 +16,14 @@ import graphlth as glt
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.cli.arguments import join_lists, without_brackets
+from graphlth.data.losses import LOSSES
 from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.settings import settings_of_run
 from graphlth.registry import find
 from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text, parse_milestones, parse_rounds
-from graphlth.settings.types import Fraction, Milestones, RoundNumbers, Scope, Score
+from graphlth.settings.types import Fraction, LossName, Milestones, RoundNumbers, Scope, Score
 from graphlth.settings.validation import check_fields, settings_of, validate_settings
 
 
@@ -286,3 +289,66 @@ def test_one_score_may_rank_both_parts(tmp_path):
 def test_the_setting_that_holds_what_was_typed_is_suggested(typed, known, meant):
     with pytest.raises(ValueError, match=f"did you mean `{meant}`"):
         check_setting(typed, known, "here")
+
+
+# --- loss and metric of a graph of one's own ------------------------------------------------------
+
+
+@pytest.fixture
+def club(tmp_path, monkeypatch):
+    """The file of a graph whose nodes have a class and a number."""
+    monkeypatch.chdir(tmp_path)
+    task = find("tasks", "karate")()
+    held = {"x": torch.eye(34), "edge_index": task.graph.edge_index, "y": task.y}
+    torch.save(held | {"degree": task.graph.edge_index[1].bincount().float()}, "club.pt")
+    return "club.pt"
+
+
+def test_loss_and_metric_change_the_name_of_a_run_only_where_they_are_given(club):
+    def of(**settings):
+        return plan("ugs", "file", "gcn", {"path": club, "split": "random", **settings})
+
+    name = of().name
+    assert name == "ugs-club-gcn-1c8f8a7c"  # as it was before there were these settings
+    assert not {"loss", "metric"} & of(loss="cross_entropy", metric=None).settings.keys()
+    assert of(loss="cross_entropy", metric=None).name == name
+    assert of(metric="f1_macro").name != name
+    assert of(metric="f1_macro").settings["metric"] == "f1_macro"
+    assert len({of(loss=loss).name for loss in LOSSES}) == len(LOSSES)
+    assert set(get_args(get_args(LossName)[0])) == set(LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "metric"),
+    [
+        (["--metric=f1_macro"], "f1_macro"),
+        (["--loss=mse", "--labels=degree"], "rmse"),
+        (["--loss=mae", "--labels=degree", "--metric=rmse"], "rmse"),
+        ([], "accuracy"),
+    ],
+)
+def test_a_graph_of_ones_own_is_run_and_exported_with_its_metric(club, capsys, flags, metric):
+    argv = ["run", "at_init", f"--task={club}", "--split=random", "--model=gcn", "--rounds=1",
+            "--epochs=2", *flags]  # fmt: skip
+    assert cli.main(argv) == 0
+    (ticket,) = Path("runs").glob("*/seed0-round1.safetensors")
+    (line,) = [r for r in record.read("runs") if r["round"] == 1]
+    assert line["metric"] == metric
+    capsys.readouterr()
+    assert cli.main(["export", str(ticket), "--out=club.compact"]) == 0
+    told = record.format_value(line["test"], metric)
+    assert f"test {told}," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--metric=auc", "`metric` must be one of accuracy, average_precision"),
+        ("--loss=bce", "`loss` must be one of cross_entropy, binary_cross_entropy, mse, mae"),
+    ],
+)
+def test_a_loss_or_metric_that_there_is_not_is_one_line(club, capsys, flag, message):
+    argv = ["run", "at_init", f"--task={club}", "--split=random", "--model=gcn", flag]
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

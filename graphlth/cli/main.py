@@ -266,6 +266,7 @@ def export(argv: list[str]) -> None:
     from graphlth.cli.progress import retraining_progress
     from graphlth.compaction.network import Compact
     from graphlth.experiment import export
+    from graphlth.records.statistics import format_value
 
     usage = "graphlth export TICKET --out FILE [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth export", usage=usage, exit_on_error=False)
@@ -286,7 +287,8 @@ def export(argv: list[str]) -> None:
         print(f"{given['out']}: {size:,} bytes, a program for batches of any size")
         print(f"  {sum(p.numel() for p in weights):,} weights, "
               f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
-    print(f"  val {best.val:.1%}, test {best.test:.1%}, retrained to epoch {best.index + 1}")
+    val, test = (format_value(value, best.metric) for value in (best.val, best.test))
+    print(f"  val {val}, test {test}, retrained to epoch {best.index + 1}")
 
 
 def bench(argv: list[str]) -> None:

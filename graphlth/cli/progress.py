@@ -92,7 +92,7 @@ def retraining_progress() -> Iterator[Callable[["Epoch", int], None]]:
         task = bar.add_task("retraining", total=None)
 
         def watch(epoch: "Epoch", epochs: int) -> None:
-            text = f"retraining {epoch.index + 1}/{epochs}  val {epoch.val:.1%}"
+            text = f"retraining {epoch.index + 1}/{epochs}  val {epoch.val:.4g}"
             bar.update(task, completed=epoch.index + 1, total=epochs, description=text)
 
         yield watch

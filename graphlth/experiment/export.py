@@ -26,7 +26,7 @@ from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, load
 from graphlth.ticket_checks import check_ticket_fits
-from graphlth.training.epoch import Epoch
+from graphlth.training.epoch import Epoch, Fit
 from graphlth.training.retraining import retrain
 
 
@@ -71,7 +71,7 @@ def export(
     data_root: str | None = None,
     program: str | None = None,
     watch: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
-) -> tuple[nn.Module, Epoch]:
+) -> tuple[nn.Module, Fit]:
     """Retrain a ticket, write the compacted network to `out`, and return it with its best epoch.
 
     A `Compact` is written for a ticket of a graph. For one of images it is a program of
@@ -119,7 +119,7 @@ def export(
         try:
             watch(next(steps), how.get("iterations", 0) or how.get("epochs", 0))
         except StopIteration as end:
-            best: Epoch = end.value
+            best: Fit = end.value
             break
     network = compact(found, model, task, layout=layout)
     x = next(iter(task.batches("test"))).inputs[0]

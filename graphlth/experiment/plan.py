@@ -14,7 +14,7 @@ from graphlth.experiment.settings import (
     bind_scores,
     plugin_settings,
     settings_of_run,
-    usual_settings_of_scores,
+    unrecorded_defaults,
 )
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
@@ -119,7 +119,7 @@ def plan(
     if batched and batched_form(algorithm) is None:
         able = ", ".join(name for name in names("algorithms") if batched_form(name))
         raise ValueError(f"`batch` above 1 and `graphs` are for {able} alone, got {algorithm!r}")
-    usual = usual_settings_of_scores(algorithm, values)
+    usual = unrecorded_defaults(algorithm, values, known)
     values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,

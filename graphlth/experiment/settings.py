@@ -1,7 +1,7 @@
 """The settings of a run: those of its algorithm, task and model, and of the scores chosen.
 
-A setting of a score stands in the settings of a run, and in their hash, where it is not the
-default: runs that were recorded before scores had settings keep their names.
+A setting of a score, or one that is `AddedLater`, stands in the settings of a run, and in their
+hash, where it is not the default: runs that were recorded before there was one keep their names.
 """
 
 import inspect
@@ -14,7 +14,8 @@ from typing import Any
 
 from graphlth.experiment.resources import Resources
 from graphlth.registry import find, kind_noun
-from graphlth.settings.annotations import check_value, plugin_kind
+from graphlth.settings.annotations import check_value, members, plugin_kind, unpack
+from graphlth.settings.types import AddedLater
 from graphlth.settings.validation import defaults_of, field_parameters, settings_of
 from graphlth.training.recipe import Recipe
 
@@ -137,10 +138,21 @@ def settings_of_run(
     return known
 
 
-def usual_settings_of_scores(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of the scores of a run, which its settings and their hash leave out."""
-    scores = settings_of_scores(algorithm, settings).values()
-    return {n: default for own in scores for n, default in defaults_of(own).items()}
+def unrecorded_defaults(
+    algorithm: str, settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """The defaults that settings of a run and their hash leave out.
+
+    They are those of its scores, and of the `known` settings that are `AddedLater`.
+    """
+    later = {n: p for n, p in known.items() if _is_added_later(p.annotation)}
+    groups = [*settings_of_scores(algorithm, settings).values(), later]
+    return {n: default for own in groups for n, default in defaults_of(own).items()}
+
+
+def _is_added_later(annotation: Any) -> bool:
+    rules = (rule for member in members(annotation) for rule in unpack(member)[1])
+    return any(isinstance(rule, AddedLater) for rule in rules)
 
 
 def bind_scores(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,14 @@ class ZeroWith:
     value: str
 
 
+@dataclass(frozen=True)
+class AddedLater:
+    """In an annotation: the default stands neither in the settings of a run nor in their hash.
+
+    Runs that were recorded before there was this setting keep their names.
+    """
+
+
 Fraction = Annotated[float, Interval(ge=0, lt=1)]
 Probability = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
@@ -105,3 +113,7 @@ Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
 Part = Literal["train", "val", "test"]
 Augmentation = Literal["none", "crop-flip"]
+LossName = Annotated[
+    Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"], AddedLater()
+]  # the keys of `graphlth.data.losses.LOSSES`
+MetricName = Annotated[str, AddedLater()] | None  # None: that of the loss

@@ -17,9 +17,11 @@ from torch_geometric.data import storage as storage_module
 
 from graphlth.data.archives import LINE, array_names, arrays, one_line, verify_torch
 from graphlth.data.fields import graphs_of, tensor
+from graphlth.data.losses import find_loss
 from graphlth.data.node import NodeTask
 from graphlth.data.published import DataWarning
-from graphlth.settings.types import Edges, Seed
+from graphlth.metrics import find_metric
+from graphlth.settings.types import Edges, LossName, MetricName, Seed
 from graphlth.storage import printable
 from graphlth.task import SPLITS
 
@@ -47,6 +49,8 @@ def file(
     labels: str = "y",
     split: int | str = 0,
     split_seed: Seed = 0,
+    loss: LossName = "cross_entropy",
+    metric: MetricName = None,
 ) -> NodeTask:
     """The graph in `path`; what it must hold stands at `graphlth.data.node.NodeTask`.
 
@@ -63,6 +67,11 @@ def file(
         labels: the key of the class labels: numbers from 0 or from 1, or text.
         split: which of several splits; or random: 60 / 20 / 20 % of every class.
         split_seed: draws the random split, the same for every seed of a run.
+        loss: what training minimises: cross_entropy of classes, or binary_cross_entropy, mse or
+            mae of numbers under `labels`, [N] or [N, targets].
+        metric: what results are measured by: accuracy, roc_auc, average_precision, f1_micro,
+            f1_macro, rmse, mae or hits@<k>; where not given, accuracy of classes, and of numbers
+            roc_auc, rmse or mae.
     """
     source = Path(path)
     readers = {".pt": _pt, ".npz": _npz}
@@ -71,11 +80,15 @@ def file(
     if not source.is_file():
         raise FileNotFoundError(f"`path` must be a file, got {path!r}")
     checked = source.suffix == ".npz" or verify_torch(source)
+    find_loss(loss)
+    if metric is not None:
+        find_metric(metric)
     data = readers[source.suffix](source, labels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # in its `notes`, which a run tells
-            task = NodeTask(data, edges=edges, split=split, split_seed=split_seed, name=source.stem)
+            task = NodeTask(data, edges=edges, split=split, split_seed=split_seed,
+                            name=source.stem, loss=loss, metric=metric)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     task.notes += _directions(task, data)

@@ -68,6 +68,7 @@ class Fit(Epoch):
     last: Epoch = field(repr=False)  # of the training
     ticket: Ticket = field(repr=False, compare=False)  # what was trained
     state: dict[str, Tensor] = field(repr=False, compare=False)  # parameters and buffers
+    metric: str = "accuracy"  # the name of what `val` and `test` are
 
     def compact(
         self, model: nn.Module, task: Any, *, x: Tensor | Features | None = None,

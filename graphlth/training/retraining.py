@@ -62,7 +62,7 @@ def retrain(
         last = epoch
         yield epoch
     remember_fit(rewind(model, state), ticket)
-    return Fit(**vars(best), last=last, ticket=ticket, state=state)
+    return Fit(**vars(best), last=last, ticket=ticket, state=state, metric=task.metric.name)
 
 
 def resume(
