@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from graphlth.edge_masks import edge_mask
-from graphlth.masks import Masks, check_mask, is_binary, ones, only
+from graphlth.masks import Masks, check_mask, count, is_binary, ones, only
 from graphlth.model import check_layers
 from graphlth.model_checks import check_cached, check_weights
 from graphlth.records.schema import check_search
@@ -38,6 +38,16 @@ class Ticket:
     round: int
     provenance: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)  # what its search tells of it, plain JSON
+
+    def __repr__(self) -> str:
+        name = self.provenance.get("algorithm")
+        parts = {part: only(self.masks, part) for part in ("edges", "weights")}
+        kept = (
+            f"{part}={sum(int(m.count_nonzero()) for m in masks.values())} of {count(masks)}"
+            for part, masks in parts.items() if masks
+        )  # fmt: skip
+        origin = [repr(name)] if name else []
+        return f"Ticket({', '.join([*origin, f'round={self.round}', *kept])})"
 
     def save(self, path: str | Path) -> str:
         """Write a safetensors file, all of it or nothing, and return its SHA-256.

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import BatchNorm1d, Linear, Sequential
 from toys import build, toy
 
+import graphlth as glt
 from graphlth.provenance import model_fingerprint
 from graphlth.rewinding import rewind, snapshot
 from graphlth.ticket import Ticket, dense, load
@@ -264,3 +265,13 @@ def test_a_ticket_of_the_same_graph_fits():
     ticket = Ticket(snapshot(model), {}, 0, {"graph": "beef"})
     check_ticket_fits(ticket, model, NUM_EDGES, "beef")
     check_ticket_fits(ticket, model, NUM_EDGES)  # an unknown graph is not compared
+
+
+def test_a_ticket_is_shown_by_what_it_keeps():
+    model = torch.nn.Linear(2, 3)
+    ticket = glt.dense(model, 4)
+    assert repr(ticket) == "Ticket(round=0, edges=4 of 4, weights=6 of 6)"
+    masks = ticket.masks | {"edges": torch.tensor([0.5, 0.0, 1.0, 1.0])}
+    other = glt.Ticket(ticket.init, masks, 3, {"algorithm": "ugs"})
+    assert str(other) == "Ticket('ugs', round=3, edges=3 of 4, weights=6 of 6)"
+    assert repr(glt.dense(model, edges=False)) == "Ticket(round=0, weights=6 of 6)"
