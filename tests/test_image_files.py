@@ -57,6 +57,24 @@ def one_line(error):
     return "\n" not in str(error.value)
 
 
+def test_files_of_a_task_of_ones_own_are_found_where_those_of_others_are(tmp_path, monkeypatch):
+    names = ("raw/a.csv", "b.csv")
+    for place in ("given/Own", "datasets/own"):
+        (tmp_path / place / "raw").mkdir(parents=True)
+        for name in names:
+            (tmp_path / place / name).touch()
+    for root in ("given", "given/Own"):
+        found = _files.find_files("own", names, root)
+        assert found == [Path("given/Own") / name for name in names]
+    monkeypatch.setenv("GRAPHLTH_DATA_ROOT", "given")
+    assert _files.find_files("own", names) == [Path("given/Own") / name for name in names]
+    monkeypatch.delenv("GRAPHLTH_DATA_ROOT")
+    assert _files.find_files("own", names) == [Path("datasets/own") / name for name in names]
+    (tmp_path / "datasets/own/b.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"^own: .*own lacks b.csv; give the folder that"):
+        _files.find_files("own", names)
+
+
 # --- IDX -----------------------------------------------------------------------------------------
 
 

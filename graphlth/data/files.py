@@ -21,37 +21,56 @@ def find(
     names: Sequence[str],
     layouts: Sequence[Sequence[str]],
     data_root: str | None,
-    fetch: Callable[[Path], Any],
+    fetch: Callable[[Path], Any] | None = None,
 ) -> list[Path]:
     """The files of the first of `layouts` that is complete in a folder; else after a download.
 
     Folders called like one of `names` (in any case) are looked into, and `raw` in them, below
-    `data_root`, else the environment variable GRAPHLTH_DATA_ROOT, then below `./datasets`; and
-    last these folders themselves. `fetch` is given the folder to download into.
+    `data_root`, else the environment variable GRAPHLTH_DATA_ROOT, and then that folder itself; then
+    the same of `./datasets`. `fetch` is given the folder to download into; without it nothing is
+    downloaded.
 
     Raises:
         FileNotFoundError: the files are nowhere, and downloading them failed.
     """
     given, own = roots(data_root), CACHE / names[0]
-    named = [folder for name in names for folder in candidates(given, name)]
-    looked = [folder / sub for folder in named for sub in ("", "raw")] + given
+    looked: list[Path] = []
+    for root in given:  # all of one that is given goes before the cache
+        named = [folder for name in names for folder in candidates([root], name)]
+        looked += [folder / sub for folder in named for sub in ("", "raw")] + [root]
     for folder in looked:
         for layout in layouts:
             if not missing(folder, layout):
                 return [folder / file for file in layout]
+    gaps = [f"{folder} lacks {', '.join(missing(folder, layout))}"
+            for folder in looked for layout in layouts
+            if len(missing(folder, layout)) < len(layout)]  # fmt: skip
+    where = ", ".join(map(str, given))
+    lacks = f"{names[0]}: {'; '.join(gaps) or f'no {layouts[0][0]} in {where}'}"
+    remedy = f"give the folder that holds {names[0]} with --data_root or {VARIABLE}"
+    if fetch is None:
+        raise FileNotFoundError(f"{lacks}; {remedy}")
     try:
         fetch(own)
         return [own / file for file in layouts[0]]
     except Exception as error:  # sockets, HTTP, digests and archives have no common base
-        gaps = [f"{folder} lacks {', '.join(missing(folder, layout))}"
-                for folder in looked for layout in layouts
-                if len(missing(folder, layout)) < len(layout)]  # fmt: skip
-        where = ", ".join(map(str, given))
         raise FileNotFoundError(
-            f"{names[0]}: {'; '.join(gaps) or f'no {layouts[0][0]} in {where}'}; downloading "
-            f"failed ({one_line(error)}); give the folder that holds {names[0]} with --data_root "
-            f"or {VARIABLE}"
+            f"{lacks}; downloading failed ({one_line(error)}); {remedy}"
         ) from error
+
+
+def find_files(name: str, files: Sequence[str], data_root: str | None = None) -> list[Path]:
+    """Where the files of a task lie, in their order; nothing is downloaded.
+
+    Args:
+        name: of the folder that holds them, in any case.
+        files: their names, or paths below that folder.
+        data_root: this folder or its parent; else what GRAPHLTH_DATA_ROOT says, or `./datasets`.
+
+    Raises:
+        FileNotFoundError: some are missing; it says which, where, and what to do.
+    """
+    return find([name], [files], data_root)
 
 
 def missing(folder: Path, files: Sequence[str]) -> list[str]:
