@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack, get_args
 
+import numpy as np
 import pytest
 import torch
 import toys
@@ -352,3 +353,45 @@ def test_a_loss_or_metric_that_there_is_not_is_one_line(club, capsys, flag, mess
     assert cli.main(argv) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("parse", "rule"),
+    [(parse_milestones, "`milestones` must be fractions"), (parse_rounds, "`only` must be all")],
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        (n for n in (1, 2)), {1, 2}, {1: 2}, None, 3, [None], [[1]], [float("nan")], [-1],
+        [10**5000], "9" * 5000, "x" * 5000, [2] * 10**6, np.array(["x"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_is_no_list_of_numbers_is_refused_in_a_short_line(parse, rule, value):
+    with pytest.raises(ValueError, match=rule) as caught:
+        parse(value)
+    assert len(str(caught.value)) < 300
+
+
+def test_lists_of_other_libraries_are_lists():
+    assert parse_rounds(np.array([1, 3])) == [1, 3]
+    assert parse_milestones(np.array([0.5])) == (0.5,)
+
+
+def test_a_list_in_brackets_may_stand_apart_from_its_option():
+    argv = ["--only", "[7, 15]", "runs", "--seed", "3"]
+    joined = [without_brackets(arg, {"only"}) for arg in join_lists(argv, {"only"})]
+    assert joined == ["--only=7,15", "runs", "--seed", "3"]
+
+
+def test_many_numbers_are_joined_at_once():
+    numbers = ["1"] * 300_000
+    assert join_lists(["--only", *numbers], {"only"}) == ["--only=" + ",".join(numbers)]
+
+
+@pytest.mark.parametrize("named", [{"algorithm": 3}, {"settings": [1]}, {"settings": {3: 4}}])
+def test_a_run_of_no_names_is_refused_in_one_line(named, tmp_path):
+    about = {"algorithm": "ugs", "settings": {}} | named
+    message = "by its name, a text, got int|`settings` must be a mapping.* got list|`3` is no set"
+    with pytest.raises(ValueError, match=message):
+        glt.run(task="karate", model="gcn", out=tmp_path, **about)

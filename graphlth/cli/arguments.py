@@ -175,16 +175,19 @@ def join_lists(argv: Sequence[str], lists: Collection[str]) -> list[str]:
         argv: the arguments, options spelt with underscores.
         lists: the names of the options that are lists.
     """
-    joined: list[str] = []
+    joined: list[list[str]] = []  # of each argument the option, and its numbers
     inside = False  # whether the next number is one of a list
     for arg in argv:
         name, equals, _ = arg.removeprefix("--").partition("=")
-        if inside and re.fullmatch(NUMBERS, arg):
-            joined[-1] += ("," if "=" in joined[-1] else "=") + arg
+        in_brackets = inside and len(joined[-1]) == 1 and arg.startswith("[")
+        if in_brackets or (inside and re.fullmatch(NUMBERS, arg)):
+            joined[-1].append(arg)
+            inside = not in_brackets
             continue
         inside = arg.startswith("--") and name in lists and not equals
-        joined.append(arg)
-    return joined
+        joined.append([arg])
+    return ["=".join([first, *([",".join(numbers)] if numbers else [])])
+            for first, *numbers in joined]  # fmt: skip
 
 
 def without_brackets(arg: str, lists: Collection[str]) -> str:

@@ -103,6 +103,9 @@ def plan(
         check_name(kind, name)
     algorithm, task, model = normalize_name(algorithm), normalize_name(task), normalize_name(model)
     settings = settings or {}
+    if not isinstance(settings, Mapping):
+        raise ValueError("`settings` must be a mapping of names to values, got "
+                         f"{type(settings).__name__}")  # fmt: skip
     chosen = preset(algorithm, task, model, protocol=protocol, given=settings)
     known = settings_of_run(algorithm, task, model, {**chosen.settings, **settings})
     for name in settings:
