@@ -96,6 +96,9 @@ def check_mask(name: str, mask: Tensor) -> None:
     Raises:
         ValueError: there is another one.
     """
+    if not isinstance(mask, Tensor) or mask.is_complex():
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"`masks` must be tensors of numbers, got {kind} in {name!r}")
     if is_binary(mask):
         return
     if not is_edge_key(name):

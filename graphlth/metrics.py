@@ -160,6 +160,9 @@ def _rmse(output: Tensor, target: Tensor) -> float:
 
 def _mae(output: Tensor, target: Tensor) -> Tensor:
     """The mean absolute error of each row [..., rows]."""
+    if target.dim() < 2 or output.shape[-target.dim() :] != target.shape:  # or they broadcast
+        raise ValueError(f"targets must be numbers {list(output.shape)}, as outputs are, got "
+                         f"{list(target.shape)}")  # fmt: skip
     return (output - target).abs().mean(-1)
 
 
@@ -226,6 +229,10 @@ class MetricSum:
     """
 
     def __init__(self, metric: Metric):
+        if metric.function is None:
+            raise ValueError(f"`metric` must have a function of (output, target), got "
+                             f"{metric.name!r} without one: give it one, or the task a `score` of "
+                             "its own")  # fmt: skip
         self.metric = metric
         self.parts: list[tuple[Tensor, ...]] = []
 

@@ -18,8 +18,10 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from graphlth.masks import Masks, only
+from graphlth.masks import Masks, check_mask, only
+from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device
+from graphlth.settings.lists import shorten
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.task import Batch, Task
@@ -51,6 +53,9 @@ def check_arguments(model: Any, task: Any) -> None:
     if missing := [name for name in ("loss", "metric", "evaluate") if not hasattr(task, name)]:
         raise ValueError(f"`task` must have `{missing[0]}`, got {type(task).__name__} without it: "
                          "inherit from graphlth.task.Task")  # fmt: skip
+    if not isinstance(task.metric, Metric):
+        raise ValueError("`metric` of the task must be a graphlth.metrics.Metric, got "
+                         f"{shorten(task.metric)}: see graphlth.metrics.find_metric")  # fmt: skip
 
 
 def check_model(model: Any, other: Any, name: str) -> None:
@@ -167,6 +172,24 @@ def check_attached(loss: Tensor) -> None:
         raise ValueError("`model` must return an output that depends on its weights, got one that "
                          "is detached: remove no_grad and detach, in it and around the call"
                          )  # fmt: skip
+
+
+def check_masks(model: nn.Module, num_edges: int | None, masks: Masks) -> None:
+    """Refuse masks whose entries or shapes are wrong for `model` and a graph of `num_edges`.
+
+    Names of weights that the model does not have are let through: they mask nothing.
+
+    Raises:
+        ValueError: names the first wrong mask.
+    """
+    shapes: dict[str, Sequence[int]] = {n: p.shape for n, p in model.named_parameters()}
+    if num_edges is not None:
+        shapes |= {n: (num_edges,) for n in only(masks, "edges")}
+    for n, mask in masks.items():
+        check_mask(n, mask)
+        if tuple(mask.shape) != tuple(shapes.get(n, mask.shape)):
+            raise ValueError(f"`masks` must fit `model` and `task`: {n!r} must have shape "
+                             f"{list(shapes[n])}, got {list(mask.shape)}")  # fmt: skip
 
 
 def check_cached(model: nn.Module, masks: Masks) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from graphlth.edge_masks import edge_mask
 from graphlth.masks import Masks, check_mask, count, is_binary, ones, only
 from graphlth.model import check_layers
-from graphlth.model_checks import check_cached, check_weights
+from graphlth.model_checks import check_cached, check_model, check_weights
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.annotations import check_number
@@ -130,9 +130,9 @@ def _stored_mask(name: str, mask: Tensor) -> Tensor:
         ValueError: it is a mask of weights that are not 0 or 1, or a weight of an edge is negative
             or not finite.
     """
+    check_mask(name, mask)
     if is_binary(mask):
         return mask.bool()
-    check_mask(name, mask)
     return mask.float().contiguous()
 
 
@@ -239,10 +239,11 @@ def dense(
     layers together.
 
     Raises:
-        ValueError: the weights of `model` are computed from others; `num_edges` or `layers` is no
-            whole number; `model` takes no edge weights for so many layers, or a layer caches its
-            graph, where edges are asked for; or there is nothing to mask.
+        ValueError: `model` is none, or its weights are computed from others; `num_edges` or
+            `layers` is no whole number; `model` takes no edge weights for so many layers, or a
+            layer caches its graph, where edges are asked for; or there is nothing to mask.
     """
+    check_model(model, num_edges, "num_edges")
     check_weights(model)
     check_number("num_edges", num_edges, EdgeCount)
     if layers is not None:

@@ -542,3 +542,42 @@ def test_ugs_goes_on_from_a_ticket_with_a_mask_for_each_layer():
         count -= round(0.2 * count)
     assert sum(int(m.count_nonzero()) for m in edges.values()) == count
     assert [*edges] == ["edges.0", "edges.1"]
+
+
+NO_MASKS = [
+    ("edges", lambda m: m * float("nan"), "`masks` of edges must be 0 or a finite weight"),
+    ("edges", lambda m: -m, "`masks` of edges must be 0 or a finite weight .* got -1.0"),
+    ("edges", lambda m: m.tolist(), "`masks` must be tensors of numbers, got list in 'edges'"),
+    ("edges", lambda m: m.to(torch.complex64), "must be tensors of numbers, got torch.complex64"),
+    ("edges", lambda m: m[1:], "24|does not fit"),
+    ("weights.0", lambda m: m / 2, "`masks` must be 0 or 1, got others in 'weights.0'"),
+    ("weights.0", lambda m: m[1:], r"'weights.0' must have shape \[6, 4\], got \[5, 4\]"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), NO_MASKS)
+def test_masks_that_fit_nothing_are_refused_wherever_they_are_read(name, change, message):
+    task = toy()
+    model = build("gcn", task)
+    whole = dense(model, task.num_edges)
+    ticket = replace(whole, masks=whole.masks | {name: change(whole.masks[name])})
+    uses = [
+        lambda: evaluate(model, task, ticket.masks, ("test",)),
+        lambda: predict(model, task, ticket),
+        lambda: glt.macs(model, task, ticket.masks),
+        lambda: glt.prune_data(data(), ticket),
+    ]
+    for use in uses if name == "edges" else uses[:-1]:
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_masks_of_another_depth_have_no_macs():
+    task = toy()
+    with pytest.raises(ValueError, match="for each of the 2 layers of GCN, got 3"):
+        glt.macs(build("gcn", task), task, {f"edges.{i}": torch.ones(25) for i in range(3)})
+
+
+def test_the_dense_ticket_is_of_a_model():
+    with pytest.raises(ValueError, match=r"`model` must be a torch.nn.Module, got NoneType"):
+        dense(None, 3)

@@ -235,3 +235,24 @@ def test_with_loss_leaves_the_task_as_it_is_and_takes_a_metric():
     assert f1 == pytest.approx(sklearn.f1_score(y, out.argmax(1), average="macro"))
     assert isinstance(f1, float) and not isinstance(f1, np.floating)
     assert task.loss(out, Batch((), y)) == F.cross_entropy(out, y)
+
+
+@pytest.mark.parametrize("target", [CLASSES[:2], NUMBERS[:2, :1], NUMBERS[:1]])
+def test_absolute_errors_are_of_targets_of_the_shape_of_the_outputs(target):
+    total = MetricSum(find_metric("mae"))
+    with pytest.raises(ValueError, match=r"mae cannot be computed: .*numbers \[2, 2\]"):
+        total.add(OUT[:2], target)  # which broadcasts
+
+
+def test_a_metric_without_a_function_computes_nothing():
+    with pytest.raises(ValueError, match="`metric` must have a function .* got 'own' without one"):
+        MetricSum(Metric("own", "max"))
+
+
+@pytest.mark.parametrize(("metric", "got"), [(None, "None"), ("mae", "'mae': see graphlth")])
+def test_the_metric_of_a_task_of_ones_own_is_one(metric, got):
+    task = toy()
+    task.metric = metric
+    model = build("gcn", task)
+    with pytest.raises(ValueError, match=f"`metric` of the task must be .*Metric, got {got}"):
+        fit(model, task, dense(model, task.num_edges), epochs=1)

@@ -18,8 +18,14 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from graphlth.edge_masks import edge_mask, is_edge_key
 from graphlth.masks import Masks, matrices
-from graphlth.model import CountableModel
-from graphlth.model_checks import check_arguments, check_initialised, passing, undisturbed
+from graphlth.model import CountableModel, check_layers
+from graphlth.model_checks import (
+    check_arguments,
+    check_initialised,
+    check_masks,
+    passing,
+    undisturbed,
+)
 from graphlth.task import Batch, Task
 
 
@@ -55,6 +61,8 @@ def count_macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | s
     if not isinstance(model, CountableModel):
         return (f"{type(model).__name__} has no method macs(num_nodes, num_edges, nnz) that tells "
                 "what it computes on a graph")  # fmt: skip
+    check_layers(model, masks)
+    check_masks(model, getattr(task, "num_edges", None), masks)
     batch = next(iter(task.batches("test")))
     nodes = batch.inputs[0].shape[0]
     per_layer: dict[str, int] = model.macs(

@@ -13,7 +13,7 @@ from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
 from graphlth.data.node import edges_of, features_of, graph_fingerprint
 from graphlth.edge_masks import edge_mask
-from graphlth.masks import is_binary
+from graphlth.masks import check_mask, is_binary, only
 from graphlth.ticket import Ticket
 
 if TYPE_CHECKING:  # it loads slowly
@@ -37,8 +37,8 @@ def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
             given, what the ticket says or what alone fits.
 
     Raises:
-        ValueError: `data` is no `Data`, the ticket is not one of this graph, or both kinds of
-            entries fit.
+        ValueError: `data` is no `Data`, an entry of the mask is not what one can be, the ticket is
+            not one of this graph, or both kinds of entries fit.
     """
     from torch_geometric.data import Data  # loads slowly
 
@@ -48,6 +48,8 @@ def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
         if name in data:
             raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
                              f" take it out, `del data.{name}`")  # fmt: skip
+    for name, mask in only(ticket.masks, "edges").items():
+        check_mask(name, mask)
     layers = edge_mask(ticket.masks)
     if layers is None:
         return copy.copy(data)

@@ -15,6 +15,7 @@ from graphlth.model_checks import (
     check_arguments,
     check_cached,
     check_inputs,
+    check_masks,
     check_output,
     check_trainable,
     check_weights,
@@ -47,6 +48,7 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
     check_weights(model)
     check_cached(model, masks)
     check_layers(model, masks)
+    check_masks(model, getattr(task, "num_edges", None), masks)
     for module in model.modules():  # what a layer has cached may be of another graph
         if getattr(module, "cached", False):
             vars(module).update({n: None for n in vars(module) if n.startswith("_cached_")})
