@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,13 @@ def add_provenance(
     """The same tickets, whose provenance tells of what model and graph they are, and `about` it.
 
     That of a run, which tells more, takes its place.
+
+    Raises:
+        ValueError: `tickets` are none.
     """
+    if not isinstance(tickets, Iterable):
+        raise ValueError(f"`algorithm` {about['algorithm']!r} must yield tickets, got "
+                         f"{type(tickets).__name__}")  # fmt: skip
     for ticket in tickets:
         known = {**about, "model": type(model).__name__, "graph": task.fingerprint(),
                  "network": model_fingerprint(model)}  # fmt: skip

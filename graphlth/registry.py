@@ -10,12 +10,14 @@ Names are listed without loading a plug-in.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isroutine
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
@@ -138,7 +140,7 @@ def _load_file(kind: str, name: str) -> Any:
     place, file = f"`{kind_noun(kind)}` {name!r}", f"{module.replace('.', '/')}.py"
     try:
         plugin = getattr(import_module(module), name, None)
-    except Exception as error:  # a file of a user's own can raise anything
+    except (Exception, SystemExit) as error:  # a file of a user's own can raise anything
         raise ValueError(f"{place} cannot be loaded from {file} ({type(error).__name__}: {error}): "
                          "mend or remove that file") from error  # fmt: skip
     if not callable(plugin):
@@ -153,10 +155,10 @@ def _load_installed(kind: str, name: str, point: EntryPoint) -> Any:
     place = f"`{kind_noun(kind)}` {name!r} of the package {package_of(point)!r}"
     try:
         plugin = point.load()
-    except Exception as error:  # the import of another package can raise anything
+    except (Exception, SystemExit) as error:  # the import of another package can raise anything
         raise ValueError(f"{place} cannot be loaded from {point.value!r} ({type(error).__name__}: "
                          f"{error}): mend or uninstall it") from error  # fmt: skip
-    if not callable(plugin):
+    if not (isinstance(plugin, type) or isroutine(plugin)):
         raise ValueError(f"{place} must be a function, got {type(plugin).__name__} at "
                          f"{point.value!r}: mend or uninstall it")  # fmt: skip
     return plugin
@@ -164,7 +166,7 @@ def _load_installed(kind: str, name: str, point: EntryPoint) -> Any:
 
 def package_of(point: EntryPoint) -> str:
     """The name of the package that an entry point is of."""
-    return point.dist.name if point.dist is not None else point.module.partition(".")[0]
+    return point.dist.name if point.dist is not None else re.split("[.:]", point.value)[0]
 
 
 def packages_of(kind: str, name: str) -> list[str]:
@@ -183,6 +185,8 @@ def describe(kind: str, name: str) -> str:
     if name in modules(kind):
         return _first_line(_source(modules(kind)[name]), name, alone=True)
     point = installed_plugins(kind)[name][0]
+    if point.pattern.match(point.value) is None:
+        return f"{point.value!r} is no function in a module (of the package {packages[0]!r})"
     text = _first_line(_source(point.module), point.attr, _is_alone(point))
     return f"{text or f'{point.value!r}, without a text'} (of the package {packages[0]!r})"
 
@@ -190,7 +194,8 @@ def describe(kind: str, name: str) -> str:
 def _is_alone(point: EntryPoint) -> bool:
     """Whether no other plug-in, of whatever kind, comes from the module of an entry point."""
     every = (points for kind in KINDS for points in installed_plugins(kind).values())
-    return sum(point.module == other.module for points in every for other in points) == 1
+    modules = [other.value.partition(":")[0] for points in every for other in points]
+    return modules.count(point.value.partition(":")[0]) == 1
 
 
 def _source(module: str) -> str:

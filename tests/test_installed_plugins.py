@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -12,6 +13,7 @@ from textwrap import dedent
 import pytest
 
 from graphlth import registry
+from graphlth.algorithms import with_provenance
 from graphlth.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
@@ -276,3 +278,57 @@ def test_a_list_of_plugins_needs_no_torch(installed, tmp_path):
     paths = os.pathsep.join([str(installed), str(ROOT)])
     env = {**os.environ, "PYTHONPATH": paths}
     assert subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path).returncode == 0
+
+
+HARM = {
+    "untyped": ("def untyped(model, task, masks, *, power=None):\n    return masks",
+                "`score` 'untyped' must say the type of each setting, got `power`"),
+    "mutable": ("def mutable(model, task, masks, *, powers: list = [1]):\n    return masks",
+                r"`score` 'mutable' must have defaults that cannot change, .*`powers` = \[1\]"),
+    "instance": ("instance = type('I', (), {'__call__': lambda self: 1})()",
+                 "`score` 'instance' .* must be a function, got I at"),
+    "narrow": ("def narrow(model):\n    return {}",
+               "`score` 'narrow' must return .*, but raises TypeError: narrow"),
+    "nothing": ("def nothing(model, task, masks):\n    pass",
+                "`score` 'nothing' must return .* got NoneType"),
+    "leaves": ("raise SystemExit(3)", "cannot be loaded .*SystemExit: 3.*: mend or uninstall it"),
+    "misspelt": ("", "`score` 'misspelt' .* cannot be loaded from ':::'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_a_harmful_plugin_is_told_in_one_line_and_listed(name, monkeypatch, tmp_path, capsys):
+    source, line = HARM[name]
+    module = f"harm_{name}"
+    (tmp_path / f"{module}.py").write_text(source + "\n")
+    value = ":::" if name == "misspelt" else f"{module}:{name}"
+    points = importlib.metadata.EntryPoints([EntryPoint(name, value, "graphlth.scores")])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_entry_points", lambda: points)
+    registry.installed_plugins.cache_clear()
+    try:
+        run = "run imp --task karate --model gcn --hidden 2 --epochs 1 --rounds 1 --score"
+        assert cli.main([*run.split(), name]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("graphlth: error: ") and re.search(line, error)
+        assert cli.main(["list", "scores"]) == 0
+        assert name in capsys.readouterr().out
+        assert cli.main(run.split()[:-1]) == 0
+    finally:
+        registry.installed_plugins.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("def fails(model, task, *, seed=0, last=None):\n    return 3",
+         "`algorithm` 'fails' must yield tickets, got int"),
+        ("def fails(model, task, *, last=None):\n    yield", "'fails' must take `seed`, as "),
+    ],
+)  # fmt: skip
+def test_an_algorithm_that_is_none_is_told_in_one_line(source, line):
+    found = {}
+    exec(source, {"__name__": "__main__"}, found)
+    with pytest.raises(ValueError, match=line):
+        next(with_provenance(found["fails"])(None, None))

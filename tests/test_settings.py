@@ -392,6 +392,6 @@ def test_many_numbers_are_joined_at_once():
 @pytest.mark.parametrize("named", [{"algorithm": 3}, {"settings": [1]}, {"settings": {3: 4}}])
 def test_a_run_of_no_names_is_refused_in_one_line(named, tmp_path):
     about = {"algorithm": "ugs", "settings": {}} | named
-    message = "by its name, a text, got int|`settings` must be a mapping.* got list|`3` is no set"
+    message = "`algorithm` must be the name.* int|`settings` must be a mapping.* list|`3` is no set"
     with pytest.raises(ValueError, match=message):
         glt.run(task="karate", model="gcn", out=tmp_path, **about)

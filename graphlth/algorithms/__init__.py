@@ -18,9 +18,13 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
     """`algorithm`, whose tickets say where they come from: what `graphlth.registry.find` returns.
 
     Raises:
-        ValueError: when called, if a setting is one of retraining alone.
+        ValueError: it has no `seed` or no `last`; or, when called, a setting is one of retraining
+            alone.
     """
     known = signature(algorithm).parameters
+    if missing := [name for name in ("seed", "last") if name not in known]:
+        raise ValueError(f"`algorithm` {algorithm.__name__!r} must take `{missing[0]}`, as "
+                         "`seed: Seed = 0, last: Ticket | None = None`")  # fmt: skip
     others = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
 
     @wraps(algorithm)

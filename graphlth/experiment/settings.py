@@ -51,7 +51,8 @@ def _check_own_settings(kind: str, name: str, own: Mapping[str, inspect.Paramete
     """Refuse settings of a plug-in that no flag and no file can set.
 
     Raises:
-        ValueError: one is called like a flag of the command, or has no type.
+        ValueError: one is called like a flag of the command, or has no type, or a default
+            that can change.
     """
     place = f"`{kind_noun(kind)}` {name!r}"
     for each, parameter in own.items():
@@ -62,6 +63,9 @@ def _check_own_settings(kind: str, name: str, own: Mapping[str, inspect.Paramete
         if parameter.annotation is parameter.empty:
             raise ValueError(f"{place} must say the type of each setting, got `{each}` without: "
                              f"annotate it, as in `{each}: float = 1.0`")  # fmt: skip
+        if isinstance(parameter.default, list | dict | set):
+            raise ValueError(f"{place} must have defaults that cannot change, got `{each}` = "
+                             f"{parameter.default!r}: write a tuple")  # fmt: skip
 
 
 def recipe_settings(algorithm: Callable[..., Any]) -> dict[str, inspect.Parameter]:
