@@ -17,7 +17,7 @@ def check_setting(name: str, known: Iterable[str], where: str) -> None:
         ValueError: it is not; the known one that is spelt most like it is named, and all of them.
     """
     if name not in (names := sorted(known)):
-        near = nearest_name(name, names)
+        near = nearest_name(str(name), names)
         hint = f"did you mean `{near}`? " if near else ""
         raise ValueError(f"`{name}` is no setting {where}; {hint}there are {', '.join(names)}")
 
