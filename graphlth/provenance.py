@@ -20,7 +20,7 @@ def model_fingerprint(model: nn.Module) -> str:
 
 
 def add_provenance(
-    tickets: Iterator[Ticket], model: nn.Module, task: Any, about: Mapping[str, Any]
+    tickets: Iterable[Ticket], model: nn.Module, task: Any, about: Mapping[str, Any]
 ) -> Iterator[Ticket]:
     """The same tickets, whose provenance tells of what model and graph they are, and `about` it.
 

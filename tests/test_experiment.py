@@ -19,11 +19,12 @@ from toys import ALGORITHMS, GRAPH_MODELS, of
 
 import graphlth.records as record
 from graphlth.experiment import run as experiment
-from graphlth.experiment.plan import Step, build_plugin, plan, planned_rounds
+from graphlth.experiment.plan import Step, build_plugin, plan
 from graphlth.experiment.run import run
 from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.models.graph.gcn import GCN
+from graphlth.settings.lists import planned_rounds
 from graphlth.ticket import load, ticket_file
 from graphlth.training.retraining import fit
 

@@ -19,7 +19,7 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
 
     Raises:
         ValueError: it has no `seed` or no `last`; or, when called, a setting is one of retraining
-            alone.
+            alone; then, if it yields what it must not (see `Yielded`).
     """
     known = signature(algorithm).parameters
     if missing := [name for name in ("seed", "last") if name not in known]:
@@ -29,14 +29,17 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
 
     @wraps(algorithm)
     def tickets(model: Any, task: Any, **settings: Any) -> Iterator[Any]:
-        from graphlth.provenance import add_provenance  # loads torch, a list of names does not
+        # These load torch, which a list of names does not.
+        from graphlth.algorithms._yielded import Yielded
+        from graphlth.provenance import add_provenance
 
         for name, value in settings.items():
             if name not in known and not others:
                 refuse_setting(name, value, algorithm.__name__, known)
         seed = settings.get("seed", known["seed"].default)
         about = {"algorithm": algorithm.__name__, "seed": seed}
-        return add_provenance(algorithm(model, task, **settings), model, task, about)
+        found = Yielded(algorithm, algorithm(model, task, **settings), model, task, settings)
+        return add_provenance(found, model, task, about)
 
     return tickets
 

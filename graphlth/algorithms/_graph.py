@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from graphlth.masks import EDGES, only
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 
@@ -16,11 +17,16 @@ def dense_graph(model: nn.Module, task: Task, *, weights: bool = False) -> Ticke
     return dense(model, task.num_edges, weights=weights)
 
 
-def check_edges(task: Task) -> None:
-    """Refuse a task without edges.
+def check_edges(task: Task, last: Ticket | None = None) -> None:
+    """Refuse a task without edges, and to go on after masks of edges for each layer.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none, or `last` has such masks, while one graph is trained for all.
     """
+    others = [n for n in (only(last.masks, "edges") if last is not None else ()) if n != EDGES]
+    if others:
+        raise ValueError("`last` must have one mask of edges for all layers where the graph is "
+                         f"trained, got {others[0]!r}: start from dense(model, num_edges) without "
+                         "`layers`")  # fmt: skip
     if not task.num_edges:
         raise ValueError(f"`task` must have edges to remove, got {task.name!r} without any")

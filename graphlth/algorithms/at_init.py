@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_part
-from graphlth.masks import EDGES, Masks
+from graphlth.masks import Masks
+from graphlth.masks import only as only_masks
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.settings.lists import parse_rounds
@@ -66,8 +67,8 @@ def at_init(
     check_start(model, task, last)
     ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     theta_0 = ticket.init
-    chosen = {"edges" if n == EDGES else "weights": edge_score if n == EDGES else score
-              for n in ticket.masks}  # fmt: skip
+    by_part = {"weights": score, "edges": edge_score}
+    chosen = {part: each for part, each in by_part.items() if only_masks(ticket.masks, part)}
 
     def rank(masks: Masks, round: int) -> dict[str, Tensor]:
         rewind(model, theta_0)

@@ -12,8 +12,9 @@ from graphlth.algorithms._supermask import (
     straight_through,
     train_scores,
 )
-from graphlth.masks import EDGES, Masks
-from graphlth.prune import drop_jointly
+from graphlth.edge_masks import is_edge_key
+from graphlth.masks import Masks
+from graphlth.prune import drop_lowest
 from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -63,14 +64,14 @@ def edge_popup(
     theta_0 = ticket.init
     for r in range(ticket.round + 1, rounds + 1):
         left = {n: int(m.count_nonzero()) for n, m in ticket.masks.items()}
-        rates = {n: drop_edges if n == EDGES else drop_weights for n in left}
+        rates = {n: drop_edges if is_edge_key(n) else drop_weights for n in left}
         counts = {n: count - round(rates[n] * count) for n, count in left.items()}
         s = train_scores(
             model, task, theta_0, ticket.masks, noise=1, recipe=recipe,
             through=partial(mask_highest, counts=counts), seed=stream_seed(seed, "scores", r),
         )  # fmt: skip
         scores = {n: t.abs() for n, t in s.items()}
-        masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, "layer")
+        masks = {n: drop_lowest({n: m}, scores, rates[n])[n] for n, m in ticket.masks.items()}
         ticket = evaluate_untrained(model, task, theta_0, masks, r)
         yield ticket
 

@@ -13,7 +13,7 @@ from graphlth.algorithms._admm import (
     start_graph,
 )
 from graphlth.algorithms._draw import draw_tickets, starting_weights
-from graphlth.algorithms._graph import dense_graph
+from graphlth.algorithms._graph import check_edges, dense_graph
 from graphlth.drawing import Queue
 from graphlth.masks import EDGES
 from graphlth.prune import make_redraw
@@ -77,6 +77,7 @@ def geb(
     graph, training = split_group(GraphTraining, settings)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
+    check_edges(task, last)
     first, weights = dense_graph(model, task), starting_weights(model, start, seed)
     if last is None:
         yield first

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graphlth.algorithms._scores import score_part
 from graphlth.cost.meters import without_counting
 from graphlth.masks import Masks, matrices
+from graphlth.masks import only as only_masks
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import snapshot
 from graphlth.settings.groups import split_group
@@ -64,11 +65,12 @@ class WeightPruning:
         return {n: -s for n, s in scores.items()} if self.invert else scores
 
     def drop(self, model: nn.Module, masks: Masks, scores: Masks) -> dict[str, Tensor]:
-        """The masks without the weights of `model` of lowest score."""
+        """The masks without the weights of `model` of lowest score; those of edges stay."""
+        edges, masks = only_masks(masks, "edges"), only_masks(masks, "weights")
         if self.drop_convs is None and self.drop_output is None:
-            return drop_lowest(masks, scores, self.drop_weights, self.scope)
+            return drop_lowest(masks, scores, self.drop_weights, self.scope) | edges
         rates = self.layer_rates(masks, [*matrices(model)][-1])
-        return {n: drop_lowest({n: m}, scores, rates[n])[n] for n, m in masks.items()}
+        return {n: drop_lowest({n: m}, scores, rates[n])[n] for n, m in masks.items()} | edges
 
     def layer_rates(self, masks: Masks, output: str) -> dict[str, float]:
         """The fraction of each layer that goes; weights numbered as `output` are its layer's."""
@@ -135,7 +137,7 @@ def imp(
         only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
         one_shot: cut every round from the one dense training, in as many steps.
         seed: seeds dropout, batch order and a score that draws.
-        last: continue after this ticket.
+        last: continue after this ticket; masks of edges that it has stay as they are.
         settings: what a round removes (see `WeightPruning`), where its training goes on (see
             `Rewinding`), and how it trains (see `Recipe`).
 
@@ -151,13 +153,15 @@ def imp(
     start = epochs_of(recipe, task) if rewinding.rewind == "finetune" else k  # of a ticket
     ticket = last or dense(model, edges=False)
     if last is None or one_shot:
+        edges = only_masks({} if last is None else last.masks, "edges")
         ticket = dense(model, edges=False)
+        ticket = replace(ticket, masks={**ticket.masks, **edges})
         pruning.rank(model, task, ticket, seed)  # what cannot be scored is refused at once
         with without_counting(last is not None):
             for _ in train(model, task, ticket.masks, until=k, seed=seed, scoring=(),
                            recipe=recipe):  # θ₀ → θ_k  # fmt: skip
                 pass
-        ticket = replace(dense(model, edges=False), search=start_iteration(task, k))
+        ticket = replace(ticket, init=snapshot(model), search=start_iteration(task, k))
     if last is None:
         yield ticket
     wanted = parse_rounds(only, rounds)

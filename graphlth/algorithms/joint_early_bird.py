@@ -68,7 +68,7 @@ def joint_early_bird(
     graph, training = split_group(GraphTraining, settings)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
-    check_edges(task)
+    check_edges(task, last)
     first = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     weights, masks = starting_weights(model, start, seed), first.masks  # m_g, m_θ ← 1
     if last is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from graphlth.prune import drop_jointly
@@ -38,13 +39,13 @@ def random_tickets(
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    first = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    first = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
     if last is None:
         yield first
-    theta_0 = first.init if last is None else last.init
-    for r in range(last.round + 1 if last else 1, rounds + 1):
-        masks = first.masks
+    whole = {n: torch.ones_like(m) for n, m in first.masks.items()}
+    for r in range(first.round + 1, rounds + 1):
+        masks = whole
         scores = random(model, task, masks, seed=stream_seed(seed, "masks", r))
         for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
             masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")
-        yield Ticket(theta_0, masks, r)
+        yield Ticket(first.init, masks, r)

@@ -12,7 +12,7 @@ from graphlth.algorithms._admm import (
     pretrain_weights,
     start_graph,
 )
-from graphlth.algorithms._graph import dense_graph
+from graphlth.algorithms._graph import check_edges, dense_graph
 from graphlth.masks import EDGES, only
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
@@ -61,6 +61,7 @@ def sgcn(
     graph, training = split_group(GraphTraining, settings)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
+    check_edges(task, last)
     first = last or dense_graph(model, task, weights=drop_weights > 0)
     if last is None:
         yield first

@@ -141,10 +141,10 @@ def run(argv: list[str]) -> None:
 def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.cli.progress import run_progress
     from graphlth.experiment import run as experiment
-    from graphlth.experiment.plan import planned_rounds
     from graphlth.experiment.seeds import parse_seeds
     from graphlth.experiment.settings import plugin_settings, settings_of_run
     from graphlth.settings import presets
+    from graphlth.settings.lists import planned_rounds
 
     which = option_values(argv, "task", "model")
     if Path(which.get("task", "")).suffix in GRAPH_FILES:

@@ -19,9 +19,10 @@ from filelock import FileLock, Timeout
 
 import graphlth.records as record
 from graphlth._exit import delay_signals
-from graphlth.experiment.plan import Plan, Step, check_stored_settings, planned_rounds
+from graphlth.experiment.plan import Plan, Step, check_stored_settings
 from graphlth.experiment.settings import settings_of_run
 from graphlth.settings.annotations import check_number
+from graphlth.settings.lists import planned_rounds
 from graphlth.settings.types import Threads
 from graphlth.storage import add_digest, check_digest, file_digest, remove_drafts, replace_file
 from graphlth.ticket import Ticket, load_of_run, ticket_file

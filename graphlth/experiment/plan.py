@@ -21,7 +21,7 @@ from graphlth.provenance import check_same_data
 from graphlth.registry import OF_RUN, check_name, find, names, normalize_name
 from graphlth.settings.annotations import check_number
 from graphlth.settings.checks import check_device, check_setting
-from graphlth.settings.lists import parse_rounds
+from graphlth.settings.lists import planned_rounds
 from graphlth.settings.presets import preset
 from graphlth.settings.types import Threads
 from graphlth.settings.validation import as_recorded, check_settings, defaults_of, settings_of
@@ -127,12 +127,6 @@ def plan(
     values = dict(sorted(as_recorded(values, known).items()))
     return Plan(algorithm, task, model, values, device, threads, batched,
                 chosen.protocol, chosen.sources_in_use(values))  # fmt: skip
-
-
-def planned_rounds(settings: Mapping[str, Any]) -> list[int]:
-    """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
-    last: int = settings.get("rounds", settings.get("draws", 1))
-    return [0, *parse_rounds(settings.get("only", "all"), last)]
 
 
 def duration_setting(settings: Mapping[str, Any]) -> str:

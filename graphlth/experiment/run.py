@@ -30,7 +30,6 @@ from graphlth.experiment.plan import (
     build_task,
     duration_setting,
     plan,
-    planned_rounds,
 )
 from graphlth.experiment.resources import ResourceFields, Resources
 from graphlth.experiment.seeds import parse_seeds
@@ -41,6 +40,7 @@ from graphlth.model import takes_graph
 from graphlth.records.environment import environment as describe_environment
 from graphlth.rewinding import rewind
 from graphlth.settings.checks import check_written
+from graphlth.settings.lists import planned_rounds
 from graphlth.storage import remove_drafts
 from graphlth.streams import stream_seed
 from graphlth.task import Task

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from graphlth.experiment.resources import Resources
-from graphlth.registry import find, kind_noun
+from graphlth.registry import find, kind_noun, normalize_name
 from graphlth.settings.annotations import check_value, members, plugin_kind, unpack
 from graphlth.settings.types import AddedLater
 from graphlth.settings.validation import defaults_of, field_parameters, settings_of
@@ -23,7 +23,6 @@ RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that
 OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm gives, no setting
     "algorithms": ("seed", "last"), "analysis": ("seed", *RETRAINING), "scores": ("seed", "init"),
 }  # fmt: skip
-
 RUN_FLAGS = (  # what `graphlth run` and `graphlth.run` take themselves
     "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "watch", "config", "help",
     "resources", *(field.name for field in fields(Resources)),
@@ -126,10 +125,9 @@ def settings_of_run(
     """The settings of a run of the three, and of the scores that `settings` choose.
 
     Raises:
-        ValueError: there is no such plug-in, or a score has a setting that is one of another.
+        ValueError: there is no such plug-in, or one has a setting that is one of another, too.
     """
-    both = plugin_settings("algorithms", algorithm) | plugin_settings("tasks", task)
-    known = both | plugin_settings("models", model)
+    known = _settings_of_three({"algorithms": algorithm, "tasks": task, "models": model})
     owners = dict.fromkeys(known, "the run")
     scores = scores_of(algorithm, settings or {})
     for part, own in settings_of_scores(algorithm, settings or {}).items():
@@ -140,6 +138,30 @@ def settings_of_run(
                                  "score, or rename that setting")  # fmt: skip
             known[name] = parameter
     return known
+
+
+def _settings_of_three(plugins: Mapping[str, str]) -> dict[str, inspect.Parameter]:
+    """The settings of an algorithm, a task and a model; one of two of them must be one setting.
+
+    Raises:
+        ValueError: two have one of the same name, of another range or default.
+    """
+    known: dict[str, inspect.Parameter] = {}
+    owners: dict[str, str] = {}
+    for kind, plugin in plugins.items():
+        owner = f"{kind_noun(kind)} {normalize_name(plugin)!r}"
+        for name, parameter in plugin_settings(kind, plugin).items():
+            other = owners.setdefault(name, owner)
+            if other != owner and not _is_same(known[name], parameter):
+                raise ValueError(f"`{name}` must be a setting of one plug-in of a run, got it of "
+                                 f"{other} and of {owner}, with another range or default: rename "
+                                 "it in one of them")  # fmt: skip
+            known[name] = parameter
+    return known
+
+
+def _is_same(one: inspect.Parameter, other: inspect.Parameter) -> bool:
+    return (one.annotation, one.default) == (other.annotation, other.default)
 
 
 def unrecorded_defaults(

@@ -15,7 +15,7 @@ from graphlth import ticket
 from graphlth.compaction.network import load_compact
 from graphlth.data import published
 from graphlth.experiment.folder import check_records, read_plan
-from graphlth.experiment.plan import planned_rounds
+from graphlth.settings.lists import planned_rounds
 from graphlth.storage import check_archive, file_digest, printable
 
 NAMES = ("settings file", "record", "ticket", "network", "program", "data file")

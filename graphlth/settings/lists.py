@@ -68,3 +68,9 @@ def parse_rounds(value: str | Sequence[int], rounds: int = MOST_ROUNDS) -> list[
         raise ValueError(f"`only` must be all, or rising rounds from 1 to {rounds}, such as 7,15, "
                          f"got {shorten(value)}")  # fmt: skip
     return found
+
+
+def planned_rounds(settings: Mapping[str, Any]) -> list[int]:
+    """The rounds of a run: 0, the dense ticket's, and those of the tickets that it finds."""
+    last: int = settings.get("rounds", settings.get("draws", 1))
+    return [0, *parse_rounds(settings.get("only", "all"), last)]
