@@ -23,12 +23,22 @@ universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 SHORT = {"rounds": 3, "draws": 3, "epochs": 4, "pretrain": 4, "drop_edges": 0.1,
          "drop_weights": 0.3, "mask_noise": 1e-2}  # fmt: skip
 SEEDED = {"score": "random", "edge_score": "random"}  # where an algorithm asks: scores with a seed
-DRAWN = ("geb", "joint_early_bird")  # several tickets, each a cut of the dense masks
-SINGLE = ("sgcn", "random_graph")  # one ticket
-ROUNDS = [n for n in ALGORITHMS if n not in DRAWN + SINGLE]  # each ticket a cut of the one before
+
+
+def takes(name, setting):
+    return setting in settings_of(find("algorithms", name))
+
+
+# What an algorithm is, its settings say: a new one needs no change here.
+DRAWN = [
+    n for n in ALGORITHMS if takes(n, "draws")
+]  # several tickets, each a cut of the dense masks
+ROUNDS = [n for n in ALGORITHMS if takes(n, "rounds")]  # each ticket a cut of the one before
+SINGLE = [n for n in ALGORITHMS if n not in DRAWN + ROUNDS]  # one ticket
 TICKETS = {n: 1 if n in SINGLE else 3 for n in ALGORITHMS}  # after the dense one
-PARTS = {"imp": "weights", "geb": "edges"}  # what is removed, where it is not both
-ALONE = ("imp", "geb", "sgcn", "random_graph")  # have a mask on what they remove at rate 0, too
+RATES = {n: [s for s in ("drop_edges", "drop_weights") if takes(n, s)] for n in ALGORITHMS}
+PARTS = {n: rate.removeprefix("drop_") for n, [rate, *more] in RATES.items() if not more}
+SEARCHED = [n for n in ALGORITHMS if takes(n, "lr_scores")]  # under weights that stay
 
 
 class User(nn.Module):
@@ -56,10 +66,6 @@ def bits(tensors):
 
 def digits(tickets):
     return [(t.round, bits(t.init), bits(t.masks)) for t in tickets]
-
-
-def takes(name, setting):
-    return setting in settings_of(find("algorithms", name))
 
 
 def run(name, model=None, task=None, **about):
@@ -99,10 +105,8 @@ def test_every_round_removes_exactly_its_share_of_the_survivors(name, edges):
         assert has_edges == (None if PARTS.get(name) == "weights" else left_edges)
         by_layer = [int(m.sum()) for m in M.only(ticket.masks, "weights").values()]
         by_layer_expected = [v for n, v in survivors.items() if n != M.EDGES]
-        # These are drawn layer by layer; their total is within the rounding of each.
-        if name in ("random_tickets", "edge_popup"):
-            assert by_layer == by_layer_expected
-        else:
+        # What ranks layer by layer leaves a total that is within the rounding of each.
+        if takes(name, "scope") or by_layer != by_layer_expected:
             assert has_weights == (0 if PARTS.get(name) == "edges" else left_weights)
         assert all(bool(((m == 0) | (m == 1)).all()) for m in ticket.masks.values())
     if name in DRAWN:
@@ -252,7 +256,7 @@ def test_a_continued_search_equals_an_uninterrupted_one(name, after, through_fil
     assert [t.search for t in rest] == [t.search for t in whole[last.round + 1 :]]
 
 
-@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in ALONE])
+@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in {*PARTS, *SINGLE}])
 @pytest.mark.parametrize("off", ["drop_edges", "drop_weights"])
 def test_a_part_that_is_dropped_at_rate_0_has_no_mask(name, off):
     for ticket in run(name, **{off: 0.0}):
@@ -348,12 +352,6 @@ def test_every_algorithm_stays_finite_on_every_model_down_to_nothing(name, model
     assert torch.tensor(last.loss).isfinite()
 
 
-RATES = {name: [s for s in settings_of(find("algorithms", name))
-                if s in ("drop_edges", "drop_weights")] for name in ALGORITHMS}  # fmt: skip
-EDGES_NEEDED = ("geb", "joint_early_bird", "random_graph", "sgcn")
-SEARCHED = ("edge_popup", "supermask")
-
-
 @pytest.mark.parametrize("on", ["graph", "images"])
 @pytest.mark.parametrize(
     ("name", "zero"),
@@ -366,7 +364,7 @@ def test_a_rate_of_0_leaves_its_part_whole_or_is_refused_in_a_line(name, zero, o
     found = call(name, model, task, rounds=1, draws=1, epochs=2, pretrain=1, **rates)
     parts = {"drop_weights": True, "drop_edges": on == "graph"}
     refused = None
-    if name in EDGES_NEEDED and on == "images":
+    if name not in ROUNDS and on == "images":  # a graph is trained, or drawn
         refused = "`task` must have edges to remove, got 'pictures' without any"
     elif name in SEARCHED and not any(rates[rate] for rate in rates if parts[rate]):
         names = "`drop_weights` or `drop_edges`" if on == "graph" else "`drop_weights`"

@@ -11,8 +11,9 @@ from toys import Pictures, build, call, data, toy
 import graphlth as glt
 from graphlth import masks as M
 from graphlth.algorithms._controls import CONTROLS
-from graphlth.registry import names
+from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
+from graphlth.settings.validation import settings_of
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, load, ticket_file
 from graphlth.training.checks import check_contract
@@ -21,10 +22,13 @@ from graphlth.training.retraining import fit, retrain
 
 SHORT = {"rounds": 2, "draws": 2, "epochs": 3, "pretrain": 2, "drop_edges": 0.2, "lr": 0.05,
          "drop_weights": 0.5, "drop_channels": 0.3, "weight_decay": 0.1}  # fmt: skip
-EARLIER = ("control", "transfer")  # change the tickets of another run
-OF_CHANNELS = ("channels", "early_bird")
+SETTINGS = {n: settings_of(find("algorithms", n)) for n in names("algorithms")}
+EARLIER = [n for n in SETTINGS if "tickets" in SETTINGS[n]]  # change the tickets of another run
+OF_CHANNELS = [n for n in SETTINGS if "drop_channels" in SETTINGS[n]]
 ON_GRAPHS = [n for n in names("algorithms") if n not in OF_CHANNELS]
-EDGES_ALONE = ("geb",)
+OTHERS = (*EARLIER, *OF_CHANNELS)
+EDGES_ALONE = [n for n in SETTINGS if n not in OTHERS and "drop_weights" not in SETTINGS[n]]
+WEIGHTS_ALONE = [n for n in ON_GRAPHS if "drop_edges" not in SETTINGS[n]]
 every = pytest.mark.parametrize("name", names("algorithms"))
 on_graphs = pytest.mark.parametrize("name", ON_GRAPHS)
 
@@ -290,8 +294,7 @@ def test_a_layer_that_caches_its_graph_is_refused_only_where_edges_are_masked(na
     task = toy(loops=False)
     model = pyg.GCN(task.num_features, 4, 2, task.num_classes, cached=True)
     folder = tickets(model, task) if name in EARLIER else ""
-    weights_alone = {"imp", *EARLIER}
-    if name in weights_alone:
+    if name in WEIGHTS_ALONE:
         assert len(run(name, model, task, folder)) > 1
         return
     with pytest.raises(ValueError, match=r"`model` must not cache .* 'convs.0' .*cached=False"):

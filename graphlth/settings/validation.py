@@ -129,7 +129,9 @@ def check_settings(values: Mapping[str, Any], known: Parameters) -> None:
         ValueError: names the first of them.
     """
     for name in [name for name in values if name in known]:
-        check_value(name, values[name], known[name].annotation)
+        numbers = number_list(known[name].annotation)
+        if numbers is None or numbers.last not in values:  # else a rule below, with that limit
+            check_value(name, values[name], known[name].annotation)
     for name, rule in _rules(values, known):
         _check_rule(name, rule, values)
 
