@@ -231,8 +231,8 @@ class MetricSum:
     def __init__(self, metric: Metric):
         if metric.function is None:
             raise ValueError(f"`metric` must have a function of (output, target), got "
-                             f"{metric.name!r} without one: give it one, or the task a `score` of "
-                             "its own")  # fmt: skip
+                             f"{metric.name!r} without one: give it one, or the task an "
+                             "`evaluate` of its own")  # fmt: skip
         self.metric = metric
         self.parts: list[tuple[Tensor, ...]] = []
 
@@ -269,7 +269,7 @@ class MetricSum:
 
     def _compute(self, output: Tensor, target: Tensor, kind: Callable[[Any], Any] = lambda v: v
                  ) -> Any:  # fmt: skip
-        assert self.metric.function is not None  # without one a task has a `score` of its own
+        assert self.metric.function is not None  # without one a task has an `evaluate` of its own
         try:
             return kind(self.metric.function(output, target))
         except Exception as error:  # a function of a user's own can raise anything

@@ -186,7 +186,10 @@ def test_a_graph_without_dropout_has_no_noise(settings, noise):
     [
         ({"points": 1}, r"`points` must be in \[2, 10000\], got 1"),
         ({"pairs": 0}, r"`pairs` must be in \[1, 10000\], got 0"),
-        ({"split": "all"}, "`split` must be one of train, val, test, got 'all'"),
+        (
+            {"split": "all"},
+            "`split` must be one of train, val, test, got 'all': did you mean `val`\\?",
+        ),
     ],
 )
 def test_settings_have_their_range(settings, told):

@@ -162,7 +162,9 @@ def error_rate(model: nn.Module, task: Task, masks: Masks, split: str) -> float:
     if split != "train":
         return task.metric.error(evaluate(model, task, masks, (split,))[0])
     model.eval()  # a span of training batches is not all of them
-    total = MetricSum(task.metric)
-    for batch in task.whole(split):
+    total = None
+    for batch in task.whole(split):  # a game, whose metric is no sum over rows, refuses here
+        total = total or MetricSum(task.metric)
         total.add(forward(model, batch, masks)[batch.rows], batch.target)
+    assert total is not None  # no split is empty
     return task.metric.error(total.value())
