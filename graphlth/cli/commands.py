@@ -1,0 +1,227 @@
+"""The commands: one function each, which reads its arguments and does it."""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from graphlth._exit import (
+    raise_on_signal,
+)
+from graphlth.cli.arguments import (
+    Settings,
+    about_preset,
+    add_settings,
+    list_choices,
+    name_file_in_errors,
+    option_values,
+    parse_arguments,
+    split_first,
+    with_config,
+)
+from graphlth.cli.show import show_benchmarks, show_runs, show_ticket
+from graphlth.registry import KINDS, find
+from graphlth.settings.checks import check_written
+from graphlth.settings.validation import check_settings, settings_of
+
+RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
+NOT_FLAGS = ("algorithm", "settings", "watch", "resources")  # what `run` takes and is no flag
+GRAPH_FILES = (".npz", ".pt")  # as a task: the graph in that file
+
+
+def run(argv: list[str]) -> None:
+    """Find tickets, retrain and record them; then show the records."""
+    algorithm, argv = split_first(argv)
+    algorithm, argv, origin = with_config(algorithm, argv)
+    with name_file_in_errors(origin):
+        _run(algorithm, argv)
+
+
+def _run(algorithm: str | None, argv: list[str]) -> None:
+    from graphlth.cli.progress import run_progress
+    from graphlth.experiment import run as experiment
+    from graphlth.experiment.seeds import parse_seeds
+    from graphlth.experiment.settings import plugin_settings, settings_of_run
+    from graphlth.settings import presets
+    from graphlth.settings.lists import planned_rounds
+
+    which = option_values(argv, "task", "model")
+    if Path(which.get("task", "")).suffix in GRAPH_FILES:
+        argv, which = [*argv, "--task=file", f"--path={which['task']}"], which | {"task": "file"}
+    named = {"algorithms": algorithm, "tasks": which.get("task"), "models": which.get("model")}
+    parser = ArgumentParser(prog="graphlth run", usage=RUN, exit_on_error=False,
+                            epilog=list_choices(named, argv))  # fmt: skip
+    parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
+    own = dict(inspect.signature(experiment.run).parameters) | settings_of(experiment.run)
+    add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in NOT_FLAGS})
+    settings: set[str] = set()
+    for kind, name in named.items():
+        if name is not None:
+            add_settings(parser, find(kind, name), plugin_settings(kind, name))
+            settings |= plugin_settings(kind, name).keys()
+    preset = presets.Preset()
+    if algorithm is not None and which.keys() == {"task", "model"}:
+        how = option_values(argv, "epochs", "protocol")
+        protocol = how.pop("protocol", "paper")
+        preset = presets.preset(algorithm, **which, protocol=protocol, given=how)
+    if algorithm is not None:
+        for score, known in chosen_scores(algorithm, preset.settings, argv):
+            add_settings(parser, find("scores", score), known)
+            settings |= known.keys()
+    if preset.settings:
+        defaults = {n: v for n, v in preset.settings.items() if n in settings}
+        parser.set_defaults(defaults)
+        parser.epilog = about_preset(preset.sources_in_use(defaults))
+    given = parse_arguments(parser, argv)
+    given.pop("config")
+    values = {n: given.pop(n) for n in settings}
+    check_settings(values, settings_of_run(str(algorithm), which["task"], which["model"], values))
+    span = max(1, values.get("evaluate_every", 1))
+    epochs = values.get("iterations", 0) // span or values["epochs"]
+    rounds = planned_rounds(values)
+    seeds = parse_seeds(given["seeds"])
+    with raise_on_signal(), run_progress(len(seeds), rounds, epochs, given["jobs"]) as watch:
+        folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
+    print(folder)
+    show_runs([folder])
+
+
+def chosen_scores(
+    algorithm: str, preset: Mapping[str, Any], argv: list[str]
+) -> Iterator[tuple[str, Settings]]:
+    """The scores of a run, by flag, preset or default, and the settings of each."""
+    from graphlth.experiment.settings import scores_of, settings_of_scores
+
+    typed = option_values(argv, *scores_of(algorithm, {}))
+    values = {**preset, **typed}
+    known = settings_of_scores(algorithm, values)
+    chosen = {score: name for name, score in scores_of(algorithm, values).items()}  # each once
+    yield from ((score, known[name]) for score, name in chosen.items())
+
+
+def analyze(argv: list[str]) -> None:
+    """Measure the tickets of runs, and record it."""
+    from graphlth.cli.progress import measure_progress
+    from graphlth.experiment import measure
+    from graphlth.experiment.settings import plugin_settings
+
+    name, argv = split_first(argv)
+    usage = "graphlth analyze MEASURE DIR... --out DIR [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth analyze", usage=usage, exit_on_error=False,
+                            epilog=list_choices({"analysis": name}, argv))  # fmt: skip
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
+    own = settings_of(measure.analyze)
+    add_settings(parser, measure.analyze, {n: p for n, p in own.items() if n != "watch"})
+    settings: set[str] = set()
+    if name is not None:
+        settings = {*plugin_settings("analysis", name)}
+        add_settings(parser, find("analysis", name), plugin_settings("analysis", name))
+    given = parse_arguments(parser, argv)
+    values = {n: given.pop(n) for n in settings}
+    runs = measure.find_runs(*given.pop("folders"))
+    todo = [measure.select_rounds(run, given["seeds"], given["rounds"]) for run in runs]
+    with (
+        raise_on_signal(),
+        measure_progress(sum(len(rounds) for run in todo for rounds in run.values())) as watch,
+    ):
+        for run in runs:
+            print(measure.analyze(str(name), str(run), values, watch=watch, **given))
+
+
+def plot(argv: list[str]) -> None:
+    """Draw recorded runs."""
+    figure, argv = split_first(argv)
+    usage = "graphlth plot FIGURE DIR... --out FILE [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth plot", usage=usage, exit_on_error=False,
+                            epilog=list_choices({"figures": figure}, argv))  # fmt: skip
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
+    if figure is not None:
+        draw = find("figures", figure)
+        add_settings(parser, draw, settings_of(draw))
+    given = parse_arguments(parser, argv)
+    import graphlth.records as record
+
+    folders = given.pop("folders")
+    read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+    check_written("out", given["out"], read)
+    with raise_on_signal():
+        draw(record.read(*folders), **given)
+    print(given["out"])
+
+
+def show(argv: list[str]) -> None:
+    """Tables of recorded runs, or what is in a ticket file."""
+    parser = ArgumentParser(prog="graphlth show", exit_on_error=False)
+    parser.add_argument("paths", nargs="+", help="run folders, folders of them, or ticket files")
+    for path in map(Path, parse_arguments(parser, argv)["paths"]):
+        if path.is_file():
+            show_ticket(path)
+        else:
+            show_runs([path])
+
+
+def export(argv: list[str]) -> None:
+    """Retrain a ticket and write it compacted."""
+    from graphlth.cli.progress import retraining_progress
+    from graphlth.compaction.network import Compact
+    from graphlth.experiment import export
+    from graphlth.records.statistics import format_value
+
+    usage = "graphlth export TICKET --out FILE [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth export", usage=usage, exit_on_error=False)
+    parser.add_argument("ticket", help="a ticket file")
+    own = settings_of(export.export)
+    add_settings(parser, export.export, {n: p for n, p in own.items() if n != "watch"})
+    given = parse_arguments(parser, argv)
+    with raise_on_signal(), retraining_progress() as watch:
+        network, best = export.export(given.pop("ticket"), **given, watch=watch)
+    size = Path(given["out"]).stat().st_size
+    if isinstance(network, Compact):
+        print(f"{given['out']}: {size:,} bytes, layout {network.layout}")
+        units = " → ".join(f"{layer.weight.size(1):,}" for layer in network.layers)
+        print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} "
+              f"units, {network.graph.num_edges:,} edges")  # fmt: skip
+    else:
+        weights = [p for p in network.parameters() if p.dim() > 1]
+        print(f"{given['out']}: {size:,} bytes, a program for batches of any size")
+        print(f"  {sum(p.numel() for p in weights):,} weights, "
+              f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
+    val, test = (format_value(value, best.metric) for value in (best.val, best.test))
+    print(f"  val {val}, test {test}, retrained to epoch {best.index + 1}")
+
+
+def bench(argv: list[str]) -> None:
+    """A table of what compaction gains, a line per ticket."""
+    from graphlth.experiment.export import bench
+
+    usage = "graphlth bench TICKET... [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth bench", usage=usage, exit_on_error=False)
+    parser.add_argument("tickets", nargs="+", help="ticket files")
+    add_settings(parser, bench, settings_of(bench))
+    given = parse_arguments(parser, argv)
+    show_benchmarks([bench(path, **given) for path in given.pop("tickets")], given["batch"])
+
+
+def verify(argv: list[str]) -> int:
+    """A line per fault in stored files; where there is none, how much was verified."""
+    from graphlth.experiment.verify import verify
+
+    parser = ArgumentParser(prog="graphlth verify", exit_on_error=False)
+    parser.add_argument("paths", nargs="+", help="run folders, folders of them, or files")
+    report = verify(parse_arguments(parser, argv)["paths"])
+    for fault in report.faults:
+        print(f"graphlth: {fault}", file=sys.stderr)
+    if not report.faults:
+        print(report.summary)
+    return 2 if report.faults else 0
+
+
+def parse_kind(argv: list[str]) -> str | None:
+    """The kind of plug-ins that `list` is asked for; None for all."""
+    parser = ArgumentParser(prog="graphlth list", exit_on_error=False)
+    parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
+    kind: str | None = parse_arguments(parser, argv)["kind"]
+    return kind
