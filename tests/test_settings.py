@@ -395,3 +395,10 @@ def test_a_run_of_no_names_is_refused_in_one_line(named, tmp_path):
     message = "`algorithm` must be the name.* int|`settings` must be a mapping.* list|`3` is no set"
     with pytest.raises(ValueError, match=message):
         glt.run(task="karate", model="gcn", out=tmp_path, **about)
+
+
+def test_a_function_that_is_of_no_module_has_settings_too():
+    """As one that a notebook, or a page of the documentation, defines."""
+    names = {"__name__": None}
+    exec("def score(model, task, masks, *, power: float = 2.0): ...", names)
+    assert settings_of(names["score"])["power"].annotation is float

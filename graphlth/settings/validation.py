@@ -70,7 +70,8 @@ def groups_of(function: Callable[..., Any]) -> list[type]:
 
 def _resolve(function: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations of a function, those that are text read where it is defined."""
-    names = vars(sys.modules[inspect.unwrap(function).__module__])
+    own = inspect.unwrap(function)
+    names = own.__globals__ if inspect.isfunction(own) else vars(sys.modules[own.__module__])
     try:
         stand_in = SimpleNamespace(__annotations__=dict(annotations))
         return get_type_hints(stand_in, globalns=names, include_extras=True)
