@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from results import find_cell, find_table, format_cell, read_result, to_markdown
+from result_data import find_cell, find_table, format_cell, read_result, to_markdown
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- results: written by docs/readme.py from benchmarks/results -->\n"

@@ -11,12 +11,12 @@ Names are listed without loading a plug-in.
 
 import ast
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from inspect import isroutine
 from pathlib import Path
 from pkgutil import walk_packages
@@ -200,12 +200,25 @@ def _is_alone(point: EntryPoint) -> bool:
 
 def _source(module: str) -> str:
     """The source of a module, which is not imported; "" where there is no such file."""
-    path = Path(*module.split("."))
-    for folder in map(Path, sys.path):
-        for file in (folder / path.with_suffix(".py"), folder / path / "__init__.py"):
+    package, *rest = module.split(".")
+    try:
+        spec = find_spec(package)  # finders, since no folder of sys.path holds editable packages
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return ""
+    if not rest:
+        return _read(Path(spec.origin)) if spec.origin else ""
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
             if file.is_file():
-                return file.read_text(encoding="utf-8", errors="replace")
+                return _read(file)
     return ""
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _first_line(source: str, function: str, alone: bool) -> str:

@@ -1,6 +1,7 @@
 """Plug-ins of other packages are found by entry points; a broken one stops nothing else."""
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -234,6 +235,31 @@ def test_a_plugin_is_told_of_by_its_module_if_alone_in_it_and_else_by_its_functi
         finally:
             registry.installed_plugins.cache_clear()
         assert found == [f"{text} (of the package 'two_scores')" for text in texts]
+
+
+def test_a_plugin_of_a_package_outside_of_sys_path_is_told_of_as_well(tmp_path, monkeypatch):
+    package = tmp_path / "edited"  # an editable installation finds its package so
+    package.mkdir()
+    package.joinpath("__init__.py").write_text("raise AssertionError('it was imported')\n")
+    package.joinpath("scores.py").write_text('"""Scores in editing."""\n')
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "edited":
+                return importlib.util.spec_from_file_location(name, package / "__init__.py")
+            return None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    points = importlib.metadata.EntryPoints(
+        [EntryPoint("mine", "edited.scores:mine", "graphlth.scores")]
+    )
+    monkeypatch.setattr(registry, "_entry_points", lambda: points)
+    registry.installed_plugins.cache_clear()
+    try:
+        assert registry.describe("scores", "mine").startswith("Scores in editing.")
+    finally:
+        registry.installed_plugins.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ GAP = 2  # letters between columns that are crowded
 def line_width() -> int:
     """The letters that a line of standard output holds."""
     console = Console()
-    if console.is_terminal:
+    if console.file.isatty():  # `is_terminal` is also true where FORCE_COLOR is set, in a pipe
         return console.width
     return (
         shutil.get_terminal_size((UNLIMITED, 0)).columns if os.environ.get("COLUMNS") else UNLIMITED
