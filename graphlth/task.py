@@ -6,7 +6,7 @@ Graphs, images, text and games differ here and nowhere above.
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any, Protocol
 
@@ -33,6 +33,10 @@ class Batch:
     weights: Tensor | None = None  # [rows] of a game: what each row counts in the loss
     among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
     edge_weight: EdgeMask | None = None  # A [E], of all layers or of each; None: ones
+    data: Any = None  # of a graph: the PyG `Data` that a model of a user's own reads
+    columns: Mapping[str, Tensor] = field(default_factory=dict)  # by edge mask: the entry [E] that
+    # each column of its edge_index in `data` reads; −1: none, its weight is 1
+    pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
 
 
 Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
