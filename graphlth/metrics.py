@@ -9,6 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from graphlth.evaluators import ogb_evaluator
+
+HITS_OF = "ogbl-collab"  # any data set whose metric is Hits@K
 HITS = re.compile(r"hits@([1-9]\d*)")
 
 
@@ -170,12 +173,7 @@ def _hits_at(k: int) -> Metric:
     """The fraction of the positive rows that rank above the `k`-th highest negative one (OGB)."""
 
     def function(output: Tensor, target: Tensor) -> float:
-        try:
-            from ogb.linkproppred import Evaluator
-        except ImportError:
-            raise ValueError(f"`ogb` is needed to compute hits@{k} and is not installed: "
-                             "pip install 'graphlth[ogb]'") from None  # fmt: skip
-        evaluator = Evaluator("ogbl-collab")  # any whose metric is Hits@K
+        evaluator = ogb_evaluator("link", HITS_OF, f"compute hits@{k}")
         evaluator.K = k
         y, score = _ranking(output, target)
         found = evaluator.eval({"y_pred_pos": score[y == 1], "y_pred_neg": score[y == 0]})

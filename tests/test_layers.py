@@ -12,7 +12,8 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [  # packages, and files of them that stand elsewhere; below first
-    ["_exit", "storage", "streams", "cost.meters", "metrics"],
+    ["_exit", "evaluators", "storage", "streams", "cost.meters"],
+    ["metrics"],
     ["edge_masks", "registry", "rewinding"],
     ["masks"],
     ["drawing", "settings", "task"],

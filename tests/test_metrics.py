@@ -1,6 +1,7 @@
 """Losses and metrics of a task: their values, their names, and that the best goes by direction."""
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def test_a_metric_has_the_value_of_the_literature(name, out, target, value):
 
 
 def test_hits_at_k_is_that_of_ogb():
-    pytest.importorskip("ogb", reason="the extra `ogb` is not installed")
+    if find_spec("ogb") is None:  # importing it asks the network
+        pytest.skip("the extra `ogb` is not installed")
     metric = find_metric("hits@2")
     score = torch.tensor([[0.9], [0.5], [0.1], [0.8], [0.6], [0.2]])
     target = torch.tensor([[1.0], [1.0], [1.0], [0.0], [0.0], [0.0]])
