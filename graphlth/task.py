@@ -37,6 +37,22 @@ class Batch:
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # by edge mask: the entry [E] that
     # each column of its edge_index in `data` reads; −1: none, its weight is 1
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
+    decode: "Decode | None" = None  # what is made of the outputs of `pairs`; None: dot products
+
+    def select(self, output: Any) -> Tensor:
+        """What is scored [rows, C] of the output for every row: `rows`, or of links `pairs`."""
+        if self.pairs is None:
+            scored: Tensor = output[self.rows]
+            return scored
+        return (self.decode or dot_product)(output, self.pairs)
+
+
+Decode = Callable[[Any, Tensor], Tensor]  # of the output of a model and `pairs`: [rows, C]
+
+
+def dot_product(output: Tensor, pairs: Tensor) -> Tensor:
+    """The dot product [rows, 1] of the outputs [N, d] of each of `pairs` [2, rows]."""
+    return (output[pairs[0]] * output[pairs[1]]).sum(-1, keepdim=True)
 
 
 Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]

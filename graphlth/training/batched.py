@@ -157,7 +157,7 @@ def score(
             if batch.inputs is not inputs:
                 none = batch.target.new_empty(0, size)
                 inputs, output = batch.inputs, each(call_model, model, batch, values, none)
-            rows.append(metric.function(output[:, batch.rows], batch.target))
+            rows.append(metric.function(torch.vmap(batch.select)(output), batch.target))
         reached.append(torch.cat(rows, 1).float().mean(1))
     return torch.stack(reached)
 

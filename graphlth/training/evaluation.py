@@ -63,7 +63,7 @@ class Evaluator:
         if batch.inputs is not self.inputs:
             self.inputs = batch.inputs
             self.whole = call_model(self.model, batch, self.weights, self.edges, self.cache)
-        return self.whole[batch.rows]
+        return batch.select(self.whole)
 
 
 @torch.no_grad()
@@ -96,4 +96,4 @@ def predict(model: nn.Module, task: Task, ticket: Fit | Ticket, split: str = "te
     task = apply_edge_masks(task, ticket.masks)
     weights = masked_values(weights, only(ticket.masks, "weights"))
     task = task.with_policy(lambda x: policy_logits(model, x, weights))
-    return torch.cat([call_model(model, b, weights, None)[b.rows] for b in task.batches(split)])
+    return torch.cat([b.select(call_model(model, b, weights, None)) for b in task.batches(split)])

@@ -47,9 +47,9 @@ def forward_rows(
     cache: StepCache | None = None,
 ) -> Tensor:  # fmt: skip
     """The output for the rows that are scored; a model that takes `rows` computes no others."""
-    if takes(model, "rows"):
+    if takes(model, "rows") and isinstance(batch.rows, Tensor):
         return call_model(model, batch, weights, edges, cache, rows=batch.rows)
-    return call_model(model, batch, weights, edges, cache)[batch.rows]
+    return batch.select(call_model(model, batch, weights, edges, cache))
 
 
 def model_arguments(model: nn.Module, batch: Batch, edges: EdgeMask | None) -> tuple[Any, ...]:

@@ -41,7 +41,7 @@ def batch_losses(
     task = apply_edge_masks(task, masks)
     task = task.with_policy(lambda x: policy_logits(net, x, {}))
     for batch in task.batches("train"):
-        logits = forward(net, batch, {})[batch.rows]
+        logits = batch.select(forward(net, batch, {}))
         loss = compute_loss(task.loss, logits / temperature, batch)
         check_attached(loss)
         yield loss
