@@ -17,7 +17,11 @@ COMPILED = (torch.float32, torch.float64)  # on the CPU
 
 
 def drop_lowest(
-    masks: Masks, scores: Masks, fraction: float, scope: str = "global"
+    masks: Masks,
+    scores: Masks,
+    fraction: float,
+    scope: str = "global",
+    groups: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The masks without the `fraction` of surviving entries that score lowest.
 
@@ -26,10 +30,18 @@ def drop_lowest(
     so every device removes the same ones. Removed entries never return; the others keep their
     value, 1 or the weight of an edge.
 
+    With `groups` [entries], the group of each entry of every mask, each group has a budget of its
+    own: it loses the entries that score lowest in it, `fraction · survivors` of it rounded down or
+    up, so that as many go in all as without groups. Rounded up are the largest remainders; of equal
+    ones the group whose next entry scores lowest.
+
     Raises:
-        ValueError: `fraction` is outside [0, 1), `scope` is unknown, a score is NaN or missing.
+        ValueError: `fraction` is outside [0, 1), `scope` is unknown, a score is NaN or missing, or
+            `groups` have another length than a mask.
     """
     _check(masks, scores, fraction, scope)
+    if groups is not None:
+        return _drop_in_groups(masks, scores, fraction, groups)
     if scope == "layer":
         return {n: drop_lowest({n: m}, scores, fraction)[n] for n, m in masks.items()}
     if not masks:
@@ -75,23 +87,75 @@ def _without_lowest(
     return whole.split([s.numel() for s in scores]), int(rank.isnan().sum())
 
 
-def drop_jointly(
-    masks: Masks, scores: Masks, weights: float, edges: float, scope: str = "global"
+def _drop_in_groups(
+    masks: Masks, scores: Masks, fraction: float, groups: Tensor
 ) -> dict[str, Tensor]:
-    """`drop_lowest` on the weights and, in a ranking of their own, on the edges of all layers."""
+    """`drop_lowest` within each of the `groups` [entries], over all masks together."""
+    for n, m in masks.items():
+        if m.shape != groups.shape:
+            raise ValueError(f"`groups` must be {list(m.shape)}, one for each entry of {n!r}, got "
+                             f"{list(groups.shape)}")  # fmt: skip
+    if not masks:
+        return {}
+    whole = torch.cat([m != 0 for m in masks.values()])  # [masks · entries]
+    left = whole.nonzero().view(-1)  # [L] the survivors
+    rank = torch.cat([scores[n].detach() for n in masks])[left]
+    if nan := int(rank.isnan().sum()):
+        raise _nan_error(nan)
+    whole[left[_lowest_in_groups(rank, groups.repeat(len(masks))[left], fraction)]] = False
+    kept = whole.split([m.numel() for m in masks.values()])
+    return {n: m * k.to(m.dtype) for (n, m), k in zip(masks.items(), kept, strict=True)}
+
+
+def _lowest_in_groups(rank: Tensor, group: Tensor, fraction: float) -> Tensor:
+    """Which of some entries [L] go, by their scores and their groups [L]."""
+    order = rank.argsort(stable=True)
+    order = order[group[order].argsort(stable=True)]  # by group, within it the lowest first
+    group = group[order]
+    count = group.bincount()
+    place = torch.arange(group.numel(), device=group.device) - (count.cumsum(0) - count)[group]
+    quota = fraction * count.double()
+    least = quota.floor().long()  # every group loses so many, and some one more
+    more = round(fraction * group.numel()) - int(least.sum())
+    following = (place == least[group]).nonzero().view(-1)  # in each group the next to go
+    following = following[rank[order[following]].argsort(stable=True)]
+    remainder = (quota - least)[group[following]]
+    following = following[remainder.argsort(descending=True, stable=True)][:more]
+    return torch.cat([order[place < least[group]], order[following]])
+
+
+def drop_jointly(
+    masks: Masks,
+    scores: Masks,
+    weights: float,
+    edges: float,
+    scope: str = "global",
+    groups: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """`drop_lowest` on the weights and, in a ranking of their own, on the edges of all layers.
+
+    `groups` [num_edges] are those of the edges: of a task of many graphs, its `edge_groups`.
+    """
+    w, e = only(masks, "weights"), only(masks, "edges")
     return {
-        **(drop_lowest(w, scores, weights, scope) if (w := only(masks, "weights")) else {}),
-        **(drop_lowest(e, scores, edges) if (e := only(masks, "edges")) else {}),
+        **(drop_lowest(w, scores, weights, scope) if w else {}),
+        **(drop_lowest(e, scores, edges, groups=groups) if e else {}),
     }
 
 
 def make_redraw(
-    masks: Masks, values: Masks, weights: float = 0.0, edges: float = 0.0, scope: str = "global"
+    masks: Masks,
+    values: Masks,
+    weights: float = 0.0,
+    edges: float = 0.0,
+    scope: str = "global",
+    groups: Tensor | None = None,
 ) -> Callable[[], Masks]:
     """A function that draws `masks` without the lowest magnitudes of `values` whenever called.
 
     A draw is `drop_jointly` with the scores |v| of `values` as they are when it is called; they
-    must be changed in place. On the CPU it is compiled, and the same `Draw` every time.
+    must be changed in place. On the CPU it is compiled, unless edges have `groups`, and the same
+    `Draw` every time.
 
     Raises:
         ValueError: as `drop_lowest`; NaN is told by the draw that meets it.
@@ -101,9 +165,9 @@ def make_redraw(
         _check(only(masks, part), values, fraction, scope)
     values = {n: values[n].detach() for n in masks}
     kinds = {(v.device.type, v.dtype, v.is_contiguous()) for v in values.values()}
-    if kinds not in [{("cpu", dtype, True)} for dtype in COMPILED]:
+    if groups is not None or kinds not in [{("cpu", dtype, True)} for dtype in COMPILED]:
         return lambda: drop_jointly(
-            masks, {n: v.abs() for n, v in values.items()}, weights, edges, scope
+            masks, {n: v.abs() for n, v in values.items()}, weights, edges, scope, groups
         )
     wholes = {part: own for part in parts if (own := only(masks, part))}
     order = [n for own in wholes.values() for n in own]

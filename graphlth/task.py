@@ -107,6 +107,8 @@ class Task(Protocol):
     num_features: int
     num_classes: int  # columns of a model's output: classes, or numbers for each row
     num_edges: int  # prunable edges; 0 when there is no graph
+    edge_groups: Tensor | None = None  # [num_edges] of many graphs: the one that has each edge,
+    # where each loses its own share of its edges; None: one ranking over all
     evaluate_every: int  # iterations in a span of training; 1 on a whole graph
     loss: Loss = staticmethod(cross_entropy)  # what training minimises, batch by batch
     metric: Metric = ACCURACY  # what a result is measured by; its direction says what is best

@@ -298,3 +298,63 @@ def test_a_wrong_argument_is_named_in_one_line(masks, scores, fraction, scope, m
 def test_what_draws_names_a_wrong_argument_before_it_draws(masks, scores, fraction, scope, message):
     with pytest.raises(ValueError, match=message):
         make_redraw(masks, scores, fraction, scope=scope)
+
+
+GROUPS = [  # group            scores                fraction  left
+    ([0, 0, 0, 0, 1, 1, 1, 1], [4, 3, 2, 1, 8, 7, 6, 5], 0.25, [1, 1, 1, 0, 1, 1, 1, 0]),
+    ([0, 0, 1, 1, 2, 2], [5, 6, 3, 4, 1, 2], 1 / 6, [1, 1, 1, 1, 0, 1]),  # the lowest next entry
+    ([0, 1, 1, 1], [1, 2, 3, 4], 0.25, [1, 0, 1, 1]),  # the largest remainder, not the lowest
+    ([1, 0, 1, 0], [1, 1, 1, 1], 0.5, [0, 0, 1, 1]),  # groups lie in any order; ties: the first
+    ([0, 0, 0, 0], [4, 3, 2, 1], 0.5, [1, 1, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("groups", "scores", "fraction", "left"), GROUPS)
+def test_each_group_loses_its_own_share(groups, scores, fraction, left):
+    masks, values = {"edges": torch.ones(len(groups))}, {"edges": torch.tensor(scores).float()}
+    found = drop_jointly(masks, values, 0.5, fraction, groups=torch.tensor(groups))
+    assert found["edges"].tolist() == left
+
+
+def test_the_layers_of_a_group_are_ranked_together():
+    masks = {f"edges.{i}": torch.ones(4) for i in range(2)}
+    scores = {"edges.0": torch.arange(4.0), "edges.1": 4 + torch.arange(4.0)}
+    found = drop_lowest(masks, scores, 0.5, groups=torch.tensor([0, 0, 1, 1]))
+    assert [m.tolist() for m in found.values()] == [[0, 0, 0, 0], [1, 1, 1, 1]]
+
+
+def test_groups_of_another_length_are_refused():
+    said = r"`groups` must be \[4\], one for each entry of 'edges', got \[3\]"
+    with pytest.raises(ValueError, match=said):
+        drop_lowest({"edges": torch.ones(4)}, {"edges": torch.ones(4)}, 0.5, groups=torch.ones(3))
+
+
+@many
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([0.0, 0.05, 0.31, 0.5, 0.97]))
+def test_budgets_of_groups_add_up_round_after_round(seed, count, fraction):
+    """As many go as without groups; each group loses its share, rounded down or up; the lowest."""
+    draw = torch.Generator().manual_seed(seed)
+    groups = torch.randint(count, (60,), generator=draw)
+    mask = (torch.rand(60, generator=draw) < 0.8).float()
+    for _ in range(4):
+        scores = torch.randint(9, (60,), generator=draw).float()
+        left = drop_lowest({"edges": mask}, {"edges": scores}, fraction, groups=groups)["edges"]
+        gone = (mask != 0) & (left == 0)
+        assert bool((left <= mask).all())
+        assert int(gone.sum()) == round(fraction * int(mask.sum()))
+        for group in range(count):
+            own = groups == group
+            share = fraction * int(mask[own].sum())
+            assert abs(int(gone[own].sum()) - share) < 1
+            if gone[own].any() and left[own].any():
+                assert scores[own & gone].max() <= scores[own & (left != 0)].min()
+        mask = left
+
+
+def test_a_draw_again_and_again_keeps_the_budgets_of_groups():
+    masks, values = {"edges": torch.ones(8)}, {"edges": torch.arange(8.0)}
+    draw = make_redraw(masks, values, edges=0.5, groups=torch.arange(8) % 2)
+    assert draw()["edges"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    values["edges"].neg_()
+    values["edges"].sub_(1)
+    assert draw()["edges"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]

@@ -68,10 +68,14 @@ class Admm:
         edges: A.
         fraction: of the edges that Z lacks, in [0, 1).
         how: the settings of the training.
+        groups: [E] of edges, each of which has its own k; None: there is one.
     """
 
-    def __init__(self, edges: Tensor, fraction: float, how: GraphTraining):
+    def __init__(
+        self, edges: Tensor, fraction: float, how: GraphTraining, groups: Tensor | None = None
+    ):
         self.edges, self.fraction, self.how, self.steps = edges, fraction, how, 0
+        self.groups = groups
         self.z = edges.detach().clone()
         self.u = torch.zeros_like(self.z)
 
@@ -97,7 +101,8 @@ class Admm:
         if self.steps % self.how.admm_steps:
             return
         self.u += self.edges
-        largest = drop_lowest({EDGES: torch.ones_like(self.u)}, {EDGES: self.u}, self.fraction)
+        ones, u = {EDGES: torch.ones_like(self.u)}, {EDGES: self.u}
+        largest = drop_lowest(ones, u, self.fraction, groups=self.groups)
         self.z = self.u * largest[EDGES]
         self.u -= self.z
 

@@ -33,10 +33,14 @@ def random(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
 def shuffle(ticket: Ticket, model: nn.Module, task: Task, seed: int) -> Ticket:
     """Masks permuted within each layer, and within the edges, on the same weights.
 
+    Edges of many graphs, each with its own budget, are permuted within each.
+
     Source: layerwise rearrangement (Frankle et al., ICLR 2021, arXiv:2009.08576).
     """
     draw = stream(seed, "shuffle", ticket.round)
-    masks = {n: _permuted(m.flatten(), draw).view_as(m) for n, m in ticket.masks.items()}
+    groups = {n: task.edge_groups for n in only(ticket.masks, "edges")}
+    masks = {n: _permuted(m.flatten(), draw, groups.get(n)).view_as(m)
+             for n, m in ticket.masks.items()}  # fmt: skip
     return replace(ticket, masks=masks)
 
 
@@ -80,5 +84,10 @@ def _with_kept(
     return replace(ticket, init=init)
 
 
-def _permuted(values: Tensor, draw: Generator) -> Tensor:
-    return values[torch.randperm(values.numel(), generator=draw).to(values.device)]
+def _permuted(values: Tensor, draw: Generator, groups: Tensor | None = None) -> Tensor:
+    order = torch.randperm(values.numel(), generator=draw).to(values.device)
+    if groups is None:
+        return values[order]
+    found = torch.empty_like(values)
+    found[groups.argsort(stable=True)] = values[order[groups[order].argsort(stable=True)]]
+    return found

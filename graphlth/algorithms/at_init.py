@@ -84,7 +84,8 @@ def at_init(
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, end + 1):
-        masks = drop_jointly(ticket.masks, scores, drop_weights, drop_edges, scope)
+        rates = drop_weights, drop_edges, scope, task.edge_groups
+        masks = drop_jointly(ticket.masks, scores, *rates)
         ticket = Ticket(theta_0, masks, r)
         scores = rank(masks, r) if r < end else {}
         if r in wanted:

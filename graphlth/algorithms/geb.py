@@ -84,13 +84,14 @@ def geb(
     elif last.round >= draws:
         return
     edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
-    admm = Admm(edges, drop_edges, graph)
+    admm = Admm(edges, drop_edges, graph, task.edge_groups)
 
     def search() -> Iterator[None]:
         pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
         yield from admm.train(model, task, first.masks, recipe, seed)
 
-    draw = make_redraw(first.masks, {EDGES: edges}, edges=drop_edges)  # A ≥ 0
+    values, groups = {EDGES: edges}, task.edge_groups  # A ≥ 0
+    draw = make_redraw(first.masks, values, edges=drop_edges, groups=groups)
     queue = Queue(window, epsilon, ("edges",), first.masks)
     yield from draw_tickets(
         search(), draw, weights, queue, epochs=recipe.epochs, count=draws, last=last

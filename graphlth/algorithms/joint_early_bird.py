@@ -76,7 +76,7 @@ def joint_early_bird(
     elif last.round >= draws:
         return
     edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
-    admm = Admm(edges, drop_edges, graph)
+    admm = Admm(edges, drop_edges, graph, task.edge_groups)
     weight_training = train(
         rewind(model, first.init), task, masks, recipe=recipe, scoring=(),
         soft=SoftMasks({EDGES: edges}, learn=("weights",)),
@@ -84,7 +84,7 @@ def joint_early_bird(
     )  # fmt: skip
     turns = zip(weight_training, admm.train(model, task, masks, recipe, seed), strict=True)
     values = prunable(model) | {EDGES: edges}  # A ≥ 0
-    draw = make_redraw(masks, values, drop_weights, drop_edges, scope)
+    draw = make_redraw(masks, values, drop_weights, drop_edges, scope, task.edge_groups)
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)
     yield from draw_tickets(
         turns, draw, weights, queue, epochs=recipe.epochs, count=draws, last=last

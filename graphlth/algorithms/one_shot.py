@@ -62,6 +62,6 @@ def one_shot(
             l1_weights=l1_weights, noise=mask_noise, seed=stream_seed(seed, "mask training", 1),
         )  # fmt: skip
     for r in range(1, rounds + 1):
-        masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope)
+        masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope, task.edge_groups)
         if r > first.round:
             yield Ticket(first.init, masks, r)

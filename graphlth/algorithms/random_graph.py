@@ -75,4 +75,5 @@ def random_graph(
             pass
     scores = random(model, task, first.masks, seed=stream_seed(seed, "masks", 1))
     scores |= magnitude(model, task, first.masks)
-    yield Ticket(first.init, drop_jointly(first.masks, scores, drop_weights, drop_edges, scope), 1)
+    rates = drop_weights, drop_edges, scope, task.edge_groups
+    yield Ticket(first.init, drop_jointly(first.masks, scores, *rates), 1)

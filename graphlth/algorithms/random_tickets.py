@@ -47,5 +47,6 @@ def random_tickets(
         masks = whole
         scores = random(model, task, masks, seed=stream_seed(seed, "masks", r))
         for _ in range(r):  # in r steps, so that the counts are those of r rounds of UGS
-            masks = drop_jointly(masks, scores, drop_weights, drop_edges, scope="layer")
+            rates = drop_weights, drop_edges, "layer", task.edge_groups
+            masks = drop_jointly(masks, scores, *rates)
         yield Ticket(first.init, masks, r)

@@ -69,8 +69,9 @@ def sgcn(
         return
     pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
     edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
-    admm = Admm(edges, drop_edges, graph)
+    admm = Admm(edges, drop_edges, graph, task.edge_groups)
     for _ in admm.train(model, task, only(first.masks, "edges"), recipe, seed):
         pass
     scores = magnitude(model, task, first.masks) | {EDGES: edges + admm.u}
-    yield Ticket(first.init, drop_jointly(first.masks, scores, drop_weights, drop_edges, scope), 1)
+    rates = drop_weights, drop_edges, scope, task.edge_groups
+    yield Ticket(first.init, drop_jointly(first.masks, scores, *rates), 1)

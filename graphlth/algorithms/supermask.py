@@ -74,7 +74,7 @@ def supermask(
         )  # fmt: skip
     tickets = []  # all of them before the first is retrained in `model`
     for r in range(1, rounds + 1):
-        masks = drop_jointly(masks, s, drop_weights, drop_edges, scope)
+        masks = drop_jointly(masks, s, drop_weights, drop_edges, scope, task.edge_groups)
         tickets.append(evaluate_untrained(model, task, first.init, masks, r))
     yield from tickets[first.round :]
 

@@ -1,6 +1,7 @@
 """Unified GNN sparsification (Chen et al., ICML 2021, arXiv:2102.06790, Algorithms 1 and 2)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Unpack
 
 from torch import Tensor, nn
@@ -120,8 +121,9 @@ def _prune(
         yield tickets
     for r in range(tickets[0].round + 1, rounds + 1):
         soft = train_soft(tickets, r)  # m_g, m_θ
+        drop = partial(drop_jointly, weights=drop_weights, edges=drop_edges, scope=scope)
         tickets = [
-            Ticket(t.init, drop_jointly(t.masks, m, drop_weights, drop_edges, scope), r)
+            Ticket(t.init, drop(t.masks, m, groups=task.edge_groups), r)
             for t, m in zip(tickets, soft, strict=True)
         ]
         yield tickets
