@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ EDGES = "edges"
 EDGE_KEY = re.compile(r"edges(\.\d+|\.\w+?__\w+?__\w+)?")
 T = TypeVar("T")
 EdgeMask = Tensor | tuple[Tensor, ...]  # [entries] or [E] each
+AnyEdgeMask = EdgeMask | Mapping[str, Tensor]  # or by the keys of the relations of a
+# heterogeneous graph, which models and tasks of such a graph alone are given
 
 
 def is_edge_key(name: str) -> bool:
@@ -18,13 +20,20 @@ def is_edge_key(name: str) -> bool:
     return EDGE_KEY.fullmatch(name) is not None
 
 
+def relation_key(kind: tuple[str, str, str]) -> str:
+    """The key of the mask of one kind of edges: ("user", "rates", "film") of a PyG `HeteroData`."""
+    return f"{EDGES}.{'__'.join(re.sub(r'[^0-9a-zA-Z_]', '_', part) for part in kind)}"
+
+
 def edge_keys(layers: int | None = None) -> list[str]:
     """The keys of the edge masks: one for all layers, or one for each of so many `layers`."""
     return [EDGES] if layers is None else [f"{EDGES}.{i}" for i in range(layers)]
 
 
-def edge_mask(masks: Mapping[str, Tensor]) -> EdgeMask | None:
-    """The mask of edges [entries] of `masks`, a tuple of them if each layer has its own, or None.
+def edge_mask(masks: Mapping[str, Tensor]) -> Any:  # AnyEdgeMask | None
+    """The mask of edges [entries] of `masks`, one for each layer or relation that has its own.
+
+    Those of layers are a tuple, those of relations a dict by their keys; None if there is none.
 
     Raises:
         ValueError: there is one for all layers and one of a layer, or a layer has none.
@@ -32,6 +41,8 @@ def edge_mask(masks: Mapping[str, Tensor]) -> EdgeMask | None:
     names = [n for n in masks if is_edge_key(n)]
     if names in ([], [EDGES]):
         return masks.get(EDGES)
+    if all("__" in n for n in names):
+        return {n: masks[n] for n in names}
     if {*names} != {*edge_keys(len(names))}:
         raise ValueError("`masks` must have one mask of edges for all layers, 'edges', or one for "
                          f"each, 'edges.0' and so on, got {', '.join(map(repr, names))}"
@@ -58,8 +69,8 @@ def multiply_edges(a: EdgeMask | None, b: EdgeMask | None) -> EdgeMask | None:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a * b
     layers = max(len(each) for each in (a, b) if isinstance(each, tuple))
-    a, b = ((each,) * layers if isinstance(each, Tensor) else each for each in (a, b))
-    return tuple(x * y for x, y in zip(a, b, strict=True))
+    first, second = (per_layer(each, layers) for each in (a, b))
+    return tuple(x * y for x, y in zip(first, second, strict=True))
 
 
 def kept_edges(

@@ -36,12 +36,16 @@ class Batch:
     data: Any = None  # of a graph: the PyG `Data` that a model of a user's own reads
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # by edge mask: the entry [E] that
     # each column of its edge_index in `data` reads; −1: none, its weight is 1
+    node_type: str = ""  # of a heterogeneous graph: whose outputs are scored
+    forward: Callable[[Any, Any], Any] | None = None  # the task's way to call a model of a user's
+    # own with `data`; None: by the names of the parameters of its `forward`
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
     decode: "Decode | None" = None  # what is made of the outputs of `pairs`; None: dot products
 
     def select(self, output: Any) -> Tensor:
         """What is scored [rows, C] of the output for every row: `rows`, or of links `pairs`."""
         if self.pairs is None:
+            output = output[self.node_type] if isinstance(output, Mapping) else output
             scored: Tensor = output[self.rows]
             return scored
         return (self.decode or dot_product)(output, self.pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,7 @@ from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
 from graphlth.data.losses import OF_NUMBERS, find_loss
 from graphlth.data.published import DataWarning
-from graphlth.edge_masks import EdgeMask, kept_edges, map_edges
+from graphlth.edge_masks import AnyEdgeMask, EdgeMask, kept_edges, map_edges
 from graphlth.metrics import ACCURACY, Metric, check_targets, find_metric
 from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
@@ -134,13 +134,14 @@ class NodeTask(Task):
         """What `batches` gives: the whole graph."""
         return self.batches(split)
 
-    def without(self, mask: EdgeMask) -> NodeTask:
+    def without(self, mask: AnyEdgeMask) -> NodeTask:
         """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
 
         These edges are gone, not weighted; other entries multiply the weight of their edge. Of one
         mask for each layer, the edges that no layer keeps are gone, and the others have a weight in
         each layer. `num_edges` and the numbers of the entries stay.
         """
+        assert not isinstance(mask, Mapping)
         masks = (mask,) if isinstance(mask, Tensor) else mask
         for each in masks:
             if each.shape != (self.num_edges,):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphlth.edge_masks import EdgeMask, edge_mask
+from graphlth.edge_masks import AnyEdgeMask, edge_mask
 from graphlth.masks import Masks, masked_values, only
 from graphlth.model import takes
 from graphlth.model_checks import check_arguments, check_weights
@@ -41,7 +41,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, weights: Masks, edges: EdgeMask | None,
+        self, model: nn.Module, task: Task, weights: Masks, edges: AnyEdgeMask | None,
         cache: StepCache | None = None,
     ):  # fmt: skip
         self.model, self.weights, self.edges, self.cache = model, weights, edges, cache

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from graphlth.edge_masks import EdgeMask, edge_mask
+from graphlth.edge_masks import AnyEdgeMask, edge_mask
 from graphlth.masks import Masks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.pattern import ScatteredWeight, SparsityPattern
@@ -84,7 +84,7 @@ def apply_masks(
     products: Mapping[str, Product] = MappingProxyType({}),
     through: Callable[[Masks], Masks] | None = None,
     cache: StepCache | None = None,
-) -> tuple[dict[str, Tensor], EdgeMask | None]:
+) -> tuple[dict[str, Tensor], AnyEdgeMask | None]:
     """θ ⊙ m_θ and m_g: the soft masks, or what `through` makes of them, times the hard masks.
 
     `cache` forgets what depends on the weights before, and is told which weights are sparse.
@@ -115,7 +115,7 @@ class MaskedParameters:
     """
 
     weights: dict[str, Tensor]  # θ ⊙ m_θ, of the leaves as they are now
-    edges: EdgeMask | None  # m_g
+    edges: AnyEdgeMask | None  # m_g
 
     def __init__(self, model: nn.Module, masks: Masks, soft: SoftMasks):
         self.theta, self.m = (
