@@ -18,7 +18,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["masks"],
     ["drawing", "settings", "task"],
     ["records", "sparse", "training.recipe"],
-    ["compaction.layers", "compaction.liveness", "prune"],
+    ["compaction.layers", "compaction.liveness", "message_passing", "prune"],
     ["model", "model_checks"],
     ["plugins"],
     ["ticket"],

@@ -1,0 +1,223 @@
+"""Running a model with masked edges."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import local
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.utils import softmax
+
+from graphlth.message_passing.attention import masked_softmax
+from graphlth.message_passing.call import Call, GraphCache
+from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS
+from graphlth.message_passing.movement import holds_ends
+from graphlth.message_passing.reductions import RULES, weigh
+from graphlth.message_passing.support import check_operators, reduces_by_scatter
+from graphlth.message_passing.tracking import EdgeTracker, EdgeWeights
+from graphlth.sparse.graph import Graph
+
+
+class _Active(local):
+    trackers: tuple[EdgeTracker, ...] = ()  # of the contexts that this thread is in
+
+
+_ACTIVE = _Active()
+
+
+def _weight(index: object) -> Tensor | None:
+    """The product of the weights that the contexts give the edges of `index`."""
+    found = None
+    for tracker in _ACTIVE.trackers:
+        weight = tracker.weight(index)
+        if weight is not None:
+            found = weight if found is None else found * weight
+    return found
+
+
+class _EdgeMode(TorchFunctionMode):
+    """Applies the rules of edges to the functions of torch."""
+
+    def __init__(self, tracker: EdgeTracker) -> None:
+        super().__init__()
+        self._tracker = tracker
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        rule = RULES.get(func)
+        if rule is None:
+            return func(*args, **(kwargs or {}))
+        return rule(self._tracker, func, args, kwargs or {})
+
+
+@contextmanager
+def masked_edges(
+    model: nn.Module, weights: EdgeWeights, cache: GraphCache | None = None
+) -> Iterator[None]:
+    """Within it, operators of `model` multiply what an edge sends by its weight.
+
+    An edge of weight 0 is absent: of sums, means, degrees, attention and maxima. Edges are
+    followed by identity, through whatever the model does with an edge_index; loops that a layer
+    adds weigh 1. Afterwards the model is as it was.
+
+    Args:
+        model: any module; what it does with edges besides PyG's operators is masked, too.
+        weights: pairs of an edge_index [2, E] that the model will be given, and the weight [E] of
+            each of its columns, at least 0.
+        cache: what the passes of one training share; None: nothing.
+
+    Raises:
+        ValueError: an edge_index or a weight has another shape or type; or an operator cannot be
+            masked.
+    """
+    _check(weights)
+    check_operators(model)
+    tracker, cache = EdgeTracker(weights), GraphCache() if cache is None else cache
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, MessagePassing):
+                _replace_calls(stack, module, tracker, cache)
+            elif isinstance(module, Aggregation) and not reduces_by_scatter(module):
+                _replace(stack, module, "forward", partial(_drop_edges, module.forward))
+        for holder in _modules(model):
+            for name in [n for n, value in vars(holder).items() if value is softmax]:
+                setattr(holder, name, masked_softmax(_weight))
+                stack.callback(setattr, holder, name, softmax)
+        outer = _ACTIVE.trackers
+        stack.callback(setattr, _ACTIVE, "trackers", outer)
+        _ACTIVE.trackers = (*outer, tracker)
+        stack.enter_context(_eager())
+        stack.enter_context(_EdgeMode(tracker))
+        yield
+
+
+def _check(weights: EdgeWeights) -> None:
+    for edge_index, weight in weights:
+        if type(edge_index) is not Tensor or edge_index.dim() != 2 or edge_index.size(0) != 2:
+            raise ValueError(
+                "`weights` must pair a plain tensor edge_index [2, E] with the weight [E] of each "
+                f"column, got {type(edge_index).__name__}: give edge_index, not adj_t or EdgeIndex"
+            )
+        if weight.shape != edge_index.shape[1:] or not weight.is_floating_point():
+            raise ValueError(
+                f"`weights` must hold a floating-point number for each of the "
+                f"{edge_index.size(1)} columns, got {list(weight.shape)} of {weight.dtype}"
+            )
+
+
+def _replace(stack: ExitStack, module: nn.Module, name: str, function: Any) -> None:
+    """Let `module.name` be `function` until `stack` is closed."""
+    held = vars(module)
+    if name in held:
+        stack.callback(held.__setitem__, name, held[name])
+    else:
+        stack.callback(held.pop, name)
+    held[name] = function
+
+
+def _replace_calls(
+    stack: ExitStack, conv: MessagePassing, tracker: EdgeTracker, cache: GraphCache
+) -> None:
+    for name, kernels in (("propagate", KERNELS), ("edge_updater", EDGE_KERNELS)):
+        call = partial(
+            _dispatch, conv, getattr(conv, name), kernels.get(type(conv)), tracker, cache
+        )
+        _replace(stack, conv, name, call)
+    hook = conv.register_forward_pre_hook(partial(_resolve_arguments, tracker), with_kwargs=True)
+    stack.callback(hook.remove)
+
+
+def _resolve_arguments(tracker: EdgeTracker, conv: nn.Module, args: Any, kwargs: Any) -> None:
+    for value in (*args, *kwargs.values()):
+        if (
+            isinstance(value, Tensor)
+            and value.dim() == 2
+            and value.size(0) == 2
+            and holds_ends(value)
+        ):
+            tracker.resolve(value)
+
+
+def _dispatch(
+    conv: MessagePassing, plain: Callable[..., Any], kernel: Callable[..., Any] | None,
+    tracker: EdgeTracker, cache: GraphCache, edge_index: Any, size: Any = None, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """`conv.propagate` or `conv.edge_updater`, by its kernel if there is one for this case."""
+    if type(edge_index) is not Tensor:
+        raise ValueError(
+            f"`{type(conv).__name__}` must be given an edge_index [2, E] to mask edges, got "
+            f"{type(edge_index).__name__}, whose sums are fused: give edge_index instead of adj_t"
+        )
+    tracker.resolve(edge_index)
+    if kernel is not None and len(_ACTIVE.trackers) == 1:
+        weight = tracker.weight(edge_index)
+        call = Call(
+            edge_index, kwargs, size, None if weight is None else weight.reshape(-1),
+            partial(_graph, conv, edge_index, size, kwargs, cache),
+        )  # fmt: skip
+        with torch._C.DisableTorchFunction():
+            out = kernel(conv, call)
+        if out is not None:
+            return out
+    return plain(edge_index, size=size, **kwargs)
+
+
+def _graph(
+    conv: MessagePassing, edge_index: Tensor, size: Any, kwargs: dict[str, Any], cache: GraphCache
+) -> Graph:
+    """The graph from sources to targets of a call, by the flow of `conv`."""
+    first, second = _size(conv, size, kwargs)
+    if conv.flow == "target_to_source":
+        return cache.graph(edge_index.flip(0), (second, first))
+    return cache.graph(edge_index, (first, second))
+
+
+def _size(conv: MessagePassing, size: Any, kwargs: dict[str, Any]) -> tuple[int, int]:
+    """How many nodes a call has at the first and at the second end of its edges."""
+    found: list[Any] = list(size) if size is not None else [None, None]
+    lifted = {name[:-2] for name in conv._user_args if name[-2:] in ("_i", "_j")}
+    for value in (kwargs[name] for name in kwargs if name in lifted):
+        pair = value if isinstance(value, (tuple, list)) else (value, value)
+        for end, part in enumerate(pair):
+            if found[end] is None and isinstance(part, Tensor):
+                found[end] = part.size(conv.node_dim)
+    first, second = found
+    return (second if first is None else first), (first if second is None else second)
+
+
+def _drop_edges(
+    forward: Callable[..., Any], x: Tensor, index: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Any:
+    """What an aggregation gives for m·x of the edges whose weight m is not 0."""
+    m = None if index is None else _weight(index)
+    if m is None or index is None:
+        return forward(x, index, *args, **kwargs)
+    dim = kwargs.get("dim", args[2] if len(args) > 2 else -2)
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    kept = (m != 0).nonzero().view(-1)
+    return forward(
+        weigh(x, m.view(shape)).index_select(dim, kept), index[kept].detach(), *args, **kwargs
+    )
+
+
+def _modules(model: nn.Module) -> list[ModuleType]:
+    """The files that the classes of `model`, and PyG's operators, stand in."""
+    names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
+    return [sys.modules[name] for name in sorted(names) if name in sys.modules]
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Within it, what was compiled runs as it was written: compiled code knows no masks."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
