@@ -57,6 +57,18 @@ class Backend(Protocol):
         rest = sent, received, weight, keep, slope
         return composition.attention(self._any_heads, graph, x, *rest)
 
+    def dynamic_attention(
+        self, graph: Graph, x: Tensor, received: Tensor, a: Tensor, weight: Tensor | None,
+        keep: Tensor | None, slope: float,
+    ) -> Tensor:  # fmt: skip
+        """`Σ_e k_e α_e x_j` [N, heads, d] with `α_e ∝ w_e exp(aᵀ LeakyReLU(x_j + r_i))`.
+
+        For `x` [M, heads, d], `received` [N, heads, d], `a` [heads, d] and `keep` [E, heads], which
+        has no gradient.
+        """
+        rest = received, a, weight, keep, slope
+        return composition.dynamic_attention(self._any_heads, graph, x, *rest)
+
     def normalise(self, graph: Graph, weight: Tensor, side: str) -> Tensor:
         """`d_s^-½ w_e d_t^-½` [E], degrees of the `side` "in" or "out"; `weight` [up to E]."""
         return composition.normalise(self._any_heads, graph, weight, side)

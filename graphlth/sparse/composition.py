@@ -71,6 +71,17 @@ def attention(
     return weighted_sum(graph, x, alpha if keep is None else keep * alpha)
 
 
+def dynamic_attention(
+    weighted_sum: WeightedSum, graph: Graph, x: Tensor, received: Tensor, a: Tensor,
+    weight: Tensor | None, keep: Tensor | None, slope: float,
+) -> Tensor:  # fmt: skip
+    """`out_i = Σ_e k_e α_e x_j` with `α_e ∝ w_e exp(aᵀ LeakyReLU(x_j + r_i))`."""
+    source, target = graph.edge_index
+    z = leaky_relu(gather(x, source) + gather(received, target), slope)  # [E, heads, d]
+    alpha = edge_softmax(weighted_sum, graph, (z * a).sum(-1), weight)
+    return weighted_sum(graph, x, alpha if keep is None else keep * alpha)
+
+
 def normalise(weighted_sum: WeightedSum, graph: Graph, weight: Tensor, side: str) -> Tensor:
     """`d_s^-½ w_e d_t^-½` [E]; edges after those that `weight` has count once."""
     rest = graph.num_edges - weight.size(0)

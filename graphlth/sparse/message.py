@@ -107,24 +107,57 @@ def attention(
     Raises:
         ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
     """
-    if x.dim() != 3:
-        raise ValueError(f"`x` must have shape [N, heads, d], got {list(x.shape)}")
-    check_shapes(graph, x, weight)
-    heads = x.size(1)
-    shapes = {
-        "sent": (sent, (graph.num_sources, heads)),
-        "received": (received, (graph.num_nodes, heads)),
-        "keep": (keep, (graph.num_edges, heads)),
-        "weight": (weight, (graph.num_edges,)),
-    }
-    for name, (value, shape) in shapes.items():
-        if value is not None and value.shape != shape:
-            raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}")
+    _check_attention(graph, x, weight, {
+        "sent": (sent, (graph.num_sources, *x.shape[1:2])),
+        "received": (received, (graph.num_nodes, *x.shape[1:2])),
+        "keep": (keep, (graph.num_edges, *x.shape[1:2])),
+    })  # fmt: skip
     if vmap.inside():
         ends = sent, received, weight, keep
         return vmap.apply_rule(_attention_of_each, graph, x, *ends, slope, backend)
     kernel = find_backend(backend, x)
     return kernel.attention(graph, x, sent, received, weight, keep, slope)
+
+
+def dynamic_attention(
+    graph: Graph,
+    x: Tensor,
+    received: Tensor,
+    a: Tensor,
+    weight: Tensor | None = None,
+    keep: Tensor | None = None,
+    *,
+    slope: float = 0.2,
+    backend: str = "auto",
+) -> Tensor:
+    """`out_i = Σ_e k_e α_e x_j` with `α_e ∝ w_e exp(aᵀ LeakyReLU(x_j + r_i))` over edges into i.
+
+    The attention of GATv2 (Brody et al., ICLR 2022, arXiv:2105.14491), without the messages.
+
+    Args:
+        graph: the edges.
+        x: [N, heads, d].
+        received: [N, heads, d], r of every target.
+        a: [heads, d], the weights of the channels in a score.
+        weight: [E], not negative; None counts every edge once.
+        keep: [E, heads], what dropout multiplies α by; no gradient flows to it.
+        slope: LeakyReLU's, below 0; at most 1.
+        backend: a name in `BackendName`; `auto` takes the fastest one here.
+
+    Raises:
+        ValueError: a shape does not fit the graph, or `backend` is unknown or not installed.
+    """
+    _check_attention(graph, x, weight, {
+        "received": (received, (graph.num_nodes, *x.shape[1:])),
+        "a": (a, tuple(x.shape[1:])),
+        "keep": (keep, (graph.num_edges, *x.shape[1:2])),
+    })  # fmt: skip
+    if vmap.inside():
+        sums = partial(weighted_sum, backend=backend)
+        rest = received, a, weight, keep, slope
+        return composition.dynamic_attention(sums, graph, x, *rest)
+    kernel = find_backend(backend, x)
+    return kernel.dynamic_attention(graph, x, received, a, weight, keep, slope)
 
 
 def edge_softmax(
@@ -205,6 +238,20 @@ def check_shapes(graph: Graph, x: Tensor, weight: Tensor | None) -> None:
             f"`weight` must have shape [{graph.num_edges}] or [{graph.num_edges}, heads] "
             f"with heads as in `x` {list(x.shape)}, got {list(weight.shape)}"
         )
+
+
+def _check_attention(
+    graph: Graph, x: Tensor, weight: Tensor | None,
+    shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]],
+) -> None:  # fmt: skip
+    """Refuse `x`, weights and other arguments whose shapes are not those of an attention."""
+    if x.dim() != 3:
+        raise ValueError(f"`x` must have shape [N, heads, d], got {list(x.shape)}")
+    check_shapes(graph, x, weight)
+    shapes = {**shapes, "weight": (weight, (graph.num_edges,))}
+    for name, (value, shape) in shapes.items():
+        if value is not None and value.shape != shape:
+            raise ValueError(f"`{name}` must have shape {list(shape)}, got {list(value.shape)}")
 
 
 def _sum_of_each(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphlth.sparse.graph import Rows
+from graphlth.sparse.graph import Graph, Rows
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import CACHE, NUMBERS_AHEAD, new_empty
 from graphlth.sparse.kernels._threads import SHARED, run_together
@@ -54,6 +54,22 @@ def arrange_values(rows: Rows, values: Tensor) -> Tensor:
 def restore_values(rows: Rows, values: Tensor) -> Tensor:
     """`rows.restore(values)` of numbers without gradients."""
     return values if rows.position is None else _permute(values, rows.position)
+
+
+def keep_values(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
+    """`keep` [E, heads] by position; no numbers for None."""
+    return flat_array(x.new_empty(0) if keep is None else arrange_values(rows, keep.to(x.dtype)))
+
+
+def position_by_source(graph: Graph) -> Array:
+    """For each edge, by target, its position by source."""
+    source, target = graph.by_source, graph.by_target
+
+    def made() -> Tensor:
+        return target.arrange(source.restore(torch.arange(graph.num_edges).to(source.columns)))
+
+    position: Array = graph.constant("position by source", made).numpy()
+    return position
 
 
 def _permute(values: Tensor, index: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def layout(x: Tensor) -> tuple[int, int, bool, int]:
     return lanes, 1, some, far
 
 
-def _per_head(heads: int) -> tuple[int, bool]:
+def heads_of_vector(heads: int) -> tuple[int, bool]:
     """Lanes for one number a head, and whether some are left over."""
     lanes = 1 << (heads - 1).bit_length()
     return lanes, lanes != heads
@@ -67,7 +67,7 @@ def _per_head(heads: int) -> tuple[int, bool]:
 
 @cache
 def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
-    channels, (wide, part) = lanes // together, _per_head(heads)
+    channels, (wide, part) = lanes // together, heads_of_vector(heads)
 
     @compiled
     def loop(offsets, columns, w, keep, sent, received, slope, x, d, about, out, first, last):  # type: ignore[no-untyped-def]
@@ -113,12 +113,12 @@ def forward(lanes: int, together: int, some: bool, far: int, heads: int, dropped
 
 
 @cache
-def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
-    channels = lanes // together
+def means(lanes: int, together: int, some: bool, heads: int, about_size: int = ABOUT) -> Loop:
+    channels, row = lanes // together, about_size * heads
 
     @compiled
     def loop(grad, out, d, about, first, last):  # type: ignore[no-untyped-def]
-        """`Σ_e α_e ∂α_e = ⟨grad, out⟩` of every target and head, without the edges."""
+        """`Σ_e α_e ∂α_e = ⟨grad, out⟩` of every target and head, last of its numbers `about`."""
         for r in range(first, last):
             for h in range(0, heads, together):
                 sum_ = zeros(out, together)
@@ -127,14 +127,14 @@ def means(lanes: int, together: int, some: bool, heads: int) -> Loop:
                     x = load_some(grad, start, left, lanes, some)
                     y = load_some(out, start, left, lanes, some)
                     sum_ = add(fold(multiply(x, y), channels), sum_)
-                store(about, (ABOUT * r + 3) * heads + h, together, sum_)
+                store(about, (r + 1) * row - heads + h, together, sum_)
 
     return loop
 
 
 @cache
 def backward(lanes: int, together: int, some: bool, far: int, heads: int, dropped: bool) -> Loop:
-    channels, (wide, part), row = lanes // together, _per_head(heads), ABOUT * heads
+    channels, (wide, part), row = lanes // together, heads_of_vector(heads), ABOUT * heads
 
     @compiled
     def loop(  # type: ignore[no-untyped-def]
@@ -198,7 +198,7 @@ def backward(lanes: int, together: int, some: bool, far: int, heads: int, droppe
 
 @cache
 def totals(heads: int) -> Loop:
-    wide, part = _per_head(heads)
+    wide, part = heads_of_vector(heads)
 
     @compiled
     def loop(offsets, places, values, out, first, last):  # type: ignore[no-untyped-def]

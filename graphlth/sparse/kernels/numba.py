@@ -15,17 +15,18 @@ from torch import Tensor
 from graphlth.sparse.backend import NARROW, Backend, Selection
 from graphlth.sparse.dropout import relu_dropout_values
 from graphlth.sparse.features import Features
-from graphlth.sparse.graph import Graph, Rows
+from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels import _attention, _narrow, _normalise, _scatter
 from graphlth.sparse.kernels._arrays import (
-    Array,
-    arrange_values,
     edge_values,
     flat_array,
+    keep_values,
+    position_by_source,
     restore_values,
     share_range,
     share_rows,
 )
+from graphlth.sparse.kernels._dynamic_attention import DynamicAttention
 from graphlth.sparse.kernels._memory import lanes_of, new_empty, prefetch_levels
 from graphlth.sparse.kernels._propagate import KnownProduct, Propagate, propagate_relu_product
 from graphlth.sparse.kernels._rows import readings_per_row
@@ -46,6 +47,13 @@ class Numba(Backend):
     ) -> Tensor:  # fmt: skip
         """`Σ_e k_e α_e x_j`, in one pass over the edges."""
         return _Attention.apply(graph, x, sent, received, weight, keep, slope)
+
+    def dynamic_attention(
+        self, graph: Graph, x: Tensor, received: Tensor, a: Tensor, weight: Tensor | None,
+        keep: Tensor | None, slope: float,
+    ) -> Tensor:  # fmt: skip
+        """`Σ_e k_e α_e x_j` with GATv2's scores, which are not kept."""
+        return DynamicAttention.apply(graph, x, received, a, weight, keep, slope)
 
     def normalise(self, graph: Graph, weight: Tensor, side: str) -> Tensor:
         """`d_s^-½ w_e d_t^-½`, in two passes over the edges."""
@@ -226,7 +234,7 @@ class _Attention(torch.autograd.Function):
         out, about = new_empty(x, n, heads, d), x.new_empty(n, _attention.ABOUT, heads)
         loop = _attention.forward(*_attention.layout(x), heads, keep is not None)
         part = partial(
-            loop, *rows.arrays, edge_values(rows, x, weight), _keep_values(rows, x, keep),
+            loop, *rows.arrays, edge_values(rows, x, weight), keep_values(rows, x, keep),
             flat_array(sent), flat_array(received), slope, flat_array(x), d, flat_array(about),
         )  # fmt: skip
         share_rows(rows, heads * d, partial(part, flat_array(out)))
@@ -244,10 +252,10 @@ class _Attention(torch.autograd.Function):
         to_x, to_sent = new_empty(x, *x.shape), x.new_empty(sent.shape)
         to_received = x.new_empty(n, heads)
         to_weight, to_logits = x.new_empty(rows.count), new_empty(x, rows.count, heads)
-        target, position = graph.by_target, _position_by_source(graph)
+        target, position = graph.by_target, position_by_source(graph)
         part = partial(
             _attention.backward(*layout, heads, keep is not None), *rows.arrays,
-            edge_values(rows, x, weight), _keep_values(rows, x, keep), flat_array(sent),
+            edge_values(rows, x, weight), keep_values(rows, x, keep), flat_array(sent),
             flat_array(about), ctx.slope, flat_array(x), flat, d, flat_array(to_x),
             flat_array(to_sent), flat_array(to_logits),
         )  # fmt: skip
@@ -256,19 +264,3 @@ class _Attention(torch.autograd.Function):
         share_rows(target, heads, partial(part, flat_array(to_received)))
         back = None if weight is None else restore_values(rows, to_weight)
         return None, to_x, to_sent, to_received, back, None, None
-
-
-def _keep_values(rows: Rows, x: Tensor, keep: Tensor | None) -> Array:
-    """`keep` [E, heads] by position; no numbers for None."""
-    return flat_array(x.new_empty(0) if keep is None else arrange_values(rows, keep.to(x.dtype)))
-
-
-def _position_by_source(graph: Graph) -> Array:
-    """For each edge, by target, its position by source."""
-    source, target = graph.by_source, graph.by_target
-
-    def made() -> Tensor:
-        return target.arrange(source.restore(torch.arange(graph.num_edges).to(source.columns)))
-
-    position: Array = graph.constant("position by source", made).numpy()
-    return position
