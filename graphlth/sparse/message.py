@@ -6,7 +6,7 @@ a weight of 0 leaves no trace of its edge. Shapes: N nodes, E edges, d channels,
 
 Backends, a file each in `graphlth/sparse/kernels`; `graphlth.sparse.backend` says what they can do:
 
-- `numba`: compiled loops for the CPU, with a fused `attention`.
+- `numba`: compiled loops for the CPU, with a fused `attention` and `dynamic_attention`.
 - `triton`: kernels for the GPU, with a fused `attention`; no atomics, so results are repeatable.
 - `sparse`: torch's sparse operators: rows times dense, and a sampled dense-dense product.
 - `scatter`: torch-scatter's `segment_csr` over gathered messages.
