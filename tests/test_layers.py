@@ -20,7 +20,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["records", "sparse", "training.recipe"],
     ["compaction.layers", "compaction.liveness", "message_passing", "prune"],
     ["model", "model_checks"],
-    ["plugins"],
+    ["arguments", "plugins"],
     ["ticket"],
     ["provenance", "ticket_checks"],
     ["compaction", "data"],

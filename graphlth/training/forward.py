@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.arguments import reads_data
 from graphlth.edge_masks import AnyEdgeMask, edge_mask, map_edges, multiply_edges
 from graphlth.masks import Masks, masked_values
 from graphlth.model import takes, takes_graph
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.composition import gather
 from graphlth.task import Batch
-from graphlth.training.own_models import call_own_model, reads_data
+from graphlth.training.own_models import call_own_model
 
 
 def forward(model: nn.Module, batch: Batch, masks: Masks) -> Any:

@@ -4,63 +4,21 @@ Its operators multiply by the edge masks themselves, inside `masked_edges`: the 
 of them. A model that takes `edge_weight` is given the masks there instead, as `forward` says.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from graphlth.arguments import own_arguments, reads_weights
 from graphlth.edge_masks import AnyEdgeMask, relation_key
 from graphlth.masks import Masks
-from graphlth.model import takes, takes_graph
 from graphlth.sparse.composition import gather
-from graphlth.sparse.graph import Graph
 from graphlth.sparse.memo import Memo
 from graphlth.task import Batch
 
-WEIGHTS = ("edge_weight", "edge_weights")
-# Models that take `edge_weight` but do not follow it: their operators are masked all the same.
-MASKED_INSIDE: WeakSet[nn.Module] = WeakSet()
 _PADDED: Memo[Tensor | None] = Memo()
-
-
-def reads_data(model: nn.Module, batch: Batch) -> bool:
-    """Whether `model` is given what it names of `batch.data`, not `(x, edge_index, edge_weight)`.
-
-    A model is given the latter, with the masks in its edge weights, if it takes weights.
-    """
-    if batch.data is None or takes_graph(model):
-        return False
-    plain = len(batch.inputs) == 2 and isinstance(batch.inputs[1], Graph)
-    return batch.forward is not None or not plain or not takes_weights(model, batch)
-
-
-def takes_weights(model: nn.Module, batch: Batch) -> bool:
-    """Whether the third argument of `model.forward` is a weight for each edge."""
-    if model in MASKED_INSIDE:
-        return False
-    if takes(model, WEIGHTS[0]) or takes(model, WEIGHTS[1]):
-        return bool(getattr(model, "supports_edge_weight", True))
-    named = positional(model)
-    return named is None or (len(named) > 2 and named[2] not in batch.data)
-
-
-def positional(model: nn.Module) -> tuple[str, ...] | None:
-    """The names of the arguments of `model.forward` by place; None: any number without names."""
-    kinds = _signature(getattr(model.forward, "__func__", model.forward))
-    if any(p.kind is p.VAR_POSITIONAL for p in kinds):
-        return None
-    bound = inspect.ismethod(model.forward)
-    return tuple(p.name for p in kinds if p.kind is not p.VAR_KEYWORD)[bound:]
-
-
-@lru_cache(maxsize=64)
-def _signature(function: Callable[..., object]) -> tuple[inspect.Parameter, ...]:
-    return tuple(inspect.signature(function).parameters.values())
 
 
 def call_own_model(
@@ -86,44 +44,6 @@ class _Adapted(nn.Module):
         return self.call(self.model, data)
 
 
-def own_arguments(model: nn.Module, data: Any) -> dict[str, Any]:
-    """What `model.forward` is given, by name: the attributes of `data` that are called so.
-
-    One that asks for one argument, which is no attribute, is given `data`. What `data` lack is left
-    out where it has a default; else the first two arguments are the features and the edges.
-
-    Raises:
-        ValueError: it asks for something that `data` lack.
-    """
-    taken = inspect.signature(model.forward).parameters.values()
-    named = [p for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    asked = [p.name for p in named if p.default is p.empty]
-    if len(asked) == 1 and (asked[0] in ("data", "batch") or _attribute(data, asked[0]) is None):
-        return {asked[0]: data}
-    given: dict[str, Any] = {}
-    for place, p in enumerate(named):
-        value = _attribute(data, p.name)
-        if value is None and place < 2 and p.default is p.empty:
-            value = _attribute(data, ("x", "edge_index")[place])
-        if value is not None and getattr(model, f"supports_{p.name}", True):
-            given[p.name] = value
-        elif p.default is p.empty and p.name == "batch":
-            given[p.name] = None  # of one graph: all nodes are its own
-        elif p.default is p.empty:
-            raise ValueError(f"`model.forward` asks for {p.name!r}, which the data lack: they have "
-                             f"{', '.join(map(str, data.keys()))}; add it to them, or give the "
-                             "task forward=lambda model, data: model(...)")  # fmt: skip
-    return given
-
-
-def _attribute(data: Any, name: str) -> Any:
-    """What `data` have under `name`; of a heterogeneous graph a dict of it by type, or None."""
-    if not hasattr(data, "edge_types"):
-        return data.get(name, None)
-    plain = name.removesuffix("_dict")
-    return data.collect(plain, allow_empty=True) or None
-
-
 def edge_weights(
     model: nn.Module, batch: Batch, edges: AnyEdgeMask | None
 ) -> list[tuple[Tensor, Tensor]]:
@@ -142,12 +62,6 @@ def edge_weights(
         if weight is not None:
             found.append((edge_index, weight))
     return found
-
-
-def reads_weights(model: nn.Module, batch: Batch) -> bool:
-    """Whether it is the model's own affair to read the edge weights that the data have."""
-    named = positional(model) or ()
-    return batch.forward is not None or len(named) == 1 or WEIGHTS[0] in named
 
 
 def _relations(batch: Batch) -> Iterator[tuple[str, Tensor, Tensor | None]]:
