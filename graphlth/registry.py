@@ -6,7 +6,8 @@ The file `graphlth/<kind>/**/<name>.py` defines `<name>`. Another package names 
     [project.entry-points."graphlth.scores"]
     my_score = "my_package.scores:my_score"
 
-Names are listed without loading a plug-in.
+Names are listed without loading a plug-in. A model, or a task, needs no name: an import path such
+as `my_module:Net` stands for one, see `graphlth.import_paths`.
 """
 
 import ast
@@ -21,6 +22,8 @@ from inspect import isroutine
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
+
+from graphlth.import_paths import import_plugin, is_import_path
 
 KINDS = ("algorithms", "analysis", "figures", "models", "scores", "tasks")
 OF_RUN = ("algorithms", "tasks", "models")  # what a run is of: three names
@@ -71,13 +74,15 @@ def _entry_points() -> Any:
 
 
 def find(kind: str, name: str) -> Any:
-    """The plug-in of `kind` that is called `name`, spelt with `_` or `-`.
+    """The plug-in of `kind` that is called `name`, spelt with `_` or `-`, or that it is a path to.
 
     Raises:
         ValueError: there is none of this name, there are several, or it cannot be loaded.
     """
     known = names(kind)
     check_name(kind, name)
+    if is_import_path(name):
+        return import_plugin(kind, name)
     module = normalize_name(name)
     if module not in known:
         raise ValueError(choice_error(kind_noun(kind), name, known))
@@ -98,8 +103,9 @@ def check_name(kind: str, name: Any) -> None:
     noun = kind_noun(kind)
     remedy = f"graphlth.names({kind!r}) lists them"
     if kind in OF_RUN:
-        remedy = ("a run takes names alone; with objects use glt.ugs(model, task), or another "
-                  "algorithm, and glt.fit(model, task, ticket)")  # fmt: skip
+        remedy = ("a run takes names alone, such as 'my_module:Net' for a class of yours; with "
+                  "objects use glt.ugs(model, task), or another algorithm, and glt.fit(model, "
+                  "task, ticket)")  # fmt: skip
     raise ValueError(f"`{noun}` must be the name of one, got {type(name).__name__}: {remedy}")
 
 
@@ -247,4 +253,4 @@ def kind_noun(kind: str) -> str:
 
 def normalize_name(name: str) -> str:
     """The name of a plug-in as its file spells it: fashion-mnist is fashion_mnist."""
-    return name.replace("-", "_")
+    return name if is_import_path(name) else name.replace("-", "_")

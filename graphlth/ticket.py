@@ -154,7 +154,7 @@ def _is_finite(t: Tensor, pruned: bool) -> bool:
 
 PROVENANCE: Mapping[str, tuple[type, str]] = {
     "algorithm": (str, "text"), "task": (str, "text"), "model": (str, "text"),
-    "graph": (str, "text"), "network": (str, "text"), "data": (str, "text"),
+    "graph": (str, "text"), "network": (str, "text"), "data": (str, "text"), "code": (str, "text"),
     "seed": (int, "a whole number of at least 0"),
     "settings": (dict, "an object"), "environment": (dict, "an object"),
 }  # fmt: skip

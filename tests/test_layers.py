@@ -12,7 +12,7 @@ import graphlth
 
 ROOT = Path(__file__).parents[1] / "graphlth"
 LAYERS = [  # packages, and files of them that stand elsewhere; below first
-    ["_exit", "evaluators", "storage", "streams", "cost.meters"],
+    ["_exit", "evaluators", "import_paths", "storage", "streams", "cost.meters"],
     ["metrics"],
     ["edge_masks", "registry", "rewinding"],
     ["masks"],

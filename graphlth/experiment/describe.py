@@ -9,6 +9,7 @@ from torch import nn
 import graphlth.records as record
 from graphlth.cost.macs import count_macs
 from graphlth.experiment.plan import Plan
+from graphlth.import_paths import short_name
 from graphlth.masks import count, ones, only, sparsity
 from graphlth.provenance import model_fingerprint
 from graphlth.task import Task
@@ -25,7 +26,8 @@ def ticket_provenance(
     return {"algorithm": chosen.algorithm, "task": chosen.task, "model": chosen.model,
             "seed": seed, "settings": dict(chosen.settings), "environment": environment,
             "graph": task.fingerprint(), "network": model_fingerprint(model),
-            "data": chosen.data}  # fmt: skip
+            "data": chosen.data,
+            **({"code": chosen.code} if chosen.code else {})}  # fmt: skip
 
 
 def describe_retraining(epochs: Sequence[Epoch], task: Task) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def describe_ticket(
     called = getattr(task, "label_names", ())  # the classes, where the data have names for them
     return {
         **record.check_search(ticket.search),
-        "algorithm": chosen.algorithm, "task": task.name, "model": chosen.model,
+        "algorithm": chosen.algorithm, "task": task.name, "model": short_name(chosen.model),
         "seed": seed, "round": ticket.round, "edges": task.edges,
         "metric": task.metric.name, "direction": task.metric.direction,
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
@@ -68,6 +70,6 @@ def describe_ticket(
         **({} if chosen.protocol is None else {"protocol": chosen.protocol}),
         **({"macs_reason": found} if isinstance(found, str) else {}),
         **({"data": chosen.data} if chosen.data else {}),
-        **({"source": chosen.source} if chosen.source else {}),
+        **{n: v for n in ("source", "code") if (v := getattr(chosen, n))},
         **{n: getattr(task, n) for n in EDGE_COUNTS if hasattr(task, n)},
     }  # fmt: skip

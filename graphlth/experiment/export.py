@@ -12,7 +12,7 @@ from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.compact import compact
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.compaction.network import Compact
-from graphlth.experiment.plan import build_plugin, check_stored_settings
+from graphlth.experiment.plan import build_plugin, check_same_code, check_stored_settings
 from graphlth.experiment.settings import RETRAINING, settings_of_run
 from graphlth.model import CompactableModel
 from graphlth.provenance import check_same_data
@@ -50,6 +50,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
         raise ValueError(f"`ticket` must come from a run, got one in which {error}") from None
     if data_root is not None:
         settings["data_root"] = data_root
+    check_same_code(about, about["task"], about["model"], "`ticket`")
     task: Task = build_plugin("tasks", about["task"], settings)
     check_same_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))

@@ -21,6 +21,7 @@ import graphlth.records as record
 from graphlth._exit import delay_signals
 from graphlth.experiment.plan import Plan, Step, check_stored_settings
 from graphlth.experiment.settings import settings_of_run
+from graphlth.import_paths import short_name
 from graphlth.settings.annotations import check_number
 from graphlth.settings.lists import planned_rounds
 from graphlth.settings.types import Threads
@@ -28,7 +29,8 @@ from graphlth.storage import add_digest, check_digest, file_digest, remove_draft
 from graphlth.ticket import Ticket, load_of_run, ticket_file
 
 FIELDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {  # what settings.json holds
-    **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source"), (str, "text")),
+    **dict.fromkeys(("algorithm", "task", "model", "device", "data", "source", "code"),
+                    (str, "text")),
     "protocol": ((str, type(None)), "text or null"), "batched": (bool, "true or false"),
     "settings": (dict, "an object"), "preset": (dict, "an object"),
 }  # fmt: skip
@@ -41,7 +43,7 @@ def prepare_folder(chosen: Plan, out: Path) -> Path:
              "settings": dict(chosen.settings), "device": chosen.device,
              "threads": chosen.threads, "data": chosen.data}  # fmt: skip
     about |= {"batched": True} if chosen.batched else {}
-    about |= {"source": chosen.source} if chosen.source else {}
+    about |= {n: v for n in ("source", "code") if (v := getattr(chosen, n))}
     if chosen.protocol is not None:
         about |= {"protocol": chosen.protocol, "preset": dict(chosen.preset)}
     text = json.dumps(add_digest(about), indent=1) + "\n"
@@ -127,8 +129,8 @@ def check_records(chosen: Plan, file: Path, lines: Sequence[Mapping[str, Any]]) 
     """
     numbers = planned_rounds(chosen.settings)
     right = {"seed": int(file.stem.removeprefix("seed")), "algorithm": chosen.algorithm,
-             "model": chosen.model, "data": chosen.data or None,
-             "source": chosen.source or None}  # fmt: skip
+             "model": short_name(chosen.model), "data": chosen.data or None,
+             "source": chosen.source or None, "code": chosen.code or None}  # fmt: skip
     settings = json.loads(json.dumps(chosen.decisive))  # as they are read
     for i, line in enumerate(lines, start=1):
         expected = {"round": numbers[i - 1] if i <= len(numbers) else "none", **right}

@@ -16,6 +16,7 @@ from graphlth.experiment.settings import (
     settings_of_run,
     unrecorded_defaults,
 )
+from graphlth.import_paths import is_import_path, short_name, source_digest
 from graphlth.model_checks import check_model_size
 from graphlth.provenance import check_same_data
 from graphlth.registry import OF_RUN, check_name, find, names, normalize_name
@@ -47,6 +48,7 @@ class Plan:
     preset: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source: settings as it says
     data: str = ""  # the digest of the task's content; "" where it is not known yet
     source: str = ""  # the name of the run whose tickets are read; "" where none are
+    code: str = ""  # the digest of the files of a model or task that is an import path; else ""
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -58,17 +60,26 @@ class Plan:
     def name(self) -> str:
         """The name of the run's folder."""
         known = self.decisive | {"device": self.device, "threads": self.threads}
-        known |= {n: v for n, v in (("data", self.data), ("source", self.source)) if v}
+        known |= {n: v for n in ("data", "source", "code") if (v := getattr(self, n))}
         digest = record.settings_hash(known | ({"batched": True} if self.batched else {}))
-        return f"{self.algorithm}-{self._task_name}-{self.model}-{digest}"
+        names = (self.algorithm, self._task_name, file_name(self.model), digest)
+        return "-".join(names)
 
     @property
     def _task_name(self) -> str:
         """The name of the task, or of the file or folder of a user's own data."""
         given = self.settings.get("path")
-        path = Path(base_name(given) if given else self.task)
+        if not given:
+            return file_name(self.task)
+        path = Path(base_name(given))
         name = path.stem if path.suffix in (".npz", ".pt", ".txt") else path.name
-        return re.sub(r"[^\w.]+", "_", name).strip("._")[:64] or self.task
+        return file_name(name) or self.task
+
+
+def file_name(name: str) -> str:
+    """A name of a plug-in or a file as a part of a folder's: `models/net.py:Net` is net.Net."""
+    text = short_name(name).replace(":", ".") if is_import_path(name) else name
+    return re.sub(r"[^\w.]+", "_", text).strip("._")[:64]
 
 
 @dataclass(frozen=True)
@@ -125,8 +136,15 @@ def plan(
     usual = unrecorded_defaults(algorithm, values, known)
     values = {n: v for n, v in values.items() if n not in usual or v != usual[n]}
     values = dict(sorted(as_recorded(values, known).items()))
-    return Plan(algorithm, task, model, values, device, threads, batched,
-                chosen.protocol, chosen.sources_in_use(values))  # fmt: skip
+    return Plan(algorithm, task, model, values, device, threads, batched, chosen.protocol,
+                chosen.sources_in_use(values), code=code_digest(task, model))  # fmt: skip
+
+
+def code_digest(task: str, model: str) -> str:
+    """A digest of the files of those of the two that are import paths; "" where neither is."""
+    kinds = {"tasks": task, "models": model}
+    own = [source_digest(kind, name) for kind, name in kinds.items() if is_import_path(name)]
+    return record.settings_hash({"code": own}) if len(own) > 1 else "".join(own)
 
 
 def duration_setting(settings: Mapping[str, Any]) -> str:
@@ -143,7 +161,11 @@ def build_plugin(
     mine = {n: value for n, value in settings.items() if n in known}
     mine |= bind_scores(name, settings) if kind == "algorithms" else {}
     if kind == "models":
-        check_model_size(plugin, *before, **mine)
+        try:
+            check_model_size(plugin, *before, **mine)
+        except ValueError as error:
+            if error.__cause__ is None:
+                raise  # else it cannot be made without numbers, or says below why it cannot at all
     return plugin(*before, **mine, **also)
 
 
@@ -166,9 +188,33 @@ def check_stored_settings(
 def build_task(chosen: Plan, what: str = "the run") -> Task:
     """The task of a plan, on its device; refused where its content is no longer that of the plan.
 
+    So are a model and a task whose code is not.
+
     Raises:
-        ValueError: see `graphlth.provenance.check_same_data`, and what the task says.
+        ValueError: see `check_same_code` and `graphlth.provenance.check_same_data`, and what the
+            task says.
     """
+    check_same_code({"code": chosen.code}, chosen.task, chosen.model, what)
     task: Task = build_plugin("tasks", chosen.task, chosen.settings)
     check_same_data({"data": chosen.data}, task, what)
     return task.to(chosen.device)
+
+
+def check_same_code(known: Mapping[str, Any], task: str, model: str, what: str) -> None:
+    """Refuse a model or a task of a user's own that is written otherwise than that of `what`.
+
+    Args:
+        known: what is told of `what`: the digest under "code", if any.
+        task: its name; where it is an import path, its files must be the same.
+        model: likewise.
+        what: "the run", or an argument.
+
+    Raises:
+        ValueError: the files differ.
+    """
+    told, here = known.get("code", ""), code_digest(task, model)
+    if told != here:
+        paths = " and ".join(repr(name) for name in (task, model) if is_import_path(name))
+        raise ValueError(f"{what} is of other code: the files of {paths} are not those that it was "
+                         f"run with (digest {here}, not {told}); put those back, or run anew"
+                         )  # fmt: skip

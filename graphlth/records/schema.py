@@ -97,6 +97,7 @@ OPTIONAL = {
     "direction": "max or min",  # of the metric: which values are better; max where it is absent
     "macs_reason": "text",  # why `macs` is null
     "data": "16 hex digits",  # the content of the task
+    "code": "text",  # the digest of the files of a user's own model or task
     "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
     "source": "text",  # the name of the run whose tickets were read
     "source_ticket": "64 hex digits",  # the SHA-256 of the one that this one came from
@@ -240,7 +241,7 @@ def comparable_settings(record: Record) -> Record:
     Where data and tickets lay is no part of them, if it is known what they are. Another metric than
     accuracy is: what is measured by different metrics is not one run.
     """
-    names = ("data", "source", "measure", "measure_settings")
+    names = ("data", "source", "code", "measure", "measure_settings")
     known = {n: record[n] for n in names if n in record}
     aside = (
         *(LOCATIONS if "data" in record else ()),
