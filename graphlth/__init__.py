@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graphlth.cost.macs import macs as macs
     from graphlth.cost.macs import macs_reason as macs_reason
     from graphlth.data.images import ImageTask as ImageTask
+    from graphlth.data.links import LinkTask as LinkTask
     from graphlth.data.losses import with_loss as with_loss
     from graphlth.data.node import NodeTask as NodeTask
     from graphlth.data.pruned import prune_data as prune_data
@@ -54,6 +55,7 @@ _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
     "ImageTask": "data.images",
+    "LinkTask": "data.links",
     "Metric": "metrics",
     "NodeTask": "data.node",
     "Recipe": "training.recipe",

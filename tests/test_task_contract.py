@@ -6,10 +6,12 @@ from typing import get_type_hints
 import pytest
 import torch
 from test_edge_weight import weighted
+from test_links import links
 from toys import Pictures, data, toy
 
 from graphlth.data.games import CartPole
 from graphlth.data.images import ImageTask
+from graphlth.data.links import LinkTask
 from graphlth.data.losses import with_loss
 from graphlth.data.node import NodeTask
 from graphlth.data.text import TextTask
@@ -18,7 +20,7 @@ from graphlth.registry import find, names
 from graphlth.task import SPLITS, Batch, Task
 from graphlth.training.evaluation import evaluate
 
-TYPES = {NodeTask, ImageTask, TextTask, CartPole}
+TYPES = {NodeTask, LinkTask, ImageTask, TextTask, CartPole}
 EMBEDDED = ("karate", "sbm", "digits", "digits_images", "text", "cartpole")  # without files
 SMALL = {"batch_size": 3, "evaluate_every": 2, "val_size": 3, "test_size": 2}
 
@@ -43,6 +45,9 @@ MADE = {
     "NodeTask, weighted": weighted,
     "NodeTask, numbers": numbers,
     "NodeTask, another loss": lambda: with_loss(toy(), lambda out, batch: out.square().mean()),
+    "LinkTask": links,
+    "LinkTask, directed": lambda: links(edges="directed"),
+    "LinkTask, unsupervised": lambda: links(loss="infoclust"),
     "ImageTask": images,
     "ImageTask, augmented": lambda: images("crop-flip"),
     "TextTask": lambda: TextTask("the lazy dog; " * 60, context=8, batch_size=5, evaluate_every=3),
@@ -61,7 +66,8 @@ def make(case):
 def outputs(task, batch):
     """Outputs for the scored rows [rows, C], which depend on the row."""
     draw = torch.Generator().manual_seed(len(batch.target))
-    return torch.randn(len(batch.target), task.num_classes, generator=draw)
+    width = task.num_classes if batch.pairs is None else batch.target.size(1)
+    return torch.randn(len(batch.target), width, generator=draw)
 
 
 def splits(task):
@@ -95,7 +101,8 @@ def test_a_batch_has_a_target_for_each_scored_row_and_entries_of_the_masks(case)
                 assert batch.rows is ... and len(batch.target) % len(batch.inputs[0]) == 0
                 continue
             x, graph = batch.inputs
-            assert len(batch.rows) == len(batch.target) and int(batch.rows.max()) < x.shape[0]
+            rows = torch.arange(x.shape[0])[batch.rows] if batch.pairs is None else batch.pairs
+            assert rows.size(-1) == len(batch.target) and int(rows.max()) < x.shape[0]
             assert len(batch.entries) == graph.num_edges
             assert 0 <= int(batch.entries.min()) and int(batch.entries.max()) < task.num_edges
             if batch.among is not None:
