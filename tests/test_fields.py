@@ -10,9 +10,9 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.data import fields
+from graphlth.data.graph_files import read_graph
 from graphlth.data.node import NodeTask
 from graphlth.registry import find
-from graphlth.tasks.file import _npz
 
 file = find("tasks", "file")
 NODES = torch.arange(12)
@@ -387,7 +387,7 @@ def test_a_reverse_has_the_weight_of_its_edge(tmp_path):
     weight = torch.arange(12.0)
     loop = torch.cat([data().edge_index, torch.tensor([[3], [3]])], dim=1)
     path = saved(tmp_path, edge_index=loop, edge_weight=torch.cat([weight, torch.tensor([50.0])]))
-    held = _npz(Path(path), "y")
+    held = read_graph(Path(path))
     assert held.edge_index.size(1) == 25  # the loop once
     assert held.edge_weight.tolist() == [*range(12), 50, *range(12)]
     assert torch.equal(held.edge_index[:, 13:], loop[:, :12].flip(0))

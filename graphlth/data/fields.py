@@ -353,14 +353,22 @@ def _draw_split(y: Tensor, split_seed: int) -> dict[str, Tensor]:
     return drawn
 
 
-def classes(y: Tensor, rows: Mapping[str, Tensor]) -> int:
-    """The number of classes; nodes outside the splits may be unlabelled (below 0)."""
+def classes(y: Tensor, rows: Mapping[str, Tensor], known: int | None = None) -> int:
+    """The number of classes; nodes outside the splits may be unlabelled (below 0).
+
+    Where it is `known`, some classes may have no training node.
+    """
     for part, index in rows.items():
         if int(y[index].min()) < 0:
             raise ValueError(
                 f"`data.y` must be at least 0 on the {part} nodes, got {int(y[index].min())}"
             )
     num_classes = int(y.max()) + 1
+    if known is not None:
+        if num_classes > known:
+            raise ValueError(f"`data.y` must be below the `num_classes` {known}, "
+                             f"got {num_classes - 1}")  # fmt: skip
+        return known
     taught = torch.zeros(num_classes, dtype=torch.bool)
     taught[y[rows["train"]]] = True
     if not taught.all():

@@ -54,6 +54,8 @@ class NodeTask(Task):
         metric: what results are measured by: accuracy, roc_auc, average_precision, f1_micro,
             f1_macro, rmse, mae, hits@<k>, or a `graphlth.metrics.Metric`; where not given,
             accuracy of classes, and of numbers roc_auc, rmse or mae.
+        num_classes: the number of classes where it is known that some may have no training node;
+            where not given, that of the labels, and each must have one.
 
     Raises:
         ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
@@ -85,6 +87,7 @@ class NodeTask(Task):
         name: str = "data",
         loss: str | Loss = "cross_entropy",
         metric: str | Metric | None = None,
+        num_classes: int | None = None,
     ):
         if edges not in KINDS:
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
@@ -106,7 +109,7 @@ class NodeTask(Task):
         else:
             self.y, self.label_names = fields.labels(data, self.num_nodes)
             self.rows = fields.rows(data, self.y, split, split_seed)
-            self.num_classes = fields.classes(self.y, self.rows)
+            self.num_classes = fields.classes(self.y, self.rows, num_classes)
         self.metric = _metric(metric, loss, self.y, self.rows)
         ignored = unread(data)
         self.notes = (*fields.notes(self.label_names), *ignored)

@@ -24,6 +24,7 @@ from scipy.sparse.linalg import svds
 
 from graphlth.data import published
 from graphlth.data.archives import Array, arrays, one_line
+from graphlth.task import SPLITS
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 HOST = ("github.com", 443)  # where PyG's downloader looks
@@ -37,10 +38,10 @@ class Counts:
     """What a published graph holds; loading asserts it."""
 
     nodes: int
-    edges: int  # unordered pairs
+    edges: int  # unordered pairs, without self-loops
     features: int
     classes: int
-    train: int  # public split
+    train: int = 0  # of the public split; 0: not asserted
     val: int = 500
     test: int = 1000
 
@@ -229,15 +230,15 @@ def read(raw: Path, name: str) -> SimpleNamespace:
 
 def check(name: str, data: SimpleNamespace, counts: Counts) -> None:
     """Refuse a graph that does not have the published counts."""
+    low, high = data.edge_index.sort(dim=0).values
     got = {
         "nodes": data.x.size(0),
-        "edges": data.edge_index.size(1) // 2,
+        "edges": (low * data.x.size(0) + high)[low < high].unique().numel(),
         "features": data.x.size(1),
         "classes": int(data.y.max()) + 1,
-        "train": int(data.train_mask.sum()),
-        "val": int(data.val_mask.sum()),
-        "test": int(data.test_mask.sum()),
     }
+    if counts.train:
+        got |= {part: int(getattr(data, f"{part}_mask").sum()) for part in SPLITS}
     for key, value in got.items():
         if value != getattr(counts, key):
             raise ValueError(f"{name}: `{key}` must be {getattr(counts, key)}, got {value}")
@@ -245,7 +246,7 @@ def check(name: str, data: SimpleNamespace, counts: Counts) -> None:
 
 def read_split(
     roots: list[Path], raw: Path, name: str, index: int, num_nodes: int
-) -> dict[str, Any]:
+) -> dict[str, torch.Tensor]:
     """The masks [N] of one geom-gcn split, from `geom_gcn_splits/` beside or above the graph."""
     file = f"{name.lower()}_split_0.6_0.2_{index}.npz"
     beside = raw.parent.parent / "geom_gcn_splits"
@@ -254,8 +255,13 @@ def read_split(
     if path is None:
         raise FileNotFoundError(f"{name}: {file} is in none of {', '.join(map(str, places))}")
     published.examine(path, "geom_gcn_splits")
+    return read_masks(path, num_nodes)
+
+
+def read_masks(path: Path, num_nodes: int) -> dict[str, torch.Tensor]:
+    """The train_mask, val_mask and test_mask [num_nodes] of a geom-gcn split."""
     held = arrays(path, MASKS)
-    masks: dict[str, Any] = {}
+    masks = {}
     for key in MASKS:
         if key not in held:
             raise ValueError(f"{path}: `{key}` is missing")
