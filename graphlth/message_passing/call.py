@@ -64,3 +64,4 @@ class Call:
     size: tuple[int | None, int | None] | None
     weight: Tensor | None  # [E'] of each of these edges, 1 of loops added; None: not masked
     graph: Callable[[], Graph]  # of edge_index by the operator's flow; the same over the passes
+    returns_attention: bool = False  # whether the operator is asked for its attention, too

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import lru_cache, partial
+from inspect import signature
 from threading import local
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from torch_geometric.utils import softmax
 
 from graphlth.message_passing.attention import masked_softmax
 from graphlth.message_passing.call import Call, GraphCache
-from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS
+from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, find_kernel
 from graphlth.message_passing.movement import holds_ends
 from graphlth.message_passing.reductions import RULES, weigh
 from graphlth.message_passing.support import check_operators, reduces_by_scatter
@@ -30,6 +31,7 @@ class _Active(local):
 
 
 _ACTIVE = _Active()
+ATTENTION = "return_attention_weights"
 
 
 def _weight(index: object) -> Tensor | None:
@@ -124,16 +126,23 @@ def _replace(stack: ExitStack, module: nn.Module, name: str, function: Any) -> N
 def _replace_calls(
     stack: ExitStack, conv: MessagePassing, tracker: EdgeTracker, cache: GraphCache
 ) -> None:
-    for name, kernels in (("propagate", KERNELS), ("edge_updater", EDGE_KERNELS)):
-        call = partial(
-            _dispatch, conv, getattr(conv, name), kernels.get(type(conv)), tracker, cache
-        )
+    asked: set[str] = set()  # what the last call of `conv` asked for
+    found = [find_kernel(kernels, conv) for kernels in (KERNELS, EDGE_KERNELS)]
+    for name, kernel in zip(("propagate", "edge_updater"), found, strict=True):
+        call = partial(_dispatch, conv, getattr(conv, name), kernel, tracker, cache, asked)
         _replace(stack, conv, name, call)
-    hook = conv.register_forward_pre_hook(partial(_resolve_arguments, tracker), with_kwargs=True)
+    resolve = partial(_resolve_arguments, tracker, asked)
+    hook = conv.register_forward_pre_hook(resolve, with_kwargs=True)
     stack.callback(hook.remove)
 
 
-def _resolve_arguments(tracker: EdgeTracker, conv: nn.Module, args: Any, kwargs: Any) -> None:
+def _resolve_arguments(
+    tracker: EdgeTracker, asked: set[str], conv: nn.Module, args: Any, kwargs: Any
+) -> None:
+    asked.clear()
+    place = _places(type(conv).forward).get(ATTENTION, len(args))
+    if kwargs.get(ATTENTION) or (len(args) > place and args[place]):
+        asked.add(ATTENTION)
     for value in (*args, *kwargs.values()):
         if (
             isinstance(value, Tensor)
@@ -144,9 +153,16 @@ def _resolve_arguments(tracker: EdgeTracker, conv: nn.Module, args: Any, kwargs:
             tracker.resolve(value)
 
 
+@lru_cache(maxsize=256)
+def _places(forward: Callable[..., Any]) -> dict[str, int]:
+    """The place of each argument of an operator's `forward`, by name."""
+    return {name: place - 1 for place, name in enumerate(signature(forward).parameters)}
+
+
 def _dispatch(
     conv: MessagePassing, plain: Callable[..., Any], kernel: Callable[..., Any] | None,
-    tracker: EdgeTracker, cache: GraphCache, edge_index: Any, size: Any = None, **kwargs: Any,
+    tracker: EdgeTracker, cache: GraphCache, asked: set[str], edge_index: Any, size: Any = None,
+    **kwargs: Any,
 ) -> Any:  # fmt: skip
     """`conv.propagate` or `conv.edge_updater`, by its kernel if there is one for this case."""
     if type(edge_index) is not Tensor:
@@ -156,10 +172,9 @@ def _dispatch(
         )
     tracker.resolve(edge_index)
     if kernel is not None and len(_ACTIVE.trackers) == 1:
-        weight = tracker.weight(edge_index)
         call = Call(
-            edge_index, kwargs, size, None if weight is None else weight.reshape(-1),
-            partial(_graph, conv, edge_index, size, kwargs, cache),
+            edge_index, kwargs, size, tracker.column_weight(edge_index),
+            partial(_graph, conv, edge_index, size, kwargs, cache), ATTENTION in asked,
         )  # fmt: skip
         with torch._C.DisableTorchFunction():
             out = kernel(conv, call)
@@ -181,7 +196,8 @@ def _graph(
 def _size(conv: MessagePassing, size: Any, kwargs: dict[str, Any]) -> tuple[int, int]:
     """How many nodes a call has at the first and at the second end of its edges."""
     found: list[Any] = list(size) if size is not None else [None, None]
-    lifted = {name[:-2] for name in conv._user_args if name[-2:] in ("_i", "_j")}
+    names = *conv._user_args, *conv._edge_user_args
+    lifted = {name[:-2] for name in names if name[-2:] in ("_i", "_j")}
     for value in (kwargs[name] for name in kwargs if name in lifted):
         pair = value if isinstance(value, (tuple, list)) else (value, value)
         for end, part in enumerate(pair):

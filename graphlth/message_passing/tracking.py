@@ -70,8 +70,14 @@ class EdgeTracker:
         A dimension along which ids are only repeated has size 1.
         """
         ids = self.ids(tensor)
-        if ids is None:
-            return None
+        return None if ids is None else self._weight_of(ids)
+
+    def column_weight(self, edge_index: Tensor) -> Tensor | None:
+        """The weight [E'] of each column of an edge_index [2, E']; None without ids."""
+        ids = self.ids(edge_index)
+        return None if ids is None else self._weight_of(ids[0])
+
+    def _weight_of(self, ids: Tensor) -> Tensor:
         for dim, stride in enumerate(ids.stride()):
             if stride == 0 and ids.size(dim) > 1:
                 ids = ids.narrow(dim, 0, 1)
