@@ -82,6 +82,8 @@ class LinkTask(Task):
     """
 
     edges: str
+    num_features: int
+    num_edges: int  # of the graph that a model reads
     evaluate_every = 1  # an iteration sees the whole graph
     pairs: Tensor  # [2, M] of all splits
     y: Tensor  # [M, targets] numbers, of which 1 is a link and 0 none; or [M] classes

@@ -74,23 +74,21 @@ def read_graphs(folder: Path, *, both_directions: bool, extra: Sequence[str] = (
     nodes = read_table(raw / "num-node-list.csv.gz", columns=1)[:, 0]
     edges = read_table(raw / "num-edge-list.csv.gz", len(nodes), 1)[:, 0]
     _check_counts(raw, nodes, edges)
-    pairs = read_table(raw / "edge.csv.gz", int(edges.sum()), 2)
+    columns = torch.from_numpy(read_table(raw / "edge.csv.gz", int(edges.sum()), 2)).T  # [2, E]
+    columns = _with_reverses(columns) if both_directions else columns.contiguous()
     tables = {"x": raw / "node-feat.csv.gz", "edge_attr": raw / "edge-feat.csv.gz"}
     tables = {key: path for key, path in tables.items() if path.is_file()}
     tables |= {key: raw / f"{key}.csv.gz" for key in extra}
-    held = {
-        key: read_table(path, int((edges if key.startswith("edge") else nodes).sum()))
+    values = {
+        key: torch.from_numpy(read_table(path, int((edges if _of_edges(key) else nodes).sum())))
         for key, path in tables.items()
     }
-    repeat = 2 if both_directions else 1
-    columns = torch.from_numpy(pairs).T  # [2, E]
-    columns = _with_reverses(columns) if both_directions else columns.contiguous()
-    values = {key: torch.from_numpy(value) for key, value in held.items()}
     if both_directions:
-        values |= {k: v.repeat_interleave(2, 0) for k, v in values.items() if k.startswith("edge")}
+        edges = 2 * edges
+        values |= {key: v.repeat_interleave(2, 0) for key, v in values.items() if _of_edges(key)}
     graphs = []
-    for n, e in zip(_spans(nodes), _spans(edges * repeat), strict=True):
-        parts = {k: v[e if k.startswith("edge") else n] for k, v in values.items()}
+    for n, e in zip(_spans(nodes), _spans(edges), strict=True):
+        parts = {key: value[e if _of_edges(key) else n] for key, value in values.items()}
         graphs.append(Data(edge_index=columns[:, e], num_nodes=n.stop - n.start, **parts))
         _check_edges(raw, graphs[-1].edge_index, n.stop - n.start)
     return graphs
@@ -123,9 +121,9 @@ def read_split(folder: Path, kind: str, rows: int) -> dict[str, Tensor]:
 
 
 def read_link_split(folder: Path, kind: str, num_nodes: int) -> dict[str, dict[str, Tensor]]:
-    """Of "train", "val" and "test" the links `edge` [2, n], and what stands beside them.
+    """Of "train", "val" and "test" the links `edge` [n, 2], and what stands beside them.
 
-    That is `edge_neg` [2, n] of "val" and "test", and `weight` and `year` [n] where there are any.
+    That is `edge_neg` [m, 2] of "val" and "test", and `weight` and `year` [n] where there are any.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -144,8 +142,7 @@ def read_link_split(folder: Path, kind: str, num_nodes: int) -> dict[str, dict[s
             if links.dim() != 2 or links.size(1) != 2 or links.dtype != torch.int64:
                 raise ValueError(f"{path}: `{key}` must be int64 [n, 2], got {links.dtype} "
                                  f"{list(links.shape)}")  # fmt: skip
-            held[key] = links.T.contiguous()
-            _check_edges(path, held[key], num_nodes)
+            _check_edges(path, links, num_nodes)
         split[part] = held
     return split
 
@@ -222,6 +219,10 @@ def _concatenate(path: Path, parts: Iterator[Array], rows: int | None, columns: 
     if end != rows:
         raise _WrongTableError(f"{path}: must have {rows:,} rows, got {end:,}")
     return values
+
+
+def _of_edges(name: str) -> bool:
+    return name.startswith("edge")
 
 
 def _with_reverses(columns: Tensor) -> Tensor:
