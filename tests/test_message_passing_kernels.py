@@ -5,8 +5,10 @@ import torch
 from matrices import close
 from torch import nn
 from torch_geometric.nn import conv as pyg
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from torch_geometric.utils import softmax
 
-from graphlth.message_passing import context, masked_edges
+from graphlth.message_passing import context, masked_edges, norm
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, Scores
 
 N = 7
@@ -94,6 +96,7 @@ def random_weight(count, *, zeros=True, seed=5):
 def without_kernels(monkeypatch):
     def turn_off():
         monkeypatch.setattr(context, "find_kernel", lambda kernels, conv: None)
+        monkeypatch.setattr(context, "masked_gcn_norm", lambda *_: gcn_norm)
 
     return turn_off
 
@@ -127,6 +130,54 @@ def test_a_zero_is_an_edge_that_pyg_does_not_have(name, graph):
     for a, b in zip(found, plain, strict=True):
         close(a, torch.zeros_like(a) if b is None else b)
     assert to_weight.isfinite().all()
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("name", ["GCN", "GCN, improved", "GCN, no loops", "GCN, reversed"])
+def test_weights_of_its_own_are_normalised_with_the_mask(name, graph, without_kernels):
+    conv, edge_index, found = make(name), GRAPHS[graph], []
+    weight = random_weight(edge_index.size(1))
+    own = random_weight(edge_index.size(1), zeros=False, seed=6)
+    for turn_off in (lambda: None, without_kernels):
+        turn_off()
+        with masked_edges(conv, [(edge_index, weight)]):
+            out = conv(features(), edge_index, own)
+        found.append([out, *torch.autograd.grad(out.square().sum(), [weight, own])])
+    for a, b in zip(*found, strict=True):
+        close(a, b)
+    kept = weight.detach() != 0
+    expected = conv(features(), edge_index[:, kept], own[kept])
+    with masked_edges(conv, [(edge_index, kept.double())]):
+        close(conv(features(), edge_index, own), expected)
+
+
+def test_masks_within_masks_multiply():
+    net = nn.ModuleList([make("GCN"), make("GAT")])
+    one, other = random_weight(PLAIN.size(1)), random_weight(PLAIN.size(1), zeros=False, seed=6)
+    for conv in net:
+        with masked_edges(net, [(PLAIN, one * other)]):
+            expected = conv(features(), PLAIN)
+        with masked_edges(net, [(PLAIN, one)]):
+            with masked_edges(net, [(PLAIN, other)]):
+                close(conv(features(), PLAIN), expected)
+            inside = conv(features(), PLAIN)
+        with masked_edges(net, [(PLAIN, one)]):
+            close(conv(features(), PLAIN), inside)
+    assert vars(pyg.gcn_conv)["gcn_norm"] is gcn_norm
+    assert vars(pyg.gat_conv)["softmax"] is softmax
+
+
+def test_layers_share_what_is_normalised(monkeypatch):
+    net, counts = nn.ModuleList([make("GCN"), pyg.GCNConv(4, 4).double(), make("SG")]), []
+    plain = norm._normalise
+    monkeypatch.setattr(norm, "_normalise", lambda *given: counts.append(1) or plain(*given))
+    for seed in (5, 6):
+        with masked_edges(net, [(PLAIN, random_weight(PLAIN.size(1), seed=seed))]):
+            out = net[1](net[0](features(), PLAIN), PLAIN)
+            net[2](features(), PLAIN)
+            with torch.no_grad():
+                close(net[1](net[0](features(), PLAIN), PLAIN), out)
+    assert len(counts) == 4  # twice a pass: with gradients and without
 
 
 @pytest.mark.parametrize("name", CONVS)

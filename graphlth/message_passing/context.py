@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache, partial, update_wrapper
 from inspect import signature
 from threading import local
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import softmax
 
 from graphlth.message_passing.attention import masked_softmax
 from graphlth.message_passing.call import Call, GraphCache
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, find_kernel
 from graphlth.message_passing.movement import holds_ends
+from graphlth.message_passing.norm import masked_gcn_norm
 from graphlth.message_passing.reductions import RULES, weigh
 from graphlth.message_passing.support import check_operators, reduces_by_scatter
 from graphlth.message_passing.tracking import EdgeTracker, EdgeWeights
@@ -87,11 +89,12 @@ def masked_edges(
                 _replace_calls(stack, module, tracker, cache)
             elif isinstance(module, Aggregation) and not reduces_by_scatter(module):
                 _replace(stack, module, "forward", partial(_drop_edges, module.forward))
-        for holder in _modules(model):
-            for name in [n for n, value in vars(holder).items() if value is softmax]:
-                setattr(holder, name, masked_softmax(_weight))
-                stack.callback(setattr, holder, name, softmax)
         outer = _ACTIVE.trackers
+        norm = masked_gcn_norm(tracker, cache, lambda: len(_ACTIVE.trackers) == 1)
+        masked = {softmax: masked_softmax(_weight), gcn_norm: norm}
+        for holder, name, plain in _imports(_module_names(model)):
+            stack.callback(setattr, holder, name, vars(holder)[name] if outer else plain)
+            setattr(holder, name, update_wrapper(masked[plain], plain))
         stack.callback(setattr, _ACTIVE, "trackers", outer)
         _ACTIVE.trackers = (*outer, tracker)
         stack.enter_context(_eager())
@@ -223,10 +226,21 @@ def _drop_edges(
     )
 
 
-def _modules(model: nn.Module) -> list[ModuleType]:
+def _module_names(model: nn.Module) -> tuple[str, ...]:
     """The files that the classes of `model`, and PyG's operators, stand in."""
-    names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
-    return [sys.modules[name] for name in sorted(names) if name in sys.modules]
+    kinds = {type(module) for module in model.modules()}
+    return tuple(sorted({cls.__module__ for kind in kinds for cls in kind.__mro__}))
+
+
+@lru_cache(maxsize=64)
+def _imports(names: tuple[str, ...]) -> list[tuple[ModuleType, str, Callable[..., Any]]]:
+    """Under which names these files hold PyG's `softmax` and `gcn_norm`."""
+    files = [sys.modules[name] for name in names if name in sys.modules]
+    return [
+        (file, name, plain)
+        for file in files for name, value in vars(file).items() if isinstance(value, FunctionType)
+        for plain in (softmax, gcn_norm) if plain in (value, vars(value).get("__wrapped__"))
+    ]  # fmt: skip
 
 
 @contextmanager

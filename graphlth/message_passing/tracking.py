@@ -60,9 +60,15 @@ class EdgeTracker:
         found: Tensor | None = self._ids.get(tensor)
         return found
 
-    def follow(self, tensor: Tensor, ids: Tensor) -> None:
-        """Let `tensor` have `ids`, of its shape."""
+    def follow(self, tensor: Tensor, ids: Tensor, weight: Tensor | None = None) -> None:
+        """Let `tensor` have `ids`, of its shape.
+
+        With the `weight` of each column if it is known: then `tensor` has two equal rows of ids.
+        """
         self._ids.set(tensor, ids)
+        if weight is not None:
+            row = ids[0]
+            self._gathers[row.data_ptr(), row.shape, row.stride()] = row, weight
 
     def weight(self, tensor: object) -> Tensor | None:
         """The weight of the edge of each number in `tensor`; None without ids.
