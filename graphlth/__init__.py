@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graphlth.compaction.network import load_compact as load_compact
     from graphlth.cost.macs import macs as macs
     from graphlth.cost.macs import macs_reason as macs_reason
+    from graphlth.data.graphs import GraphTask as GraphTask
     from graphlth.data.images import ImageTask as ImageTask
     from graphlth.data.links import LinkTask as LinkTask
     from graphlth.data.losses import with_loss as with_loss
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
+    "GraphTask": "data.graphs",
     "ImageTask": "data.images",
     "LinkTask": "data.links",
     "Metric": "metrics",
@@ -109,8 +111,6 @@ def _remedy(name: str) -> str:
 if not TYPE_CHECKING:  # or every name that does not exist would be one of type Any
 
     def __getattr__(name: str) -> Any:
-        if name == "GraphTask":
-            raise AttributeError("`graphlth.GraphTask` is now `graphlth.NodeTask`: write that")
         if name not in _HOME:
             raise AttributeError(f"module 'graphlth' has no attribute {name!r}{_remedy(name)}")
         from_registry = _HOME[name].startswith("algorithms.")

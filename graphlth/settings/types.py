@@ -85,6 +85,7 @@ OptionalWidth = Annotated[int, Interval(ge=0, le=65_536)]  # 0: as the data are
 Depth = Annotated[int, Interval(ge=1, le=1024)]
 Heads = Depth
 BatchSize = Annotated[int, Interval(ge=1, le=1_000_000)]
+OptionalBatchSize = Annotated[int, Interval(ge=0, le=1_000_000)]  # 0: all in one
 Context = Annotated[int, Interval(ge=1, le=8192)]
 Count = Annotated[int, Interval(ge=0, le=10**9)]
 EdgeCount = Annotated[int, Ge(0)]
