@@ -46,6 +46,13 @@ class Counts:
     test: int = 1000
 
 
+CITATION = {  # by the name of the graph
+    "Cora": Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140),
+    "CiteSeer": Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120),
+    "PubMed": Counts(nodes=19717, edges=44324, features=500, classes=3, train=60),
+}
+
+
 def load(
     name: str,
     counts: Counts,

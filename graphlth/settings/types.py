@@ -117,4 +117,5 @@ Augmentation = Literal["none", "crop-flip"]
 LossName = Annotated[
     Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"], AddedLater()
 ]  # the keys of `graphlth.data.losses.LOSSES`
+LinkLoss = Literal["infoclust", "binary_cross_entropy"]
 MetricName = Annotated[str, AddedLater()] | None  # None: that of the loss

@@ -1,10 +1,10 @@
 """CiteSeer: 3,327 papers, 6 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
 from graphlth.data.node import NodeTask
-from graphlth.data.planetoid import Counts, load
+from graphlth.data.planetoid import CITATION, load
 from graphlth.settings.types import Edges, OptionalWidth
 
-COUNTS = Counts(nodes=3327, edges=4552, features=3703, classes=6, train=120)
+COUNTS = CITATION["CiteSeer"]
 
 
 def citeseer(

@@ -1,10 +1,10 @@
 """Cora: 2,708 papers, 7 fields (Sen et al., AI Magazine 2008; Planetoid's files and split)."""
 
 from graphlth.data.node import NodeTask
-from graphlth.data.planetoid import Counts, load
+from graphlth.data.planetoid import CITATION, load
 from graphlth.settings.types import Edges, OptionalWidth
 
-COUNTS = Counts(nodes=2708, edges=5278, features=1433, classes=7, train=140)
+COUNTS = CITATION["Cora"]
 
 
 def cora(

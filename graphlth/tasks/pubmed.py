@@ -1,10 +1,10 @@
 """PubMed: 19,717 papers on diabetes, 3 types (Namata et al., MLG 2012; Planetoid files)."""
 
 from graphlth.data.node import NodeTask
-from graphlth.data.planetoid import Counts, load
+from graphlth.data.planetoid import CITATION, load
 from graphlth.settings.types import Edges, OptionalWidth
 
-COUNTS = Counts(nodes=19717, edges=44324, features=500, classes=3, train=60)
+COUNTS = CITATION["PubMed"]
 
 
 def pubmed(
