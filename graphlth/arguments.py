@@ -24,7 +24,7 @@ def reads_data(model: nn.Module, batch: Batch) -> bool:
     """
     if batch.data is None or takes_graph(model):
         return False
-    plain = len(batch.inputs) == 2 and isinstance(batch.inputs[1], Graph)
+    plain = len(batch.inputs) == 2 and isinstance(batch.inputs[1], Graph) and not batch.of_graphs
     return batch.forward is not None or not plain or not takes_weights(model, batch)
 
 

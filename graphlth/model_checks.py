@@ -298,15 +298,14 @@ def check_output(output: Any, batch: Batch, classes: int | None) -> None:
     Raises:
         ValueError: it is not.
     """
-    x = batch.inputs[0]
-    rows = len(batch.target) if batch.entries is None else x.shape[0]
+    each = "target" if batch.entries is None else "graph" if batch.of_graphs else "node"
+    rows = batch.inputs[0].shape[0] if each == "node" else len(batch.target)
     wanted = f"logits [{rows}, {'classes' if classes is None else classes}]"
     if not isinstance(output, Tensor):
         raise ValueError(f"`model` must return {wanted}, got a {type(output).__name__}: "
                          "return the logits alone")  # fmt: skip
     if not output.is_floating_point() or output.dim() != 2 or output.size(0) != rows:
-        raise ValueError(f"`model` must return {wanted}, a row for each "
-                         f"{'target' if batch.entries is None else 'node'}, got "
+        raise ValueError(f"`model` must return {wanted}, a row for each {each}, got "
                          f"{str(output.dtype).removeprefix('torch.')} {list(output.shape)}"
                          )  # fmt: skip
     if classes is not None and output.size(1) != classes:

@@ -42,6 +42,11 @@ class Batch:
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
     decode: "Decode | None" = None  # what is made of the outputs of `pairs`; None: dot products
 
+    @property
+    def of_graphs(self) -> bool:
+        """Whether a row of the output is of a whole graph, and not of a node."""
+        return self.entries is not None and self.rows is ... and self.pairs is None
+
     def select(self, output: Any) -> Tensor:
         """What is scored [rows, C] of the output for every row: `rows`, or of links `pairs`."""
         if self.pairs is None:

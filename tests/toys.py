@@ -69,7 +69,7 @@ def _of(name):
     try:
         find("models", name)(toy())
     except ValueError as error:
-        kind = re.match("`task` must have (images|text)", str(error))
+        kind = re.match("`task` must have (images|text|many graphs)", str(error))
         assert kind, error
         return kind[1]
     return "graphs"

@@ -68,6 +68,8 @@ class GraphTask(Task):
         batch_size: graphs in a training batch; 0: all in one. Each pass over the training graphs is
             a permutation drawn from the seed.
         name: what records call the data.
+        forward: how a model is called with PyG's `Batch` of graphs; None: with what of it the
+            parameters of its `forward` name, such as x, edge_index, edge_attr and batch.
         loss: cross_entropy (one class), or binary_cross_entropy (labels of 0 and 1), mse or mae; or
             a function of the outputs and their `Batch`.
         metric: accuracy, roc_auc, average_precision, rmse, mae, …, or a `graphlth.metrics.Metric`;
@@ -101,6 +103,7 @@ class GraphTask(Task):
         unseen: str | Callable[..., Any] = WHOLE,
         batch_size: OptionalBatchSize = 0,
         name: str = "graphs",
+        forward: Callable[[Any, Any], Any] | None = None,
         loss: str | Loss = "cross_entropy",
         metric: str | Metric | None = None,
     ):
@@ -108,7 +111,7 @@ class GraphTask(Task):
         _check_choice("budget", budget, BUDGETS)
         check_value("batch_size", batch_size, OptionalBatchSize)
         self.name, self.edges, self.budget, self.unseen = name, edges, budget, unseen
-        self._score = _edge_score(unseen)
+        self.forward, self._score = forward, _edge_score(unseen)
         listed = _listed(graphs)
         self.graphs, unread = graph_list(listed)
         self._take_weights()
@@ -226,7 +229,7 @@ class GraphTask(Task):
             data.edge_weight = weight
         inputs = data.x, Graph(data.edge_index, len(data.x))
         return Batch(inputs, self.y[graphs], entries=columns, edge_weight=weight, data=data,
-                     columns={EDGES: columns})  # fmt: skip
+                     columns={EDGES: columns}, forward=self.forward)  # fmt: skip
 
     def _take_weights(self) -> None:
         """Take `edge_weight` from among the attributes of edges, and those of weight 0 out."""

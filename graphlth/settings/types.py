@@ -112,6 +112,7 @@ Start = Literal["inherit", "rewind", "reinit"]
 BackendName = Literal["auto", "numba", "triton", "sparse", "scatter", "reference"]
 Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
+EdgeBudget = Literal["graph", "global"]
 Part = Literal["train", "val", "test"]
 Augmentation = Literal["none", "crop-flip"]
 LossName = Annotated[
