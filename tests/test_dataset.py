@@ -329,6 +329,6 @@ def test_a_file_of_arrays_says_what_its_edges_lack(pairs, directed, one_way, say
     assert len(task.notes) == bool(says) and all(says in note for note in task.notes)
 
 
-def test_the_former_name_of_the_node_task_tells_the_new_one():
-    with pytest.raises(AttributeError, match=r"GraphTask. is now .graphlth.NodeTask"):
-        _ = glt.GraphTask
+def test_one_graph_where_there_must_be_many_names_the_task_of_nodes():
+    with pytest.raises(ValueError, match=r"list of PyG `Data`.* one Data: use NodeTask"):
+        glt.GraphTask(Data(x=torch.eye(3), edge_index=torch.tensor([[0], [1]])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -126,6 +127,7 @@ def graph_metric(metric: str | Metric | None, loss: str | Loss, y: Tensor, rows:
         _check_rankings(found.name, y, rows)
     if not missing and found.name not in RANKINGS:
         return found
+    assert found.function is not None  # `find_metric` refuses one without
     function = partial(mean_of_targets, found.function, found.name in RANKINGS)
     return Metric(found.name, found.direction, function)
 
@@ -202,11 +204,11 @@ def _graphs_of(split: Mapping[str, Any], part: str, count: int) -> Tensor:
         rows = torch.empty(0, 0)
     if rows.dtype == torch.bool and rows.shape == (count,):
         rows = rows.nonzero().view(-1)
+    if rows.shape == (0,):
+        raise ValueError(f"`split` must give {name!r} at least one graph, got none")
     if rows.dim() != 1 or rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
         raise ValueError(f"`split` must be numbers of graphs, or a mask of {count}, in {name!r}, "
                          f"got {rows.dtype} {list(rows.shape)}")  # fmt: skip
-    if not rows.numel():
-        raise ValueError(f"`split` must give {name!r} at least one graph, got none")
     wrong = rows[(rows < 0) | (rows >= count)]
     if wrong.numel():
         raise ValueError(f"`split` must be in [0, {count}), got {int(wrong[0])} in {name!r}")
@@ -225,6 +227,4 @@ def _check_rankings(name: str, y: Tensor, rows: Rows) -> None:
 
 def _of_graphs(error: ValueError) -> str:
     text = str(error).replace("`data.train_mask`", "`split`").replace("`data.y`", "`y`")
-    for word in ("node", "nodes"):
-        text = text.replace(f" {word} ", f" {word.replace('node', 'graph')} ")
-    return text.replace("a node,", "a graph,")
+    return re.sub(r"\bnode(s?)\b", r"graph\1", text)

@@ -78,10 +78,13 @@ class GraphList:
 
     def to(self, device: torch.device | str) -> GraphList:
         """The same graphs on `device`."""
-        tensors = {n: v.to(device) for n, v in vars(self).items() if isinstance(v, Tensor)}
-        mappings = {n: {k: t.to(device) for k, t in v.items()}
-                    for n, v in vars(self).items() if isinstance(v, Mapping)}  # fmt: skip
-        return replace(self, **tensors, **mappings)
+
+        def move(value: Any) -> Any:
+            return value.to(device) if isinstance(value, Tensor) else {
+                name: each.to(device) for name, each in value.items()
+            }  # fmt: skip
+
+        return GraphList(**{name: move(value) for name, value in vars(self).items()})
 
 
 def graph_list(graphs: Sequence[Any]) -> tuple[GraphList, tuple[str, ...]]:
@@ -164,7 +167,9 @@ def _attributes(
     Of nodes or edges is what has one row for each in every graph; where both fit, what is called
     `edge_...` is of edges. Of graphs is what has one shape in all of them.
     """
-    of: tuple[dict[str, Tensor], ...] = ({}, {}, {})
+    of_nodes: dict[str, Tensor] = {}
+    of_edges: dict[str, Tensor] = {}
+    of_graphs: dict[str, Tensor] = {}
     unread = []
     for name in _names(graphs[0]):
         values = [getattr(graph, name, None) for graph in graphs]
@@ -176,8 +181,9 @@ def _attributes(
         row = parts[0].dim() > 0 and parts[0].size(0) == 1  # as PyG has what is of a graph
         whole = torch.stack(parts) if kind == 2 and not row else torch.cat(parts)
         floats = whole.is_floating_point()
-        of[kind][name] = whole.to(torch.get_default_dtype()) if floats else whole
-    return *of, tuple(unread)
+        of = (of_nodes, of_edges, of_graphs)[kind]
+        of[name] = whole.to(torch.get_default_dtype()) if floats else whole
+    return of_nodes, of_edges, of_graphs, tuple(unread)
 
 
 def _names(graph: Any) -> list[str]:

@@ -80,8 +80,7 @@ def read_tu(paths: dict[str, Path], *, attributes: bool = False) -> list[Any]:
     _check_order(paths["graph_indicator"], of, y.size)
     x = _one_hot(paths["node_labels"], len(of))
     if attributes and "node_attributes" in paths:
-        numbers = read_numbers(paths["node_attributes"], np.float32).reshape(len(of), -1)
-        x = torch.cat([torch.from_numpy(numbers), x], dim=1)
+        x = torch.cat([_attributes(paths["node_attributes"], len(of)), x], dim=1)
     pairs = _pairs(paths["A"], of)
     order = np.argsort(of[pairs[0]], kind="stable")  # by graph
     first = np.searchsorted(of, np.arange(y.size))  # [G] the first node of each graph
@@ -119,6 +118,14 @@ def _pairs(path: Path, of: Array) -> Array:
     if (of[pairs[0]] != of[pairs[1]]).any():
         raise ValueError(f"{path}: must hold edges within graphs, got one between two")
     return pairs
+
+
+def _attributes(path: Path, rows: int) -> Tensor:
+    """Numbers [rows, columns]."""
+    numbers = read_numbers(path, np.float32)
+    if not numbers.ndim or len(numbers) != rows:
+        raise ValueError(f"{path}: must hold {rows} rows, got {list(numbers.shape)[:1]}")
+    return torch.from_numpy(numbers.reshape(rows, -1)).to(torch.get_default_dtype())
 
 
 def _one_hot(path: Path, rows: int) -> Tensor:

@@ -25,9 +25,10 @@ class CategoryEncoder(nn.Module):
 
     def __init__(self, sizes: Sequence[int], width: int):
         super().__init__()
-        self.embeddings = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        for embedding in self.embeddings:
+        embeddings = [nn.Embedding(size, width) for size in sizes]
+        for embedding in embeddings:
             nn.init.xavier_uniform_(embedding.weight)
+        self.embeddings = nn.ModuleList(embeddings)
 
     def forward(self, categories: Tensor) -> Tensor:
         """[N, width] of categories [N, columns]."""

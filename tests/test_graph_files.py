@@ -1,0 +1,183 @@
+"""Graphs from TU's and OGB's files: what they hold, and every file that is refused."""
+
+import shutil
+
+import pytest
+import torch
+from ogb_files import write_graphs, write_split
+from test_published import flip
+
+from graphlth.data import published
+from graphlth.data.ogb_graphs import molecule_task
+from graphlth.data.tu import Counts, read_tu, tu_task
+from graphlth.registry import find
+
+A = [(1, 2), (2, 1), (2, 3), (3, 2), (4, 5), (5, 4)]  # a path of 3 nodes, an edge, a node alone
+FILES = {
+    "A": A,
+    "graph_indicator": [1, 1, 1, 2, 2, 3],
+    "graph_labels": [-1, 1, -1],
+    "node_labels": [3, 3, 5, 4, 3, 3],
+    "node_attributes": [(0.5, 1), (2, 3), (4, 5), (6, 7), (8, 9), (-1, 0)],
+    "edge_labels": [0, 0, 1, 1, 0, 0],
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRAPHLTH_DATA_ROOT", raising=False)
+
+
+def write(folder, name="TOY", **changes):
+    """TU's files of a small set; text in the place of rows is written as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for table, rows in {**FILES, **changes}.items():
+        if rows is None:
+            continue
+        lines = [", ".join(map(str, r)) if isinstance(r, tuple) else str(r) for r in rows]
+        paths[table] = folder / f"{name}_{table}.txt"
+        paths[table].write_text(rows if isinstance(rows, str) else "\n".join(lines) + "\n")
+    return paths
+
+
+def test_the_files_of_a_set_are_its_graphs(tmp_path):
+    path, pair, alone = read_tu(write(tmp_path), attributes=True)
+    assert path.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
+    assert path.x.tolist() == [[0.5, 1, 1, 0, 0], [2, 3, 1, 0, 0], [4, 5, 0, 0, 1]]
+    assert path.edge_attr.tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    assert pair.edge_index.tolist() == [[0, 1], [1, 0]] and alone.num_edges == 0
+    assert [g.y.tolist() for g in (path, pair, alone)] == [[0], [1], [0]]
+    without = read_tu(write(tmp_path, edge_labels=None, node_attributes=None))
+    assert without[0].num_features == 3 and "edge_attr" not in without[0]
+    order = [4, 0, 2, 1, 3, 5]  # edges may come in any order
+    shuffled = read_tu(write(tmp_path, A=[A[i] for i in order],
+                             edge_labels=[FILES["edge_labels"][i] for i in order]))  # fmt: skip
+    assert sorted(zip(*shuffled[0].edge_index.tolist(), shuffled[0].edge_attr[:, 1].tolist(),
+                      strict=True)) == [(0, 1, 0), (1, 0, 0), (1, 2, 1), (2, 1, 1)]  # fmt: skip
+
+
+WRONG = [  # the table, what stands in it, what is said of its file
+    ("A", "1, 2\n2, x\n", "not a readable table of numbers"),
+    ("A", "1, 2\n2\n", "not a readable table of numbers"),
+    ("A", [(1, 7), (7, 1)], "must hold nodes from 1 to 6, got 7"),
+    ("A", [(0, 1), (1, 0)], "must hold nodes from 1 to 6, got 0"),
+    ("A", [(3, 4)], "must hold edges within graphs, got one between two"),
+    ("graph_indicator", [1, 1, 2, 1, 2, 3], "must number the 3 graphs from 1 on, node after node"),
+    ("graph_indicator", [1, 1, 1, 2, 2, 4], "must number the 3 graphs from 1 on, node after node"),
+    ("graph_labels", "", "not a readable table of numbers"),
+    ("node_labels", [1, 2], r"must hold 6 labels, got \[2\]"),
+    ("edge_labels", [1, 2], r"must hold 6 labels, got \[2\]"),
+    ("node_attributes", [(1, 2)], "must hold 6 rows"),
+]
+
+
+@pytest.mark.parametrize(("table", "content", "said"), WRONG)
+def test_a_damaged_file_is_named(tmp_path, table, content, said):
+    paths = write(tmp_path, **{table: content})
+    with pytest.raises(ValueError, match=rf"TOY_{table}\.txt: {said}") as caught:
+        read_tu(paths, attributes=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mutag", "proteins", "enzymes"])
+def test_a_set_that_is_missing_or_another_is_refused(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=f"{name.upper()}: .*--data_root") as caught:
+        find("tasks", name)(data_root=str(tmp_path))
+    assert "\n" not in str(caught.value)
+    write(tmp_path / name.upper() / "raw", name.upper())
+    with pytest.raises(ValueError, match="must be the published file of sha256"):
+        find("tasks", name)(data_root=str(tmp_path))
+
+
+def test_counts_that_are_not_the_published_ones_are_refused(tmp_path, monkeypatch):
+    write(tmp_path / "TOY" / "raw")
+    monkeypatch.setattr(published, "published_files", lambda: {})
+    with pytest.raises(ValueError, match=r"TOY: must hold .*graphs=4.*, got .*graphs=3"):
+        tu_task("TOY", Counts(graphs=4, nodes=6, edges=6, classes=2), str(tmp_path))
+
+
+REAL = [  # name, setting, graphs, nodes, directed edges, features, outputs, sizes of the splits
+    ("mutag", {}, 188, 3371, 7442, 7, 2, (148, 20, 20)),
+    ("proteins", {}, 1113, 43471, 162088, 3, 2, (889, 112, 112)),
+    ("enzymes", {"attributes": True}, 600, 19580, 74564, 21, 6, (480, 60, 60)),
+    ("ogbg_molbace", {}, 1513, 51577, 111536, 9, 1, (1210, 151, 152)),
+    ("ogbg_molbbbp", {}, 2039, 49068, 105842, 9, 1, (1631, 204, 204)),
+    ("ogbg_molesol", {}, 1128, 14991, 30856, 9, 1, (902, 113, 113)),
+    ("ogbg_molfreesolv", {}, 642, 5600, 10770, 9, 1, (513, 64, 65)),
+]
+
+
+@pytest.mark.parametrize(("name", "about", "graphs", "nodes", "edges", "f", "c", "sizes"), REAL)
+def test_the_real_sets_are_what_they_are_known_for(
+    data_root, name, about, graphs, nodes, edges, f, c, sizes
+):
+    task = find("tasks", name)(data_root=str(data_root), **about)
+    found = task.graphs.count, task.graphs.num_nodes, task.graphs.edge_index.size(1)
+    assert found == (graphs, nodes, edges)
+    assert (task.num_features, task.num_classes) == (f, c)
+    assert tuple(map(len, task.rows.values())) == sizes
+    whole = find("tasks", name)(data_root=str(data_root), edges="directed", **about)
+    assert whole.num_edges == 2 * task.num_edges  # every edge has its reverse
+
+
+@pytest.mark.parametrize(("name", "file"), [
+    ("mutag", "tu/MUTAG/raw/MUTAG_A.txt"),
+    ("ogbg_molfreesolv", "ogb/ogbg_molfreesolv/raw/node-feat.csv.gz"),
+    ("ogbg_molfreesolv", "ogb/ogbg_molfreesolv/split/scaffold/test.csv.gz"),
+])  # fmt: skip
+def test_a_bit_that_is_turned_over_is_noticed(data_root, tmp_path, name, file):
+    folder = file.split("/")[1]
+    shutil.copytree(data_root / file.split("/")[0] / folder, tmp_path / folder)
+    path = tmp_path.joinpath(*file.split("/")[1:])
+    path.chmod(0o644)
+    flip(path, at=len(path.read_bytes()) // 2)
+    with pytest.raises(ValueError, match=r"damaged|not a readable table") as caught:
+        find("tasks", name)(data_root=str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def molecules(folder, labels, **about):
+    """OGB's files of ten paths of two to four atoms."""
+    graphs = [(2 + i % 3, [(k, k + 1) for k in range(1 + i % 3)]) for i in range(10)]
+    atoms = [[i % 3, i % 2] for i in range(sum(n for n, _ in graphs))]
+    bonds = [[i % 4] for i in range(sum(len(edges) for _, edges in graphs))]
+    tables = {"node_feat": atoms, "edge_feat": bonds, "graph_label": labels}
+    write_graphs(folder, graphs, **tables)
+    write_split(folder, "scaffold", range(6), [6, 7], [8, 9])
+
+
+def test_another_set_in_ogbs_layout_is_read_with_its_missing_labels(tmp_path):
+    labels = [[i % 2, ["", 0, 1][i % 3]] for i in range(10)]
+    molecules(tmp_path / "ogbg_molpcba", labels)
+    task = find("tasks", "ogbg_molpcba")(data_root=str(tmp_path), metric="roc_auc", batch_size=4)
+    assert task.num_classes == 2 and int(task.y.isnan().sum()) == 4
+    assert task.x.dtype == torch.int64 and task.evaluate_every == 2
+    batch = next(task.whole("test"))
+    assert batch.data.edge_index.size(1) == len(batch.data.edge_attr) == 8
+    assert task.notes == ("4 of 20 labels are missing: loss and metric leave them out",)
+
+
+@pytest.mark.parametrize(("name", "metric", "loss"), [
+    ("ogbg-molhiv", "roc_auc", "binary_cross_entropy"), ("ogbg-molesol", "rmse", "mse"),
+    ("ogbg-molpcba", "average_precision", "binary_cross_entropy"),
+])  # fmt: skip
+def test_the_metric_is_that_of_ogb(tmp_path, monkeypatch, name, metric, loss):
+    monkeypatch.setattr(published, "published_files", lambda: {})
+    width = 128 if name == "ogbg-molpcba" else 1
+    molecules(tmp_path / name.replace("-", "_"), [[i % 2] * width for i in range(10)])
+    task = molecule_task(name, loss, str(tmp_path), metric=None)
+    assert task.metric.name == metric
+    value, _ = task.evaluate("test", lambda batch: batch.target * 2 - 1)
+    assert value == (1 if metric != "rmse" else pytest.approx(0.5**0.5))
+
+
+def test_missing_molecules_are_told_with_what_to_fetch(tmp_path):
+    said = r"ogbg_molhiv: no folder .*graphproppred/csv_mol_download/hiv.zip.*--data_root"
+    with pytest.raises(FileNotFoundError, match=said):
+        find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
+    molecules(tmp_path / "ogbg_molhiv", [[1]] * 10)
+    (tmp_path / "ogbg_molhiv" / "raw" / "graph-label.csv.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"graph-label\.csv\.gz is missing"):
+        find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
