@@ -40,12 +40,8 @@ class Batch:
     forward: Callable[[Any, Any], Any] | None = None  # the task's way to call a model of a user's
     # own with `data`; None: by the names of the parameters of its `forward`
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
+    of_graphs: bool = False  # a row of the output is one of a whole graph, not of a node
     decode: "Decode | None" = None  # what is made of the outputs of `pairs`; None: dot products
-
-    @property
-    def of_graphs(self) -> bool:
-        """Whether a row of the output is of a whole graph, and not of a node."""
-        return self.entries is not None and self.rows is ... and self.pairs is None
 
     def select(self, output: Any) -> Tensor:
         """What is scored [rows, C] of the output for every row: `rows`, or of links `pairs`."""

@@ -229,7 +229,7 @@ class GraphTask(Task):
             data.edge_weight = weight
         inputs = data.x, Graph(data.edge_index, len(data.x))
         return Batch(inputs, self.y[graphs], entries=columns, edge_weight=weight, data=data,
-                     columns={EDGES: columns}, forward=self.forward)  # fmt: skip
+                     columns={EDGES: columns}, forward=self.forward, of_graphs=True)  # fmt: skip
 
     def _take_weights(self) -> None:
         """Take `edge_weight` from among the attributes of edges, and those of weight 0 out."""
