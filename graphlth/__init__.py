@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from graphlth.data.losses import with_loss as with_loss
     from graphlth.data.node import NodeTask as NodeTask
     from graphlth.data.pruned import prune_data as prune_data
+    from graphlth.data.structure import GraphStructure as GraphStructure
+    from graphlth.data.structure import graph_structure as graph_structure
     from graphlth.experiment.measure import analyze as analyze
     from graphlth.experiment.run import run as run
     from graphlth.masks import sparsity as sparsity
@@ -56,6 +58,7 @@ _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
     "GraphTask": "data.graphs",
+    "GraphStructure": "data.structure",
     "ImageTask": "data.images",
     "LinkTask": "data.links",
     "Metric": "metrics",
@@ -75,6 +78,7 @@ _HOME = {  # public name: the module that it is loaded from
     "find": "plugins",
     "fit": "training.retraining",
     "geb": "algorithms.geb",
+    "graph_structure": "data.structure",
     "imp": "algorithms.imp",
     "joint_early_bird": "algorithms.joint_early_bird",
     "load": "ticket",

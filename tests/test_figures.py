@@ -322,6 +322,16 @@ def test_the_validation_accuracy_can_be_drawn_instead():
     assert line(axis, "ugs")[1] == pytest.approx([100 * row.val for row in summary(UGS)])
 
 
+def measured(record):
+    """What `graphlth analyze structure` adds to a record."""
+    left, seed = 1 - record["edge_sparsity"], record["seed"]
+    return {"nodes": 2708, "pairs": 5278, "components": 78 + seed + 9 * record["round"],
+            "largest_component": left, "isolated_nodes": 10 * record["round"], "degree_max": 168,
+            "degree_mean": 3.9 * left, "degree_quantiles": [2.0, 3.0, 5.0, 9.0],
+            "homophily": 0.8 + 0.01 * seed, "spectral_gap": 0.005 * left,
+            "training_share": 0.1 / left}  # fmt: skip
+
+
 # --- every figure ------------------------------------------------------------------------------
 
 RECORDS = {  # that each figure can draw
@@ -335,6 +345,9 @@ RECORDS = {  # that each figure can draw
     "learning_rate": by_rate,
     "learning_speed": lambda: images("imp") + reinit(stop=1400),
     "sparsity": lambda: run("ugs", rounds=2),
+    "structure": lambda: [
+        r | measured(r) for r in run("ugs", rounds=2) + run("random_tickets", rounds=2)
+    ],
 }
 FIGURES = names("figures")
 FIRST_BYTES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

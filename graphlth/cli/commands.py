@@ -22,7 +22,7 @@ from graphlth.cli.arguments import (
     split_first,
     with_config,
 )
-from graphlth.cli.show import show_benchmarks, show_runs, show_ticket
+from graphlth.cli.show import show_benchmarks, show_runs, show_structure, show_ticket
 from graphlth.registry import KINDS, find
 from graphlth.settings.checks import check_written
 from graphlth.settings.validation import check_settings, settings_of
@@ -156,7 +156,19 @@ def show(argv: list[str]) -> None:
     """Tables of recorded runs, or what is in a ticket file."""
     parser = ArgumentParser(prog="graphlth show", exit_on_error=False)
     parser.add_argument("paths", nargs="+", help="run folders, folders of them, or ticket files")
-    for path in map(Path, parse_arguments(parser, argv)["paths"]):
+    parser.add_argument(
+        "--graph", action="store_true", help="what the graphs of the tickets look like, by round"
+    )
+    parser.add_argument("--data_root", help="with --graph, the folder of the data")
+    given = parse_arguments(parser, argv)
+    paths = [*map(Path, given["paths"])]
+    if given["graph"]:
+        from graphlth.experiment.measure import find_runs
+
+        for folder in find_runs(*paths):
+            show_structure(folder, given["data_root"])
+        return
+    for path in paths:
         if path.is_file():
             show_ticket(path)
         else:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from graphlth.cli.tables import format_numbers, print_table, print_text
@@ -75,6 +75,36 @@ def warning_lines(rows: Sequence["Row"]) -> list[str]:
         f"warning: {text} ({format_numbers('round', rounds)}; {format_numbers('seed', seeds)})"
         for text, (rounds, seeds) in about.items()
     ]
+
+
+def show_structure(folder: Path, data_root: str | None = None) -> None:
+    """Print what the graphs look like that the tickets of a run leave, a line per round."""
+    from graphlth.experiment.structure import run_structures
+    from graphlth.records.statistics import format_number, format_percent
+
+    head = ("round", "pairs", "components", "isolated", "mean degree", "most",
+            "at 25 / 50 / 75 / 95 %", "homophily", "spectral gap", "at training")  # fmt: skip
+    found, table = run_structures(folder, data_root), []
+    for number, each in found.items():
+        quantiles = [fmean(q) for q in zip(*(s.degree_quantiles for s in each), strict=True)]
+        shares = [
+            format_percent(known) if (known := [v for v in values if v is not None]) else ""
+            for values in ([s.homophily for s in each], [s.training_share for s in each])
+        ]
+        gaps = [s.spectral_gap for s in each if s.spectral_gap is not None]
+        table.append([
+            str(number), *(format_number([getattr(s, name) for s in each]) for name in
+                           ("pairs", "components", "isolated_nodes", "degree_mean", "degree_max")),
+            " / ".join(f"{q:.3g}" for q in quantiles), shares[0],
+            format_number(gaps) if gaps else "", shares[1],
+        ])  # fmt: skip
+    seeds = max(map(len, found.values()))
+    print()
+    print_text(f"{folder}: the graph of each ticket, {seeds} seed{'' if seeds == 1 else 's'}")
+    print_table(head, table)
+    print_text("directions, repetitions and self-loops do not count; homophily: % of the pairs of "
+               "one label; spectral gap: of I − D^-½ A D^-½, largest component; at training: % of "
+               "the pairs with an end among the training nodes")  # fmt: skip
 
 
 def format_milliseconds(seconds: Sequence[float]) -> str:

@@ -135,6 +135,17 @@ OPTIONAL = {
     "instability_pairs": "fractions in [0, 1]",
     "end_error": "a fraction in [0, 1]",
     "barrier_error": "fractions in [0, 1]",
+    "nodes": COUNT,  # these and below: of the graph that a ticket leaves
+    "pairs": COUNT,
+    "components": COUNT,
+    "largest_component": "a fraction in [0, 1]",
+    "isolated_nodes": COUNT,
+    "degree_mean": "a number of at least 0",
+    "degree_max": COUNT,
+    "degree_quantiles": "numbers",
+    "homophily": "a number of at least 0, or null when not counted",
+    "spectral_gap": "a number of at least 0, or null when not counted",
+    "training_share": "a number of at least 0, or null when not counted",
 }
 # Values of the metric, and errors that come from it: fractions if it is accuracy, else numbers.
 SCORES = (

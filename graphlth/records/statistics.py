@@ -85,7 +85,13 @@ def format_percent(values: Sequence[float]) -> str:
 
 def format_metric(values: Sequence[float], metric: str) -> str:
     """The mean with its interval or a range: of accuracy in per cent, of another metric as is."""
-    return format_percent(values) if metric == ACCURACY else _format_mean(values, 1, ".4g")
+    return format_percent(values) if metric == ACCURACY else format_number(values)
+
+
+def format_number(values: Sequence[float]) -> str:
+    """The mean of some numbers, of four digits, with its interval or a range."""
+    rounded = [float(f"{value:.12g}") for value in values]  # of equal ones the interval is 0
+    return _format_mean(rounded, 1, ".4g")
 
 
 def format_value(value: float, metric: str) -> str:
