@@ -16,7 +16,9 @@ from graphlth.task import SPLITS
 from graphlth.ticket import load
 
 QUICK = {"hidden": 4, "epochs": 4, "rounds": 2, "rewind_to": 1, "lr": 0.05}
-SETTINGS = {"instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}}
+SETTINGS = {
+    "instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}, "structure": {},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
