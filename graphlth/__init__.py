@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
     "Graph": "sparse.graph",
-    "GraphTask": "data.graphs",
     "GraphStructure": "data.structure",
+    "GraphTask": "data.graphs",
     "ImageTask": "data.images",
     "LinkTask": "data.links",
     "Metric": "metrics",
