@@ -308,7 +308,7 @@ def test_a_ticket_without_an_edge_mask_keeps_every_edge():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_model_of_somebody_else_loses_its_edges_and_keeps_its_units():
+def test_a_model_of_somebody_else_loses_its_edges_and_its_dead_units():
     task = toy(loops=False)
     model = PyGGCN(task.num_features, 5, 2, task.num_classes).to(torch.float64).eval()
     ticket = ticket_of(model, task, 0.5)
@@ -316,8 +316,9 @@ def test_a_model_of_somebody_else_loses_its_edges_and_keeps_its_units():
     close(bound(task.x), expected(model, task, ticket))
     close(bound(sparse_features(task.x)), expected(model, task, ticket))
     assert bound.edge_index.size(1) == int(ticket.masks[M.EDGES][task.entries].sum())
-    shapes = [p.shape for p in bound.model.parameters()]
-    assert shapes == [p.shape for p in model.parameters()]
+    read = ticket.masks["convs.1.lin.weight"].any(0)  # [5] the units that the next layer reads
+    assert 0 < read.sum() < 5 and bound.model.convs[0].lin.weight.size(0) == read.sum()
+    assert bound.removed == {"convs.0.lin.weight": int((~read).sum())}
     assert not any(p.requires_grad for p in bound.parameters())
 
 

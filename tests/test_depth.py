@@ -7,7 +7,7 @@ from toys import N, build, toy
 
 import graphlth.sparse.blocks as parts
 from graphlth import masks as M
-from graphlth.compaction.compact import ModelOnGraph
+from graphlth.compaction.own_models import ModelOnGraph
 from graphlth.models.graph.resgcn import ResGCN
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random

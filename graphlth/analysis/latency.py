@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from graphlth.compaction.compact import ModelOnGraph, compact
+from graphlth.compaction.compact import compact
 from graphlth.compaction.network import Compact
+from graphlth.compaction.own_models import SmallerModel
 from graphlth.cost.macs import pass_macs
 from graphlth.masks import only, sparsity
 from graphlth.settings.types import Layout, Number, Repeats
@@ -74,7 +75,7 @@ def latency(
     """
     check_settings({"layout": layout, "repeats": repeats, "batch": batch}, settings_of(latency))
     small = compact(ticket, model.eval(), task, layout=layout)
-    if isinstance(small, ModelOnGraph):
+    if isinstance(small, SmallerModel):
         raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
     whole, masks = next(iter(task.batches("test"))), ticket.masks
     of_images: dict[str, Any] = {}

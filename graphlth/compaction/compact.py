@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import time
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from graphlth.arguments import reads_data
 from graphlth.compaction.channels import shrink
 from graphlth.compaction.layers import Parts, check_layout
 from graphlth.compaction.network import Compact
+from graphlth.compaction.own_models import SmallerModel, compact_on_data, compact_on_graph
 from graphlth.edge_masks import EdgeMask, edge_mask, kept_edges, map_edges
 from graphlth.masks import masked_values
-from graphlth.model import CompactableModel, takes_graph
+from graphlth.model import CompactableModel
 from graphlth.model_checks import check_model
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
@@ -36,16 +37,18 @@ def compact(
     *,
     x: Tensor | Features | None = None,
     layout: str = "auto",
-) -> Compact | ModelOnGraph | nn.Module:
+) -> Compact | SmallerModel | nn.Module:
     """`model`, with the weights that it has now, under the masks of `ticket`, as small as possible.
 
     It computes the function of the masked model: rounding apart, every output is equal. Of
     graphlth's models the pruned edges, the dead units and the features that no weight reads are
     gone, and the weights lie in the fastest layout (see `graphlth.compaction.network`). Of any
-    other model, and of `resgcn`, only the edges go: its weights are multiplied by the masks, but
-    its units stay, so that it is hardly faster. Of a task of images the dead channels go (see
-    `graphlth.compaction.channels.shrink`): the result is an ordinary network of smaller layers, in
-    which scattered zeros stay as zeros.
+    other model the edges go, and the features and hidden units of which one forward pass shows that
+    they can (see `graphlth.compaction.smaller`): the result has `model`, of ordinary, smaller
+    layers, `removed` and `whole`, which tell what is gone and why the rest stays, and `network`,
+    which takes other graphs. Of `resgcn` only the edges go. Of a task of images the dead channels
+    go (see `graphlth.compaction.channels.shrink`): the result is an ordinary network of smaller
+    layers, in which scattered zeros stay as zeros.
 
     Args:
         ticket: the masks.
@@ -77,7 +80,13 @@ def compact(
 
 def _compact_on_graph(
     ticket: Ticket, model: nn.Module, task: Any, x: Tensor | Features | None, layout: str
-) -> Compact | ModelOnGraph:
+) -> Compact | SmallerModel:
+    about = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
+    about |= {"round": ticket.round}
+    if not isinstance(model, CompactableModel) and hasattr(task, "batches"):
+        own = _compact_own(ticket, model, task, about)
+        if own is not None:
+            return own
     graph, entries, num_edges, fingerprint = task, None, 0, ""
     weight: EdgeMask | None = getattr(task, "edge_weight", None)  # A [E]
     if hasattr(task, "entries"):
@@ -94,13 +103,32 @@ def _compact_on_graph(
         assert m is not None
         keep, weight = kept_edges(m, weight, next(model.parameters()).dtype)
         graph = graph.subgraph(keep)
-    weights = masked_values(dict(model.named_parameters()), ticket.masks)
     if not isinstance(model, CompactableModel):
-        return ModelOnGraph(model, weights, graph, weight)
-    about = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
-    return choose_layout(
-        model.parts(weights, graph, weight), x, layout, about | {"round": ticket.round}
-    )
+        return compact_on_graph(_multiply_masks(model, ticket), x, graph, weight, about)
+    weights = masked_values(dict(model.named_parameters()), ticket.masks)
+    return choose_layout(model.parts(weights, graph, weight), x, layout, about)
+
+
+def _multiply_masks(model: nn.Module, ticket: Ticket) -> nn.Module:
+    """A copy of `model` with the masks of `ticket` multiplied into its weights."""
+    masked = copy.deepcopy(model).eval()
+    for name, parameter in masked.named_parameters():
+        if name in ticket.masks:
+            parameter.mul_(ticket.masks[name])
+    return masked
+
+
+def _compact_own(
+    ticket: Ticket, model: nn.Module, task: Task, about: dict[str, Any]
+) -> SmallerModel | None:
+    """A model of a user's own that is given what it names of PyG's data; None of any other."""
+    mask = edge_mask(ticket.masks)
+    if not reads_data(model, next(iter(task.batches("test")))):
+        return None
+    check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
+    pruned = task if mask is None else task.without(mask)
+    batch = next(iter(pruned.batches("test")))
+    return compact_on_data(_multiply_masks(model, ticket), batch, about)
 
 
 def choose_layout(
@@ -148,62 +176,3 @@ def _time_call(network: Compact, x: Tensor | Features) -> float:
     start = time.perf_counter()
     network(x)
     return time.perf_counter() - start
-
-
-class ModelOnGraph(nn.Module):
-    """A model whose units stay, its weights multiplied by their masks, on a graph of kept edges.
-
-    Which units are dead only a model with `parts` can tell. It is called with the features alone
-    and needs the model's own code.
-    """
-
-    def __init__(
-        self, model: nn.Module, weights: dict[str, Tensor], graph: Graph,
-        weight: EdgeMask | None = None,
-    ):  # fmt: skip
-        super().__init__()
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(weights[name].detach())
-        self.num_nodes = graph.num_nodes
-        self.register_buffer("edge_index", graph.edge_index)
-        self.per_layer = isinstance(weight, tuple)
-        layers = torch.stack(weight) if isinstance(weight, tuple) else weight
-        self.register_buffer("edge_weight", layers)  # [E], or [layers, E]
-
-    @property
-    def _kind(self) -> str:
-        return type(self.model).__name__
-
-    def forward(self, x: Tensor | Features) -> Tensor:
-        """The model's output for `x` [N, F] on the edges that are kept."""
-        edges: Any = self.edge_index
-        if takes_graph(self.model):
-            edges = Graph(edges, self.num_nodes)
-        elif isinstance(x, Features):
-            x = x.dense
-        weight: Any = self.edge_weight
-        weight = weight.unbind() if self.per_layer else weight
-        output: Tensor = self.model(x, edges, *([] if weight is None else [weight]))
-        return output
-
-    def save(self, path: str | Path) -> NoReturn:
-        """There is no such file: the model's own code is needed.
-
-        Raises:
-            ValueError: always; it says what to do.
-        """
-        raise ValueError("`model` must have a method `parts` to be saved compacted, got "
-                         f"{self._kind}: use torch.save(network.state_dict(), {str(path)!r}), and "
-                         "load that into what glt.compact(...) returns")  # fmt: skip
-
-    def plain(self) -> NoReturn:
-        """There is no such network: the model's own code is needed.
-
-        Raises:
-            ValueError: always; it says what to do.
-        """
-        raise ValueError("`model` must have a method `parts` to be made plain, got "
-                         f"{self._kind}: use it as it is, an nn.Module that is called with "
-                         "the features alone"
-                         )  # fmt: skip

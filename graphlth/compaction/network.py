@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import ref
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from graphlth.compaction.layouts import (
     weight_graph,
 )
 from graphlth.compaction.plain import PlainNetwork, apply_layers, layers_of
+from graphlth.compaction.program import LoadedProgram, load_program
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention, weighted_sum
@@ -235,11 +237,13 @@ def without_zeros(graph: Graph, weight: Tensor) -> tuple[Graph, Tensor]:
     return (graph, weight) if bool(keep.all()) else (graph.subgraph(keep), weight[keep])
 
 
-def load_compact(path: str | Path) -> Compact:
-    """The compacted network in the file `path`.
+def load_compact(path: str | Path) -> Compact | LoadedProgram:
+    """The compacted network in the file `path`: a `Compact`, or of a .pt2 its program.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or is not a compacted network.
     """
+    if Path(path).is_file() and is_zipfile(path):
+        return load_program(path)
     return Compact(*decode(path))

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graphlth.compaction.compact import ModelOnGraph, compact
+from graphlth.compaction.compact import compact
 from graphlth.compaction.network import Compact
+from graphlth.compaction.own_models import SmallerModel
 from graphlth.masks import only
 from graphlth.metrics import Metric
 from graphlth.model_checks import check_model
@@ -73,7 +74,7 @@ class Fit(Epoch):
     def compact(
         self, model: nn.Module, task: Any, *, x: Tensor | Features | None = None,
         layout: str = "auto",
-    ) -> Compact | ModelOnGraph | nn.Module:  # fmt: skip
+    ) -> Compact | SmallerModel | nn.Module:  # fmt: skip
         """`graphlth.compact` of the ticket and these weights; those of `model` do not change."""
         check_model(model, task, "task")
         edges = next(iter(only(self.ticket.masks, "edges").values()), ())
