@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from graphlth.training.recipe import Recipe as Recipe
     from graphlth.training.retraining import fit as fit
     from graphlth.training.retraining import retrain as retrain
+    from graphlth.transforms import PruneEdges as PruneEdges
 
 _HOME = {  # public name: the module that it is loaded from
     "Fit": "training.epoch",
@@ -63,6 +64,7 @@ _HOME = {  # public name: the module that it is loaded from
     "LinkTask": "data.links",
     "Metric": "metrics",
     "NodeTask": "data.node",
+    "PruneEdges": "transforms",
     "Recipe": "training.recipe",
     "Task": "task",
     "Ticket": "ticket",

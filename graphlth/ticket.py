@@ -96,6 +96,27 @@ class Ticket:
 
         return graphlth.prune_data(data, self, edges=edges)
 
+    def to_networkx(self, data: Any, *, edges: str | None = None) -> Any:
+        """What is left of the PyG `data` as a graph of networkx.
+
+        It is a `Graph` where every edge has its reverse, else a `DiGraph`; parallel edges are one.
+        Nodes have `y`, where the data do; edges have their attributes, also `edge_weight`.
+
+        Args:
+            data: see `graphlth.prune_data`, as for `edges`.
+            edges: what an entry of the edge mask stands for; where not given, what alone fits.
+
+        Raises:
+            ValueError: as `graphlth.prune_data`.
+        """
+        from torch_geometric.utils import is_undirected, to_networkx  # load slowly
+
+        left = self.prune(data, edges=edges)
+        both = is_undirected(left.edge_index, num_nodes=left.num_nodes)
+        of_edges = [name for name in left.edge_attrs() if name != "edge_index"]
+        of_nodes = [name for name in left.node_attrs() if name == "y"]
+        return to_networkx(left, of_nodes, of_edges, to_undirected=both)
+
 
 def load(path: str | Path, digest: str | None = None) -> Ticket:
     """The ticket in the file `path`, of that SHA-256 if a `digest` is given.

@@ -28,7 +28,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["training"],
     ["scores"],
     ["algorithms", "analysis"],
-    ["experiment", "figures"],
+    ["experiment", "figures", "transforms"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_dataset import small
 from torch_geometric.data import Data
+from torch_geometric.datasets import KarateClub
 from toys import build, call, data
 
 from graphlth.data.node import NodeTask
@@ -173,3 +174,25 @@ def test_other_data_are_refused(graph, how, message):
     ticket = Ticket({}, {EDGES: torch.ones(task.num_edges)}, 1, about)
     with pytest.raises(ValueError, match=message):
         ticket.prune(graph, **how)
+
+
+@universes
+def test_what_is_left_is_a_graph_of_networkx_too(edges):
+    graph = messy()
+    graph.edge_weight = torch.rand(graph.edge_index.size(1)) + 0.5
+    _, ticket = ticket_of(graph, edges)
+    left, found = ticket.prune(graph, edges=edges), ticket.to_networkx(graph, edges=edges)
+    assert [*found] == [*range(30)] and found.is_directed()
+    assert {*found.edges} == {*zip(*left.edge_index.tolist(), strict=True)}
+    weight = {tuple(e): w for e, w in zip(left.edge_index.T.tolist(), left.edge_weight.tolist(),
+                                          strict=True)}  # fmt: skip
+    assert {(i, j): w for i, j, w in found.edges.data("edge_weight")} == weight
+    assert [found.nodes[i]["y"] for i in found] == graph.y.tolist()
+
+
+def test_pairs_are_the_edges_of_an_undirected_graph_of_networkx():
+    graph = KarateClub()[0]
+    ticket = Ticket({}, {EDGES: (torch.arange(78) % 3 > 0).float()}, 1)
+    found = ticket.to_networkx(graph)
+    assert not found.is_directed()
+    assert found.number_of_edges() == int(ticket.masks[EDGES].sum())

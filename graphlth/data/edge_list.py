@@ -93,7 +93,8 @@ def edge_attributes(data: Any) -> list[str]:
     with `edge_` are taken for such. `edge_label` belongs to `edge_label_index`, if there is one.
     """
     held: Mapping[str, Any] = data.to_dict() if hasattr(data, "to_dict") else vars(data)
-    count, nodes = data.edge_index.size(1), data.x.size(0)
+    x = held.get("x")
+    count, nodes = data.edge_index.size(1), len(x) if x is not None else held.get("num_nodes")
     apart = {"edge_index", "edge_label_index"}
     apart |= {"edge_label"} if "edge_label_index" in held else set()
     return [

@@ -40,14 +40,7 @@ def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
         ValueError: `data` is no `Data`, an entry of the mask is not what one can be, the ticket is
             not one of this graph, or both kinds of entries fit.
     """
-    from torch_geometric.data import Data  # loads slowly
-
-    if not isinstance(data, Data):
-        raise ValueError(f"`data` must be a PyG `Data`, got {type(data).__name__}")
-    for name in ("adj", "adj_t"):
-        if name in data:
-            raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
-                             f" take it out, `del data.{name}`")  # fmt: skip
+    check_edges_of_data(data)
     for name, mask in only(ticket.masks, "edges").items():
         check_mask(name, mask)
     layers = edge_mask(ticket.masks)
@@ -57,7 +50,34 @@ def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
     x = features_of(data)
     told = ticket.provenance.get("settings", {}).get("edges", ticket.provenance.get("edges"))
     known = _matching_edges(data, x, mask, edges or told, ticket.provenance.get("graph", ""))
-    m, repeats = mask_columns(known, mask, fields.edge_index(data), x.shape[0])
+    return remove_edges(data, known, mask)
+
+
+def check_edges_of_data(data: Any) -> None:
+    """Refuse what is no PyG `Data`, or has its edges in several places.
+
+    Raises:
+        ValueError: it is such.
+    """
+    from torch_geometric.data import Data  # loads slowly
+
+    if not isinstance(data, Data):
+        raise ValueError(f"`data` must be a PyG `Data`, got {type(data).__name__}")
+    for name in ("adj", "adj_t"):
+        if name in data:
+            raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
+                             f" take it out, `del data.{name}`")  # fmt: skip
+
+
+def remove_edges(data: Data, known: EdgeList, mask: Tensor) -> Data:
+    """A `Data` like `data` without the edges whose entry of `mask` is 0; see `prune_data`.
+
+    Args:
+        data: is not changed.
+        known: its edges.
+        mask: [num_edges]; other entries than 0 and 1 multiply the weight of their edge.
+    """
+    m, repeats = mask_columns(known, mask, fields.edge_index(data), int(data.num_nodes or 0))
     keep, left = (m != 0).to(data.edge_index.device), copy.copy(data)
     if not is_binary(mask):
         own = 1 / repeats if known.weight is None else fields.field(data, "edge_weight").view(-1)

@@ -20,9 +20,11 @@ def similarity(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     Edge weights of the data are not read.
 
     Raises:
-        ValueError: the task has no graph.
+        ValueError: the task has no graph, or its nodes have no features.
     """
-    x: Any = getattr(task, "x", None)  # of a task without a graph, which is refused
+    x: Any = getattr(task, "x", None)
+    if x is None and getattr(task, "graph", None) is not None:
+        raise ValueError(f"`task` must have features to compare nodes by, got {task.name!r}")
     return score_pairs(task, masks, partial(cosine, x))
 
 
