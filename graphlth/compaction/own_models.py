@@ -108,11 +108,12 @@ class SmallerModel(nn.Module):
         kind, kept = Path(path).suffix, self.kept_edges
         if kind not in (".pt2", ".onnx"):
             raise ValueError(f"`path` must end in .pt2 or .onnx, got {str(path)!r}")
-        program = export_network(self.network, self.shapes, partial(call_with, call=self.call))
+        call = partial(call_with, call=self.call)
+        program, names = export_network(self.network, self.shapes, call)
         if kind == ".onnx":
-            save_onnx(program, path, [*self.shapes])
+            save_onnx(program, path, names)
         else:
-            save_program(program, path, [*self.shapes], kept, self.about)
+            save_program(program, path, names, kept, self.about)
 
     def plain(self) -> NoReturn:
         """There is no such network: the model's own code is needed.

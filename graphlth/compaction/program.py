@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -82,8 +84,10 @@ def _counted_graphs(batch: Tensor | None) -> Iterator[None]:
 
 def export_network(
     network: nn.Module, shapes: Mapping[str, Tensor], call: Callable[[Any, Any], Any]
-) -> torch.export.ExportedProgram:
+) -> tuple[torch.export.ExportedProgram, list[str]]:
     """The program of `call(network, data)` for any number of nodes, edges and graphs.
+
+    Beside it the names of its inputs, in their order: those of `shapes` that it reads.
 
     Args:
         network: in evaluation mode.
@@ -95,7 +99,17 @@ def export_network(
         ValueError: torch cannot export it; the reason.
     """
     tensors = example_graph(shapes)
-    sizes = {"edges": torch.export.Dim("edges"), "nodes": torch.export.Dim("nodes")}
+    program = _export(network, tensors, call)
+    if ignored := _ignored_inputs(program, [*tensors]):  # of `data`, not all are read
+        tensors = {n: t for n, t in tensors.items() if n not in ignored}
+        program = _export(network, tensors, call)
+    return program, [*tensors]
+
+
+def _export(
+    network: nn.Module, tensors: Mapping[str, Tensor], call: Callable[[Any, Any], Any]
+) -> torch.export.ExportedProgram:
+    sizes = {n: torch.export.Dim(n, min=0) for n in ("edges", "nodes")}
     dynamic = [{1 if n == "edge_index" else 0: sizes[_counts(n)]} for n in tensors]
     program = Program(network, [*tensors], call)
     try:
@@ -108,6 +122,17 @@ def export_network(
         raise ValueError(f"`model` must be one that torch.export takes, to be saved without its "
                          f"code, got {kind}: {first}; use torch.save(small, path) and keep the "
                          "code") from None  # fmt: skip
+
+
+def _ignored_inputs(program: torch.export.ExportedProgram, names: Sequence[str]) -> set[str]:
+    """The inputs, but for features and edges, that no operation reads."""
+    used = {
+        node.name
+        for node in program.graph.nodes
+        if any("sym_size" not in str(reader.target) for reader in node.users)
+    }
+    inputs = dict(zip(names, program.graph_signature.user_inputs, strict=True))
+    return {n for n, place in inputs.items() if place not in used} - {"x", "edge_index"}
 
 
 def example_graph(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,7 +190,8 @@ def save_onnx(
         raise ValueError("ONNX needs the package `onnxscript`: pip install graphlth[export]"
                          ) from None  # fmt: skip
     try:
-        made = torch.onnx.export(program, input_names=[*names], verbose=False)
+        with _quiet_exporter():
+            made = torch.onnx.export(program, input_names=[*names], verbose=False)
     except Exception as error:
         last = printable(([*filter(None, str(error).splitlines())] or [""])[-1])
         raise ValueError(f"`model` must be one that torch.onnx takes, got {type(error).__name__}: "
@@ -173,6 +199,21 @@ def save_onnx(
     assert made is not None
     with replace_file(path) as draft:
         made.save(str(draft))
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """A context in which torch does not tell of its own deprecated calls and absent packages."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class LoadedProgram(nn.Module):
