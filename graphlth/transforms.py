@@ -82,7 +82,7 @@ class PruneEdges(BaseTransform):
         """A `Data` like `data` without the edges of lowest score."""
         check_edges_of_data(data)
         nodes = int(data.num_nodes or 0)
-        graph = _GraphAlone.of(data, nodes, self.edges)
+        graph: Any = _GraphAlone.of(data, nodes, self.edges)
         masks = {EDGES: torch.ones(graph.num_edges)}
         share = self.ratio
         if share is None:
@@ -141,12 +141,12 @@ def _bind(score: EdgeScore, settings: Mapping[str, Any]) -> Callable[..., Any]:
         known = names_for("scores", "edges")
         if normalize_name(score) not in known:
             raise ValueError(f"`score` must be one of {', '.join(known)}, got {score!r}")
-        score = find("scores", score)
-    own = {n: p for n, p in settings_of(score).items() if n not in GIVEN}
+    function: Callable[..., Any] = find("scores", score) if isinstance(score, str) else score
+    own = {n: p for n, p in settings_of(function).items() if n not in GIVEN}
     for name in settings:
         check_setting(name, own, f"of the score {score_name(score)}")
     check_settings(settings, own)
-    return partial(score, **settings) if settings else score
+    return partial(function, **settings) if settings else function
 
 
 def _warn_of_isolated_nodes(data: Data, pruned: Data, num_nodes: int) -> None:
