@@ -17,10 +17,13 @@ from report import RESULTS
 from torch import Tensor
 
 from graphlth.data.node import NodeTask
+from graphlth.records.environment import environment
 from graphlth.settings.checks import check_written
 from graphlth.sparse.graph import Graph
+from graphlth.storage import replace_file
 
 Seconds = dict[str, list[float]]  # of every way, its measurements
+UNFINISHED = "unfinished.json"  # what is measured so far
 WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement
 
 
@@ -185,6 +188,31 @@ def run_in_child(*options: object) -> Any:
     command = [sys.executable, sys.argv[0], *map(str, options)]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
+
+
+def resume(folder: Path | None, case: str, measure: Callable[[], Any]) -> Any:
+    """What `measure` gives, as JSON, or gave before this script was interrupted at this commit.
+
+    It is kept in `folder`, if there is one, until `finish`.
+    """
+    if folder is None:
+        return measure()
+    file = folder / UNFINISHED
+    about = [environment().get("commit"), sys.argv[1:]]
+    known = json.loads(file.read_text()) if file.exists() else {}
+    found = known.get("cases", {}) if known.get("about") == about else {}
+    if case not in found:
+        found[case] = measure()
+        folder.mkdir(parents=True, exist_ok=True)
+        with replace_file(file) as draft:
+            draft.write_text(json.dumps({"about": about, "cases": found}))
+    return found[case]
+
+
+def finish(folder: Path | None) -> None:
+    """Forget what `resume` has kept."""
+    if folder is not None:
+        (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def ratios(seconds: Seconds, slow: str, fast: str) -> list[float]:
