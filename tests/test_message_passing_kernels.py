@@ -10,6 +10,7 @@ from torch_geometric.utils import softmax
 
 from graphlth.message_passing import context, masked_edges, norm
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, Scores
+from graphlth.scores.weights.grasp import refuse_single_derivatives
 
 N = 7
 PLAIN = torch.tensor([[0, 1, 2, 0, 4, 5, 5, 1, 2, 6], [1, 2, 0, 4, 0, 1, 2, 5, 5, 1]])
@@ -267,6 +268,17 @@ def test_what_looks_into_messages_is_not_passed_by():
     with masked_edges(conv, [(PLAIN, random_weight(PLAIN.size(1)))]):
         conv(features(), PLAIN)
     assert seen == [(PLAIN.size(1), 3)]
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_messages_of_the_backend_reference_can_be_differentiated_twice(name):
+    conv, x, weight = make(name), features().requires_grad_(), random_weight(PLAIN.size(1))
+    for part in conv.modules():
+        part.backend = "reference"
+    with masked_edges(conv, [(PLAIN, weight)]):
+        out = conv(x, PLAIN)
+    (slope,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    refuse_single_derivatives(slope.sum())
 
 
 class Doubled(pyg.GINConv):

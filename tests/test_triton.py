@@ -19,6 +19,7 @@ from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import edge_softmax
 
 pytest.importorskip("triton")
+from graphlth.sparse.kernels.reference import BACKEND as REFERENCE
 from graphlth.sparse.kernels.triton import BACKEND
 
 attention, weighted_sum = BACKEND.attention, BACKEND.weighted_sum
@@ -383,6 +384,17 @@ def test_a_second_derivative_is_refused(which):
     (by_x,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         by_x.sum().backward()
+
+
+def test_the_attention_of_gatv2_is_composed_of_sums():
+    graph = random_graph(4, 5, 12)
+    x, _, _, weight, keep = random_case(graph, 2, 3)
+    received, a = torch.randn(5, 2, 3).to(x), torch.randn(2, 3).to(x)
+    agree(
+        lambda *t: BACKEND.dynamic_attention(graph, *t, keep, 0.2),
+        lambda *t: REFERENCE.dynamic_attention(graph, *t, keep, 0.2),
+        (x, received, a, weight),
+    )
 
 
 def test_without_triton_the_import_fails_plainly(monkeypatch):

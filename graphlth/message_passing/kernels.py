@@ -137,8 +137,13 @@ EDGE_KERNELS: Mapping[type, Kernel] = MappingProxyType(
 
 
 def find_kernel(kernels: Mapping[type, Kernel], conv: nn.Module) -> Kernel | None:
-    """What stands in for the message passing of `conv`, if nothing else looks into it."""
+    """What stands in for the message passing of `conv`, if nothing else looks into it.
+
+    None where its attribute `backend` is "reference": messages can be differentiated twice.
+    """
     changed = vars(conv)
+    if changed.get("backend") == "reference":
+        return None
     hooked = any(hooks for name, hooks in changed.items() if name.endswith(HOOKS))
     own = changed.keys() & {"message", "aggregate", "update", "edge_update", "propagate"}
     return None if hooked or own or changed.get("_explain") else kernels.get(type(conv))

@@ -41,7 +41,7 @@ def grasp(
     if not theta:
         return {}
     for module in net.modules():
-        if vars(module).get("backend") in BACKENDS:
+        if vars(module).get("backend") in BACKENDS or hasattr(module, "propagate"):  # PyG's, too
             vars(module)["backend"] = "reference"
     g = sum_by_name(gradient(loss, theta) for loss in batch_losses(net, task, masks, temperature))
     by_batch = (
