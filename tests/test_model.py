@@ -13,7 +13,7 @@ from graphlth.ticket import Ticket
 from graphlth.training.forward import forward
 
 models = pytest.mark.parametrize("name", GRAPH_MODELS)
-UNITS_STAY = {"resgcn"}  # every unit is read by every block
+UNITS_STAY = {"resgcn", "resgen"}  # every unit is read by every block
 
 
 def pruned(model, num_edges, kept=0.5):

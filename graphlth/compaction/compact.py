@@ -46,9 +46,9 @@ def compact(
     other model the edges go, and the features and hidden units of which one forward pass shows that
     they can (see `graphlth.compaction.smaller`): the result has `model`, of ordinary, smaller
     layers, `removed` and `whole`, which tell what is gone and why the rest stays, and `network`,
-    which takes other graphs. Of `resgcn` only the edges go. Of a task of images the dead channels
-    go (see `graphlth.compaction.channels.shrink`): the result is an ordinary network of smaller
-    layers, in which scattered zeros stay as zeros.
+    which takes other graphs. Of `resgcn` and `resgen` only the edges go. Of a task of images the
+    dead channels go (see `graphlth.compaction.channels.shrink`): the result is an ordinary network
+    of smaller layers, in which scattered zeros stay as zeros.
 
     Args:
         ticket: the masks.
