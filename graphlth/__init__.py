@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from graphlth.training.epoch import Fit as Fit
     from graphlth.training.evaluation import evaluate as evaluate
     from graphlth.training.evaluation import predict as predict
+    from graphlth.training.pretraining import pretrain_dgi as pretrain_dgi
     from graphlth.training.recipe import Recipe as Recipe
     from graphlth.training.retraining import fit as fit
     from graphlth.training.retraining import retrain as retrain
@@ -90,6 +91,7 @@ _HOME = {  # public name: the module that it is loaded from
     "names": "registry",
     "one_shot": "algorithms.one_shot",
     "predict": "training.evaluation",
+    "pretrain_dgi": "training.pretraining",
     "prune_data": "data.pruned",
     "random_graph": "algorithms.random_graph",
     "random_tickets": "algorithms.random_tickets",

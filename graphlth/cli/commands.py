@@ -44,9 +44,14 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.cli.progress import run_progress
     from graphlth.experiment import run as experiment
     from graphlth.experiment.seeds import parse_seeds
-    from graphlth.experiment.settings import plugin_settings, settings_of_run
+    from graphlth.experiment.settings import (
+        plugin_settings,
+        settings_of_pretraining,
+        settings_of_run,
+    )
     from graphlth.settings import presets
     from graphlth.settings.lists import planned_rounds
+    from graphlth.training.pretraining import pretrain_start
 
     which = option_values(argv, "task", "model")
     if Path(which.get("task", "")).suffix in GRAPH_FILES:
@@ -71,6 +76,9 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
         for score, known in chosen_scores(algorithm, preset.settings, argv):
             add_settings(parser, find("scores", score), known)
             settings |= known.keys()
+    start = settings_of_pretraining(option_values(argv, "self_supervised"))
+    add_settings(parser, pretrain_start, start)
+    settings |= start.keys()
     if preset.settings:
         defaults = {n: v for n, v in preset.settings.items() if n in settings}
         parser.set_defaults(defaults)

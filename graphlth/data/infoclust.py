@@ -5,7 +5,9 @@ all (Deep Graph Infomax, arXiv:1809.10341) and to the centre of their cluster. U
 for links with it.
 """
 
+import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,13 +91,11 @@ class Corruption:
 
     def draw(self, seed: int, index: int) -> Batch:
         """The batch of epoch `index`, whose copy is drawn from `seed`; real nodes have target 1."""
-        order = torch.randperm(self.num_nodes, generator=stream(seed, "corruption", index))
-        data, graph = self.plain.data, self.plain.inputs[1]
-        order = order.to(graph.device)
-        edge_index = torch.cat([graph.edge_index, order[graph.edge_index] + self.num_nodes], 1)
-        if data is not None:
-            data = _with_copy(data, order)
-        inputs = (self.x, Graph(edge_index, 2 * self.num_nodes))
+        other, data, graph = permute_edges(self.plain, seed, index), None, self.plain.inputs[1]
+        both = graph.edge_index, other.inputs[1].edge_index + self.num_nodes
+        if other.data is not None:
+            data = _join(self.plain.data, other.data)
+        inputs = (self.x, Graph(torch.cat(both, 1), 2 * self.num_nodes))
         return replace(
             self.plain, inputs=inputs, target=self.target, rows=..., entries=self.entries,
             among=None, edge_weight=self.edge_weight, data=data, columns=self.columns,
@@ -111,10 +111,22 @@ def _twice(x: Tensor | Features) -> Tensor | Features:
     return Features(Graph(torch.cat([edge_index, below], 1), (f, 2 * n)), torch.cat([x.values] * 2))
 
 
-def _with_copy(data: object, order: Tensor) -> object:
-    """PyG's batch of `data` and of a copy whose edges are those of the nodes in another order."""
+def _join(*graphs: Any) -> Any:
     from torch_geometric.data import Batch as Graphs  # loads slowly
 
-    copy = data.clone()  # type: ignore[attr-defined]
-    copy.edge_index = order[copy.edge_index]
-    return Graphs.from_data_list([data, copy])
+    return Graphs.from_data_list([*graphs])
+
+
+def permute_edges(batch: Batch, seed: int, index: int) -> Batch:
+    """The graph of `batch` whose edges are those of nodes in an order drawn from `seed`, `index`.
+
+    It is the graph with permuted features, but for the order of its nodes.
+    """
+    graph, data = batch.inputs[1], batch.data
+    order = torch.randperm(graph.num_nodes, generator=stream(seed, "corruption", index))
+    order = order.to(graph.device)
+    if data is not None:
+        data = copy.copy(data)
+        data.edge_index = order[data.edge_index]
+    inputs = (batch.inputs[0], Graph(order[graph.edge_index], graph.num_nodes))
+    return replace(batch, inputs=inputs, data=data)

@@ -33,7 +33,7 @@ from graphlth.experiment.plan import (
 )
 from graphlth.experiment.resources import ResourceFields, Resources
 from graphlth.experiment.seeds import parse_seeds
-from graphlth.experiment.settings import RETRAINING, batched_form, plugin_settings
+from graphlth.experiment.settings import PRETRAINING, RETRAINING, batched_form, plugin_settings
 from graphlth.experiment.warnings import result_warnings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.model import takes_graph
@@ -48,6 +48,7 @@ from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training import batched
 from graphlth.training.epoch import Epoch, spans
+from graphlth.training.pretraining import pretrain_start, pretraining_graph
 from graphlth.training.retraining import retrain
 
 
@@ -133,6 +134,8 @@ def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
     epochs = spans(task, chosen.settings.get("iterations", 0)) or chosen.settings["epochs"]
     if (draws := chosen.settings.get("draws", 1)) > epochs:
         raise ValueError(f"`draws` must be at most `epochs` = {epochs}, got {draws}")
+    if "self_supervised" in chosen.settings:
+        pretraining_graph(task)
     settings = {**chosen.settings, "rewind_to": 0}
     next(build_plugin("algorithms", chosen.algorithm, settings, model, task))
 
@@ -164,9 +167,7 @@ def run_seed(
         return
     model, last = restore_seed(chosen, folder, seed, task, done)
     about = ticket_provenance(chosen, task, model, seed, environment)
-    tickets = build_plugin(
-        "algorithms", chosen.algorithm, settings, model, task, seed=seed, last=last
-    )
+    tickets = _search(chosen, model, task, seed, last)
     while True:
         with measure_cost(pass_macs, chosen.device) as search:
             ticket = next(tickets, None)
@@ -183,6 +184,22 @@ def run_seed(
             )
         }
         yield save_round(folder, replace(ticket, provenance=about), known, learnt, spent)
+
+
+def _search(
+    chosen: Plan, model: nn.Module, task: Task, seed: int, last: Ticket | None
+) -> Iterator[Ticket]:
+    """The tickets of the algorithm; the first is asked for with the run's θ₀."""
+    if last is None:
+        _prepare_start(chosen, model, task, seed)
+    yield from build_plugin(
+        "algorithms", chosen.algorithm, chosen.settings, model, task, seed=seed, last=last
+    )
+
+
+def _prepare_start(chosen: Plan, model: nn.Module, task: Task, seed: int) -> None:
+    how = {n: chosen.settings[n] for n in PRETRAINING if n in chosen.settings}
+    pretrain_start(model, task, seed=seed, **how)
 
 
 def run_batch(
@@ -211,6 +228,8 @@ def run_batch(
     for group in groups.values():
         stands = [restore_seed(chosen, folder, seed, task, done[seed]) for seed in group]
         models, last = [model for model, _ in stands], [ticket for _, ticket in stands if ticket]
+        for model, seed in zip(models, group, strict=True) if not last else ():
+            _prepare_start(chosen, model, task, seed)
         about = [ticket_provenance(chosen, task, models[0], seed, environment) for seed in group]
         found = find_tickets(models, task, seeds=group, last=last or None, graphs=graphs, **mine)
         while True:

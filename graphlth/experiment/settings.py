@@ -17,15 +17,17 @@ from graphlth.registry import find, kind_noun, normalize_name
 from graphlth.settings.annotations import check_value, members, plugin_kind, unpack
 from graphlth.settings.types import AddedLater
 from graphlth.settings.validation import defaults_of, field_parameters, settings_of
+from graphlth.training.pretraining import pretrain_start
 from graphlth.training.recipe import Recipe
 
 RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that an algorithm has
 OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm gives, no setting
     "algorithms": ("seed", "last"), "analysis": ("seed", *RETRAINING), "scores": ("seed", "init"),
 }  # fmt: skip
+PRETRAINING = ("self_supervised", "self_supervised_epochs", "self_supervised_lr")
 RUN_FLAGS = (  # what `graphlth run` and `graphlth.run` take themselves
     "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "watch", "config", "help",
-    "resources", *(field.name for field in fields(Resources)),
+    "resources", *(field.name for field in fields(Resources)), *PRETRAINING,
 )  # fmt: skip
 FLAGS: Mapping[str, Sequence[str]] = {  # of a kind: what its command takes; of others RUN_FLAGS
     "analysis": (
@@ -137,7 +139,7 @@ def settings_of_run(
                                  f"whose `{name}` is one of {owners[name]}, too: choose another "
                                  "score, or rename that setting")  # fmt: skip
             known[name] = parameter
-    return known
+    return known | settings_of_pretraining(settings or {})
 
 
 def _settings_of_three(plugins: Mapping[str, str]) -> dict[str, inspect.Parameter]:
@@ -162,6 +164,13 @@ def _settings_of_three(plugins: Mapping[str, str]) -> dict[str, inspect.Paramete
 
 def _is_same(one: inspect.Parameter, other: inspect.Parameter) -> bool:
     return (one.annotation, one.default) == (other.annotation, other.default)
+
+
+def settings_of_pretraining(settings: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    """The settings of a run that tell of its θ₀: whether it is self-supervised and, if so, how."""
+    known = settings_of(pretrain_start)
+    shown = PRETRAINING if settings.get("self_supervised", "none") != "none" else PRETRAINING[:1]
+    return {n: known[n] for n in shown}
 
 
 def unrecorded_defaults(

@@ -118,5 +118,6 @@ Augmentation = Literal["none", "crop-flip"]
 LossName = Annotated[
     Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"], AddedLater()
 ]  # the keys of `graphlth.data.losses.LOSSES`
+SelfSupervised = Annotated[Literal["none", "dgi"], AddedLater()]  # of θ₀
 LinkLoss = Literal["infoclust", "binary_cross_entropy"]
 MetricName = Annotated[str, AddedLater()] | None  # None: that of the loss
