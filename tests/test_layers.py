@@ -27,7 +27,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["cost", "models", "tasks", "training.optimizers"],
     ["training"],
     ["scores"],
-    ["algorithms", "analysis"],
+    ["algorithms", "analysis", "lightning"],
     ["experiment", "figures", "transforms"],
     ["cli"],
     ["__init__", "__main__"],
