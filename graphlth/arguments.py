@@ -93,4 +93,5 @@ def _attribute(data: Any, name: str) -> Any:
 def reads_weights(model: nn.Module, batch: Batch) -> bool:
     """Whether it is the model's own affair to read the edge weights that the data have."""
     named = positional(model) or ()
-    return batch.forward is not None or len(named) == 1 or WEIGHTS[0] in named
+    taken = WEIGHTS[0] in named and getattr(model, "supports_edge_weight", True)
+    return batch.forward is not None or len(named) == 1 or taken

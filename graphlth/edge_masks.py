@@ -25,6 +25,38 @@ def relation_key(kind: tuple[str, str, str]) -> str:
     return f"{EDGES}.{'__'.join(re.sub(r'[^0-9a-zA-Z_]', '_', part) for part in kind)}"
 
 
+class RelationCounts(int):
+    """How many edges all relations of a heterogeneous graph have together, and each by its key.
+
+    Args:
+        by_key: the number of each.
+    """
+
+    by_key: Mapping[str, int]
+
+    def __new__(cls, by_key: Mapping[str, int]) -> "RelationCounts":
+        """The sum of `by_key`."""
+        counts = super().__new__(cls, sum(by_key.values()))
+        counts.by_key = dict(by_key)
+        return counts
+
+    def __getnewargs__(self) -> tuple[Mapping[str, int]]:  # type: ignore[override]
+        """What a copy is made of."""
+        return (self.by_key,)
+
+
+def mask_sizes(num_edges: int, layers: int | None = None) -> dict[str, int]:
+    """The number of entries of each mask of edges: of one for all, of each layer or relation."""
+    if isinstance(num_edges, RelationCounts):
+        return dict(num_edges.by_key)
+    return dict.fromkeys(edge_keys(layers), num_edges)
+
+
+def mask_size(num_edges: int, key: str) -> int:
+    """The number of entries that the mask `key` has on a graph of so many edges."""
+    return mask_sizes(num_edges).get(key, 0 if isinstance(num_edges, RelationCounts) else num_edges)
+
+
 def edge_keys(layers: int | None = None) -> list[str]:
     """The keys of the edge masks: one for all layers, or one for each of so many `layers`."""
     return [EDGES] if layers is None else [f"{EDGES}.{i}" for i in range(layers)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.edge_masks import EDGES as EDGES
-from graphlth.edge_masks import edge_keys, is_edge_key
+from graphlth.edge_masks import is_edge_key, mask_sizes
 from graphlth.streams import stream
 
 Masks = Mapping[str, Tensor]
@@ -49,8 +49,8 @@ def ones(model: nn.Module, num_edges: int = 0, layers: int | None = None) -> dic
     """
     masks = {n: torch.ones_like(p, requires_grad=False) for n, p in prunable(model).items()}
     device = next(model.parameters()).device
-    keys = edge_keys(layers) if num_edges else []
-    return masks | {n: torch.ones(num_edges, device=device) for n in keys}
+    sizes = mask_sizes(num_edges, layers) if num_edges else {}
+    return masks | {n: torch.ones(size, device=device) for n, size in sizes.items()}
 
 
 def masked_values(values: Masks, masks: Masks) -> dict[str, Tensor]:

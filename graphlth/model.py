@@ -10,6 +10,7 @@ row of the inputs: logits, for a classification.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -22,6 +23,8 @@ from graphlth.masks import EDGES, Masks, only
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
+
+PYG = "torch_geometric"
 
 
 class GraphModel(Protocol):
@@ -135,7 +138,7 @@ def check_layers(model: nn.Module, masks: Masks) -> None:
     if clash := [n for n, _ in model.named_parameters() if is_edge_key(n)]:
         raise ValueError(f"`model` must not call a parameter {clash[0]!r}, which is the name of a "
                          "mask of edges: rename it")  # fmt: skip
-    names = [n for n in only(masks, "edges") if n != EDGES]
+    names = [n for n in only(masks, "edges") if n != EDGES and "__" not in n]
     if not names:
         return
     kind = type(model).__name__
@@ -150,3 +153,31 @@ def check_layers(model: nn.Module, masks: Masks) -> None:
             "all: use one mask for all layers (dense(model, num_edges)), or name the third "
             "parameter of its forward `edge_weights` and read a tuple of them there"
         )
+
+
+def check_operators(model: nn.Module, masks: Masks) -> None:
+    """Refuse an operator of PyG whose edges cannot be masked, where `masks` have edges.
+
+    Raises:
+        ValueError: there is one; or removed edges would not change what it does.
+    """
+    if only(masks, "edges") and PYG in sys.modules and not takes_graph(model):
+        from graphlth import message_passing  # loads PyG, which is slow
+
+        message_passing.check_operators(model)
+
+
+def find_surrogates(model: nn.Module) -> str:
+    """A line about operators of PyG that a weight between 0 and 1 means little to, or ""."""
+    if PYG not in sys.modules or takes_graph(model):
+        return ""
+    from graphlth.message_passing import operator_support
+
+    found = [f"{type(module).__name__} {name!r}" for name, module in model.named_modules()
+             if operator_support(module).kind == "removal"]  # fmt: skip
+    if not found:
+        return ""
+    return (
+        f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}: what a search sees of an edge "
+        "of weight m is a surrogate, m times its message; a removed edge is absent exactly"
+    )

@@ -5,7 +5,7 @@ looking: no random number is drawn, no statistic moves, no weight is written.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from graphlth.edge_masks import mask_size
 from graphlth.masks import Masks, check_mask, only
 from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device
@@ -184,7 +185,7 @@ def check_masks(model: nn.Module, num_edges: int | None, masks: Masks) -> None:
     """
     shapes: dict[str, Sequence[int]] = {n: p.shape for n, p in model.named_parameters()}
     if num_edges is not None:
-        shapes |= {n: (num_edges,) for n in only(masks, "edges")}
+        shapes |= {n: (mask_size(num_edges, n),) for n in only(masks, "edges")}
     for n, mask in masks.items():
         check_mask(n, mask)
         if tuple(mask.shape) != tuple(shapes.get(n, mask.shape)):
@@ -269,14 +270,27 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
         own = taken.replace(return_annotation=taken.empty)
         raise ValueError(f"`model.forward` must take ({needed}), as `task` gives it {given}; "
                          f"got {own}: write a module that takes these") from None  # fmt: skip
+    with reporting(given, features):
+        yield
+
+
+@contextmanager
+def reporting(given: str, features: int | None) -> Iterator[None]:
+    """What a model raises of what it is `given` is told as one line about it.
+
+    Raises:
+        ValueError: it raises something.
+    """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        shapes = features and "shape" in str(error)
-        width = f": must it read `task.num_features` = {features}?" if shapes else ""
         first = (str(error).splitlines() or [""])[0]
+        if isinstance(error, ValueError) and first.startswith("`model"):
+            raise  # it says what is wrong
+        shapes = features and "shape" in first
+        width = f": must it read `task.num_features` = {features}?" if shapes else ""
         raise ValueError(f"`model` must take what `task` gives it, {given}, but raises "
                          f"{type(error).__name__}: {first}{width}") from error  # fmt: skip
 
@@ -298,8 +312,16 @@ def check_output(output: Any, batch: Batch, classes: int | None) -> None:
     Raises:
         ValueError: it is not.
     """
-    each = "target" if batch.entries is None else "graph" if batch.of_graphs else "node"
-    rows = batch.inputs[0].shape[0] if each == "node" else len(batch.target)
+    of_nodes = batch.entries is not None and isinstance(batch.rows, Tensor)
+    if isinstance(output, Mapping) and batch.node_type in output:
+        output = output[batch.node_type]
+    if batch.pairs is not None and isinstance(output, Tensor | Mapping):
+        output = batch.select(output)
+    whole = of_nodes and not batch.node_type
+    rows = batch.inputs[0].shape[0] if whole else len(batch.target)
+    if of_nodes and not whole and isinstance(output, Tensor):
+        output = output[batch.rows]
+    each = "graph" if batch.of_graphs else "node" if of_nodes else "target"
     wanted = f"logits [{rows}, {'classes' if classes is None else classes}]"
     if not isinstance(output, Tensor):
         raise ValueError(f"`model` must return {wanted}, got a {type(output).__name__}: "

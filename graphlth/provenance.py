@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from graphlth.masks import only
+from graphlth.model import find_surrogates
 from graphlth.ticket import Ticket
 
 
@@ -35,6 +37,8 @@ def add_provenance(
     for ticket in tickets:
         known = {**about, "model": type(model).__name__, "graph": task.fingerprint(),
                  "network": model_fingerprint(model)}  # fmt: skip
+        if only(ticket.masks, "edges") and (surrogate := find_surrogates(model)):
+            known["surrogate"] = surrogate
         yield replace(ticket, provenance=known | ticket.provenance)
 
 

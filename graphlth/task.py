@@ -37,7 +37,7 @@ class Batch:
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # by edge mask: the entry [E] that
     # each column of its edge_index in `data` reads; −1: none, its weight is 1
     node_type: str = ""  # of a heterogeneous graph: whose outputs are scored
-    forward: Callable[[Any, Any], Any] | None = None  # the task's way to call a model of a user's
+    forward: "Forward | None" = None  # the task's way to call a model of a user's
     # own with `data`; None: by the names of the parameters of its `forward`
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
     of_graphs: bool = False  # a row of the output is one of a whole graph, not of a node
@@ -60,6 +60,7 @@ def dot_product(output: Tensor, pairs: Tensor) -> Tensor:
     return (output[pairs[0]] * output[pairs[1]]).sum(-1, keepdim=True)
 
 
+Forward = Callable[[Any, Any], Any]  # of a model and its data: what the model returns
 Policy = Callable[[Tensor], Tensor]  # logits [B, C] of observations [B, ...]
 Loss = Callable[[Tensor, Batch], Tensor]  # of the outputs [rows, C] of a batch: a number to lower
 

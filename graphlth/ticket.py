@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from graphlth.edge_masks import edge_mask
 from graphlth.masks import Masks, check_mask, count, is_binary, ones, only
-from graphlth.model import check_layers
+from graphlth.model import check_layers, check_operators
 from graphlth.model_checks import check_cached, check_model, check_weights
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
@@ -177,6 +177,7 @@ PROVENANCE: Mapping[str, tuple[type, str]] = {
     "algorithm": (str, "text"), "task": (str, "text"), "model": (str, "text"),
     "graph": (str, "text"), "network": (str, "text"), "data": (str, "text"), "code": (str, "text"),
     "seed": (int, "a whole number of at least 0"),
+    "surrogate": (str, "text"),
     "settings": (dict, "an object"), "environment": (dict, "an object"),
 }  # fmt: skip
 
@@ -262,7 +263,8 @@ def dense(
     Raises:
         ValueError: `model` is none, or its weights are computed from others; `num_edges` or
             `layers` is no whole number; `model` takes no edge weights for so many layers, or a
-            layer caches its graph, where edges are asked for; or there is nothing to mask.
+            layer caches its graph or makes one, where edges are asked for; or there is nothing to
+            mask.
     """
     check_model(model, num_edges, "num_edges")
     check_weights(model)
@@ -272,6 +274,7 @@ def dense(
     masks = ones(model, num_edges, layers)
     check_layers(model, masks if edges else {})
     check_cached(model, masks if edges else {})
+    check_operators(model, masks if edges else {})
     if weights and not only(masks, "weights") and not (edges and num_edges):
         raise ValueError("`model` must have a weight of two or more dimensions whose requires_grad "
                          f"is True, to be pruned; {type(model).__name__} has none")  # fmt: skip

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from graphlth.edge_masks import mask_size
 from graphlth.masks import check_mask, only, tied_names
 from graphlth.model import check_layers
 from graphlth.model_checks import check_cached
@@ -54,7 +55,8 @@ def check_ticket_fits(ticket: Ticket, model: nn.Module, num_edges: int, graph: s
                                  "parameter of it, but differ in the ticket")  # fmt: skip
     check_layers(model, ticket.masks)
     shapes = {n: p.shape for n, p in model.named_parameters()}
-    shapes |= {n: torch.Size([num_edges]) for n in only(ticket.masks, "edges")}
+    sizes = {n: mask_size(num_edges, n) for n in only(ticket.masks, "edges")}
+    shapes |= {n: torch.Size([size]) for n, size in sizes.items()}
     for n, m in ticket.masks.items():
         check_mask(n, m)
         if shapes.get(n) != m.shape:

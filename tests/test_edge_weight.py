@@ -306,6 +306,15 @@ def test_a_pyg_model_is_given_the_weights():
     torch.testing.assert_close(small(task.x), forward(model, next(task.batches("test")), {}))
 
 
+class Deaf(torch.nn.Module):
+    def __init__(self, *sizes):
+        super().__init__()
+        self.layers = PyGSAGE(*sizes)
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return self.layers(x, edge_index)
+
+
 class Unweighted(torch.nn.Module):
     def __init__(self, task):
         super().__init__()
@@ -316,8 +325,8 @@ class Unweighted(torch.nn.Module):
 
 
 @pytest.mark.parametrize("make, message", [
-    (Unweighted, r"`model.forward` must take \(x, edge_index, edge_weight=None\)"),
-    (lambda task: PyGSAGE(task.num_features, 4, 2, task.num_classes),
+    (Unweighted, "`model` must read the edge weights that the data have"),
+    (lambda task: Deaf(task.num_features, 4, 2, task.num_classes),
      "`model` must read the edge weights that the data have"),
 ])  # fmt: skip
 def test_a_model_that_ignores_the_weights_is_refused(make, message):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import EDGES, Masks, add_noise
+from graphlth.masks import Masks, add_noise, only
 from graphlth.prune import drop_lowest
 from graphlth.settings.types import Fraction, NonNegative, Positive, Steps
 from graphlth.settings.validation import check_fields
@@ -52,32 +52,39 @@ class TrainingFields(AdamFields, total=False):
     mask_noise: Fraction
 
 
-def start_graph(model: nn.Module, num_edges: int, noise: float, seed: int) -> Tensor:
-    """A [E] before it is trained: drawn uniformly from 1 ± `noise`, which orders its edges."""
-    ones = torch.ones(num_edges, device=next(model.parameters()).device)
-    return add_noise({EDGES: ones}, noise, seed)[EDGES].requires_grad_()
+def start_graph(masks: Masks, noise: float, seed: int) -> dict[str, Tensor]:
+    """A before it is trained: drawn uniformly from 1 ± `noise`, which orders its edges.
+
+    It is a tensor [E], like the mask of the edges in `masks`, or one for each relation.
+    """
+    ones = {n: torch.ones_like(m) for n, m in only(masks, "edges").items()}
+    return {n: a.requires_grad_() for n, a in add_noise(ones, noise, seed).items()}
 
 
 class Admm:
-    """A [E], a soft edge mask, and the two variables that it is split into.
+    """A, a soft mask of the edges, and the two variables that it is split into.
 
     These are Z, the k largest entries of A, and the scaled dual U. Z starts as A: the first
     gradients of the data say what is large, not the order of the edges.
 
     Args:
-        edges: A.
+        edges: A [E], by the name of its mask; of several relations one for each.
         fraction: of the edges that Z lacks, in [0, 1).
         how: the settings of the training.
         groups: [E] of edges, each of which has its own k; None: there is one.
     """
 
     def __init__(
-        self, edges: Tensor, fraction: float, how: GraphTraining, groups: Tensor | None = None
+        self,
+        edges: dict[str, Tensor],
+        fraction: float,
+        how: GraphTraining,
+        groups: Tensor | None = None,
     ):
         self.edges, self.fraction, self.how, self.steps = edges, fraction, how, 0
         self.groups = groups
-        self.z = edges.detach().clone()
-        self.u = torch.zeros_like(self.z)
+        self.z = {n: a.detach().clone() for n, a in edges.items()}
+        self.u = {n: torch.zeros_like(z) for n, z in self.z.items()}
 
     def train(
         self, model: nn.Module, task: Task, masks: Masks, recipe: Recipe, seed: int
@@ -85,14 +92,15 @@ class Admm:
         """Train A under `model`, whose weights stay, and pause after each epoch of `recipe`."""
         for _ in train(
             model, task, masks, recipe=replace(recipe, lr=self.how.lr_edges, weight_decay=0.0),
-            soft=SoftMasks({EDGES: self.edges}, learn=("soft",)), penalty=self.penalty, scoring=(),
+            soft=SoftMasks(self.edges, learn=("soft",)), penalty=self.penalty, scoring=(),
             seed=stream_seed(seed, "graph training"),
         ):  # fmt: skip
             yield self.step()
 
     def penalty(self, weights: Masks, soft: Masks) -> Tensor:
         """`ρ/2 ‖A − Z + U‖²`, what the step on A minimises beside the loss."""
-        return self.how.rho / 2 * (soft[EDGES] - self.z + self.u).square().sum()
+        apart = [(soft[n] - z + self.u[n]).square().sum() for n, z in self.z.items()]
+        return self.how.rho / 2 * torch.stack(apart).sum()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -100,11 +108,13 @@ class Admm:
         self.steps += 1
         if self.steps % self.how.admm_steps:
             return
-        self.u += self.edges
-        ones, u = {EDGES: torch.ones_like(self.u)}, {EDGES: self.u}
-        largest = drop_lowest(ones, u, self.fraction, groups=self.groups)
-        self.z = self.u * largest[EDGES]
-        self.u -= self.z
+        for n, a in self.edges.items():
+            self.u[n] += a
+        ones = {n: torch.ones_like(u) for n, u in self.u.items()}
+        largest = drop_lowest(ones, self.u, self.fraction, groups=self.groups)
+        self.z = {n: u * largest[n] for n, u in self.u.items()}
+        for n, z in self.z.items():
+            self.u[n] -= z
 
 
 def pretrain_weights(model: nn.Module, task: Task, epochs: int, recipe: Recipe, seed: int) -> None:

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from graphlth.masks import EDGES, only
+from graphlth.edge_masks import edge_mask
+from graphlth.masks import only
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 
@@ -23,10 +24,10 @@ def check_edges(task: Task, last: Ticket | None = None) -> None:
     Raises:
         ValueError: it has none, or `last` has such masks, while one graph is trained for all.
     """
-    others = [n for n in (only(last.masks, "edges") if last is not None else ()) if n != EDGES]
-    if others:
+    others = only({} if last is None else last.masks, "edges")
+    if isinstance(edge_mask(others), tuple):
         raise ValueError("`last` must have one mask of edges for all layers where the graph is "
-                         f"trained, got {others[0]!r}: start from dense(model, num_edges) without "
-                         "`layers`")  # fmt: skip
+                         f"trained, got {next(iter(others))!r}: start from dense(model, num_edges) "
+                         "without `layers`")  # fmt: skip
     if not task.num_edges:
         raise ValueError(f"`task` must have edges to remove, got {task.name!r} without any")

@@ -15,7 +15,6 @@ from graphlth.algorithms._admm import (
 from graphlth.algorithms._draw import draw_tickets, starting_weights
 from graphlth.algorithms._graph import check_edges, dense_graph
 from graphlth.drawing import Queue
-from graphlth.masks import EDGES
 from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.groups import split_group
@@ -83,15 +82,14 @@ def geb(
         yield first
     elif last.round >= draws:
         return
-    edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
+    edges = start_graph(first.masks, graph.mask_noise, seed)  # A
     admm = Admm(edges, drop_edges, graph, task.edge_groups)
 
     def search() -> Iterator[None]:
         pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
         yield from admm.train(model, task, first.masks, recipe, seed)
 
-    values, groups = {EDGES: edges}, task.edge_groups  # A ≥ 0
-    draw = make_redraw(first.masks, values, edges=drop_edges, groups=groups)
+    draw = make_redraw(first.masks, edges, edges=drop_edges, groups=task.edge_groups)  # A ≥ 0
     queue = Queue(window, epsilon, ("edges",), first.masks)
     yield from draw_tickets(
         search(), draw, weights, queue, epochs=recipe.epochs, count=draws, last=last

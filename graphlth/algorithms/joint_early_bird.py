@@ -9,7 +9,7 @@ from graphlth.algorithms._admm import Admm, GraphTraining, TrainingFields, start
 from graphlth.algorithms._draw import draw_tickets, starting_weights
 from graphlth.algorithms._graph import check_edges
 from graphlth.drawing import CRITERIA, Queue
-from graphlth.masks import EDGES, prunable
+from graphlth.masks import ones, prunable
 from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.groups import split_group
@@ -75,15 +75,15 @@ def joint_early_bird(
         yield first
     elif last.round >= draws:
         return
-    edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
+    edges = start_graph(ones(model, task.num_edges), graph.mask_noise, seed)  # A
     admm = Admm(edges, drop_edges, graph, task.edge_groups)
     weight_training = train(
         rewind(model, first.init), task, masks, recipe=recipe, scoring=(),
-        soft=SoftMasks({EDGES: edges}, learn=("weights",)),
+        soft=SoftMasks(edges, learn=("weights",)),
         seed=stream_seed(seed, "weight training"),
     )  # fmt: skip
     turns = zip(weight_training, admm.train(model, task, masks, recipe, seed), strict=True)
-    values = prunable(model) | {EDGES: edges}  # A ≥ 0
+    values = prunable(model) | edges  # A ≥ 0
     draw = make_redraw(masks, values, drop_weights, drop_edges, scope, task.edge_groups)
     queue = Queue(window, epsilon, CRITERIA[criterion], masks)
     yield from draw_tickets(

@@ -13,7 +13,7 @@ from graphlth.algorithms._admm import (
     start_graph,
 )
 from graphlth.algorithms._graph import check_edges, dense_graph
-from graphlth.masks import EDGES, only
+from graphlth.masks import only
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.scores.weights.magnitude import magnitude
@@ -68,10 +68,10 @@ def sgcn(
     elif last.round:
         return
     pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
-    edges = start_graph(model, task.num_edges, graph.mask_noise, seed)  # A
+    edges = start_graph(first.masks, graph.mask_noise, seed)  # A
     admm = Admm(edges, drop_edges, graph, task.edge_groups)
     for _ in admm.train(model, task, only(first.masks, "edges"), recipe, seed):
         pass
-    scores = magnitude(model, task, first.masks) | {EDGES: edges + admm.u}
+    scores = magnitude(model, task, first.masks) | {n: a + admm.u[n] for n, a in edges.items()}
     rates = drop_weights, drop_edges, scope, task.edge_groups
     yield Ticket(first.init, drop_jointly(first.masks, scores, *rates), 1)

@@ -14,7 +14,10 @@ KINDS = ("undirected", "directed")
 
 @dataclass(frozen=True)
 class EdgeList:
-    """Every edge once, sorted by (target, source); those of weight 0 are left out."""
+    """Every edge once, sorted by (target, source); those of weight 0 are left out.
+
+    Of edges with types, one is there once for each of its types.
+    """
 
     edge_index: Tensor  # [2, E]
     entries: Tensor  # [E] the mask entry that each edge reads
@@ -22,11 +25,13 @@ class EdgeList:
     weight: Tensor | None  # [E] A, above 0; None: all are 1
     duplicates: int  # columns of the data's `edge_index` that repeat an earlier one
     zeros: int  # edges whose weight is 0
+    columns: Tensor  # [any] the edge that each column of the data's `edge_index` is; −1: none
 
 
 def edge_list(
-    edge_index: Tensor, num_nodes: int, edges: str, weight: Tensor | None = None
-) -> EdgeList:
+    edge_index: Tensor, num_nodes: int, edges: str, weight: Tensor | None = None,
+    types: Tensor | None = None,
+) -> EdgeList:  # fmt: skip
     """The edges of `edge_index` [2, any], of which repeated ones are one.
 
     Args:
@@ -36,14 +41,19 @@ def edge_list(
         weight: [any] or [any, 1], finite, at least 0. The weights of a repeated edge are added up,
             in an order of their own; one of weight 0 is absent. None: every edge is there once,
             repeated or not.
+        types: [any] integers; an edge of another type is another edge, with another mask entry.
 
     Raises:
         ValueError: a value, or the shape of `weight`, is out of its range.
     """
     if edges not in KINDS:
         raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
-    key = _keys(edge_index, num_nodes)
-    found = key.unique()  # sorted by (target, source)
+    kinds, kind = 1, torch.zeros((), dtype=torch.int64)
+    if types is not None:
+        names, kind = types.unique(return_inverse=True)
+        kinds = max(names.numel(), 1)
+    key = _keys(edge_index, num_nodes) * kinds + kind
+    found = key.unique()  # sorted by (target, source, type)
     duplicates, zeros = key.numel() - found.numel(), 0
     if weight is not None:
         values = _weights(weight, key.numel())
@@ -58,31 +68,28 @@ def edge_list(
         zeros = found.numel() - int(there.sum())
         found, weight = found[there], weight[there]
         weight = None if bool((weight == 1).all()) else weight
-    source, target = found % num_nodes, found // num_nodes  # [E]
+    source, target = found // kinds % num_nodes, found // kinds // num_nodes  # [E]
     entries = torch.arange(found.numel())
     if edges == "undirected":
         pair = torch.minimum(source, target) * num_nodes + torch.maximum(source, target)
-        entries = torch.unique(pair, return_inverse=True)[1]
+        entries = torch.unique(pair * kinds + found % kinds, return_inverse=True)[1]
     count = int(entries.max()) + 1 if found.numel() else 0
-    return EdgeList(torch.stack([source, target]), entries, count, weight, duplicates, zeros)
+    columns = _places(found, key)
+    index = torch.stack([source, target])
+    return EdgeList(index, entries, count, weight, duplicates, zeros, columns)
 
 
-def mask_columns(
-    known: EdgeList, mask: Tensor, edge_index: Tensor, num_nodes: int
-) -> tuple[Tensor, Tensor]:
+def mask_columns(known: EdgeList, mask: Tensor) -> tuple[Tensor, Tensor]:
     """For each column [any] of the data's `edge_index`, its entry of `mask`, and how often it is.
 
     Both are 0 for an edge that is not among the `known`, as one of weight 0.
     """
-    keys, columns = _keys(known.edge_index, num_nodes), _keys(edge_index, num_nodes)
-    place = torch.searchsorted(keys, columns)
-    found = torch.isin(columns, keys)
-    place = place.where(found, torch.zeros_like(place))
-    counts = place[found].bincount(minlength=keys.numel())
-    values, zero = mask.cpu()[known.entries], torch.zeros(())
-    if not keys.numel():
+    columns, there = known.columns, known.columns >= 0
+    counts = columns[there].bincount(minlength=known.entries.numel())
+    if not known.entries.numel():
         return torch.zeros(columns.numel()), torch.zeros(columns.numel(), dtype=torch.long)
-    return values[place].where(found, zero.to(values)), counts[place] * found
+    values, zero = mask.cpu()[known.entries], torch.zeros(())
+    return values[columns].where(there, zero.to(values)), counts[columns] * there
 
 
 def edge_attributes(data: Any) -> list[str]:
@@ -106,14 +113,23 @@ def edge_attributes(data: Any) -> list[str]:
     ]
 
 
+def edge_types(data: Any) -> Tensor | None:
+    """`data.edge_type` [any] if that are integers, one for each column of `edge_index`."""
+    value = getattr(data, "edge_type", None)
+    if not isinstance(value, Tensor) or value.shape != data.edge_index.shape[1:]:
+        return None
+    whole = not value.is_floating_point() and not value.is_complex()
+    return value.detach().cpu().long() if whole else None
+
+
 def unread(data: Any) -> tuple[str, ...]:
     """A line about attributes of edges that no model is given, if there are any."""
     names = [f"`data.{name}`" for name in edge_attributes(data) if name != "edge_weight"]
     if not names:
         return ()
     return (
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not read: of the edges a model "
-        "is given `edge_index` and `edge_weight` alone",
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not read: of the edges "
+        "graphlth's models are given `edge_index` and `edge_weight` alone, unlike your own",
     )
 
 
@@ -130,6 +146,14 @@ def _length(data: Any, name: str, value: Any) -> int | None:
         return None
     along = data.__cat_dim__(name, value) if hasattr(data, "__cat_dim__") else 0
     return int(shape[along]) if isinstance(along, int) else None
+
+
+def _places(found: Tensor, key: Tensor) -> Tensor:
+    """Where each `key` stands among those `found`, which are sorted; −1: nowhere."""
+    if not found.numel():
+        return torch.full_like(key, -1)
+    place = torch.searchsorted(found, key).clamp_(max=found.numel() - 1)
+    return place.masked_fill(found[place] != key, -1)
 
 
 def _keys(edge_index: Tensor, num_nodes: int) -> Tensor:

@@ -12,18 +12,21 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, EdgeList, edge_list, unread
-from graphlth.data.losses import OF_NUMBERS, find_loss
+from graphlth.data.edge_list import KINDS, EdgeList, edge_list, edge_types, unread
+from graphlth.data.hetero import HeteroNodeTask, is_heterogeneous
+from graphlth.data.node_targets import NodeTargets
+from graphlth.data.own_data import Columns, attributes_digest, pyg_data, pyg_is_loaded
 from graphlth.data.published import DataWarning
-from graphlth.edge_masks import AnyEdgeMask, EdgeMask, kept_edges, map_edges
-from graphlth.metrics import ACCURACY, Metric, check_targets, find_metric
+from graphlth.edge_masks import EDGES, AnyEdgeMask, EdgeMask, kept_edges, map_edges
+from graphlth.masks import is_binary
+from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
-from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
+from graphlth.task import SPLITS, Batch, Forward, Loss, Task, content_digest
 
 if TYPE_CHECKING:  # it loads slowly
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
 
 FEW = 0.5  # of all nodes, below which those that an evaluation needs get a graph of their own
 
@@ -39,8 +42,10 @@ class NodeTask(Task):
             (these also as train_idx, val_idx, test_idx). If it has edge_weight, [E] or [E, 1],
             finite and at least 0, that is A in A ⊙ m for every model: the weights of an edge that
             is repeated are added up, and an edge of weight 0 is absent. Without, an edge is there
-            once, repeated or not. Of other attributes nothing is read; those of edges are named
-            in a warning.
+            once, repeated or not. Other attributes are read by models of a user's own alone, which
+            see the whole `data`: there a repeated edge whose edges have attributes stays as often
+            as it is, under one mask entry for each of its edge_type; others name those of edges in
+            a warning. Or a `HeteroData` (see `graphlth.data.hetero.HeteroNodeTask`).
         edges: what one entry of an edge mask stands for. "undirected": an unordered pair, whose
             two directions (or the one that is there; none is added) live and die together.
             "directed": one direction. Self-loops of the data are edges like any other.
@@ -56,6 +61,9 @@ class NodeTask(Task):
             accuracy of classes, and of numbers roc_auc, rmse or mae.
         num_classes: the number of classes where it is known that some may have no training node;
             where not given, that of the labels, and each must have one.
+        forward: how a model of a user's own is called, `lambda model, data: model(data.x, ...)`;
+            where not given, with what the parameters of its `forward` name of the data.
+        node_type: of a `HeteroData`, whose classes are predicted; None: of the type that has y.
 
     Raises:
         ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
@@ -79,7 +87,7 @@ class NodeTask(Task):
 
     def __init__(
         self,
-        data: Data,
+        data: Data | HeteroData,
         *,
         edges: str = "undirected",
         split: int | str = 0,
@@ -88,7 +96,19 @@ class NodeTask(Task):
         loss: str | Loss = "cross_entropy",
         metric: str | Metric | None = None,
         num_classes: int | None = None,
+        forward: Forward | None = None,
+        node_type: str | None = None,
     ):
+        if is_heterogeneous(data):  # it knows several kinds of edges
+            self.__class__ = HeteroNodeTask  # type: ignore[assignment]
+            HeteroNodeTask.__init__(
+                self, data, edges=edges, split=split, split_seed=split_seed, name=name, loss=loss,  # type: ignore[arg-type]
+                metric=metric, num_classes=num_classes, forward=forward, node_type=node_type,
+            )  # fmt: skip
+            return
+        if node_type is not None:
+            raise ValueError("`node_type` must go with a HeteroData, got "
+                             f"{type(data).__name__}, whose nodes are of one type")  # fmt: skip
         if edges not in KINDS:
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
         fields.one_graph(data)
@@ -100,21 +120,19 @@ class NodeTask(Task):
         self.num_edges, self.edge_weight = found.num_edges, found.weight
         self.duplicate_edges, self.zero_edges = found.duplicates, found.zeros
         self.one_way_edges = _one_way(found.edge_index, self.num_nodes)
-        self.loss = find_loss(loss)
-        if loss in OF_NUMBERS or (callable(loss) and fields.are_numbers(data)):
-            self.y, self.label_names = fields.targets(data, self.num_nodes), ()
-            alike = torch.zeros(self.num_nodes, dtype=torch.int64)  # no classes to split evenly
-            self.rows = fields.rows(data, alike, split, split_seed)
-            self.num_classes = self.y.size(1)
-        else:
-            self.y, self.label_names = fields.labels(data, self.num_nodes)
-            self.rows = fields.rows(data, self.y, split, split_seed)
-            self.num_classes = fields.classes(self.y, self.rows, num_classes)
-        self.metric = _metric(metric, loss, self.y, self.rows)
+        targets = NodeTargets.of(data, self.num_nodes, split, split_seed, loss, metric, num_classes)
+        self.loss, self.metric = targets.loss, targets.metric
+        self.y, self.rows = targets.y, targets.rows
+        self.num_classes, self.label_names = targets.num_classes, targets.label_names
+        self.forward = forward
+        self._given: Any = data
+        self._data: tuple[Any, dict[str, Tensor]] | None = None
+        self._columns = Columns.of(data, found)
+        self._scale: Tensor | None = None
         ignored = unread(data)
         self.notes = (*fields.notes(self.label_names), *ignored)
         self._inputs = (self.x, self.graph)
-        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
+        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int, bool]]] = {}
         for text in ignored:
             warnings.warn(text, DataWarning, stacklevel=2)
 
@@ -123,15 +141,40 @@ class NodeTask(Task):
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
         known, y, rows = self._batches.get(split), self.y, self.rows[split]
-        stand = y._version, rows._version
+        stand = y._version, rows._version, pyg_is_loaded()
         if known is None or known[0] is not y or known[1].rows is not rows or known[2] != stand:
             nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
             few = nodes.numel() < FEW * self.num_nodes  # training need not start from X
             among = (nodes, torch.searchsorted(nodes, rows)) if few else None
             a = self.edge_weight
-            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among, edge_weight=a)
+            data, columns = self.own_data() if stand[2] else (None, {})
+            batch = Batch(self._inputs, y[rows], rows, self.entries, among=among, edge_weight=a,
+                          data=data, columns=columns, forward=self.forward)  # fmt: skip
             known = self._batches[split] = y, batch, stand
         yield known[1]
+
+    def own_data(self) -> tuple[Any, dict[str, Tensor]]:
+        """The `Data` that a model of a user's own reads, and the entries of its columns by mask.
+
+        It has all that was given, the features in the type that is computed in, and the edges that
+        are left, sorted by (target, source), with their attributes.
+        """
+        if self._data is None:
+            data, device = pyg_data(self._given), self.graph.device
+            if self._columns is None:
+                entries = self.entries
+                data.edge_weight = (
+                    self.edge_weight if isinstance(self.edge_weight, Tensor) else None
+                )
+            else:
+                alive = torch.zeros(self.num_edges, dtype=torch.bool)
+                alive[self.entries.cpu()] = True
+                entries = self._columns.select(self._given, data, alive, self._scale).to(device)
+            data = data.to(device)
+            data.x = self.x if isinstance(self.x, Tensor) else self.x.dense
+            data.edge_index = self.graph.edge_index if self._columns is None else data.edge_index
+            self._data = data, {EDGES: entries}
+        return self._data
 
     def whole(self, split: str) -> Iterator[Batch]:
         """What `batches` gives: the whole graph."""
@@ -152,8 +195,11 @@ class NodeTask(Task):
         m = tuple(each.to(self.entries.device)[self.entries] for each in masks)  # [E] each
         dtype = (self.x.values if isinstance(self.x, Features) else self.x).dtype
         keep, weight = kept_edges(m, self.edge_weight, dtype)
-        graph = self.graph.subgraph(keep)
-        return self._with(graph=graph, entries=self.entries[keep], edge_weight=weight)
+        graph, entries, scale = self.graph.subgraph(keep), self.entries[keep], self._scale
+        if len(masks) == 1 and not is_binary(masks[0]):  # of several layers no Data can tell
+            own = masks[0].detach().to("cpu", dtype)
+            scale = own if scale is None else scale * own
+        return self._with(graph=graph, entries=entries, edge_weight=weight, _scale=scale)
 
     def to(self, device: torch.device | str) -> NodeTask:
         """The same task on `device`."""
@@ -177,13 +223,16 @@ class NodeTask(Task):
         return graph_fingerprint(self.x, *edges)
 
     def content(self) -> str:
-        """Everything that is learnt from: the graph of `fingerprint`, labels and splits."""
-        return content_digest(self.fingerprint(), self.y, rows=self.rows)
+        """All that is learnt from: the graph of `fingerprint`, attributes, labels and splits."""
+        graph = self.fingerprint()
+        if self._columns is not None:
+            graph += attributes_digest(self._given, self._columns)
+        return content_digest(graph, self.y, rows=self.rows)
 
     def _with(self, **changes: Any) -> NodeTask:
         task = copy.copy(self)
         vars(task).update(changes)
-        task._inputs, task._batches = (task.x, task.graph), {}
+        task._inputs, task._batches, task._data = (task.x, task.graph), {}, None
         return task
 
     def __repr__(self) -> str:
@@ -192,17 +241,6 @@ class NodeTask(Task):
             f"{self.edges}{'' if self.edge_weight is None else ' weighted'}, "
             f"features={self.num_features}, classes={self.num_classes})"
         )
-
-
-def _metric(
-    metric: str | Metric | None, loss: str | Loss, y: Tensor, rows: dict[str, Tensor]
-) -> Metric:
-    """The metric that is asked for, or that of classes or numbers `y`."""
-    if metric is not None:
-        check_targets(found := find_metric(metric), y, rows)
-        return found
-    of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
-    return find_metric(of_numbers if y.is_floating_point() else ACCURACY)
 
 
 def features_of(data: Any) -> Tensor | Features:
@@ -214,7 +252,7 @@ def edges_of(data: Any, num_nodes: int, edges: str) -> EdgeList:
     """The edges of `data`, with their weights if it has any."""
     given = getattr(data, "edge_weight", None)
     weight = None if given is None else fields.field(data, "edge_weight")
-    return edge_list(fields.edge_index(data), num_nodes, edges, weight)
+    return edge_list(fields.edge_index(data), num_nodes, edges, weight, edge_types(data))
 
 
 def graph_fingerprint(

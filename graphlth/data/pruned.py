@@ -77,7 +77,7 @@ def remove_edges(data: Data, known: EdgeList, mask: Tensor) -> Data:
         known: its edges.
         mask: [num_edges]; other entries than 0 and 1 multiply the weight of their edge.
     """
-    m, repeats = mask_columns(known, mask, fields.edge_index(data), int(data.num_nodes or 0))
+    m, repeats = mask_columns(known, mask)
     keep, left = (m != 0).to(data.edge_index.device), copy.copy(data)
     if not is_binary(mask):
         own = 1 / repeats if known.weight is None else fields.field(data, "edge_weight").view(-1)

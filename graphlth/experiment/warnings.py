@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graphlth.masks import Masks, masked_values, only
 from graphlth.metrics import ACCURACY
+from graphlth.model import find_surrogates
 from graphlth.task import Task, apply_edge_masks
 from graphlth.training.epoch import Epoch, best_epoch
 from graphlth.training.evaluation import Evaluator
@@ -29,6 +30,8 @@ def result_warnings(
     - A class is never predicted in the test split, though at least half of the rows that an equal
       share would be (1 / 2C of them) are of it. What a game is won by has no classes.
     - A masked parameter has no entry left.
+    - An operator has a meaning for an edge or none, not for a weight, as a maximum: soft masks saw
+      a surrogate.
 
     Args:
         model: the network with the weights of the best epoch.
@@ -44,6 +47,8 @@ def result_warnings(
     if task.metric is ACCURACY:
         found += class_warnings(class_counts(model, task, masks), best.test)
     emptied = [n for n, m in only(masks, "weights").items() if not m.any()]
+    if only(masks, "edges") and (surrogate := find_surrogates(model)):
+        found.append(surrogate)
     if emptied:
         found.append(f"nothing is left of {', '.join(f'`{n}`' for n in emptied)}")
     return found

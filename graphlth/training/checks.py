@@ -1,16 +1,21 @@
 """What a model and a task must be for each other, before masks are trained or applied."""
 
+import copy
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from graphlth.edge_masks import edge_mask, map_edges
-from graphlth.masks import EDGES, Masks, is_binary, masked_values, only
-from graphlth.model import check_layers, takes_graph
+from graphlth.arguments import MASKED_INSIDE, reads_data
+from graphlth.edge_masks import AnyEdgeMask, edge_mask, map_edges
+from graphlth.masks import Masks, is_binary, masked_values, only
+from graphlth.model import check_layers, check_operators, find_surrogates, takes_graph
 from graphlth.model_checks import (
     check_arguments,
     check_cached,
@@ -21,9 +26,10 @@ from graphlth.model_checks import (
     check_weights,
     example,
     passing,
+    reporting,
     undisturbed,
 )
-from graphlth.task import Batch, Task
+from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
 from graphlth.training.forward import call_model, forward, model_arguments
@@ -32,6 +38,15 @@ READS = (  # what masks of edges need, as the end of an error
     "use layers that read `edge_weight` and add messages up, as PyG's GraphConv(aggr='add'), and "
     "no mean or max, in which an edge of weight 0 counts; or one of graphlth.models"
 )
+TOLERANCE = 1e-4  # of an output, against its size
+OPERATORS = "use PyG's operators on the edge_index that is given, or one of graphlth.models"
+
+
+_WARNED: WeakSet[nn.Module] = WeakSet()  # models whose surrogates have been told
+
+
+class SurrogateWarning(UserWarning):
+    """A search weighs edges in a way that says little of what their removal does."""
 
 
 def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType({})) -> None:
@@ -49,6 +64,7 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
     check_cached(model, masks)
     check_layers(model, masks)
     check_masks(model, getattr(task, "num_edges", None), masks)
+    check_operators(model, masks)
     for module in model.modules():  # what a layer has cached may be of another graph
         if getattr(module, "cached", False):
             vars(module).update({n: None for n in vars(module) if n.startswith("_cached_")})
@@ -58,9 +74,7 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         # Of copies: a task remembers what it has made of the weights that are trained.
         copies = {n: p.detach().clone() for n, p in model.named_parameters()}
         weights = masked_values(copies, only(masks, "weights"))
-        with passing(
-            model, model_arguments(model, batch, None), getattr(task, "num_features", None)
-        ):
+        with passing_batch(model, batch, None, getattr(task, "num_features", None)):
             output = call_model(model, batch, weights, None)
         check_output(output, batch, getattr(task, "num_classes", None))
         entries = batch.entries
@@ -68,8 +82,27 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         if has_weights and not takes_graph(model):
             check_reads_weights(call_model(model, _other_weights(batch), weights, None), output)
     edges = only(masks, "edges")
-    if edges.keys() - {EDGES} or not all(map(is_binary, edges.values())):
+    if isinstance(edge_mask(edges), tuple) or not all(map(is_binary, edges.values())):
         check_edges(model, task, edges)
+
+
+@contextmanager
+def passing_batch(
+    model: nn.Module, batch: Batch, edges: AnyEdgeMask | None, features: int | None
+) -> Iterator[None]:
+    """What `model` raises of `batch`, of so many `features`, is told as one line about it.
+
+    Raises:
+        ValueError: it raises something.
+    """
+    if reads_data(model, batch):
+        with reporting(
+            "a Data" if batch.forward else "what its forward names of the data", features
+        ):
+            yield
+    else:
+        with passing(model, model_arguments(model, batch, edges), features):
+            yield
 
 
 def check_reads_weights(other: Tensor, output: Tensor) -> None:
@@ -89,9 +122,14 @@ def check_reads_weights(other: Tensor, output: Tensor) -> None:
 def _other_weights(batch: Batch) -> Batch:
     """`batch` with every other edge of twice its weight, and the rest of none."""
     assert batch.edge_weight is not None
-    assert batch.entries is not None
-    some = torch.arange(len(batch.entries), device=batch.entries.device) % 2
-    return replace(batch, edge_weight=map_edges(lambda w: 2 * some * w, batch.edge_weight))
+    data = copy.copy(batch.data)
+    if data is not None and isinstance(data.edge_weight, Tensor):
+        data.edge_weight = _alternate(data.edge_weight)
+    return replace(batch, edge_weight=map_edges(_alternate, batch.edge_weight), data=data)
+
+
+def _alternate(weight: Tensor) -> Tensor:
+    return 2 * (torch.arange(len(weight), device=weight.device) % 2) * weight
 
 
 def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> None:
@@ -116,28 +154,75 @@ def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> Non
 
 
 @torch.no_grad()
-def check_edges(model: nn.Module, task: Task, masks: Masks) -> None:
+def check_edges(model: nn.Module, task: Task, masks: Masks, soft: bool = False) -> None:
     """Refuse a model of your own whose output would not follow the edge masks.
 
     One half of the edge weights and then the other are set to 0, of all layers or, as in `masks`,
-    of each, and the output must be that on the graph without those edges.
+    of each, and the output must be that on the graph without those edges. A model that takes
+    `edge_weight` but does not follow it is masked in its operators where the masks are `soft`, if
+    they follow; weights that stay with a ticket are its own to read.
 
     Raises:
-        ValueError: the model takes no edge weights, or fails that comparison.
+        ValueError: the model fails that comparison; an operator of it cannot be masked; or it has
+            none and takes no edge weights.
     """
     if takes_graph(model):
         return
-    names = [*only(masks, "edges")]
-    half = (torch.arange(task.num_edges) % 2).float().to(next(model.parameters()).device)
+    check_operators(model, masks)
+    batch = next(iter(task.batches("train")))
+    halves = _halves(model, only(masks, "edges"))
     with undisturbed(model):
-        worst = max(_moved(model, task, kept, names) for kept in (half, 1 - half))
-        if worst <= 1e-4:
-            return
-        loops = self_loops(task)
-        apart = loops.any() and max(
-            _moved(model, task, kept.masked_fill(loops, 1), names) for kept in (half, 1 - half)
-        )
-    if loops.any() and apart <= 1e-4:
+        if reads_data(model, batch):
+            return _check_operators_follow(model, task, halves)
+        try:
+            _check_weights_follow(model, task, halves)
+        except ValueError as error:
+            if not soft or batch.data is None or not _is_masked_inside(model, task, halves):
+                raise error from error.__cause__
+
+
+def _halves(model: nn.Module, masks: Masks) -> list[dict[str, Tensor]]:
+    """One half of the entries of `masks`, and the other."""
+    device = next(model.parameters()).device
+    odd = {n: (torch.arange(len(m)) % 2).float().to(device) for n, m in masks.items()}
+    return [odd, {n: 1 - m for n, m in odd.items()}]
+
+
+def _is_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> bool:
+    """Whether `model` follows masks in its operators; then these are masked from now on."""
+    MASKED_INSIDE.add(model)
+    try:
+        _check_operators_follow(model, task, halves)
+    except ValueError:
+        MASKED_INSIDE.discard(model)
+        return False
+    return True
+
+
+def _check_operators_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
+    whole = _output(model, next(iter(task.batches("train"))), {})
+    moved = [_compare(model, task, kept) for kept in halves]
+    if (worst := max(difference for difference, _ in moved)) > TOLERANCE:
+        raise ValueError("`model` must treat an edge of weight 0 as absent, but its output moves "
+                         f"by {worst:.2g}: {OPERATORS}")  # fmt: skip
+    if all(torch.equal(hard, whole) for _, hard in moved):
+        raise ValueError("`model` must read the edges that masks remove, but its output is the "
+                         f"same without any half of them: {OPERATORS}")  # fmt: skip
+    if (line := find_surrogates(model)) and model not in _WARNED:
+        _WARNED.add(model)
+        warnings.warn(line, SurrogateWarning, stacklevel=2)
+
+
+def _check_weights_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
+    worst = max(_compare(model, task, kept)[0] for kept in halves)
+    if worst <= TOLERANCE:
+        return
+    loops = self_loops(task)
+    apart = loops.any() and max(
+        _compare(model, task, {n: m.masked_fill(loops, 1) for n, m in kept.items()})[0]
+        for kept in halves
+    )
+    if loops.any() and apart <= TOLERANCE:
         raise ValueError(
             "`model` must treat an edge of weight 0 as absent, but in place of a self-loop of the "
             f"data, of which there are {int(loops.sum())}, it has its own when that is absent: "
@@ -150,19 +235,28 @@ def check_edges(model: nn.Module, task: Task, masks: Masks) -> None:
     )
 
 
-def _moved(model: nn.Module, task: Task, kept: Tensor, names: Sequence[str]) -> float:
-    """How far the output with weights 0 lies from that without those edges, against its size."""
-    batch, masks = next(iter(task.batches("train"))), dict.fromkeys(names, kept)
+def _compare(model: nn.Module, task: Task, masks: Masks) -> tuple[float, Tensor]:
+    """How far the output with weights 0 lies from that without those edges, and the latter."""
+    batch = next(iter(task.batches("train")))
     features = getattr(task, "num_features", None)
     try:
-        with passing(model, model_arguments(model, batch, edge_mask(masks)), features):
-            soft = forward(model, batch, masks)
+        with passing_batch(model, batch, edge_mask(masks), features):
+            soft = _output(model, batch, masks)
     except ValueError as error:
+        if reads_data(model, batch):
+            raise
         raise ValueError(f"`model` must read an edge weight to mask edges: {error}; {READS}"
                          ) from error  # fmt: skip
-    hard = forward(model, next(iter(task.without(kept).batches("train"))), {})
+    hard = _output(model, next(iter(apply_edge_masks(task, masks).batches("train"))), {})
     moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
-    return math.inf if math.isnan(moved) else moved
+    return (math.inf if math.isnan(moved) else moved), hard
+
+
+def _output(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
+    """What `model` returns, of all types of nodes together."""
+    found = forward(model, batch, masks)
+    parts = found.values() if isinstance(found, Mapping) else [found]
+    return torch.cat([part.flatten() for part in parts if isinstance(part, Tensor)])
 
 
 def self_loops(task: Task) -> Tensor:

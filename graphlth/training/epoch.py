@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graphlth.compaction.compact import compact
 from graphlth.compaction.network import Compact
 from graphlth.compaction.own_models import SmallerModel
+from graphlth.edge_masks import RelationCounts
 from graphlth.masks import only
 from graphlth.metrics import Metric
 from graphlth.model_checks import check_model
@@ -77,7 +78,7 @@ class Fit(Epoch):
     ) -> Compact | SmallerModel | nn.Module:  # fmt: skip
         """`graphlth.compact` of the ticket and these weights; those of `model` do not change."""
         check_model(model, task, "task")
-        edges = next(iter(only(self.ticket.masks, "edges").values()), ())
-        check_ticket_fits(self.ticket, model, len(edges))
+        sizes = {n: len(m) for n, m in only(self.ticket.masks, "edges").items()}
+        check_ticket_fits(self.ticket, model, RelationCounts(sizes))
         trained = rewind(copy.deepcopy(model), self.state)
         return compact(self.ticket, trained, task, x=x, layout=layout)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.edge_masks import AnyEdgeMask, edge_mask
 from graphlth.masks import Masks, masked_values, only
-from graphlth.model import takes
+from graphlth.model import takes, takes_graph
 from graphlth.model_checks import check_arguments, check_weights
 from graphlth.sparse.cache import StepCache
 from graphlth.task import Batch, Task, apply_edge_masks
@@ -30,7 +30,10 @@ def evaluate(model: nn.Module, task: Task, masks: Masks, splits: tuple[str, ...]
                          f"{type(masks).__name__}")  # fmt: skip
     check_contract(model, task, masks)
     weights = masked_values(dict(model.named_parameters()), masks)
-    evaluator = Evaluator(model, task, weights, edge_mask(masks))
+    edges = edge_mask(masks)
+    if edges is not None and not takes_graph(model):  # of any operator, removal is exact
+        task, edges = task.without(edges), None
+    evaluator = Evaluator(model, task, weights, edges)
     return [evaluator(split)[0] for split in splits]
 
 

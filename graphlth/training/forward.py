@@ -38,7 +38,7 @@ def call_model(
     A model that takes a `cache` is given that of its training.
     """
     if reads_data(model, batch):
-        return call_own_model(model, batch, weights, edges)
+        return call_own_model(model, batch, weights, edges, cache)
     if cache is not None and takes(model, "cache"):
         how["cache"] = cache
     return functional_call(model, dict(weights), model_arguments(model, batch, edges), how)

@@ -66,7 +66,7 @@ def train(
     how, soft = Recipe.of(recipe), soft or SoftMasks()
     check_cached(model, {**masks, **soft.values})
     if only(soft.values, "edges"):
-        check_edges(model, task, soft.values)
+        check_edges(model, task, only(soft.values, "edges"), soft=True)
     count_epoch = epoch_counter(model, task, masks)
     task, masks = apply_edge_masks(task, masks), only(masks, "weights")  # zero is an absent edge
     torch.manual_seed(stream_seed(seed, "dropout"))

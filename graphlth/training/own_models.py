@@ -14,19 +14,30 @@ from torch.func import functional_call
 from graphlth.arguments import own_arguments, reads_weights
 from graphlth.edge_masks import AnyEdgeMask, relation_key
 from graphlth.masks import Masks
+from graphlth.sparse.cache import StepCache
 from graphlth.sparse.composition import gather
 from graphlth.sparse.memo import Memo
 from graphlth.task import Batch
 
 _PADDED: Memo[Tensor | None] = Memo()
+_GRAPHS: Memo[Any] = Memo()  # of each training, those that operators are called with
 
 
 def call_own_model(
-    model: nn.Module, batch: Batch, weights: Masks, edges: AnyEdgeMask | None
-) -> Any:
+    model: nn.Module, batch: Batch, weights: Masks, edges: AnyEdgeMask | None,
+    cache: StepCache | None = None,
+) -> Any:  # fmt: skip
     """What `model` returns of `batch.data` with `weights`, its operators under the mask `edges`."""
-    if edge_weights(model, batch, edges):
-        raise ValueError("`model` must take `edge_weight` where edges are masked")
+    if pairs := edge_weights(model, batch, edges):
+        from graphlth.message_passing import GraphCache, masked_edges  # loads PyG
+
+        graphs = None if cache is None else _GRAPHS(cache, GraphCache)
+        with masked_edges(model, pairs, graphs):
+            return _call(model, batch, weights)
+    return _call(model, batch, weights)
+
+
+def _call(model: nn.Module, batch: Batch, weights: Masks) -> Any:
     if batch.forward is None:
         return functional_call(model, dict(weights), (), own_arguments(model, batch.data))
     whole = _Adapted(model, batch.forward)

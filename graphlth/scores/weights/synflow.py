@@ -1,5 +1,6 @@
 """SynFlow (Tanaka et al., NeurIPS 2020, arXiv:2006.05467)."""
 
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -36,7 +37,16 @@ def batch_of_ones(batch: Batch) -> Batch:
     """`batch` with ones for its features, edge weights as they are; elsewhere, of one example."""
     count = 1 if batch.entries is None else None
     weight = map_edges(Tensor.double, batch.edge_weight)
-    return replace(batch, inputs=tuple(_ones(x, count) for x in batch.inputs), edge_weight=weight)
+    inputs = tuple(_ones(x, count) for x in batch.inputs)
+    data = None if batch.data is None else copy(batch.data).apply(_ones_of_features)
+    return replace(batch, inputs=inputs, edge_weight=weight, data=data)
+
+
+def _ones_of_features(value: Tensor) -> Tensor:
+    """Ones for what describes nodes and edges, [n, d]; weights of edges as they are."""
+    if not value.is_floating_point():
+        return value
+    return value.double() if value.dim() < 2 else torch.ones_like(value, dtype=torch.float64)
 
 
 def _ones(x: object, count: int | None) -> object:

@@ -1,0 +1,390 @@
+"""Unchanged models of PyG's operators are first-class: what nobody has written for graphlth."""
+
+import copy
+import io
+import pickle
+import warnings
+
+import pytest
+import torch
+import torch_geometric.nn as pyg
+from torch import nn
+from torch_geometric.data import Data, HeteroData
+
+import graphlth as glt
+from graphlth import masks as M
+from graphlth.edge_masks import edge_mask
+from graphlth.registry import find
+from graphlth.training.checks import SurrogateWarning
+from graphlth.training.forward import forward
+
+N, FEATURES, CLASSES = 24, 5, 3
+OUT = {"in_channels": FEATURES, "hidden_channels": 6, "out_channels": CLASSES, "num_layers": 2}
+FEW = {"epochs": 3}
+
+
+def draw():
+    return torch.Generator().manual_seed(0)
+
+
+def splits(store, count):
+    places = torch.arange(count) % 4
+    for part, places_of in (("train", (0, 1)), ("val", (2,)), ("test", (3,))):
+        store[f"{part}_mask"] = torch.isin(places, torch.tensor(places_of))
+
+
+def graph():
+    """A graph with isolated nodes, loops, an edge twice, weights in no way, and attributes."""
+    generator = draw()
+    half = torch.randint(0, N - 2, (2, 40), generator=generator)
+    edge_index = torch.cat([half, half.flip(0), torch.tensor([[3, 5], [3, 5]])], 1)
+    y = torch.arange(N) // 4 % CLASSES
+    data = Data(x=torch.randn(N, FEATURES, generator=generator), edge_index=edge_index, y=y)
+    data.x[torch.arange(N), y] += 2
+    data.edge_attr = torch.rand(edge_index.size(1), 4, generator=generator)
+    data.edge_type = torch.arange(edge_index.size(1)) % 2
+    splits(data, N)
+    return data
+
+
+def plain():
+    data = graph()
+    del data.edge_attr, data.edge_type
+    return data
+
+
+def hetero():
+    """Papers that cite one another, and their authors."""
+    generator, data, y = draw(), HeteroData(), torch.arange(N) // 4 % CLASSES
+    data["paper"].x = torch.randn(N, FEATURES, generator=generator)
+    data["paper"].y = y
+    splits(data["paper"], N)
+    data["author"].x = torch.randn(9, 4, generator=generator)
+    cites = torch.randint(0, N, (2, 40), generator=generator)
+    writes = torch.stack([torch.randint(0, size, (40,), generator=generator) for size in (9, N)])
+    data["paper", "cites", "paper"].edge_index = torch.cat([cites, cites.flip(0)], 1)
+    data["author", "writes", "paper"].edge_index = writes
+    data["paper", "rev_writes", "author"].edge_index = writes.flip(0)
+    return data
+
+
+class Two(nn.Module):
+    """Two layers as in a tutorial."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.conv1, self.conv2 = first, second
+
+    def forward(self, x, edge_index):
+        x = torch.relu(self.conv1(x, edge_index))
+        return self.conv2(nn.functional.dropout(x, training=self.training), edge_index)
+
+
+class Undropped(Two):
+    def forward(self, x, edge_index):
+        return self.conv2(torch.relu(self.conv1(x, edge_index)), edge_index)
+
+
+class WithEdges(Two):
+    def forward(self, x, edge_index, edge_attr):
+        return self.conv2(torch.relu(self.conv1(x, edge_index, edge_attr)), edge_index, edge_attr)
+
+
+class WithTypes(Two):
+    def forward(self, x, edge_index, edge_type):
+        return self.conv2(torch.relu(self.conv1(x, edge_index, edge_type)), edge_index, edge_type)
+
+
+class Deep(nn.Module):
+    """DeeperGCN's blocks of GENConv, residual and normed."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = nn.Linear(FEATURES, 8), nn.Linear(8, CLASSES)
+        self.layers = nn.ModuleList(
+            pyg.DeepGCNLayer(pyg.GENConv(8, 8), nn.LayerNorm(8), nn.ReLU(), "res+", 0.1)
+            for _ in range(4)
+        )
+
+    def forward(self, x, edge_index):
+        x = self.encoder(x)
+        for layer in self.layers:
+            x = layer(x, edge_index)
+        return self.head(x)
+
+
+class Propagated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin1, self.lin2 = nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)
+        self.prop = pyg.APPNP(3, 0.1)
+
+    def forward(self, x, edge_index):
+        return self.prop(self.lin2(torch.relu(self.lin1(x))), edge_index)
+
+
+class Tutorial(nn.Module):
+    """As in PyG's introduction."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = pyg.GCNConv(FEATURES, 16), pyg.GCNConv(16, CLASSES)
+
+    def forward(self, data):
+        x, edge_index = data.x, data.edge_index
+        x = nn.functional.dropout(torch.relu(self.conv1(x, edge_index)), training=self.training)
+        return torch.log_softmax(self.conv2(x, edge_index), dim=1)
+
+
+def linear(width):
+    return nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, 6))
+
+
+def pna():
+    degrees = torch.bincount(plain().edge_index[1].bincount(minlength=N))
+    how = {"aggregators": ["mean", "max", "std"], "scalers": ["identity", "attenuation"]}
+    return pyg.PNA(**OUT, **how, deg=degrees)
+
+
+def gin():
+    return Two(pyg.GINConv(linear(FEATURES)),
+               pyg.GINConv(nn.Sequential(nn.Linear(6, CLASSES)), train_eps=True))  # fmt: skip
+
+
+def gine():
+    return WithEdges(pyg.GINEConv(linear(FEATURES), edge_dim=4),
+                     pyg.GINEConv(nn.Linear(6, CLASSES), edge_dim=4))  # fmt: skip
+
+
+def to_hetero():
+    data = hetero()
+    one = Undropped(pyg.SAGEConv((-1, -1), 6), pyg.SAGEConv((-1, -1), CLASSES))
+    model = pyg.to_hetero(one, data.metadata())
+    with torch.no_grad():
+        model(data.x_dict, data.edge_index_dict)  # its layers are lazy
+    return model
+
+
+MODELS = {
+    "GCN": (plain, lambda: Two(pyg.GCNConv(FEATURES, 6), pyg.GCNConv(6, CLASSES))),
+    "GAT": (plain, lambda: Two(pyg.GATConv(FEATURES, 4, 2), pyg.GATConv(8, CLASSES))),
+    "GATv2": (plain, lambda: Two(pyg.GATv2Conv(FEATURES, 4, 2), pyg.GATv2Conv(8, CLASSES))),
+    "SAGE": (plain, lambda: Two(pyg.SAGEConv(FEATURES, 6), pyg.SAGEConv(6, CLASSES))),
+    "SAGE max": (plain, lambda: pyg.GraphSAGE(**OUT, aggr="max")),
+    "GIN": (plain, gin),
+    "GINE": (graph, gine),
+    "GraphConv": (plain, lambda: Two(pyg.GraphConv(FEATURES, 6), pyg.GraphConv(6, CLASSES))),
+    "Transformer": (graph, lambda: WithEdges(
+        pyg.TransformerConv(FEATURES, 4, 2, edge_dim=4), pyg.TransformerConv(8, CLASSES, edge_dim=4)
+    )),
+    "GENConv": (plain, Deep),
+    "PNA": (plain, pna),
+    "RGCN": (graph, lambda: WithTypes(
+        pyg.RGCNConv(FEATURES, 6, num_relations=2), pyg.RGCNConv(6, CLASSES, num_relations=2)
+    )),
+    "APPNP": (plain, Propagated),
+    "JumpingKnowledge": (plain, lambda: pyg.GCN(**OUT, jk="cat")),
+    "to_hetero": (hetero, to_hetero),
+    "tutorial": (plain, Tutorial),
+}  # fmt: skip
+models = pytest.mark.parametrize("name", MODELS)
+surrogate = pytest.mark.filterwarnings("ignore::graphlth.training.checks.SurrogateWarning")
+attributes = pytest.mark.filterwarnings("ignore:`data.*not read")
+pytestmark = [surrogate, attributes]
+
+
+def make(name):
+    data, build = MODELS[name]
+    torch.manual_seed(0)
+    return glt.NodeTask(data()), build()
+
+
+def masks_of_half(task, model):
+    generator = draw()
+    return {n: (torch.rand(m.shape, generator=generator) < 0.5).float()
+            for n, m in M.only(M.ones(model, task.num_edges), "edges").items()}  # fmt: skip
+
+
+def whole_output(model, task, masks):
+    out = forward(model.eval(), next(task.batches("val")), masks)
+    return out["paper"] if isinstance(out, dict) else out
+
+
+@models
+@torch.no_grad()
+def test_a_mask_of_zeros_and_ones_is_the_graph_without_the_edges(name):
+    task, model = make(name)
+    masks = masks_of_half(task, model)
+    left = task.without(edge_mask(masks))
+    soft, hard = whole_output(model, task, masks), whole_output(model, left, {})
+    torch.testing.assert_close(soft, hard, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(soft, whole_output(model, task, {}), atol=1e-4)
+
+
+@models
+def test_an_unchanged_model_goes_all_the_way(name, tmp_path):
+    task, model = make(name)
+    *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.2, drop_weights=0.2, **FEW)
+    kept = {part: 1 - M.sparsity(M.only(ticket.masks, part)) for part in ("edges", "weights")}
+    assert kept == pytest.approx({"edges": 0.8, "weights": 0.8}, abs=0.02)
+    *_, drawn = glt.random_tickets(model, task, rounds=1)
+    assert M.distance(drawn.masks, ticket.masks) > 0
+
+    fit = glt.fit(model, task, ticket, **FEW)
+    ticket.save(tmp_path / "ticket.safetensors")
+    again = glt.load(tmp_path / "ticket.safetensors")
+    assert glt.fit(model, task, again, **FEW).val == fit.val
+    logits = glt.predict(model, task, fit)
+    assert logits.shape == (N // 4, CLASSES) and logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "to_hetero"])
+def test_the_graph_and_the_model_of_a_ticket_become_small(name):
+    task, model = make(name)
+    data = MODELS[name][0]()
+    *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.3, **FEW)
+    fit = glt.fit(model, task, ticket, **FEW)
+    pruned = ticket.prune(data)
+    batch = next(task.without(ticket.masks["edges"]).batches("test"))
+    assert pruned.edge_index.size(1) < data.edge_index.size(1)
+    ends = {tuple(pair) for pair in pruned.edge_index.T.tolist()}
+    assert ends == {tuple(pair) for pair in batch.data.edge_index.T.tolist()}
+    small = fit.compact(model, task)
+    assert small is not None
+
+
+def nearest(x, k):
+    places = torch.cdist(x, x).topk(k, largest=False).indices
+    return torch.stack([places.flatten(), torch.arange(len(x)).repeat_interleave(k)])
+
+
+def test_a_model_that_makes_its_own_edges_is_told_so(monkeypatch):
+    class Nearest(pyg.DynamicEdgeConv):
+        def forward(self, x):
+            return self.propagate(nearest(x, self.k), x=(x, x))
+
+    class Dynamic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = Nearest(nn.Linear(2 * FEATURES, CLASSES), k=3)
+
+        def forward(self, x, edge_index):
+            return self.conv(x)
+
+    monkeypatch.setattr("torch_geometric.typing.WITH_KNN", True)  # by pyg-lib, which is not there
+    task = glt.NodeTask(plain())
+    for algorithm in (glt.ugs, glt.random_tickets):
+        with pytest.raises(ValueError, match="Nearest as 'conv': it makes its own edges"):
+            list(algorithm(Dynamic(), task, rounds=1))
+
+
+def test_operators_whose_soft_masks_are_surrogates_are_named_once():
+    task, model = make("SAGE max")
+    said = "MaxAggregation .*: what a search sees of an edge of weight m is a surrogate"
+    with pytest.warns(SurrogateWarning, match=said):
+        *_, ticket = glt.ugs(model, task, rounds=1, **FEW)
+    assert ticket.provenance["surrogate"].startswith("MaxAggregation 'convs.0.aggr_module'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SurrogateWarning)
+        list(glt.ugs(model, task, rounds=1, **FEW))
+
+
+ALGORITHMS = {
+    "at_init": {"rounds": 1}, "edge_popup": {"epochs": 3, "drop_edges": 0.2},
+    "geb": {"pretrain": 2, **FEW}, "imp": {"rounds": 1, **FEW}, "joint_early_bird": FEW,
+    "one_shot": {"rounds": 1, **FEW}, "random_graph": {}, "random_tickets": {"rounds": 1},
+    "sgcn": {"pretrain": 2, **FEW}, "supermask": {"epochs": 3, "drop_edges": 0.2},
+    "ugs": {"rounds": 1, **FEW},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["GAT", "to_hetero"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_finds_tickets_of_an_unchanged_model(algorithm, name):
+    task, model = make(name)
+    settings = ALGORITHMS[algorithm]
+    if algorithm == "at_init" and name == "to_hetero":
+        settings = settings | {"edge_score": "random"}
+    *_, ticket = find("algorithms", algorithm)(model, task, **settings)
+    assert ticket.round == 1 and M.sparsity(ticket.masks) > 0
+    assert glt.fit(model, task, ticket, **FEW).val >= 0
+
+
+@pytest.mark.parametrize("algorithm", ["early_bird", "channels"])
+def test_an_algorithm_of_channels_says_that_it_is_of_images(algorithm):
+    task, model = make("GAT")
+    with pytest.raises(ValueError, match="`model` must be of images, with hidden channels"):
+        list(find("algorithms", algorithm)(model, task))
+
+
+@pytest.mark.parametrize("score", ["degree", "jaccard", "similarity", "spectral", "random"])
+def test_scores_of_edges_read_the_graph_of_an_unchanged_model(score):
+    task, model = make("GAT")
+    *_, ticket = glt.at_init(model, task, rounds=1, edge_score=score, drop_edges=0.25)
+    assert M.sparsity(M.only(ticket.masks, "edges")) == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("score", ["magnitude", "snip", "grasp", "synflow", "taylor"])
+def test_scores_of_weights_read_an_unchanged_model(score):
+    task, model = make("GINE")
+    *_, ticket = glt.at_init(model, task, rounds=1, score=score)
+    assert M.sparsity(M.only(ticket.masks, "weights")) == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_data_are_whole_and_pruned_with_their_attributes():
+    data, task = graph(), glt.NodeTask(graph())
+    known = {(*ends, kind): set() for *ends, kind in rows(data)}
+    whole = next(task.batches("train"))
+    assert whole.data.edge_index.size(1) == data.edge_index.size(1) > len(known)
+    assert {row(whole.data, e) for e in range(82)} == {row(data, e) for e in range(82)}
+    for column, entry in enumerate(whole.columns["edges"].tolist()):
+        source, target, kind = rows(whole.data)[column]
+        known[source, target, kind].add(entry)
+    assert all(len(entries) == 1 for entries in known.values())  # of one type, one entry
+    mask = torch.ones(task.num_edges)
+    mask[::2] = 0
+    left = next(task.without(mask).batches("train"))
+    assert left.columns["edges"].remainder(2).all()
+    kept = {row(whole.data, e) for e in whole.columns["edges"].remainder(2).nonzero().view(-1)}
+    assert {row(left.data, e) for e in range(left.data.edge_index.size(1))} == kept
+    assert next(task.batches("train")).data.edge_index is whole.data.edge_index
+    assert torch.equal(data.edge_index, graph().edge_index)  # what was given stays as it is
+
+
+def rows(data):
+    return torch.cat([data.edge_index, data.edge_type[None]]).T.tolist()
+
+
+def row(data, e):
+    return (*data.edge_index[:, e].tolist(), int(data.edge_type[e]), float(data.edge_attr[e, 0]))
+
+
+def test_an_adapter_calls_the_model():
+    data = plain()
+    _, model = make("GAT")
+    task = glt.NodeTask(data, forward=lambda model, data: model(data.x, data.edge_index))
+    *_, ticket = glt.ugs(model, task, rounds=1, **FEW)
+    torch.manual_seed(0)
+    *_, same = glt.ugs(make("GAT")[1], glt.NodeTask(data), rounds=1, **FEW)
+    assert M.distance(ticket.masks, same.masks) == 0
+
+
+@models
+def test_a_trained_model_is_copied_pickled_and_saved(name):
+    task, model = make(name)
+    *_, ticket = glt.ugs(model, task, rounds=1, **FEW)
+    glt.fit(model, task, ticket, **FEW)
+    names = set(model.state_dict())
+    copies = [copy.deepcopy(model)]
+    if name not in ("GINE", "to_hetero"):  # PyG makes a class of its own for GraphModule
+        copies.append(pickle.loads(pickle.dumps(model)))
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    again = MODELS[name][1]()
+    again.load_state_dict(torch.load(file, weights_only=True))
+    want = whole_output(model, task, {})
+    for other in (*copies, again):
+        assert torch.equal(whole_output(other, task, {}), want)
+        assert set(other.state_dict()) == names
+    assert glt.fit(copies[0], task, ticket, **FEW).val >= 0
