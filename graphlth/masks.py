@@ -6,7 +6,9 @@ each, `edges.0`, `edges.1` and so on (of a graph with several kinds of edges one
 `edges.<source>__<relation>__<target>`). Nothing here knows about GNNs, images or training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
@@ -42,15 +44,45 @@ def tied_names(model: nn.Module) -> dict[str, list[str]]:
     return others
 
 
-def ones(model: nn.Module, num_edges: int = 0, layers: int | None = None) -> dict[str, Tensor]:
+def ignored_names(model: nn.Module, num_edges: int, ignore: str | Sequence[str]) -> set[str]:
+    """The parameters, and masks of the edges of a relation, that the patterns `ignore` name.
+
+    Args:
+        model: the network.
+        num_edges: of the graph.
+        ignore: patterns such as "encoder.*", or names of modules, with commas between or a list.
+
+    Raises:
+        ValueError: a pattern matches nothing.
+    """
+    patterns = ignore.split(",") if isinstance(ignore, str) else [*ignore]
+    known = [*dict(model.named_parameters()), *mask_sizes(num_edges)]
+    found: set[str] = set()
+    for pattern in (each.strip() for each in patterns):
+        names = [n for n in known if fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
+        if pattern and not names:
+            near = get_close_matches(pattern, known, 3, 0.3) or known[:3]
+            raise ValueError(f"`ignore` must match a parameter of the model or a relation, got "
+                             f"{pattern!r}: near it are {', '.join(near)}")  # fmt: skip
+        found.update(names if pattern else ())
+    return found
+
+
+def ones(
+    model: nn.Module, num_edges: int = 0, layers: int | None = None,
+    ignore: str | Sequence[str] = "",
+) -> dict[str, Tensor]:  # fmt: skip
     """The dense masks: every prunable parameter and, where there is a graph, every edge.
 
-    With `layers` there is one mask of edges for each of so many layers.
+    With `layers` there is one mask of edges for each of so many layers. What `ignore` names has no
+    mask (see `ignored_names`).
     """
     masks = {n: torch.ones_like(p, requires_grad=False) for n, p in prunable(model).items()}
     device = next(model.parameters()).device
     sizes = mask_sizes(num_edges, layers) if num_edges else {}
-    return masks | {n: torch.ones(size, device=device) for n, size in sizes.items()}
+    masks |= {n: torch.ones(size, device=device) for n, size in sizes.items()}
+    ignored = ignored_names(model, num_edges, ignore) if ignore else ()
+    return {n: m for n, m in masks.items() if n not in ignored}
 
 
 def masked_values(values: Masks, masks: Masks) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ PROVENANCE: Mapping[str, tuple[type, str]] = {
     "algorithm": (str, "text"), "task": (str, "text"), "model": (str, "text"),
     "graph": (str, "text"), "network": (str, "text"), "data": (str, "text"), "code": (str, "text"),
     "seed": (int, "a whole number of at least 0"),
-    "surrogate": (str, "text"),
+    "surrogate": (str, "text"), "ignore": (str, "text"),
     "settings": (dict, "an object"), "environment": (dict, "an object"),
 }  # fmt: skip
 
@@ -253,6 +253,7 @@ def dense(
     edges: bool = True,
     weights: bool = True,
     layers: Depth | None = None,
+    ignore: str | Sequence[str] = "",
 ) -> Ticket:
     """The ticket of round 0: the model as it is, with masks of ones on `edges` and `weights`.
 
@@ -260,18 +261,27 @@ def dense(
     all layers or, with `layers`, one for each of so many: pruning then ranks the edges of all
     layers together.
 
+    Args:
+        model: the network.
+        num_edges: how many edges of the graph can be pruned; that of a task.
+        edges: whether edges have masks.
+        weights: whether weights have.
+        layers: how many layers have edges of their own; None: all have the same.
+        ignore: what stays dense, without a mask: patterns of the names of parameters, or of masks
+            of relations, such as "encoder.*,edges.author__*", or the names of modules.
+
     Raises:
         ValueError: `model` is none, or its weights are computed from others; `num_edges` or
             `layers` is no whole number; `model` takes no edge weights for so many layers, or a
-            layer caches its graph or makes one, where edges are asked for; or there is nothing to
-            mask.
+            layer caches its graph or makes one, where edges are asked for; a pattern of `ignore`
+            matches nothing; or there is nothing to mask.
     """
     check_model(model, num_edges, "num_edges")
     check_weights(model)
     check_number("num_edges", num_edges, EdgeCount)
     if layers is not None:
         check_number("layers", layers, Depth)
-    masks = ones(model, num_edges, layers)
+    masks = ones(model, num_edges, layers, ignore)
     check_layers(model, masks if edges else {})
     check_cached(model, masks if edges else {})
     check_operators(model, masks if edges else {})

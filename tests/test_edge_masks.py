@@ -374,7 +374,7 @@ class Mean(nn.Module):
 
     def forward(self, x, edge_index, edge_weight=None):
         a = x.new_zeros(len(x), len(x))
-        a[edge_index[1], edge_index[0]] = 1 if edge_weight is None else edge_weight
+        a[edge_index[1], edge_index[0]] = 1 if edge_weight is None else edge_weight.to(x)
         return a @ self.linear(x) / edge_index[1].bincount(minlength=len(x)).clamp(min=1)[:, None]
 
 

@@ -331,6 +331,44 @@ def test_scores_of_weights_read_an_unchanged_model(score):
     assert M.sparsity(M.only(ticket.masks, "weights")) == pytest.approx(0.2, abs=0.02)
 
 
+IGNORED = {"at_init": {"rounds": 1, "drop_edges": 0.0}, "imp": {"rounds": 1, **FEW}} | {
+    name: ALGORITHMS[name] for name in ALGORITHMS if name not in ("at_init", "imp")
+}
+
+
+@pytest.mark.parametrize("algorithm", IGNORED)
+def test_what_is_ignored_stays_dense(algorithm):
+    task, model = make("GENConv")
+    whole = set(M.ones(model))
+    *_, ticket = find("algorithms", algorithm)(
+        model, task, ignore="encoder.*, head", **IGNORED[algorithm]
+    )
+    kept = set(M.only(ticket.masks, "weights"))
+    assert not kept & {"encoder.weight", "head.weight"}
+    assert kept in (set(), whole - {"encoder.weight", "head.weight"})
+    assert ticket.provenance["ignore"] == "encoder.*, head"
+
+
+def test_a_relation_that_is_ignored_stays_whole():
+    task, model = make("to_hetero")
+    *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.5, ignore="edges.author__*", **FEW)
+    assert set(M.only(ticket.masks, "edges")) == {
+        "edges.paper__cites__paper", "edges.paper__rev_writes__author"
+    }  # fmt: skip
+    left = next(task.without(edge_mask(ticket.masks)).batches("val")).data
+    assert left["author", "writes", "paper"].edge_index.size(1) == 40
+
+
+@pytest.mark.parametrize(("ignore", "near"), [
+    ("encodr.*", r"got 'encodr.\*': near it are encoder.bias, encoder.weight"), ("e, head", "'e'"),
+])  # fmt: skip
+def test_a_pattern_that_matches_nothing_is_told_near_names(ignore, near):
+    task, model = make("GENConv")
+    said = f"`ignore` must match a parameter of the model or a relation, got .*{near}"
+    with pytest.raises(ValueError, match=said if near == "'e'" else near):
+        list(glt.ugs(model, task, ignore=ignore, **FEW))
+
+
 def test_the_data_are_whole_and_pruned_with_their_attributes():
     data, task = graph(), glt.NodeTask(graph())
     known = {(*ends, kind): set() for *ends, kind in rows(data)}

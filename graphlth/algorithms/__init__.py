@@ -38,6 +38,7 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
                 refuse_setting(name, value, algorithm.__name__, known)
         seed = settings.get("seed", known["seed"].default)
         about = {"algorithm": algorithm.__name__, "seed": seed}
+        about |= {"ignore": ignore} if (ignore := settings.get("ignore")) else {}
         found = Yielded(algorithm, algorithm(model, task, **settings), model, task, settings)
         return add_provenance(found, model, task, about)
 

@@ -8,14 +8,14 @@ from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 
 
-def dense_graph(model: nn.Module, task: Task, *, weights: bool = False) -> Ticket:
+def dense_graph(model: nn.Module, task: Task, *, weights: bool = False, ignore: str = "") -> Ticket:
     """The dense ticket with a mask on the edges and, if asked for, on the `weights`.
 
     Raises:
         ValueError: `task` has no edges.
     """
     check_edges(task)
-    return dense(model, task.num_edges, weights=weights)
+    return dense(model, task.num_edges, weights=weights, ignore=ignore)
 
 
 def check_edges(task: Task, last: Ticket | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from graphlth.masks import Masks, add_noise, only, prunable
+from graphlth.masks import Masks, add_noise, ignored_names, only, prunable
 from graphlth.metrics import ACCURACY
 from graphlth.rewinding import rewind
 from graphlth.task import Task, apply_edge_masks
@@ -22,8 +22,9 @@ def straight_through(value: Tensor, like: Tensor) -> Tensor:
 
 
 def dense_ticket(
-    model: nn.Module, task: Task, drop_edges: float, drop_weights: float, constant: bool
-) -> Ticket:
+    model: nn.Module, task: Task, drop_edges: float, drop_weights: float, constant: bool,
+    ignore: str,
+) -> Ticket:  # fmt: skip
     """The dense ticket of the parts that are pruned; with `constant`, of weights ±α.
 
     α is the root mean square of a layer's weights: the standard deviation that they were drawn
@@ -37,9 +38,12 @@ def dense_ticket(
         names = " or ".join(f"`{name}`" for name in rates)
         raise ValueError(f"{names} must be above 0, got 0: nothing is left to search")
     with torch.no_grad():
-        for p in prunable(model).values() if constant else ():
-            p.copy_(p.sign() * p.square().mean().sqrt())
-    return dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+        ignored = ignored_names(model, task.num_edges, ignore) if ignore else ()
+        for n, p in prunable(model).items() if constant else ():
+            if n not in ignored:
+                p.copy_(p.sign() * p.square().mean().sqrt())
+    parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
+    return dense(model, task.num_edges, **parts, ignore=ignore)
 
 
 def train_scores(

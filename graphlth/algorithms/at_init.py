@@ -18,6 +18,7 @@ from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
     EdgeScore,
     Fraction,
+    Ignore,
     RoundNumbers,
     Rounds,
     Scope,
@@ -41,6 +42,7 @@ def at_init(
     score: WeightScore = "magnitude",
     edge_score: EdgeScore = "degree",
     scope: Scope = "global",
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -58,6 +60,7 @@ def at_init(
         score: the score of the weights, or its name.
         edge_score: the score of the edges, or its name.
         scope: rank weights over all layers ("global") or within each ("layer").
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds a score that draws.
         last: continue after this ticket.
 
@@ -65,7 +68,9 @@ def at_init(
         ValueError: there is no such score, or it cannot score its part.
     """
     check_start(model, task, last)
-    ticket = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    ticket = last or dense(
+        model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0, ignore=ignore
+    )
     theta_0 = ticket.init
     by_part = {"weights": score, "edges": edge_score}
     chosen = {part: each for part, each in by_part.items() if only_masks(ticket.masks, part)}

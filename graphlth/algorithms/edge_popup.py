@@ -15,7 +15,7 @@ from graphlth.algorithms._supermask import (
 from graphlth.edge_masks import is_edge_key
 from graphlth.masks import Masks
 from graphlth.prune import drop_lowest
-from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Seed
+from graphlth.settings.types import Epochs, Fraction, Ignore, Positive, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -35,6 +35,7 @@ def edge_popup(
     drop_weights: Fraction = 0.5,
     constant: bool = False,
     lr_scores: Positive = 0.1,
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -53,12 +54,13 @@ def edge_popup(
         drop_weights: fraction of a layer's surviving weights that a round removes, in [0, 1).
         constant: weights are ±α, their sign kept and α that layer's root mean square.
         lr_scores: Adam's learning rate of s.
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds where s starts, dropout and batch order.
         last: continue after this ticket.
     """
     check_start(model, task, last)
     recipe = Recipe(epochs=epochs, lr=lr_scores, weight_decay=0.0)
-    ticket = last or dense_ticket(model, task, drop_edges, drop_weights, constant)
+    ticket = last or dense_ticket(model, task, drop_edges, drop_weights, constant, ignore)
     if last is None:
         yield ticket
     theta_0 = ticket.init

@@ -21,6 +21,7 @@ from graphlth.settings.groups import split_group
 from graphlth.settings.types import (
     Draws,
     Fraction,
+    Ignore,
     OptionalEpochs,
     Positive,
     Seed,
@@ -45,6 +46,7 @@ def geb(
     window: Window = 3,
     epsilon: Positive = 0.1,
     start: Start = "inherit",
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
     **settings: Unpack[TrainingFields],
@@ -65,6 +67,7 @@ def geb(
             as 1.
         start: a ticket's weights: the pretrained ones ("inherit"), θ₀ ("rewind"), or new ones
             ("reinit").
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the noise.
         last: continue after this ticket.
         settings: how weights (see `Recipe`) and graph (see `GraphTraining`) are trained; the
@@ -77,7 +80,7 @@ def geb(
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     check_edges(task, last)
-    first, weights = dense_graph(model, task), starting_weights(model, start, seed)
+    first, weights = dense_graph(model, task, ignore=ignore), starting_weights(model, start, seed)
     if last is None:
         yield first
     elif last.round >= draws:

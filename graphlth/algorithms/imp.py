@@ -17,6 +17,7 @@ from graphlth.settings.groups import split_group
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
     Fraction,
+    Ignore,
     RewindTo,
     RoundNumbers,
     Rounds,
@@ -124,6 +125,7 @@ def imp(
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
     one_shot: bool = False,
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
     **settings: Unpack[Settings],
@@ -136,6 +138,7 @@ def imp(
         rounds: how often to prune.
         only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
         one_shot: cut every round from the one dense training, in as many steps.
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout, batch order and a score that draws.
         last: continue after this ticket; masks of edges that it has stay as they are.
         settings: what a round removes (see `WeightPruning`), where its training goes on (see
@@ -151,10 +154,10 @@ def imp(
     k = rewinding.rewind_to
     k = spans(task, k, "rewind_to") if recipe.iterations else k  # in epochs
     start = epochs_of(recipe, task) if rewinding.rewind == "finetune" else k  # of a ticket
-    ticket = last or dense(model, edges=False)
+    ticket = last or dense(model, edges=False, ignore=ignore)
     if last is None or one_shot:
         edges = only_masks({} if last is None else last.masks, "edges")
-        ticket = dense(model, edges=False)
+        ticket = dense(model, edges=False, ignore=ignore)
         ticket = replace(ticket, masks={**ticket.masks, **edges})
         pruning.rank(model, task, ticket, seed)  # what cannot be scored is refused at once
         with without_counting(last is not None):

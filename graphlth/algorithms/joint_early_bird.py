@@ -1,6 +1,7 @@
 """Joint early-bird tickets of graph and network (You et al., AAAI 2022, arXiv:2103.00794)."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, Unpack
 
 from torch import nn
@@ -13,7 +14,7 @@ from graphlth.masks import ones, prunable
 from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.groups import split_group
-from graphlth.settings.types import Draws, Fraction, Positive, Scope, Seed, Start, Window
+from graphlth.settings.types import Draws, Fraction, Ignore, Positive, Scope, Seed, Start, Window
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -23,6 +24,24 @@ from graphlth.training.masked import SoftMasks
 from graphlth.training.recipe import ADAM, AdamFields, Recipe
 
 RECIPE: AdamFields = {**ADAM, "epochs": 100}
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """What has no mask.
+
+    Args:
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
+    """
+
+    ignore: Ignore = ""
+
+
+class SearchFields(TrainingFields, total=False):
+    """The fields of all groups as keywords, or a group in place of its own."""
+
+    exceptions: Exceptions
+    ignore: Ignore
 
 
 def joint_early_bird(
@@ -39,7 +58,7 @@ def joint_early_bird(
     scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,
-    **settings: Unpack[TrainingFields],
+    **settings: Unpack[SearchFields],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its masks have settled (Algorithm 2).
 
@@ -62,14 +81,16 @@ def joint_early_bird(
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds dropout and the noise.
         last: continue after this ticket.
-        settings: how weights (see `Recipe`) and graph (see `GraphTraining`) are trained; the
-            epochs are the most that the search takes.
+        settings: what stays dense (see `Exceptions`), and how weights (see `Recipe`) and graph (see
+            `GraphTraining`) are trained; the epochs are the most that the search takes.
     """
-    graph, training = split_group(GraphTraining, settings)
+    exceptions, others = split_group(Exceptions, settings)
+    graph, training = split_group(GraphTraining, others)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     check_edges(task, last)
-    first = dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
+    first = dense(model, task.num_edges, **parts, ignore=exceptions.ignore)
     weights, masks = starting_weights(model, start, seed), first.masks  # m_g, m_θ ← 1
     if last is None:
         yield first

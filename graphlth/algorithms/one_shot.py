@@ -8,7 +8,7 @@ from torch import nn
 from graphlth.cost.meters import without_counting
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
-from graphlth.settings.types import Fraction, NonNegative, Rounds, Scope, Seed
+from graphlth.settings.types import Fraction, Ignore, NonNegative, Rounds, Scope, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -30,6 +30,7 @@ def one_shot(
     l1_weights: NonNegative = 1e-4,
     scope: Scope = "global",
     mask_noise: Fraction = 1e-5,
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
     **training: Unpack[AdamFields],
@@ -46,13 +47,16 @@ def one_shot(
         l1_weights: γ₂, weight of ‖m_θ‖₁ in the loss.
         scope: rank weights over all layers ("global") or within each ("layer").
         mask_noise: masks start uniformly in 1 ± this; it orders entries without a gradient.
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the mask noise.
         last: continue after this ticket.
         training: how weights and masks are trained (see `Recipe`).
     """
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
-    first = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    first = last or dense(
+        model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0, ignore=ignore
+    )
     if last is None:
         yield first
     masks = {n: m.new_ones(m.shape) for n, m in first.masks.items()}  # m_g, m_θ ← 1

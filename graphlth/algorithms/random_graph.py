@@ -11,6 +11,7 @@ from graphlth.scores.random import random
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.settings.types import (
     Fraction,
+    Ignore,
     NonNegative,
     OptionalEpochs,
     Positive,
@@ -37,6 +38,7 @@ def random_graph(
     lr: Positive = 0.01,
     weight_decay: NonNegative = 5e-4,
     scope: Scope = "global",
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -54,6 +56,7 @@ def random_graph(
         lr: Adam's learning rate in this training.
         weight_decay: Adam's L2 decay in this training.
         scope: rank weights over all layers ("global") or within each ("layer").
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the choice of edges.
         last: continue after this ticket.
 
@@ -61,7 +64,7 @@ def random_graph(
         ValueError: the task has no edges.
     """
     check_start(model, task, last)
-    first = last or dense_graph(model, task, weights=drop_weights > 0)
+    first = last or dense_graph(model, task, weights=drop_weights > 0, ignore=ignore)
     if last is None:
         yield first
     elif last.round:

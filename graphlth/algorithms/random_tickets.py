@@ -7,7 +7,7 @@ from torch import nn
 
 from graphlth.prune import drop_jointly
 from graphlth.scores.random import random
-from graphlth.settings.types import Fraction, Rounds, Seed
+from graphlth.settings.types import Fraction, Ignore, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -21,6 +21,7 @@ def random_tickets(
     rounds: Rounds = 20,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -35,11 +36,14 @@ def random_tickets(
         rounds: how many sparsities.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds the masks.
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    first = last or dense(model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0)
+    first = last or dense(
+        model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0, ignore=ignore
+    )
     if last is None:
         yield first
     whole = {n: torch.ones_like(m) for n, m in first.masks.items()}

@@ -18,7 +18,7 @@ from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.settings.groups import split_group
-from graphlth.settings.types import Fraction, OptionalEpochs, Scope, Seed
+from graphlth.settings.types import Fraction, Ignore, OptionalEpochs, Scope, Seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
@@ -35,6 +35,7 @@ def sgcn(
     drop_edges: Fraction = 0.2,
     drop_weights: Fraction = 0.0,
     scope: Scope = "global",
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
     **settings: Unpack[TrainingFields],
@@ -51,6 +52,7 @@ def sgcn(
         drop_edges: fraction of the edges that goes, in [0, 1).
         drop_weights: fraction of the weights that goes, in [0, 1).
         scope: rank weights over all layers ("global") or within each ("layer").
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the noise.
         last: continue after this ticket.
         settings: how weights (see `Recipe`) and graph (see `GraphTraining`) are trained.
@@ -62,7 +64,7 @@ def sgcn(
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     check_edges(task, last)
-    first = last or dense_graph(model, task, weights=drop_weights > 0)
+    first = last or dense_graph(model, task, weights=drop_weights > 0, ignore=ignore)
     if last is None:
         yield first
     elif last.round:

@@ -14,7 +14,7 @@ from graphlth.algorithms._supermask import (
 from graphlth.cost.meters import without_counting
 from graphlth.masks import Masks
 from graphlth.prune import drop_jointly
-from graphlth.settings.types import Epochs, Fraction, Positive, Rounds, Scope, Seed
+from graphlth.settings.types import Epochs, Fraction, Ignore, Positive, Rounds, Scope, Seed
 from graphlth.streams import stream, stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
@@ -35,6 +35,7 @@ def supermask(
     constant: bool = False,
     lr_scores: Positive = 0.1,
     scope: Scope = "global",
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
 ) -> Iterator[Ticket]:
@@ -53,11 +54,12 @@ def supermask(
         constant: weights are ±α, their sign kept and α that layer's root mean square.
         lr_scores: Adam's learning rate of s.
         scope: rank weights over all layers ("global") or within each ("layer").
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds where s starts, the masks that are drawn, dropout and batch order.
         last: continue after this ticket.
     """
     check_start(model, task, last)
-    first = last or dense_ticket(model, task, drop_edges, drop_weights, constant)
+    first = last or dense_ticket(model, task, drop_edges, drop_weights, constant, ignore)
     if last is None:
         yield first
     draw = stream(seed, "masks")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
-from graphlth.settings.types import Fraction, NonNegative, Rounds, Scope, Seed
+from graphlth.settings.types import Fraction, Ignore, NonNegative, Rounds, Scope, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -18,6 +18,14 @@ from graphlth.training.loop import train_masks
 from graphlth.training.recipe import ADAM, AdamFields, Recipe
 
 RECIPE = ADAM
+
+
+class BatchedFields(AdamFields, total=False):
+    """The keywords of `ugs` that `batched_ugs` names no parameter for."""
+
+    ignore: Ignore
+
+
 TrainSoft = Callable[[Sequence[Ticket], int], list[dict[str, Tensor]]]  # in a round, from θ₀
 
 
@@ -32,6 +40,7 @@ def ugs(
     l1_weights: NonNegative = 1e-4,
     scope: Scope = "global",
     mask_noise: Fraction = 1e-5,
+    ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
     **training: Unpack[AdamFields],
@@ -51,6 +60,7 @@ def ugs(
         l1_weights: γ₂, weight of ‖m_θ‖₁ in the loss.
         scope: rank weights over all layers ("global") or within each ("layer").
         mask_noise: masks start uniformly in 1 ± this; it orders entries without a gradient.
+        ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the mask noise.
         last: continue after this ticket.
         training: how weights and masks are trained in a round (see `Recipe`).
@@ -67,7 +77,7 @@ def ugs(
 
     first = None if last is None else [last]
     drops = drop_edges, drop_weights, scope
-    for [ticket] in _prune([model], task, first, rounds, *drops, train_soft):
+    for [ticket] in _prune([model], task, first, rounds, *drops, ignore, train_soft):
         yield ticket
 
 
@@ -85,13 +95,14 @@ def batched_ugs(
     seeds: Sequence[int],
     last: Sequence[Ticket] | None = None,
     graphs: bool = False,
-    **training: Unpack[AdamFields],
+    **training: Unpack[BatchedFields],
 ) -> Iterator[list[Ticket]]:
     """Yield the dense ticket of every seed, then in each round one of every seed.
 
     `models` are one network with the weights θ₀ of each seed; `last` are tickets of one round, to
     continue after; `graphs` replays epochs as CUDA graphs. The other arguments are those of `ugs`.
     """
+    ignore = training.pop("ignore", "")
     recipe = Recipe.of(training, RECIPE)
 
     def train_soft(tickets: Sequence[Ticket], r: int) -> list[dict[str, Tensor]]:
@@ -101,7 +112,8 @@ def batched_ugs(
             l1_edges=l1_edges, l1_weights=l1_weights, noise=mask_noise, graphs=graphs,
         )  # fmt: skip
 
-    yield from _prune(models, task, last, rounds, drop_edges, drop_weights, scope, train_soft)
+    drops = drop_edges, drop_weights, scope
+    yield from _prune(models, task, last, rounds, *drops, ignore, train_soft)
 
 
 def _prune(
@@ -112,11 +124,14 @@ def _prune(
     drop_edges: float,
     drop_weights: float,
     scope: Scope,
+    ignore: str,
     train_soft: TrainSoft,
 ) -> Iterator[list[Ticket]]:
     """The tickets of every model: dense ones unless `last` are given, then those of each round."""
     parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
-    tickets = list(last or [dense(model, task.num_edges, **parts) for model in models])
+    tickets = list(
+        last or [dense(model, task.num_edges, **parts, ignore=ignore) for model in models]
+    )
     if last is None:
         yield tickets
     for r in range(tickets[0].round + 1, rounds + 1):

@@ -54,7 +54,9 @@ def describe_ticket(
     """What a record says of a ticket before it is retrained."""
     found = count_macs(model, task, ticket.masks)
     per_layer = None if isinstance(found, str) else found
-    weights = ones(model) | only(ticket.masks, "weights")
+    ignore = chosen.settings.get("ignore", "")
+    whole = ones(model, task.num_edges, ignore=ignore)  # what 100 % is
+    weights = only(whole, "weights") | only(ticket.masks, "weights")
     called = getattr(task, "label_names", ())  # the classes, where the data have names for them
     return {
         **record.check_search(ticket.search),
@@ -63,7 +65,7 @@ def describe_ticket(
         "metric": task.metric.name, "direction": task.metric.direction,
         "edge_sparsity": sparsity(only(ticket.masks, "edges")),
         "weight_sparsity": sparsity(weights),
-        "num_edges": task.num_edges, "num_weights": count(weights),
+        "num_edges": count(only(whole, "edges")), "num_weights": count(weights),
         "macs": None if per_layer is None else sum(per_layer.values()),
         "macs_per_layer": per_layer,
         **({"label_names": list(called)} if called else {}),

@@ -96,6 +96,7 @@ Repeats = Annotated[int, Interval(ge=1, le=1_000_000)]
 Points = Annotated[int, Interval(ge=2, le=10_000)]
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 
+Ignore = Annotated[str, AddedLater()]  # patterns of names, with commas between; "": none
 Score = Annotated[str | Callable[..., Any], Plugin("scores")]  # by name, or with settings bound
 WeightScore = Annotated[str | Callable[..., Any], Plugin("scores", "weights")]
 EdgeScore = Annotated[str | Callable[..., Any], Plugin("scores", "edges")]

@@ -70,6 +70,8 @@ def edge_weights(
         weight = None if m is None else _gather_columns(m, batch.columns[key])
         if own is not None:
             weight = own if weight is None else own * weight
+        if weight is None and isinstance(edges, Mapping):  # known by itself, not by its numbers
+            weight = torch.ones(edge_index.size(1), device=edge_index.device)
         if weight is not None:
             found.append((edge_index, weight))
     return found
