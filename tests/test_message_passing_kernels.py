@@ -6,9 +6,9 @@ from matrices import close
 from torch import nn
 from torch_geometric.nn import conv as pyg
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
-from torch_geometric.utils import softmax
+from torch_geometric.utils import remove_self_loops, softmax
 
-from graphlth.message_passing import context, masked_edges, norm
+from graphlth.message_passing import GraphCache, context, masked_edges, norm
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, Scores
 from graphlth.scores.weights.grasp import refuse_single_derivatives
 
@@ -97,9 +97,11 @@ def random_weight(count, *, zeros=True, seed=5):
 def without_kernels(monkeypatch):
     def turn_off():
         monkeypatch.setattr(context, "find_kernel", lambda kernels, conv: None)
-        monkeypatch.setattr(context, "masked_gcn_norm", lambda *_: gcn_norm)
+        monkeypatch.setattr(context, "REPLACED", (softmax,))
+        context._imports.cache_clear()
 
-    return turn_off
+    yield turn_off
+    context._imports.cache_clear()
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -150,6 +152,82 @@ def test_weights_of_its_own_are_normalised_with_the_mask(name, graph, without_ke
     expected = conv(features(), edge_index[:, kept], own[kept])
     with masked_edges(conv, [(edge_index, kept.double())]):
         close(conv(features(), edge_index, own), expected)
+
+
+@pytest.mark.parametrize("graph", ["plain", "loops"])
+@pytest.mark.parametrize("name", ["GCN", "SAGE", "GAT", "GATv2"])
+def test_a_pass_without_gradients_takes_none_from_the_next(name, graph):
+    conv, edge_index = make(name), GRAPHS[graph]
+    weight = random_weight(edge_index.size(1))
+    with masked_edges(conv, [(edge_index, weight)]):
+        with torch.no_grad():
+            expected = conv(features(), edge_index)
+        out = conv(features(), edge_index)
+    close(out, expected)
+    (found,) = torch.autograd.grad(out.square().sum(), weight)
+    with masked_edges(conv, [(edge_index, weight)]):
+        again = conv(features(), edge_index)
+    close(found, torch.autograd.grad(again.square().sum(), weight)[0])
+
+
+@pytest.mark.parametrize("name", ["GCN", "SAGE", "GAT", "GATv2"])
+def test_edges_that_change_in_place_are_read_anew(name):
+    conv, cache, edge_index = make(name), GraphCache(), LOOPS.clone()
+    weight = random_weight(edge_index.size(1))
+    for ends in (LOOPS, LOOPS.flip(0), DOUBLES[:, : LOOPS.size(1)]):
+        edge_index.copy_(ends)
+        with masked_edges(conv, [(edge_index, weight)], cache):
+            found = conv(features(), edge_index)
+        with masked_edges(conv, [(ends, weight)]):
+            close(found, conv(features(), ends))
+
+
+class Spoiler(nn.Module):
+    """Takes the loops that GAT adds, and writes over them."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x, edge_index):
+        out, (looped, _) = self.conv(x, edge_index, return_attention_weights=True)
+        looped.zero_()
+        return out
+
+
+class OwnLoops(nn.Module):
+    """Removes loops itself, and writes over what it has then."""
+
+    def forward(self, x, edge_index):
+        edge_index, _ = remove_self_loops(edge_index)
+        out = torch.zeros_like(x).index_add(0, edge_index[1], x[edge_index[0]])
+        edge_index.zero_()
+        return out
+
+
+@pytest.mark.parametrize("graph", ["plain", "loops"])
+def test_a_model_may_write_over_what_it_makes_of_the_edges(graph):
+    edge_index, cache = GRAPHS[graph].clone(), GraphCache()
+    weight = random_weight(edge_index.size(1))
+    for _ in range(3):
+        with masked_edges(OwnLoops(), [(edge_index, weight)], cache):
+            out = OwnLoops()(features(), edge_index)
+        assert torch.equal(edge_index, GRAPHS[graph])
+        m = weight * (edge_index[0] != edge_index[1])
+        x = features()
+        expected = torch.zeros_like(x).index_add(0, edge_index[1], m[:, None] * x[edge_index[0]])
+        close(out, expected)
+
+
+@pytest.mark.parametrize("graph", ["plain", "loops"])
+def test_a_model_may_write_over_the_edges_that_it_is_given_back(graph):
+    model, cache, edge_index = Spoiler(make("GAT")), GraphCache(), GRAPHS[graph]
+    weight, found = random_weight(edge_index.size(1)), []
+    for _ in range(3):
+        with masked_edges(model, [(edge_index, weight)], cache):
+            found.append(model(features(), edge_index))
+            close(model(features(), edge_index), found[0])
+    close(found[0], found[2])
 
 
 def test_masks_within_masks_multiply():

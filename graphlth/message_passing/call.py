@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from graphlth.message_passing.loops import LoopCache
 from graphlth.sparse.graph import Graph
 
 Size = tuple[int, int]
@@ -23,6 +24,7 @@ class GraphCache:
         self._most = most
         self._graphs: OrderedDict[int, tuple[Tensor, int, Graph]] = OrderedDict()
         self._next = 0
+        self.loops = LoopCache()
 
     def graph(self, edge_index: Tensor, size: Size) -> Graph:
         """The graph of `edge_index` [2, E], from sources to targets, of (sources, targets) nodes.

@@ -15,11 +15,12 @@ from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
-from torch_geometric.utils import softmax
+from torch_geometric.utils import add_self_loops, remove_self_loops, softmax
 
 from graphlth.message_passing.attention import masked_softmax
 from graphlth.message_passing.call import Call, GraphCache
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, find_kernel
+from graphlth.message_passing.loops import MaskedLoops
 from graphlth.message_passing.movement import holds_ends
 from graphlth.message_passing.norm import masked_gcn_norm
 from graphlth.message_passing.reductions import RULES, weigh
@@ -33,6 +34,7 @@ class _Active(local):
 
 
 _ACTIVE = _Active()
+REPLACED = softmax, gcn_norm, remove_self_loops, add_self_loops
 ATTENTION = "return_attention_weights"
 
 
@@ -90,11 +92,10 @@ def masked_edges(
             elif isinstance(module, Aggregation) and not reduces_by_scatter(module):
                 _replace(stack, module, "forward", partial(_drop_edges, module.forward))
         outer = _ACTIVE.trackers
-        norm = masked_gcn_norm(tracker, cache, lambda: len(_ACTIVE.trackers) == 1)
-        masked = {softmax: masked_softmax(_weight), gcn_norm: norm}
+        masked = _stand_ins(tracker, cache)
         for holder, name, plain in _imports(_module_names(model)):
             stack.callback(setattr, holder, name, vars(holder)[name] if outer else plain)
-            setattr(holder, name, update_wrapper(masked[plain], plain))
+            setattr(holder, name, masked[plain])
         stack.callback(setattr, _ACTIVE, "trackers", outer)
         _ACTIVE.trackers = (*outer, tracker)
         stack.enter_context(_eager())
@@ -226,6 +227,24 @@ def _drop_edges(
     )
 
 
+def _stand_ins(
+    tracker: EdgeTracker, cache: GraphCache
+) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """What is called in place of PyG's functions; each knows the function as `__wrapped__`."""
+
+    def alone() -> bool:
+        return len(_ACTIVE.trackers) == 1
+
+    loops = MaskedLoops(tracker, cache.loops, alone)
+    masked: dict[Callable[..., Any], Callable[..., Any]] = {
+        softmax: masked_softmax(_weight),
+        gcn_norm: masked_gcn_norm(tracker, loops, alone),
+        remove_self_loops: partial(loops.remove),
+        add_self_loops: partial(loops.add),
+    }
+    return {plain: update_wrapper(function, plain) for plain, function in masked.items()}
+
+
 def _module_names(model: nn.Module) -> tuple[str, ...]:
     """The files that the classes of `model`, and PyG's operators, stand in."""
     kinds = {type(module) for module in model.modules()}
@@ -234,12 +253,13 @@ def _module_names(model: nn.Module) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _imports(names: tuple[str, ...]) -> list[tuple[ModuleType, str, Callable[..., Any]]]:
-    """Under which names these files hold PyG's `softmax` and `gcn_norm`."""
+    """Under which names these files hold the functions of PyG that have stand-ins."""
     files = [sys.modules[name] for name in names if name in sys.modules]
     return [
         (file, name, plain)
-        for file in files for name, value in vars(file).items() if isinstance(value, FunctionType)
-        for plain in (softmax, gcn_norm) if plain in (value, vars(value).get("__wrapped__"))
+        for file in files for name, value in vars(file).items()
+        if isinstance(value, FunctionType | partial)
+        for plain in REPLACED if plain in (value, vars(value).get("__wrapped__"))
     ]  # fmt: skip
 
 

@@ -89,7 +89,8 @@ class EdgeTracker:
                 ids = ids.narrow(dim, 0, 1)
         key = ids.data_ptr(), ids.shape, ids.stride()
         if key not in self._gathers:  # ids are kept with it, so their memory stays theirs
-            self._gathers[key] = ids, self._gather(ids)
+            with torch.enable_grad():  # for later passes, too
+                self._gathers[key] = ids, self._gather(ids)
         return self._gathers[key][1]
 
     def _gather(self, ids: Tensor) -> Tensor:
