@@ -100,7 +100,8 @@ class Ticket:
         """What is left of the PyG `data` as a graph of networkx.
 
         It is a `Graph` where every edge has its reverse, else a `DiGraph`; parallel edges are one.
-        Nodes have `y`, where the data do; edges have their attributes, also `edge_weight`.
+        Nodes have `y`, where the data do; edges have their attributes, also `edge_weight`. Of a
+        `HeteroData` both have their `type` alone.
 
         Args:
             data: see `graphlth.prune_data`, as for `edges`.
@@ -112,6 +113,8 @@ class Ticket:
         from torch_geometric.utils import is_undirected, to_networkx  # load slowly
 
         left = self.prune(data, edges=edges)
+        if hasattr(left, "edge_types"):
+            return to_networkx(left)
         both = is_undirected(left.edge_index, num_nodes=left.num_nodes)
         of_edges = [name for name in left.edge_attrs() if name != "edge_index"]
         of_nodes = [name for name in left.node_attrs() if name == "y"]

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from test_dataset import small
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.datasets import KarateClub
 from toys import build, call, data
 
+from graphlth.data.graphs import GraphTask
+from graphlth.data.links import LinkTask
 from graphlth.data.node import NodeTask
 from graphlth.masks import EDGES
 from graphlth.rewinding import snapshot
@@ -196,3 +198,101 @@ def test_pairs_are_the_edges_of_an_undirected_graph_of_networkx():
     found = ticket.to_networkx(graph)
     assert not found.is_directed()
     assert found.number_of_edges() == int(ticket.masks[EDGES].sum())
+
+
+def hetero():
+    """Authors who write papers, papers that cite papers, with attributes that number the edges."""
+    data, draw = HeteroData(), torch.Generator().manual_seed(0)
+    data["paper"].x, data["author"].x = torch.rand(12, 4), torch.rand(7, 3)
+    data["paper"].y = torch.arange(12) % 2
+    for i, part in enumerate(("train", "val", "test")):
+        data["paper"][f"{part}_mask"] = torch.arange(12) % 3 == i
+    for source, name, target, count in (("author", "writes", "paper", 20),
+                                        ("paper", "cites", "paper", 40)):  # fmt: skip
+        sizes = torch.tensor([[data[source].num_nodes], [data[target].num_nodes]])
+        edge_index = (torch.rand(2, count, generator=draw) * sizes).long()
+        store = data[source, name, target]
+        store.edge_index = torch.cat([edge_index, edge_index[:, :5]], 1)
+        store.edge_attr = torch.arange(count + 5)
+    data["paper", "cites", "paper"].edge_index[:, 10:20] = data[
+        "paper", "cites", "paper"].edge_index[:, :10].flip(0)  # fmt: skip
+    return data
+
+
+@universes
+def test_each_relation_of_a_heterogeneous_graph_loses_its_edges(edges):
+    data = hetero()
+    task = NodeTask(data, edges=edges)
+    draw = torch.Generator().manual_seed(1)
+    masks = {key: (torch.rand(n, generator=draw) < 0.6).float()
+             for key, n in task.num_edges.by_key.items()}  # fmt: skip
+    left = Ticket({}, masks, 1).prune(data, edges=edges)
+    trained = next(iter(task.without(masks).batches("train"))).data
+    for kind in data.edge_types:
+        store, own = left[kind], trained[kind]
+        assert {*store.edge_attr.tolist()} == {*own.edge_attr.tolist()}
+        assert store.edge_attr.tolist() == sorted(store.edge_attr.tolist())  # their order stays
+        assert torch.equal(data[kind].edge_index[:, store.edge_attr], store.edge_index)
+        assert 0 < store.num_edges < data[kind].num_edges
+    assert left["author"].x is data["author"].x
+
+
+def test_a_heterogeneous_graph_is_one_of_networkx_with_types():
+    data = hetero()
+    masks = {key: torch.ones(n) for key, n in NodeTask(data).num_edges.by_key.items()}
+    found = Ticket({}, masks, 1).to_networkx(data, edges="undirected")
+    assert [kind for _, kind in found.nodes.data("type")].count("author") == 7
+    assert {kind for *_, kind in found.edges.data("type")} == {*data.edge_types}
+
+
+def test_one_relation_may_have_a_mask_alone():
+    data = hetero()
+    key = "edges.author__writes__paper"
+    count = NodeTask(data, edges="directed").num_edges.by_key[key]
+    left = Ticket({}, {key: torch.zeros(count)}, 1).prune(data)
+    assert left["author", "paper"].num_edges == 0 and left["cites"].num_edges == 45
+    with pytest.raises(ValueError, match=r"`ticket` does not fit `data`: its masks have \[3\] e"):
+        Ticket({}, {key: torch.zeros(3)}, 1).prune(data)
+    with pytest.raises(ValueError, match=r"`data` must be a `HeteroData` with the relations edges"):
+        Ticket({}, {key: torch.zeros(3)}, 1).prune(messy())
+
+
+@universes
+def test_repetitions_of_another_type_are_other_edges(edges):
+    graph = messy()
+    graph.edge_type = torch.arange(graph.edge_index.size(1)) % 3
+    task, ticket = ticket_of(graph, edges)
+    assert task.num_edges > NodeTask(messy(), edges=edges).num_edges
+    left, own = ticket.prune(graph, edges=edges), task.without(ticket.masks[EDGES])
+    trained = next(iter(own.batches("train"))).data
+    listed = [sorted(zip(*g.edge_index.tolist(), g.edge_type.tolist(), strict=True))
+              for g in (left, trained)]  # fmt: skip
+    assert listed[0] == listed[1]
+
+
+@universes
+def test_the_training_graphs_of_a_task_of_many_lose_their_edges(edges):
+    graphs = [numbered(messy(seed, 8, 14 + seed, 3)) for seed in range(6)]
+    for i, graph in enumerate(graphs):
+        graph.y = torch.tensor([i % 2])
+    split = {"train": [4, 0, 3], "val": [1], "test": [2, 5]}
+    task = GraphTask(graphs, edges=edges, split={k: torch.tensor(v) for k, v in split.items()})
+    mask = (torch.arange(task.num_edges) % 3 > 0).float()
+    trained = task.without(mask).graphs
+    left = Ticket({}, {EDGES: mask}, 1).prune([graphs[i] for i in (0, 3, 4)], edges=edges)
+    for i, graph in zip((0, 3, 4), left, strict=True):
+        edge_index = trained.edge_index[:, trained.graph_of_edges == i] - trained.first_node[i]
+        assert {*map(tuple, graph.edge_index.T.tolist())} == {*map(tuple, edge_index.T.tolist())}
+        assert torch.equal(graphs[i].edge_index[:, graph.edge_attr[:, 0]], graph.edge_index)
+    with pytest.raises(ValueError, match="`data` must be the training graphs of the ticket's task"):
+        Ticket({}, {EDGES: mask}, 1).prune(graphs, edges=edges)
+
+
+def test_the_graph_that_predicts_links_loses_its_edges():
+    graph = Data(**data(loops=False).to_dict())
+    task = LinkTask(graph)
+    mask = (torch.arange(task.num_edges) % 4 > 0).float()
+    given = next(iter(task.batches("train"))).data
+    left = Ticket({}, {EDGES: mask}, 1).prune(given, edges="undirected")
+    kept = task.without(mask).graph.edge_index
+    assert {*map(tuple, left.edge_index.T.tolist())} == {*map(tuple, kept.T.tolist())}

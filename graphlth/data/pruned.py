@@ -1,56 +1,144 @@
-"""A PyG `Data` without the edges that a ticket has removed."""
+"""A PyG `Data` without the edges that a ticket has removed; also a `HeteroData` or many graphs."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
+from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, edge_list, mask_columns
+from graphlth.data.hetero import is_heterogeneous
 from graphlth.data.node import edges_of, features_of, graph_fingerprint
-from graphlth.edge_masks import edge_mask
+from graphlth.edge_masks import edge_mask, relation_key
 from graphlth.masks import check_mask, is_binary, only
 from graphlth.ticket import Ticket
 
-if TYPE_CHECKING:  # it loads slowly
-    from torch_geometric.data import Data
+if TYPE_CHECKING:  # they load slowly
+    from torch_geometric.data import Data, HeteroData
+
+    D = TypeVar("D", Data, HeteroData, Sequence[Data])
 
 
-def prune_data(data: Data, ticket: Ticket, *, edges: str | None = None) -> Data:
+def prune_data(data: D, ticket: Ticket, *, edges: str | None = None) -> D:
     """A PyG `Data` like `data`, without the edges that `ticket` has removed.
 
     As with PyG's `Data.edge_subgraph`, nodes and everything that `data` holds stay, and so does the
     order of the edges. Attributes of edges (see `graphlth.data.edge_list`) lose what belongs to
-    edges that go: all repetitions of one, and with undirected masks both directions. Edges of
-    weight 0, which are absent for every model, go too. Where kept edges have other weights than 1,
-    `edge_weight` has them. Of a ticket with a mask for each layer, the edges that no layer keeps
-    go; which layer keeps which of the others, only the ticket tells. Its network is not read.
+    edges that go: all repetitions of one, of the same `edge_type` if edges have one, and with
+    undirected masks both directions. Edges of weight 0, which are absent for every model, go too.
+    Where kept edges have other weights than 1, `edge_weight` has them. Of a ticket with a mask for
+    each layer, the edges that no layer keeps go; which layer keeps which of the others, only the
+    ticket tells. Its network is not read.
 
     Args:
-        data: the PyG `Data` that the ticket's `NodeTask` was made of, in any order of edges.
+        data: what the ticket's task was made of, in any order of edges: the `Data` of a `NodeTask`;
+            the `HeteroData`, of which each relation with a mask loses edges; of a `LinkTask` the
+            graph that its model reads, `next(iter(task.batches("train"))).data`; of a `GraphTask`
+            the list of its training graphs by rising number,
+            `[graphs[i] for i in task.rows["train"].sort().values]`.
         ticket: the edge mask.
         edges: what an entry of the edge mask stands for, "undirected" or "directed"; where not
             given, what the ticket says or what alone fits.
 
     Raises:
-        ValueError: `data` is no `Data`, an entry of the mask is not what one can be, the ticket is
-            not one of this graph, or both kinds of entries fit.
+        ValueError: `data` is none of these, an entry of the mask is not what one can be, the ticket
+            is not one of this graph, or both kinds of entries fit.
     """
-    check_edges_of_data(data)
     for name, mask in only(ticket.masks, "edges").items():
         check_mask(name, mask)
-    layers = edge_mask(ticket.masks)
-    if layers is None:
+    masks = edge_mask(ticket.masks)
+    kind = edges or ticket.provenance.get("settings", {}).get(
+        "edges", ticket.provenance.get("edges")
+    )
+    pruned: Any
+    if is_heterogeneous(data):
+        pruned = _prune_relations(data, masks, kind)
+    elif isinstance(data, list | tuple):
+        pruned = _prune_graphs(data, _any_layer(masks), kind)
+    else:
+        check_edges_of_data(data)
+        pruned = _prune_graph(data, _any_layer(masks), kind, ticket.provenance.get("graph", ""))
+    return pruned
+
+
+def _any_layer(masks: Any) -> Tensor | None:
+    """Which edges any layer keeps; None without a mask.
+
+    Raises:
+        ValueError: the masks are of relations.
+    """
+    if isinstance(masks, Mapping):
+        raise ValueError(f"`data` must be a `HeteroData` with the relations {', '.join(masks)}, of "
+                         "which the ticket has masks")  # fmt: skip
+    return torch.stack(masks).any(0) if isinstance(masks, tuple) else masks
+
+
+def _prune_graph(data: Any, mask: Tensor | None, kind: str | None, graph: str) -> Any:
+    if mask is None:
         return copy.copy(data)
-    mask = layers if isinstance(layers, Tensor) else torch.stack(layers).any(0)
-    x = features_of(data)
-    told = ticket.provenance.get("settings", {}).get("edges", ticket.provenance.get("edges"))
-    known = _matching_edges(data, x, mask, edges or told, ticket.provenance.get("graph", ""))
+    known = _matching_edges(data, features_of(data), mask, kind, graph)
     return remove_edges(data, known, mask)
+
+
+def _prune_graphs(graphs: Sequence[Any], mask: Tensor | None, kind: str | None) -> Any:
+    """The graphs of a list, whose entries stand in the mask one graph after the other."""
+    for graph in graphs:
+        check_edges_of_data(graph)
+    if mask is None:
+        return [copy.copy(graph) for graph in graphs]
+    found = {each: [edges_of(graph, int(graph.num_nodes or 0), each) for graph in graphs]
+             for each in ([kind] if kind else KINDS)}  # fmt: skip
+    counts = {each: [own.num_edges for own in known] for each, known in found.items()}
+    fits = {each: found[each] for each in found if sum(counts[each]) == mask.numel()}
+    if not fits:
+        totals = " or ".join(f"{sum(each)} {name}" for name, each in counts.items())
+        raise ValueError(f"`data` must be the training graphs of the ticket's task, of "
+                         f"{mask.numel()} edges in all, got {len(graphs)} graphs of {totals}: "
+                         '[graphs[i] for i in task.rows["train"].sort().values]')  # fmt: skip
+    known = _one_of(fits, mask.numel())
+    parts = mask.split([own.num_edges for own in known])
+    return [remove_edges(*each) for each in zip(graphs, known, parts, strict=True)]
+
+
+def _prune_relations(data: Any, masks: Any, kind: str | None) -> Any:
+    """A `HeteroData` without the edges that the masks of its relations have removed."""
+    left = copy.copy(data)
+    if masks is None:
+        return left
+    keys = {relation_key(each): each for each in data.edge_types}
+    if not isinstance(masks, Mapping) or masks.keys() - keys.keys():
+        raise ValueError(f"`ticket` must have masks of the relations of `data`, {', '.join(keys)}, "
+                         f"got {', '.join(masks) if isinstance(masks, Mapping) else 'one of all'}"
+                         )  # fmt: skip
+    found = {each: [_relation_edges(data, keys[key], each) for key in masks]
+             for each in ([kind] if kind else KINDS)}  # fmt: skip
+    sizes = [mask.numel() for mask in masks.values()]
+    counts = {each: [own.num_edges for own in known] for each, known in found.items()}
+    fits = {each: found[each] for each in found if counts[each] == sizes}
+    if not fits:
+        raise ValueError(f"`ticket` does not fit `data`: its masks have {sizes} entries, the "
+                         f"relations {' or '.join(f'{c} {e}' for e, c in counts.items())} edges"
+                         )  # fmt: skip
+    for (key, mask), known in zip(masks.items(), _one_of(fits, sum(sizes)), strict=True):
+        store = data[keys[key]]
+        names = [n for n, v in store.items() if n != "edge_index" and store.is_edge_attr(n)]
+        _select_edges(store, left[keys[key]], names, known, mask)
+    return left
+
+
+def _relation_edges(data: Any, kind: tuple[str, str, str], edges: str) -> EdgeList:
+    """The edges of a relation; a pair is one entry only where both of its ends are of one type."""
+    ends = [int(data[end].num_nodes) for end in (kind[0], kind[2])]
+    store = data[kind]
+    return edge_list(
+        fields.edge_index(store), max(*ends, 1), edges if kind[0] == kind[2] else "directed",
+        store.get("edge_weight"),
+    )  # fmt: skip
 
 
 def check_edges_of_data(data: Any) -> None:
@@ -77,14 +165,25 @@ def remove_edges(data: Data, known: EdgeList, mask: Tensor) -> Data:
         known: its edges.
         mask: [num_edges]; other entries than 0 and 1 multiply the weight of their edge.
     """
+    left = copy.copy(data)
+    _select_edges(data, left, edge_attributes(data), known, mask)
+    return left
+
+
+def _select_edges(
+    data: Any, left: Any, names: Sequence[str], known: EdgeList, mask: Tensor
+) -> None:
+    """Give `left` the columns of `data`, and what `names` says of each, that `mask` keeps."""
     m, repeats = mask_columns(known, mask)
-    keep, left = (m != 0).to(data.edge_index.device), copy.copy(data)
+    device = data.edge_index.device
+    keep = (m != 0).to(device)
     if not is_binary(mask):
         own = 1 / repeats if known.weight is None else fields.field(data, "edge_weight").view(-1)
-        left.edge_weight = (m * own).to(torch.get_default_dtype()).to(data.edge_index.device)
-    for name in ("edge_index", *edge_attributes(left)):
-        left[name] = _select(left[name], keep, data.__cat_dim__(name, left[name]))
-    return left
+        left["edge_weight"] = (m * own).to(torch.get_default_dtype()).to(device)
+        names = [*{*names, "edge_weight"}]
+    for name in ("edge_index", *names):
+        along = data.__cat_dim__(name, left[name]) if hasattr(data, "__cat_dim__") else 0
+        left[name] = _select(left[name], keep, -1 if name == "edge_index" else along)
 
 
 def _select(value: Any, keep: Tensor, along: int) -> Any:
@@ -94,6 +193,24 @@ def _select(value: Any, keep: Tensor, along: int) -> Any:
     if isinstance(value, np.ndarray):
         return value.compress(keep.cpu().numpy(), axis=along)
     return type(value)(each for each, stays in zip(value, keep.tolist(), strict=True) if stays)
+
+
+def _one_of(fits: Mapping[str, list[EdgeList]], entries: int) -> list[EdgeList]:
+    """The edges that a mask is of, of those that fit.
+
+    Raises:
+        ValueError: several fit, and do not say the same.
+    """
+    first, *others = fits.values()
+    for other in others:
+        if not all(torch.equal(a.entries, b.entries) for a, b in zip(first, other, strict=True)):
+            raise _either_error([*fits], entries)
+    return first
+
+
+def _either_error(kinds: Sequence[str], entries: int) -> ValueError:
+    return ValueError(f"`edges` must be given, {' or '.join(map(repr, kinds))}: the ticket fits "
+                      f"either, with {entries} entries")  # fmt: skip
 
 
 def _matching_edges(data: Any, x: Any, mask: Tensor, edges: str | None, graph: str) -> EdgeList:
@@ -112,6 +229,5 @@ def _matching_edges(data: Any, x: Any, mask: Tensor, edges: str | None, graph: s
         raise ValueError(f"`ticket` is of another graph: fingerprint {graph}, not "
                          f"{' or '.join(names.values())}")  # fmt: skip
     if len({names[kind] for kind in same}) > 1:
-        raise ValueError(f"`edges` must be given, {' or '.join(map(repr, same))}: "
-                         f"the ticket fits either, with {mask.numel()} entries")  # fmt: skip
+        raise _either_error(same, mask.numel())
     return fits[same[0]]
