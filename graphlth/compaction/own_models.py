@@ -172,6 +172,21 @@ class ModelOnData(SmallerModel):
         super().__init__(smaller, shapes, batch.forward, about)
         self.data = without_labels(batch.data)
         self.weighted = not reads_weights(smaller.model, batch)
+        self._name_arguments()
+
+    def _name_arguments(self) -> None:
+        """Tell what the model is called with besides features: `named`, where it takes no data."""
+        self.features_name, self.named = "", dict[str, Any]()
+        if self.call is not None:
+            return
+        x = {n: torch.zeros(0) for n in self.smaller.features}
+        data = with_features(self.data, x)
+        named = own_arguments(self.model, data)
+        for n, value in named.items():
+            parts = value.values() if isinstance(value, Mapping) else [value]
+            if any(part is each for part in parts for each in x.values()):
+                self.features_name = n
+        self.named = {n: value for n, value in named.items() if n != self.features_name}
 
     @property
     def edge_index(self) -> Any:
@@ -194,13 +209,15 @@ class ModelOnData(SmallerModel):
     def forward(self, x: Tensor | Features | Inputs) -> Any:
         """The model's output for the features `x` [N, F], or those of each type of nodes."""
         x = x.dense if isinstance(x, Features) else x
-        given = {"": x} if isinstance(x, Tensor) else x
-        data = with_features(self.data, self.select_features(given))
-        with self._edge_weights(data):
-            return call_with(self.model, data, self.call)
+        given = self.select_features({"": x} if isinstance(x, Tensor) else x)
+        with self._edge_weights():
+            if self.features_name:
+                features = {self.features_name: given.get("", given)}
+                return self.model(**features, **self.named)
+            return call_with(self.model, with_features(self.data, given), self.call)
 
-    def _edge_weights(self, data: Any) -> AbstractContextManager[Any]:
-        pairs = [*_weighted_edges(data)] if self.weighted else []
+    def _edge_weights(self) -> AbstractContextManager[Any]:
+        pairs = [*_weighted_edges(self.data)] if self.weighted else []
         if not pairs:
             return nullcontext()
         from graphlth.message_passing import masked_edges  # loads slowly
@@ -209,6 +226,7 @@ class ModelOnData(SmallerModel):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModelOnData:
         self.data = copy.copy(self.data).apply(fn)
+        self._name_arguments()
         return super()._apply(fn, recurse)
 
 

@@ -9,6 +9,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
 from graphlth.message_passing.loops import MaskedLoops
+from graphlth.message_passing.reductions import LOW
 from graphlth.message_passing.tracking import EdgeTracker
 from graphlth.sparse.composition import gather
 
@@ -63,10 +64,11 @@ def _normalise(
     a = torch.ones(m.shape, dtype=dtype, device=m.device) if a is None else a
     row, column = edge_index[0], edge_index[1]
     counted = column if flow == "source_to_target" else row
-    degree = a.new_zeros(n).index_add(0, counted, m.to(a.dtype) * a)  # Σ_e m_e a_e
+    wide = torch.float32 if a.dtype in LOW else a.dtype  # above 256, bfloat16 cannot add 1
+    degree = a.new_zeros(n, dtype=wide).index_add(0, counted, m.to(wide) * a)  # Σ_e m_e a_e
     none = degree == 0
     root = degree.masked_fill(none, 1).pow(-0.5).masked_fill(none, 0)
-    return edge_index, gather(root, row) * a * gather(root, column)
+    return edge_index, (gather(root, row) * a * gather(root, column)).to(a.dtype)
 
 
 def _with_loops(
