@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.datasets import FakeDataset
 
 from graphlth.data.graphs import GraphTask
 from graphlth.data.published import DataWarning
@@ -394,3 +395,9 @@ def test_a_metric_of_ones_own_is_given_outputs_and_targets_as_they_are():
     task = GraphTask(molecules(), loss="binary_cross_entropy", metric=metric)
     value, _ = task.evaluate("test", lambda batch: torch.zeros(batch.target.shape))
     assert value == pytest.approx(1 / 3)
+
+
+def test_a_dataset_in_memory_is_a_list_of_graphs():
+    dataset = FakeDataset(12, avg_num_nodes=6, num_classes=2)
+    task = GraphTask(dataset, split="random")
+    assert task.graphs.count == 12 and task.num_features == dataset.num_features

@@ -289,7 +289,8 @@ class GraphTask(Task):
 
 
 def _listed(graphs: Any) -> list[Any]:
-    if hasattr(graphs, "edge_index") and not hasattr(graphs, "get_idx_split"):
+    dataset = hasattr(graphs, "indices") or hasattr(graphs, "get_idx_split")
+    if hasattr(graphs, "edge_index") and not dataset:  # PyG's datasets in memory have one, too
         raise ValueError("`graphs` must be a list of PyG `Data`, or a dataset of them, got one "
                          f"{type(graphs).__name__}: use NodeTask for one graph")  # fmt: skip
     try:
