@@ -22,10 +22,12 @@ def reads_data(model: nn.Module, batch: Batch) -> bool:
 
     A model is given the latter, with the masks in its edge weights, if it takes weights.
     """
-    if batch.data is None or takes_graph(model):
+    if batch.entries is None or takes_graph(model):
         return False
     plain = len(batch.inputs) == 2 and isinstance(batch.inputs[1], Graph) and not batch.of_graphs
-    return batch.forward is not None or not plain or not takes_weights(model, batch)
+    if plain and batch.forward is None and takes_weights(model, batch):
+        return False
+    return batch.data is not None
 
 
 def takes_weights(model: nn.Module, batch: Batch) -> bool:
@@ -35,7 +37,7 @@ def takes_weights(model: nn.Module, batch: Batch) -> bool:
     if takes(model, WEIGHTS[0]) or takes(model, WEIGHTS[1]):
         return bool(getattr(model, "supports_edge_weight", True))
     named = positional(model)
-    return named is None or (len(named) > 2 and named[2] not in batch.data)
+    return named is None or (len(named) > 2 and named[2] not in (batch.data or ()))
 
 
 def positional(model: nn.Module) -> tuple[str, ...] | None:

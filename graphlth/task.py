@@ -23,6 +23,31 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
+class Later:
+    """In place of a field of a batch: what makes its value when that is first read."""
+
+    make: Callable[[], Any]
+
+
+class _MadeWhenRead:
+    """A field of a dataclass, None by default, that may be given `Later`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, batch: Any, owner: type | None = None) -> Any:
+        if batch is None:
+            return None  # the default
+        value = vars(batch)[self.name]
+        if isinstance(value, Later):
+            value = vars(batch)[self.name] = value.make()
+        return value
+
+    def __set__(self, batch: Any, value: Any) -> None:
+        vars(batch)[self.name] = value
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one forward pass needs, and what its output is compared with."""
 
@@ -33,7 +58,7 @@ class Batch:
     weights: Tensor | None = None  # [rows] of a game: what each row counts in the loss
     among: tuple[Tensor, Tensor] | None = None  # of a graph: what to evaluate, and where `rows` are
     edge_weight: EdgeMask | None = None  # A [E], of all layers or of each; None: ones
-    data: Any = None  # of a graph: the PyG `Data` that a model of a user's own reads
+    data: Any = _MadeWhenRead()  # of a graph: the PyG `Data` that a model of a user's own reads
     columns: Mapping[str, Tensor] = field(default_factory=dict)  # by edge mask: the entry [E] that
     # each column of its edge_index in `data` reads; −1: none, its weight is 1
     node_type: str = ""  # of a heterogeneous graph: whose outputs are scored

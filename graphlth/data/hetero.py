@@ -52,6 +52,7 @@ class HeteroNodeTask(Task):
 
     evaluate_every = 1  # an iteration sees the whole graph
     graph = None  # that models of one kind of edges read
+    entries: Tensor  # [E] the mask entry that each edge reads, relation by relation
     edge_weight = None
 
     def __init__(
@@ -85,12 +86,7 @@ class HeteroNodeTask(Task):
         self.y, self.rows = targets.y, targets.rows
         self.num_classes, self.label_names = targets.num_classes, targets.label_names
         self.notes = fields.notes(self.label_names)
-        self._inputs = (self.data,)
-
-    @property
-    def entries(self) -> Tensor:
-        """The mask entry [E] that each edge reads, relation by relation."""
-        return torch.cat([*self.columns.values()])
+        self._inputs, self.entries = (self.data,), torch.cat([*self.columns.values()])
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
@@ -163,7 +159,7 @@ class HeteroNodeTask(Task):
     def _with(self, **changes: Any) -> HeteroNodeTask:
         task = copy.copy(self)
         vars(task).update(changes)
-        task._inputs = (task.data,)
+        task._inputs, task.entries = (task.data,), torch.cat([*task.columns.values()])
         return task
 
     def __repr__(self) -> str:
@@ -219,8 +215,8 @@ def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], dict[str, i
         else:
             given = data[kind]
             own = Columns.in_order(known, tuple(n for n in names if n != "edge_index"))
-            alive = torch.ones(known.num_edges, dtype=torch.bool)
-            columns[key] = own.select(given, store, alive, None)
+            own.select(given, store)
+            columns[key] = own.entries
         counts[key] = known.num_edges
     return out, columns, counts
 

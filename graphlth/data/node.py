@@ -15,7 +15,13 @@ from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_list, edge_types, unread
 from graphlth.data.hetero import HeteroNodeTask, is_heterogeneous
 from graphlth.data.node_targets import NodeTargets
-from graphlth.data.own_data import Columns, attributes_digest, pyg_data, pyg_is_loaded
+from graphlth.data.own_data import (
+    Columns,
+    attributes_digest,
+    kept_entries,
+    pyg_data,
+    without_fields,
+)
 from graphlth.data.published import DataWarning
 from graphlth.edge_masks import EDGES, AnyEdgeMask, EdgeMask, kept_edges, map_edges
 from graphlth.masks import is_binary
@@ -23,7 +29,7 @@ from graphlth.metrics import Metric
 from graphlth.settings.checks import check_device
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
-from graphlth.task import SPLITS, Batch, Forward, Loss, Task, content_digest
+from graphlth.task import SPLITS, Batch, Forward, Later, Loss, Task, content_digest
 
 if TYPE_CHECKING:  # it loads slowly
     from torch_geometric.data import Data, HeteroData
@@ -125,14 +131,15 @@ class NodeTask(Task):
         self.y, self.rows = targets.y, targets.rows
         self.num_classes, self.label_names = targets.num_classes, targets.label_names
         self.forward = forward
-        self._given: Any = data
-        self._data: tuple[Any, dict[str, Tensor]] | None = None
+        self._data: Any = None
         self._columns = Columns.of(data, found)
+        held = ("x", "edge_index", "edge_weight") if self._columns is None else ("x",)
+        self._given = without_fields(data, held)  # of what is held elsewhere no second copy
         self._scale: Tensor | None = None
         ignored = unread(data)
         self.notes = (*fields.notes(self.label_names), *ignored)
         self._inputs = (self.x, self.graph)
-        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int, bool]]] = {}
+        self._batches: dict[str, tuple[Tensor, Batch, tuple[int, int]]] = {}
         for text in ignored:
             warnings.warn(text, DataWarning, stacklevel=2)
 
@@ -141,39 +148,36 @@ class NodeTask(Task):
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
         known, y, rows = self._batches.get(split), self.y, self.rows[split]
-        stand = y._version, rows._version, pyg_is_loaded()
+        stand = y._version, rows._version
         if known is None or known[0] is not y or known[1].rows is not rows or known[2] != stand:
             nodes = torch.cat([rows, self.rows["train"]]).unique()  # so that the next step of
             few = nodes.numel() < FEW * self.num_nodes  # training need not start from X
             among = (nodes, torch.searchsorted(nodes, rows)) if few else None
             a = self.edge_weight
-            data, columns = self.own_data() if stand[2] else (None, {})
+            known_columns = self._columns
+            read = self.entries if known_columns is None else known_columns.entries.to(y.device)
             batch = Batch(self._inputs, y[rows], rows, self.entries, among=among, edge_weight=a,
-                          data=data, columns=columns, forward=self.forward)  # fmt: skip
+                          data=Later(self.own_data), columns={EDGES: read},
+                          forward=self.forward)  # fmt: skip
             known = self._batches[split] = y, batch, stand
         yield known[1]
 
-    def own_data(self) -> tuple[Any, dict[str, Tensor]]:
-        """The `Data` that a model of a user's own reads, and the entries of its columns by mask.
+    def own_data(self) -> Any:
+        """The `Data` that a model of a user's own reads.
 
         It has all that was given, the features in the type that is computed in, and the edges that
         are left, sorted by (target, source), with their attributes.
         """
         if self._data is None:
-            data, device = pyg_data(self._given), self.graph.device
-            if self._columns is None:
-                entries = self.entries
-                data.edge_weight = (
-                    self.edge_weight if isinstance(self.edge_weight, Tensor) else None
-                )
-            else:
-                alive = torch.zeros(self.num_edges, dtype=torch.bool)
-                alive[self.entries.cpu()] = True
-                entries = self._columns.select(self._given, data, alive, self._scale).to(device)
-            data = data.to(device)
+            data = pyg_data(self._given)
+            if self._columns is not None:
+                self._columns.select(self._given, data, self._scale)
+            data = data.to(self.graph.device)
             data.x = self.x if isinstance(self.x, Tensor) else self.x.dense
-            data.edge_index = self.graph.edge_index if self._columns is None else data.edge_index
-            self._data = data, {EDGES: entries}
+            if self._columns is None:
+                data.edge_index, weight = self.graph.edge_index, self.edge_weight
+                data.edge_weight = weight if isinstance(weight, Tensor) else None
+            self._data = data
         return self._data
 
     def whole(self, split: str) -> Iterator[Batch]:
@@ -199,7 +203,10 @@ class NodeTask(Task):
         if len(masks) == 1 and not is_binary(masks[0]):  # of several layers no Data can tell
             own = masks[0].detach().to("cpu", dtype)
             scale = own if scale is None else scale * own
-        return self._with(graph=graph, entries=entries, edge_weight=weight, _scale=scale)
+        columns = None if self._columns is None else self._columns.keep(kept_entries(masks))
+        return self._with(
+            graph=graph, entries=entries, edge_weight=weight, _scale=scale, _columns=columns
+        )
 
     def to(self, device: torch.device | str) -> NodeTask:
         """The same task on `device`."""

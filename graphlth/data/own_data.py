@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -43,23 +43,29 @@ class Columns:
         order = order[int((known.columns < 0).sum()) :]
         return cls(order, known.entries[known.columns[order]], names)
 
-    def select(self, data: Any, store: Any, alive: Tensor, scale: Tensor | None) -> Tensor:
-        """The entries [C'] of the columns that `alive` [num_edges] leaves, which `store` then has.
+    def keep(self, alive: Tensor) -> Columns:
+        """Those whose entry is `alive` [num_edges]."""
+        keep = alive[self.entries]
+        return Columns(self.order[keep], self.entries[keep], self.names)
+
+    def select(self, data: Any, store: Any, scale: Tensor | None = None) -> None:
+        """Give `store` what `data` have of these columns.
 
         Args:
             data: what was given; it does not change.
             store: where the edges go, a copy of `data`.
-            alive: which entries are left.
-            scale: what multiplies the weight of each entry; None: ones.
+            scale: [num_edges] what multiplies the weight of each entry; None: ones.
         """
-        keep = alive[self.entries]
-        order, entries = self.order[keep], self.entries[keep]
         for name in ("edge_index", *self.names):
-            store[name] = select_columns(data, name, order)
+            store[name] = select_columns(data, name, self.order)
         if scale is not None:
-            a = store.get("edge_weight")
-            store["edge_weight"] = scale[entries] if a is None else a.reshape(-1) * scale[entries]
-        return entries
+            a, own = store.get("edge_weight"), scale[self.entries]
+            store["edge_weight"] = own if a is None else a.reshape(-1) * own
+
+
+def kept_entries(masks: Sequence[Tensor]) -> Tensor:
+    """Which entries [num_edges] one of the masks keeps, on the CPU."""
+    return torch.stack([mask.detach().cpu() != 0 for mask in masks]).any(0)
 
 
 def select_columns(data: Any, name: str, order: Tensor) -> Any:
@@ -86,18 +92,22 @@ def attributes_digest(data: Any, columns: Columns) -> str:
     return digest.hexdigest()
 
 
-def pyg_is_loaded() -> bool:
-    """Whether there can be a model of PyG's operators, which loads slowly."""
-    return "torch_geometric" in sys.modules
+def without_fields(given: Any, names: Sequence[str]) -> Any:
+    """A copy of what was `given` without the fields `names`; what it holds is shared."""
+    if not hasattr(given, "to_dict"):
+        held = getattr(given, "__dict__", {})
+        return SimpleNamespace(**{n: v for n, v in held.items() if n not in (*names, *APART)})
+    left = copy.copy(given)
+    for name in (*names, *APART):
+        if name in left:
+            del left[name]
+    return left
 
 
-def pyg_data(given: Any, names: Sequence[str] = APART) -> Any:
-    """A `Data` with all that was `given`, but for `names`; what it holds is shared."""
+def pyg_data(given: Any) -> Any:
+    """A `Data` with all that was `given`; what it holds is shared."""
     from torch_geometric.data import Data
 
-    held = given.to_dict() if hasattr(given, "to_dict") else vars(given)
-    data = copy.copy(given) if isinstance(given, Data) else Data.from_dict(dict(held))
-    for name in names:
-        if name in data:
-            del data[name]
-    return data
+    if isinstance(given, Data):
+        return copy.copy(given)
+    return Data.from_dict(given.to_dict() if hasattr(given, "to_dict") else vars(given))

@@ -10,7 +10,7 @@ from graphlth.edge_masks import map_edges
 from graphlth.masks import Masks
 from graphlth.scores.weights._gradient import gradient, masked_copy
 from graphlth.sparse.features import Features
-from graphlth.task import Batch, Task, apply_edge_masks
+from graphlth.task import Batch, Later, Task, apply_edge_masks
 from graphlth.training.forward import forward
 
 
@@ -38,7 +38,7 @@ def batch_of_ones(batch: Batch) -> Batch:
     count = 1 if batch.entries is None else None
     weight = map_edges(Tensor.double, batch.edge_weight)
     inputs = tuple(_ones(x, count) for x in batch.inputs)
-    data = None if batch.data is None else copy(batch.data).apply(_ones_of_features)
+    data = Later(lambda: batch.data and copy(batch.data).apply(_ones_of_features))
     return replace(batch, inputs=inputs, edge_weight=weight, data=data)
 
 
