@@ -238,19 +238,26 @@ def test_an_unchanged_model_goes_all_the_way(name, tmp_path):
     assert logits.shape == (N // 4, CLASSES) and logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n != "to_hetero"])
+@models
 def test_the_graph_and_the_model_of_a_ticket_become_small(name):
     task, model = make(name)
-    data = MODELS[name][0]()
     *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.3, **FEW)
     fit = glt.fit(model, task, ticket, **FEW)
-    pruned = ticket.prune(data)
-    batch = next(task.without(ticket.masks["edges"]).batches("test"))
-    assert pruned.edge_index.size(1) < data.edge_index.size(1)
-    ends = {tuple(pair) for pair in pruned.edge_index.T.tolist()}
-    assert ends == {tuple(pair) for pair in batch.data.edge_index.T.tolist()}
+    left = task.without(edge_mask(ticket.masks))
     small = fit.compact(model, task)
-    assert small is not None
+    want = whole_output(model, left, M.only(ticket.masks, "weights"))
+    data = next(left.batches("test")).data
+    out = small(task.x if name != "to_hetero" else data.x_dict)
+    out = out if name != "to_hetero" else out["paper"]
+    torch.testing.assert_close(out, want, atol=1e-5, rtol=1e-5)
+    if name != "to_hetero":
+        pruned = ticket.prune(given := MODELS[name][0]())
+        assert pruned.edge_index.size(1) < given.edge_index.size(1)
+        assert edges_of(pruned) == edges_of(data)
+
+
+def edges_of(data):
+    return {tuple(pair) for pair in data.edge_index.T.tolist()}
 
 
 def nearest(x, k):
@@ -317,7 +324,19 @@ def test_an_algorithm_of_channels_says_that_it_is_of_images(algorithm):
         list(find("algorithms", algorithm)(model, task))
 
 
-@pytest.mark.parametrize("score", ["degree", "jaccard", "similarity", "spectral", "random"])
+def test_scores_of_edges_are_of_one_kind_of_edges():
+    task, model = make("to_hetero")
+    said = (
+        "`task` must have one kind of edges for `edge_score` to read its graph, got 'data'.*random"
+    )
+    with pytest.raises(ValueError, match=said):
+        list(glt.at_init(model, task, rounds=1, edge_score="degree"))
+
+
+EDGE_SCORES = ["degree", "effective_resistance", "jaccard", "similarity", "spectral", "random"]
+
+
+@pytest.mark.parametrize("score", EDGE_SCORES)
 def test_scores_of_edges_read_the_graph_of_an_unchanged_model(score):
     task, model = make("GAT")
     *_, ticket = glt.at_init(model, task, rounds=1, edge_score=score, drop_edges=0.25)
@@ -405,6 +424,79 @@ def test_an_adapter_calls_the_model():
     torch.manual_seed(0)
     *_, same = glt.ugs(make("GAT")[1], glt.NodeTask(data), rounds=1, **FEW)
     assert M.distance(ticket.masks, same.masks) == 0
+
+
+@pytest.mark.parametrize("name", ["to_hetero"])
+def test_an_adapter_calls_a_model_of_several_kinds_of_nodes(name):
+    _, model = make(name)
+    task = glt.NodeTask(
+        hetero(),
+        node_type="paper",
+        forward=lambda model, data: model(data.x_dict, data.edge_index_dict)["paper"],
+    )
+    assert len(list(glt.ugs(model, task, rounds=1, **FEW))) == 2
+
+
+class Misled(Two):
+    def forward(self, x, edge_index, edge_attr, angles):
+        return super().forward(x, edge_index)
+
+
+WRONG = {  # what builds the task and the model: what is said
+    "something that the data lack": (
+        lambda: (glt.NodeTask(graph()), Misled(*convs())),
+        "`model.forward` asks for 'angles', which the data lack: they have .*forward=lambda",
+    ),
+    "an adapter that raises": (
+        lambda: (glt.NodeTask(plain(), forward=lambda m, d: m(d.nothing)), Two(*convs())),
+        "`model` must take what `task` gives it, .*AttributeError: .*nothing",
+    ),
+    "an adapter of something else": (
+        lambda: (glt.NodeTask(plain(), forward=lambda m, d: [1]), Two(*convs())),
+        r"`model` must return logits \[24, 3\], got a list",
+    ),
+    "a type of nodes of plain data": (
+        lambda: (glt.NodeTask(plain(), node_type="paper"), None),
+        "`node_type` must go with a HeteroData, got Data, whose nodes are of one type",
+    ),
+    "no such type of nodes": (
+        lambda: (glt.NodeTask(hetero(), node_type="venue"), None),
+        "`node_type` must be one of paper, author, got 'venue', while y is there for paper",
+    ),
+    "one mask for all relations": (
+        lambda: (glt.NodeTask(hetero()).without(torch.ones(3)), None),
+        "`mask` must hold a mask for each relation, edges.paper__cites__paper, .*, got one for all",
+    ),
+}
+
+
+def convs():
+    return pyg.SAGEConv(FEATURES, 6), pyg.SAGEConv(6, CLASSES)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_told_in_one_line(case):
+    build, said = WRONG[case]
+    with pytest.raises(ValueError, match=said) as caught:
+        task, model = build()
+        list(glt.ugs(model, task, rounds=1, **FEW))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_the_data_weigh_the_edges_of_operators_that_take_none():
+    data = plain()
+    data.edge_weight = torch.rand(data.edge_index.size(1), generator=draw()) + 0.5
+    torch.manual_seed(0)
+    task, model = glt.NodeTask(data), Two(*convs())
+    a, x = torch.zeros(N, N), data.x
+    a.index_put_((data.edge_index[1], data.edge_index[0]), data.edge_weight, accumulate=True)
+    h = x
+    for conv in (model.conv1, model.conv2):
+        mean = a @ h / a.sum(1, keepdim=True).clamp(min=1e-9)
+        h = conv.lin_l(mean) + conv.lin_r(h)
+        h = torch.relu(h) if conv is model.conv1 else h
+    torch.testing.assert_close(whole_output(model, task, {}), h, atol=1e-5, rtol=1e-5)
+    assert len(list(glt.ugs(model, task, rounds=1, **FEW))) == 2
 
 
 @models

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
+from graphlth.edge_masks import RelationCounts
 from graphlth.masks import Masks, only
 from graphlth.task import Task
 
@@ -67,8 +68,12 @@ def score_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> di
     there is nothing to score.
 
     Raises:
-        ValueError: the task has no graph.
+        ValueError: the task has no graph, or several kinds of edges.
     """
+    if isinstance(task.num_edges, RelationCounts):
+        raise ValueError(f"`task` must have one kind of edges for `edge_score` to read its graph, "
+                         f"got {task.name!r} of {len(task.num_edges.by_key)}: use "
+                         "edge_score='random', or ugs")  # fmt: skip
     if getattr(task, "graph", None) is None:
         raise ValueError(f"`task` must have a graph to score its edges, got {task.name!r}")
     return {n: _score_entries(task, m, score) for n, m in only(masks, "edges").items()}
