@@ -8,7 +8,7 @@ from torch_geometric.nn import conv as pyg
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import remove_self_loops, softmax
 
-from graphlth.message_passing import GraphCache, context, masked_edges, norm
+from graphlth.message_passing import GraphCache, context, masked_edges, norm, operator
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, Scores
 from graphlth.scores.weights.grasp import refuse_single_derivatives
 
@@ -96,12 +96,10 @@ def random_weight(count, *, zeros=True, seed=5):
 @pytest.fixture
 def without_kernels(monkeypatch):
     def turn_off():
-        monkeypatch.setattr(context, "find_kernel", lambda kernels, conv: None)
-        monkeypatch.setattr(context, "REPLACED", (softmax,))
-        context._imports.cache_clear()
+        monkeypatch.setattr(operator, "find_kernel", lambda kernels, conv: None)
+        monkeypatch.setattr(context, "_MASKED", {softmax: context._MASKED[softmax]})
 
-    yield turn_off
-    context._imports.cache_clear()
+    return turn_off
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -262,7 +260,7 @@ def test_layers_share_what_is_normalised(monkeypatch):
 @pytest.mark.parametrize("name", CONVS)
 def test_kernels_are_used(name, monkeypatch):
     used = []
-    find = context.find_kernel
+    find = operator.find_kernel
 
     def watched(kernels, conv):
         kernel = find(kernels, conv)
@@ -274,7 +272,7 @@ def test_kernels_are_used(name, monkeypatch):
 
         return kernel and call
 
-    monkeypatch.setattr(context, "find_kernel", watched)
+    monkeypatch.setattr(operator, "find_kernel", watched)
     gradients(make(name), PLAIN, random_weight(PLAIN.size(1)))
     assert used
     assert all(used)

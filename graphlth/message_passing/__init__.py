@@ -1,6 +1,7 @@
 """Edge masks for unchanged models of PyG's operators."""
 
-from graphlth.message_passing.call import Call, GraphCache
+from graphlth.message_passing.cache import GraphCache
+from graphlth.message_passing.call import Call
 from graphlth.message_passing.context import masked_edges
 from graphlth.message_passing.support import Support, check_operators, operator_support
 

@@ -1,6 +1,5 @@
 """The normalised adjacency of GCN and its kin under a mask, made once for all layers of a pass."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,53 +7,47 @@ from torch import Tensor
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
-from graphlth.message_passing.loops import MaskedLoops
+from graphlth.message_passing.loops import extend_edges, split_edges
 from graphlth.message_passing.reductions import LOW
-from graphlth.message_passing.tracking import EdgeTracker
+from graphlth.message_passing.tracking import EdgeTracker, only_tracker
 from graphlth.sparse.composition import gather
 
-Norm = Callable[..., Any]
 
-
-def masked_gcn_norm(tracker: EdgeTracker, loops: MaskedLoops, alone: Callable[[], bool]) -> Norm:
+def masked_gcn_norm(
+    edge_index: Any, edge_weight: Any = None, num_nodes: int | None = None,
+    improved: bool = False, add_self_loops: bool = True, flow: str = "source_to_target",
+    dtype: torch.dtype | None = None,
+) -> Any:  # fmt: skip
     """PyG's `gcn_norm`, whose degrees are those of the masked graph.
 
     The weights that come back, `d_s^-½ a_e d_t^-½`, are not masked: what is sent by them is.
     Layers that ask for the same are given the same. Of loops of the data, several at a node, and
-    where the mask is not `alone`, PyG's own is computed under the mask.
+    in more than one context, PyG's own is computed under the mask.
     """
-    known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-
-    def norm(
-        edge_index: Any, edge_weight: Any = None, num_nodes: int | None = None,
-        improved: bool = False, add_self_loops: bool = True, flow: str = "source_to_target",
-        dtype: torch.dtype | None = None,
-    ) -> Any:  # fmt: skip
-        rest = num_nodes, improved, add_self_loops, flow, dtype
-        m = tracker.column_weight(edge_index) if alone() else None
-        if m is None:
+    rest = num_nodes, improved, add_self_loops, flow, dtype
+    tracker = only_tracker()
+    m = None if tracker is None else tracker.column_weight(edge_index)
+    if tracker is None or m is None:
+        return gcn_norm(edge_index, edge_weight, *rest)
+    changes = edge_index._version, None if edge_weight is None else edge_weight._version
+    key = id(edge_index), id(edge_weight), changes, torch.is_grad_enabled(), *rest
+    if key not in tracker.norms:
+        with torch._C.DisableTorchFunction():
+            found = _normalise(tracker, m, edge_index, edge_weight, *rest)
+        if found is None:
             return gcn_norm(edge_index, edge_weight, *rest)
-        changes = edge_index._version, None if edge_weight is None else edge_weight._version
-        key = id(edge_index), id(edge_weight), changes, torch.is_grad_enabled(), *rest
-        if key not in known:
-            with torch._C.DisableTorchFunction():
-                found = _normalise(tracker, loops, m, edge_index, edge_weight, *rest)
-            if found is None:
-                return gcn_norm(edge_index, edge_weight, *rest)
-            known[key] = *found, edge_index, edge_weight  # which keeps them, and so their names
-        return known[key][:2]
-
-    return norm
+        tracker.norms[key] = *found, edge_index, edge_weight  # which keeps them, and their ids
+    return tracker.norms[key][:2]
 
 
 def _normalise(
-    tracker: EdgeTracker, loops: MaskedLoops, m: Tensor, edge_index: Tensor, a: Tensor | None,
+    tracker: EdgeTracker, m: Tensor, edge_index: Tensor, a: Tensor | None,
     num_nodes: int | None, improved: bool, add_self_loops: bool, flow: str,
     dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
     n, fill = maybe_num_nodes(edge_index, num_nodes), 2.0 if improved else 1.0
     if add_self_loops:
-        found = _with_loops(loops, edge_index, m, a, n, fill)
+        found = _with_loops(tracker, edge_index, m, a, n, fill)
         if found is None:
             return None
         edge_index, a = found
@@ -72,16 +65,16 @@ def _normalise(
 
 
 def _with_loops(
-    loops: MaskedLoops, edge_index: Tensor, m: Tensor, a: Tensor | None, n: int, fill: float
+    tracker: EdgeTracker, edge_index: Tensor, m: Tensor, a: Tensor | None, n: int, fill: float
 ) -> tuple[Tensor, Tensor | None] | None:
     """The edges with a loop for each of n nodes, and their own weights; None: not for this way.
 
     A loop of the data has the weight `fill + m (a - fill)`: with the mask 0 it is as if added.
     """
-    split = loops.split(edge_index)
+    split = split_edges(tracker, edge_index)
     if split is None or not split.is_single:
         return None
-    whole = loops.extend(split.rest, n)
+    whole = extend_edges(tracker, split.rest, n)
     if whole is None or a is None:
         return None if whole is None else (whole, None)
     a = a.reshape(-1)

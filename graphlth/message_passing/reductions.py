@@ -10,11 +10,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.message_passing.movement import MOVEMENT, functions
 from graphlth.message_passing.tracking import EdgeTracker, Rule
+from graphlth.sparse.backend import EXACT
+from graphlth.sparse.message import weighted_sum
 
+WIDE = 8  # columns from which a kernel is faster than torch's scatter
 LOW = (torch.bfloat16, torch.float16)
 
 
@@ -60,6 +64,10 @@ def _add(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
     weight = tracker.weight(index)
     if weight is None:
         return func(*args, **kwargs)
+    if (total := _kernel_sum(tracker, into, dim, index, source, weight, rest or named)) is not None:
+        out = into.add_(total) if func in IN_PLACE else into + total
+        tracker.sums.set(out, EdgeSum(source))
+        return out
     weight = _align(weight, index, source, dim)
     if source.dtype in LOW and into.dtype in LOW:  # sums in float32
         terms = weigh(source.float(), weight)
@@ -71,6 +79,23 @@ def _add(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
         out = func(into, dim, index, weigh(source, weight), *rest, **named)
     tracker.sums.set(out, EdgeSum(source))
     return out
+
+
+def _kernel_sum(
+    tracker: EdgeTracker, into: Tensor, dim: int, index: Tensor, source: Tensor, weight: Tensor,
+    other: Any,
+) -> Tensor | None:  # fmt: skip
+    """Σ m x by the sparse kernels, without the terms m·x; None: not for this case."""
+    rows = source.size(dim) if source.dim() > 1 else 0
+    fits = dim in (0, -source.dim()) and weight.numel() == rows > 0 and not other
+    if not (tracker.has_cache and fits and source.dtype in EXACT and into.dtype == source.dtype):
+        return None
+    if source.numel() < WIDE * rows:
+        return None
+    column = index if index.dim() == 1 else index.flatten(1)[:, 0]
+    graph = tracker.graphs.incidence(column, into.size(0))
+    total = weighted_sum(graph, source.flatten(1), weight.view(-1).to(source.dtype))
+    return total.view(into.shape)
 
 
 def _align(weight: Tensor, index: Tensor, source: Tensor, dim: int) -> Tensor:
@@ -168,6 +193,41 @@ def _rounds(index: Tensor) -> list[Tensor]:
     return [(rank == number).nonzero().view(-1) for number in range(most)]
 
 
+def _root(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
+    """The square root of sums over edges: where one is 0, its gradient is 0."""
+    if not args or tracker.sums.get(args[0]) is None:
+        return func(*args, **kwargs)
+    none = args[0] == 0
+    return args[0].masked_fill(none, 1).sqrt().masked_fill(none, 0)
+
+
+def _batch_norm(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
+    """Batch norm over the edges of an operator, in training: their statistics are weighed."""
+    names = ("input", "mean", "var", "weight", "bias", "training", "momentum", "eps")
+    given = {
+        "training": False,
+        "momentum": 0.1,
+        "eps": 1e-5,
+        **dict(zip(names, args, strict=False)),
+        **kwargs,
+    }
+    x, m = given["input"], tracker.norm_weight
+    if m is None or not given["training"] or x.dim() != 2 or x.size(0) != m.numel():
+        return func(*args, **kwargs)
+    m = m.to(x.dtype).view(-1, 1)
+    total = m.sum()
+    total = torch.where(total > 0, total, torch.ones_like(total))
+    mean = (m * x).sum(0) / total
+    var = (m * (x - mean) ** 2).sum(0) / total
+    if given["mean"] is not None:
+        unbiased = var * total / (total - 1).clamp(min=1e-5)
+        given["mean"].lerp_(mean.detach().to(given["mean"].dtype), given["momentum"])
+        given["var"].lerp_(unbiased.detach().to(given["var"].dtype), given["momentum"])
+    out = (x - mean) * (var + given["eps"]).rsqrt()
+    out = out if given.get("weight") is None else out * given["weight"]
+    return out if given.get("bias") is None else out + given["bias"]
+
+
 IN_PLACE: dict[Any, Callable[..., Tensor]] = {
     Tensor.scatter_add_: torch.scatter_add,
     Tensor.index_add_: torch.index_add,
@@ -193,4 +253,6 @@ RULES: dict[Any, Rule] = {
         _invert,
     ),
     **dict.fromkeys(functions(["__setitem__"]), _set),
+    **dict.fromkeys(functions(["sqrt"]), _root),
+    F.batch_norm: _batch_norm,
 }

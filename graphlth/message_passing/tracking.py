@@ -5,12 +5,16 @@ edge each of its numbers belongs to; 0 is no masked edge, such as a loop that a 
 model does with the first, such as taking columns, sorting or joining, is done with the second.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import local
 from typing import Any
 from weakref import ref
 
 import torch
 from torch import Tensor
+
+from graphlth.message_passing.cache import GraphCache
 
 EdgeWeights = Sequence[tuple[Tensor, Tensor]]  # edge_index [2, E] and the weight [E] of each column
 
@@ -40,13 +44,19 @@ class EdgeTracker:
 
     Args:
         weights: pairs of an edge_index [2, E] and the weight [E] of each of its columns.
+        cache: the graphs of earlier passes; None: there are none.
     """
 
-    def __init__(self, weights: EdgeWeights) -> None:
+    def __init__(self, weights: EdgeWeights, cache: GraphCache | None = None) -> None:
+        self.graphs = GraphCache() if cache is None else cache
+        self.has_cache = cache is not None
         self._ids, self.sums = WeakIds(), WeakIds()
         self._bases: list[tuple[Tensor, Tensor, Tensor]] = []  # edge_index, weight, ids
         self._gathers: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._table: Tensor | None = None
+        self.norms: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # of this pass, as GCN's
+        self.called_with: Tensor | None = None  # edge_index of the operator that is running
+        self.norm_weight: Tensor | None = None  # [E'] of the rows that a batch norm is given
         count = 1
         for edge_index, weight in weights:
             size = edge_index.size(1)
@@ -139,6 +149,39 @@ def _is_same_memory(known: Tensor, other: Tensor) -> bool:
         and known.dtype == other.dtype
         and known.data_ptr() == other.data_ptr()
     )
+
+
+class _Active(local):
+    trackers: tuple[EdgeTracker, ...] = ()  # of the contexts that this thread is in
+
+
+_ACTIVE = _Active()
+
+
+@contextmanager
+def activate(tracker: EdgeTracker) -> Iterator[None]:
+    """Within it, `edge_weight` knows the edges of `tracker`, too."""
+    outer = _ACTIVE.trackers
+    _ACTIVE.trackers = (*outer, tracker)
+    try:
+        yield
+    finally:
+        _ACTIVE.trackers = outer
+
+
+def only_tracker() -> EdgeTracker | None:
+    """What knows the edges of the context that this thread is in; None: of none or several."""
+    return _ACTIVE.trackers[0] if len(_ACTIVE.trackers) == 1 else None
+
+
+def edge_weight(index: object) -> Tensor | None:
+    """The product of the weights that all contexts give the edges of `index`; None: of none."""
+    found = None
+    for tracker in _ACTIVE.trackers:
+        weight = tracker.weight(index)
+        if weight is not None:
+            found = weight if found is None else found * weight
+    return found
 
 
 Rule = Callable[[EdgeTracker, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
