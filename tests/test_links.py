@@ -2,14 +2,19 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as drawn_from
+from hypothesis import settings
 from hypothesis import strategies as st
 from test_link_split import graphs
 from torch_geometric.data import Data
+from torch_geometric.transforms import RandomLinkSplit
 from toys import build
 
+import graphlth as glt
 from graphlth.data.links import LinkTask
+from graphlth.data.published import DataWarning
 from graphlth.task import SPLITS
+from graphlth.training.evaluation import evaluate
 from graphlth.training.forward import forward
 
 
@@ -31,7 +36,7 @@ def sets(pairs):
 
 
 @settings(max_examples=60, deadline=None)
-@given(graphs(), st.sampled_from(["undirected", "directed"]), st.integers(0, 3))
+@drawn_from(graphs(), st.sampled_from(["undirected", "directed"]), st.integers(0, 3))
 def test_no_pair_that_is_predicted_is_an_edge_that_a_model_reads(graph, edges, seed):
     if isinstance(graph[0], tuple):
         return
@@ -101,3 +106,164 @@ def test_a_decoder_compares_two_nodes(decode, classes, expected):
     batch = next(task.batches("test"))
     h = torch.randn(24, task.num_classes, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(batch.select(h), expected(h[batch.pairs[0]], h[batch.pairs[1]]))
+
+
+def labelled(kind):
+    """The ring, each of whose edges has a class or a number that its two nodes tell."""
+    about = ring()
+    source, target = about.edge_index
+    step = ((source - target).abs() % 22 > 1).long()  # 0 to the next node, 1 to the third
+    about.edge_label = step if kind == "classes" else step.float() + 0.5
+    return about
+
+
+TRAINED = {
+    "links": lambda: links(),
+    "directed": lambda: links(edges="directed"),
+    "without labels": lambda: links(loss="infoclust", decode="cosine"),
+    "classes": lambda: LinkTask(labelled("classes"), loss="cross_entropy", val=0.2, test=0.2),
+    "numbers": lambda: LinkTask(labelled("numbers"), loss="mse", val=0.2, test=0.2),
+    "hits": lambda: links(metric="hits@3"),
+    "own loss": lambda: links(loss=lambda out, batch: (out - batch.target).square().mean()),
+}
+METRICS = {"classes": "accuracy", "numbers": "rmse", "hits": "hits@3"}
+
+
+@pytest.mark.parametrize("case", TRAINED)
+def test_tickets_of_links_are_found_retrained_and_kept(case, tmp_path):
+    task = TRAINED[case]()
+    assert task.metric.name == METRICS.get(case, "roc_auc")
+    model = build("gcn", task, hidden=8)
+    found = glt.ugs(model, task, rounds=1, epochs=4, drop_edges=0.2)
+    *_, ticket = found
+    assert glt.sparsity({"edges": ticket.masks["edges"]}) == pytest.approx(0.2, abs=0.05)
+    ticket.save(tmp_path / "ticket.safetensors")
+    ticket = glt.load(tmp_path / "ticket.safetensors")
+    fit = glt.fit(model, task, ticket, epochs=5)
+    rows = len(task.rows["test"])
+    output = glt.predict(model, task, fit)
+    assert output.shape == (rows, 2 if case == "classes" else 1)
+    [test] = evaluate(model, task, ticket.masks, ("test",))
+    assert test == pytest.approx(fit.test)
+
+
+def test_training_on_links_finds_those_that_are_hidden():
+    task = LinkTask(ring(100), val=0.15, test=0.2, out_channels=8)
+    model = build("gcn", task, hidden=16, dropout=0.0)
+    before, _ = evaluate(model, task, {}, ("test", "val"))
+    fit = glt.fit(model, task, glt.dense(model, task.num_edges), epochs=80, lr=0.02)
+    assert fit.test > 0.9 > before
+
+
+def test_a_compact_ticket_has_the_outputs_of_its_nodes():
+    task = links()
+    model = build("gcn", task, hidden=8)
+    *_, ticket = glt.random_tickets(model, task, rounds=2)
+    fit = glt.fit(model, task, ticket, epochs=2)
+    small, batch = fit.compact(model, task), next(task.batches("test"))
+    cut = task.without(ticket.masks["edges"])
+    weights = {n: m for n, m in ticket.masks.items() if n != "edges"}
+    expected = forward(model, next(cut.batches("test")), weights)
+    x = batch.inputs[0]
+    assert torch.allclose(small(x if isinstance(x, torch.Tensor) else x.dense), expected, atol=1e-5)
+
+
+def test_splits_of_pyg_are_taken_as_they_are():
+    how = RandomLinkSplit(0.1, 0.2, is_undirected=True, add_negative_train_samples=False)
+    parts = dict(zip(SPLITS, how(ring()), strict=True))
+    task = LinkTask(parts["train"], splits=parts)
+    assert task.notes == ()
+    for split in ("val", "test"):
+        batch = next(task.batches(split))
+        assert torch.equal(batch.pairs, parts[split].edge_label_index)
+        assert torch.equal(batch.target[:, 0], parts[split].edge_label)
+    a, b = (next(task.batches("train", 0, index)) for index in (0, 1))
+    count = parts["train"].edge_label.numel()
+    assert torch.equal(a.pairs[:, :count], parts["train"].edge_label_index)
+    assert a.pairs.size(1) == 2 * count and not torch.equal(a.pairs, b.pairs)
+    assert next(task.batches("val")).inputs[1].num_edges == parts["train"].edge_index.size(1)
+
+
+def test_splits_of_ogb_are_taken_and_what_leaks_in_them_is_said():
+    pairs = torch.tensor([[0, 1], [2, 3]])
+    splits = {
+        "train": {"edge": torch.tensor([[4, 5], [6, 7], [8, 9]])},
+        "valid": {"edge": pairs, "edge_neg": torch.tensor([[0, 12]])},
+        "test": {"edge": torch.tensor([[0, 8]]), "edge_neg": torch.tensor([[1, 13], [1, 14]])},
+    }
+    with pytest.warns(DataWarning, match="2 of the 2 links of val are edges of the graph that"):
+        task = LinkTask(ring(), splits=splits, metric="hits@2")
+    assert task.notes == ("2 of the 2 links of val are edges of the graph that the model reads",)
+    batch = next(task.batches("test"))
+    assert batch.pairs.T.tolist() == [[0, 8], [1, 13], [1, 14]]
+    assert batch.target[:, 0].tolist() == [1, 0, 0]
+    known = {p for split in ("val", "test") for p in sets(next(task.batches(split)).pairs)}
+    drawn = [*sets(next(task.batches("train", 3, 4)).pairs)]
+    assert not known & {*drawn} and len({*drawn}) == 6
+
+
+def test_what_is_learnt_from_tells_one_run_from_another():
+    base = links()
+    others = {
+        "split": links(split_seed=1), "share": links(test=0.3), "ratio": links(negatives=0.5),
+        "edges": links(edges="directed"),
+    }  # fmt: skip
+    assert links().content() == base.content()
+    assert len({base.content(), *(each.content() for each in others.values())}) == 5
+    assert base.fingerprint() == others["ratio"].fingerprint()
+    moved = base.to("cpu")
+    assert moved.content() == base.content() and moved is not base
+
+
+def wrong(**how):
+    return lambda: links(**how)
+
+
+def given(**changes):
+    pairs = torch.tensor([[0, 1], [5, 9]])
+    part = Data(edge_label_index=pairs, edge_label=torch.tensor([1.0, 0.0]))
+    splits = {**dict.fromkeys(SPLITS, part), **changes}
+    return lambda: LinkTask(ring(), splits={n: s for n, s in splits.items() if s is not None})
+
+
+def part(index, labels):
+    return Data(edge_label_index=torch.tensor(index), edge_label=torch.tensor(labels))
+
+
+BAD = {
+    "edges": (wrong(edges="both"), '`edges` must be "undirected" or "directed", got \'both\''),
+    "loss": (wrong(loss="bce"), "`loss` must be one of binary_cross_entropy, .*infoclust.* 'bce'"),
+    "torch's": (wrong(loss=torch.nn.BCELoss()), "`loss` must be a function .* BCELoss"),
+    "metric": (wrong(metric="auc"), "`metric` must be one of .* roc_auc, hits@<k>.* got 'auc'"),
+    "accuracy": (wrong(metric="accuracy"), "`metric` must be one of numbers .* got 'accuracy'"),
+    "no zeros": (wrong(negatives=0), "`metric` .* 'roc_auc', which needs pairs .* val has none wi"),
+    "decode": (wrong(decode="mlp"), "`decode` must be dot, cosine, or a function .* got 'mlp'"),
+    "channels": (wrong(out_channels=0), "`out_channels` must be .* got 0"),
+    "no val": (wrong(val=0), "`val` must be at least one link, got none of"),
+    "all": (wrong(val=0.5, test=0.5), "`val` and `test` must leave a link to train on, got 24 "),
+    "ratio": (wrong(negatives=9.0), "`negatives` must leave enough pairs .* 432 of 228: lower it"),
+    "kind": (wrong(edge_type=("a", "b", "c")), "`edge_type` must be left out where there is one"),
+    "labels": (wrong(loss="mse"), "`data.edge_label` is missing"),
+    "no dict": (lambda: LinkTask(ring(), splits=[1]), "`splits` must be a dict of train, val and"),
+    "no test": (given(test=None), r"`splits` must be a dict of train, val and test, got \['train'"),
+    "no pairs": (given(val=ring()), r"`splits\['val'\]` must have edge_label_index \[2, n\]"),
+    "no node": (given(val=part([[0], [24]], [1.0])), r"`splits\['val'\]` must be in \[0, 24\)"),
+    "not one each": (given(val=part([[0], [1]], [1.0, 0.0])), "must be one for each of 1 pairs"),
+    "no links": (given(val=part([[0, 1], [5, 6]], [2.0, 0.0])), "must be 1 for a link and 0 for"),
+    "one class": (given(test=part([[0], [1]], [1.0])), "test has none without: use hits@<k>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_link_task_is_refused_in_one_line(case):
+    call, message = BAD[case]
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_decoder_of_ones_own_gives_is_checked():
+    task = links(decode=lambda s, t: (s * t).sum(1))
+    model = build("gcn", task)
+    with pytest.raises(ValueError, match=r"`decode` must give \[\d+, 1\], .* got \[\d+\]$"):
+        glt.fit(model, task, glt.dense(model, task.num_edges), epochs=1)
