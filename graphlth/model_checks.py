@@ -312,14 +312,15 @@ def check_output(output: Any, batch: Batch, classes: int | None) -> None:
     Raises:
         ValueError: it is not.
     """
-    of_nodes = batch.entries is not None and isinstance(batch.rows, Tensor)
+    of_links = batch.pairs is not None  # of which a model gives the outputs of nodes
+    of_nodes = batch.entries is not None and (of_links or isinstance(batch.rows, Tensor))
     if isinstance(output, Mapping) and batch.node_type in output:
         output = output[batch.node_type]
-    if batch.pairs is not None and isinstance(output, Tensor | Mapping):
-        output = batch.select(output)
     whole = of_nodes and not batch.node_type
     rows = batch.inputs[0].shape[0] if whole else len(batch.target)
-    if of_nodes and not whole and isinstance(output, Tensor):
+    if of_links and not whole and isinstance(output, Tensor):
+        rows = len(output)  # of all nodes of that type
+    elif of_nodes and not whole and isinstance(output, Tensor):
         output = output[batch.rows]
     each = "graph" if batch.of_graphs else "node" if of_nodes else "target"
     wanted = f"logits [{rows}, {'classes' if classes is None else classes}]"
