@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from graphlth.edge_masks import edge_mask
+from graphlth.edge_masks import RelationCounts, edge_mask
 from graphlth.masks import Masks, check_mask, count, is_binary, ones, only
 from graphlth.model import check_layers, check_operators
 from graphlth.model_checks import check_cached, check_model, check_weights
@@ -284,6 +284,8 @@ def dense(
     check_number("num_edges", num_edges, EdgeCount)
     if layers is not None:
         check_number("layers", layers, Depth)
+        if isinstance(num_edges, RelationCounts):
+            raise ValueError(f"`layers` must be None where each relation has a mask, got {layers}")
     masks = ones(model, num_edges, layers, ignore)
     check_layers(model, masks if edges else {})
     check_cached(model, masks if edges else {})

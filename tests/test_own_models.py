@@ -463,6 +463,14 @@ WRONG = {  # what builds the task and the model: what is said
         lambda: (glt.NodeTask(hetero(), node_type="venue"), None),
         "`node_type` must be one of paper, author, got 'venue', while y is there for paper",
     ),
+    "masks of relations of one kind of edges": (
+        lambda: (glt.NodeTask(plain()).without({"edges.a__b__c": torch.ones(3)}), None),
+        "`mask` must be one for all edges, which are of one kind, got masks of edges.a__b__c",
+    ),
+    "masks of layers of several relations": (
+        lambda: (None, glt.dense(to_hetero(), glt.NodeTask(hetero()).num_edges, layers=2)),
+        "`layers` must be None where each relation has a mask, got 2",
+    ),
     "one mask for all relations": (
         lambda: (glt.NodeTask(hetero()).without(torch.ones(3)), None),
         "`mask` must hold a mask for each relation, edges.paper__cites__paper, .*, got one for all",

@@ -191,7 +191,9 @@ class NodeTask(Task):
         mask for each layer, the edges that no layer keeps are gone, and the others have a weight in
         each layer. `num_edges` and the numbers of the entries stay.
         """
-        assert not isinstance(mask, Mapping)
+        if isinstance(mask, Mapping):
+            raise ValueError("`mask` must be one for all edges, which are of one kind, got masks "
+                             f"of {', '.join(mask)}")  # fmt: skip
         masks = (mask,) if isinstance(mask, Tensor) else mask
         for each in masks:
             if each.shape != (self.num_edges,):
