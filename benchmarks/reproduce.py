@@ -4,8 +4,9 @@
 
 Runs that exist under --out are continued, not run again; `compare` in the suite names those that
 the result shows, where it is not all of them. A table [analyze] names a `measure`, its settings
-and, where not all are taken, the `rounds`: it is taken of every run. The result goes to
-benchmarks/results/<suite>/, or to the folder --result.
+and, where not all are taken, the `rounds`: it is taken of every run. With `splits = 10` in the
+place of `seeds`, every run has one seed on each of the splits 0 to 9 of its task, numbered like the
+split. The result goes to benchmarks/results/<suite>/, or to the folder --result.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def run_settings(suite: Suite) -> dict[str, dict[str, Any]]:
 
 def seed_count(suite: Suite, name: str) -> int:
     """How many seeds a run has: its own number, else that of the suite."""
-    count: int = suite["runs"][name].get("seeds", suite["seeds"])
+    count: int = suite["runs"][name].get("seeds", suite.get("splits") or suite["seeds"])
     return count
 
 
@@ -63,7 +64,9 @@ def run_records(settings: Mapping[str, Any], args: argparse.Namespace, seeds: in
     return [r for r in record.read(run_folder(settings, args, seeds)) if r["seed"] < seeds]
 
 
-def run_folder(settings: Mapping[str, Any], args: argparse.Namespace, seeds: int) -> Path:
+def run_folder(
+    settings: Mapping[str, Any], args: argparse.Namespace, seeds: int | list[int]
+) -> Path:
     """The folder of a run, which is brought to its end."""
     names, own, protocol = split_settings(settings)
     if args.data_root and "data_root" in plugin_settings("tasks", names[1]):
@@ -82,32 +85,53 @@ def split_settings(
     return names, own, {"protocol": own.pop("protocol")} if "protocol" in own else {}
 
 
-def run_folders(suite: Suite, args: argparse.Namespace) -> dict[str, Path]:
-    """The folder of every run of a suite; `tickets` may name a run above."""
-    folders: dict[str, Path] = {}
+def run_folders(suite: Suite, args: argparse.Namespace) -> dict[str, list[Path]]:
+    """The folders of every run of a suite, one for each split; `tickets` may name a run above."""
+    folders: dict[str, list[Path]] = {}
     for name, settings in run_settings(suite).items():
-        if "tickets" in settings:
-            settings["tickets"] = str(folders[settings["tickets"]])
-        folders[name] = run_folder(settings, args, seed_count(suite, name))
+        count = seed_count(suite, name)
+        splits = range(count) if "splits" in suite else [None]
+        folders[name] = []
+        for place, split in enumerate(splits):
+            own = settings if split is None else {**settings, "split": split}
+            if "tickets" in own:
+                own = {**own, "tickets": str(folders[own["tickets"]][place])}
+            folders[name].append(run_folder(own, args, count if split is None else [split]))
     return folders
 
 
-def read_records(folders: Mapping[str, Path], suite: Suite) -> dict[str, list[Record]]:
-    """The records in every folder, of the seeds that the suite asks for."""
-    return {n: [r for r in record.read(f) if r["seed"] < seed_count(suite, n)]
-            for n, f in folders.items()}  # fmt: skip
+def read_records(folders: Mapping[str, Sequence[Path]], suite: Suite) -> dict[str, list[Record]]:
+    """The records of every run, of the seeds that the suite asks for.
+
+    Those of all splits are one run, as seeds are.
+    """
+    runs: dict[str, list[Record]] = {}
+    for name, own in folders.items():
+        if "splits" in suite:
+            runs[name] = [_of_all_splits(r) for split, folder in enumerate(own)
+                          for r in record.read(folder) if r["seed"] == split]  # fmt: skip
+        else:
+            runs[name] = [r for folder in own for r in record.read(folder)
+                          if r["seed"] < seed_count(suite, name)]  # fmt: skip
+    return runs
+
+
+def _of_all_splits(r: Record) -> Record:
+    """A record without what tells its split from others."""
+    known = {name: value for name, value in r.items() if name not in ("data", "source")}
+    return known | {"settings": {**r["settings"], "split": "each"}}
 
 
 def analysis_folders(
-    suite: Suite, folders: Mapping[str, Path], args: argparse.Namespace
-) -> dict[str, Path]:
-    """The folder of what [analyze] measures of every run."""
+    suite: Suite, folders: Mapping[str, Sequence[Path]], args: argparse.Namespace
+) -> dict[str, list[Path]]:
+    """The folders of what [analyze] measures of every run."""
     settings = dict(suite["analyze"])
     measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
     how = {"out": str(Path(args.out) / "measures"), "jobs": args.jobs, "rounds": rounds,
            "data_root": args.data_root, "watch": print_ticket}  # fmt: skip
-    return {n: glt.analyze(measure, str(f), settings, seeds=seed_count(suite, n), **how)
-            for n, f in folders.items()}  # fmt: skip
+    return {n: [glt.analyze(measure, str(f), settings, seeds=seed_count(suite, n), **how)
+                for f in own] for n, own in folders.items()}  # fmt: skip
 
 
 def print_ticket(step: Any) -> None:
@@ -273,6 +297,13 @@ def parse_suite(about: str) -> tuple[argparse.Namespace, dict[str, Any]]:
     return args, tomllib.loads(args.suite.read_text())
 
 
+def describe_seeds(suite: Suite) -> str:
+    """How many seeds a suite has, and of which splits."""
+    if "splits" in suite:
+        return f"{suite['splits']} splits with one seed each (below, seeds are splits)"
+    return f"{suite['seeds']} seeds"
+
+
 def describe_runs(runs: Runs, suite: Suite, command: str, **more: Any) -> Data:
     """Machine, versions, commits, seeds and settings of the runs, and the day."""
     about = next(iter(runs.values()))[0]["environment"]
@@ -288,7 +319,7 @@ def describe_runs(runs: Runs, suite: Suite, command: str, **more: Any) -> Data:
         "machine": name_machine(hardware), "case": None, "command": command,
         "date": str(date.today()), "commits": sorted(commits), "hardware": hardware, "load": None,
         "versions": {name: about.get(name) for name in ("python", "torch", "numba")},
-        "seeds": suite["seeds"], "settings": settings | more, "remark": None,
+        "seeds": suite.get("splits") or suite["seeds"], "settings": settings | more, "remark": None,
     }  # fmt: skip
 
 
@@ -312,7 +343,8 @@ def main() -> None:
     command = f"python benchmarks/reproduce.py benchmarks/suites/{args.suite.name} --data_root DIR"
     write(Result(
         args.suite.stem, suite["title"],
-        f"{suite['seeds']} seeds, {settings[unit]} + {settings[unit]} {unit} a round. {OVER_SEEDS}",
+        f"{describe_seeds(suite)}, {settings[unit]} + {settings[unit]} {unit} a round. "
+        f"{OVER_SEEDS}",
         describe_runs(runs, suite, command, **{unit: settings[unit]}),
         tables, claims, pictures, run_warnings(runs), suite["notes"],
     ), args.result)  # fmt: skip

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from runpy import run_path
 
+import numpy as np
 import pytest
 import torch
 from test_results import check_data
@@ -130,6 +131,44 @@ def test_a_suite_is_run_and_its_result_written(tmp_path, monkeypatch, kind, publ
         assert re.search(r"\| 1 \| [^|]*\d[^|]* \| – \|", text)  # of round 1 there is no control
     for name in ("learning_speed", "learning_rate"):
         assert f"]({name}.png)" in text and (result / f"{name}.png").exists()
+
+
+SPLITS = """
+title = "In small"
+splits = 2
+notes = "- Nothing."
+[settings]
+task = "file"
+path = "graph.npz"
+model = "gcn"
+hidden = 4
+epochs = 2
+rounds = 1
+[runs.ugs]
+algorithm = "ugs"
+[runs.random_tickets]
+algorithm = "random_tickets"
+"""
+
+
+def test_the_splits_of_a_suite_stand_in_the_place_of_seeds(tmp_path, monkeypatch):
+    import reproduce
+
+    monkeypatch.chdir(tmp_path)
+    part = np.stack([np.arange(12) % 3, np.arange(12)[::-1] % 3])  # [splits, N]
+    masks = {f"{name}_masks": part == i for i, name in enumerate(("train", "val", "test"))}
+    edges = np.stack([np.arange(11), np.arange(1, 12)])
+    np.savez("graph.npz", x=np.eye(12), y=np.arange(12) // 6, edge_index=edges, **masks)
+    Path("small.toml").write_text(SPLITS)
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "small.toml", "--out=runs", "--result=out"])
+    reproduce.main()
+    text, data = Path("out/README.md").read_text(), json.loads(Path("out/data.json").read_text())
+    assert "2 splits with one seed each" in text and data["measurements"][0]["seeds"] == 2
+    told = [json.loads(line) for path in Path("runs").glob("*/seed*.jsonl")
+            for line in path.read_text().splitlines()[:1]]  # fmt: skip
+    assert sorted((r["algorithm"], r["seed"], r["settings"]["split"]) for r in told) == [
+        (algorithm, seed, seed) for algorithm in ("random_tickets", "ugs") for seed in (0, 1)
+    ]  # fmt: skip
 
 
 CHANNELS = """
