@@ -21,6 +21,7 @@ RESULTS = {  # what the page of each must say
     "speed_channels": ("times fewer MACs", "than masked"),
     "speed_kernel": ("geometric mean of the ratios", "achieved / least, 2 threads", "![roofline]"),
     "speed_attention": ("PyG / graphlth", "smallest ratio, attention alone"),
+    "speed_own_models": ("with / without", "by hand / unchanged", "| GIN-64 |"),
     "speed_operators": ("PyG / graphlth", "geometric mean of the ratios", "GATv2, 8 × 8"),
     "speed_epoch": ("dense / sparse", "PyG / sparse", "A whole run of UGS"),
     "speed_features": ("training epoch", "Ratios dense / sparse"),

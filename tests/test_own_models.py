@@ -15,6 +15,7 @@ import graphlth as glt
 from graphlth import masks as M
 from graphlth.edge_masks import edge_mask
 from graphlth.registry import find
+from graphlth.training import checks
 from graphlth.training.checks import SurrogateWarning
 from graphlth.training.forward import forward
 
@@ -283,6 +284,27 @@ def test_a_model_that_makes_its_own_edges_is_told_so(monkeypatch):
     for algorithm in (glt.ugs, glt.random_tickets):
         with pytest.raises(ValueError, match="Nearest as 'conv': it makes its own edges"):
             list(algorithm(Dynamic(), task, rounds=1))
+
+
+class Detached(nn.Module):
+    """Reads its edges at first only."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv, self.seen = conv, None
+
+    def forward(self, x, edge_index):
+        self.seen = edge_index.tolist() if self.seen is None else self.seen
+        return self.conv(x, torch.tensor(self.seen))
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_a_large_graph_is_checked_too(large, monkeypatch):
+    monkeypatch.setattr(checks, "LARGE", 0 if large else 1 << 60)
+    (task, model), how = make("GCN"), {"rounds": 1, **FEW}
+    list(glt.ugs(model, task, **how))
+    with pytest.raises(ValueError, match="`model` must"):
+        list(glt.ugs(Detached(pyg.GCNConv(FEATURES, CLASSES)), task, **how))
 
 
 def test_operators_whose_soft_masks_are_surrogates_are_named_once():
