@@ -6,7 +6,9 @@ from hypothesis import given as drawn_from
 from hypothesis import settings
 from hypothesis import strategies as st
 from test_link_split import graphs
-from torch_geometric.data import Data
+from torch import nn
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.nn import GATConv, SAGEConv, to_hetero
 from torch_geometric.transforms import RandomLinkSplit
 from toys import build
 
@@ -267,3 +269,121 @@ def test_what_a_decoder_of_ones_own_gives_is_checked():
     model = build("gcn", task)
     with pytest.raises(ValueError, match=r"`decode` must give \[\d+, 1\], .* got \[\d+\]$"):
         glt.fit(model, task, glt.dense(model, task.num_edges), epochs=1)
+
+
+# --- models of a user's own, and graphs of several kinds of nodes ---------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self, conv, width=4):
+        super().__init__()
+        self.first, self.second = conv(width, 8), conv(8, 4)
+
+    def forward(self, x, edge_index):
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "infoclust"])
+@pytest.mark.parametrize("conv", [SAGEConv, GATConv])
+def test_an_unchanged_model_has_tickets_of_links(conv, loss):
+    task = links(loss=loss)
+    model = Net(conv)
+    *_, ticket = glt.ugs(model, task, rounds=1, epochs=3, drop_edges=0.2)
+    fit = glt.fit(model, task, ticket, epochs=3)
+    whole, cut = (next(t.batches("test")) for t in (task, task.without(ticket.masks["edges"])))
+    assert cut.data.edge_index.size(1) < whole.data.edge_index.size(1)
+    assert glt.predict(model, task, fit).shape == whole.target.shape
+
+
+def test_the_data_of_ones_own_model_hold_training_edges_with_their_attributes():
+    about = ring()
+    about.edge_attr = torch.arange(96.0)[:, None]
+    known = {tuple(e): k for k, e in enumerate(about.edge_index.T.tolist())}
+    with pytest.warns(DataWarning, match="edge_attr"):
+        task = LinkTask(about, val=0.1, test=0.2)
+    read, hidden = next(task.batches("test")).data, set()
+    for split in ("val", "test"):
+        batch = next(task.batches(split))
+        hidden |= {*sets(batch.pairs[:, batch.target[:, 0] == 1])}
+    assert not hidden & {*sets(read.edge_index)}
+    assert read.edge_index.size(1) == 96 - 2 * len(hidden)
+    assert read.edge_attr[:, 0].tolist() == [known[tuple(e)] for e in read.edge_index.T.tolist()]
+    assert about.edge_index.size(1) == 96 and "y" not in about
+
+
+def shop():
+    """Users who rate films, and films that are rated by users."""
+    data = HeteroData()
+    draw = torch.Generator().manual_seed(0)
+    data["user"].x = torch.randn(20, 5, generator=draw)
+    data["film"].x = torch.randn(12, 3, generator=draw)
+    rates = torch.stack([torch.arange(60) % 20, torch.arange(60) * 7 % 12])
+    data["user", "rates", "film"].edge_index = rates
+    data["user", "rates", "film"].edge_attr = torch.arange(60.0)[:, None]
+    data["film", "by", "user"].edge_index = rates.flip(0)  # the reverse by another name
+    data["user", "knows", "user"].edge_index = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    return data
+
+
+RATES = ("user", "rates", "film")
+
+
+class Sages(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = SAGEConv((-1, -1), 8), SAGEConv((-1, -1), 4)
+
+    def forward(self, x, edge_index):
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def test_links_between_kinds_of_nodes_are_hidden_in_both_directions():
+    task = LinkTask(shop(), edge_type=RATES, val=0.1, test=0.2, out_channels=4)
+    read = next(task.batches("train")).data
+    forth = {*map(tuple, read[RATES].edge_index.T.tolist())}
+    back = {*map(tuple, read["film", "by", "user"].edge_index.flip(0).T.tolist())}
+    every = {*map(tuple, shop()[RATES].edge_index.T.tolist())}
+    taken, hidden = [], set()
+    for split in SPLITS:
+        batch = next(task.batches(split))
+        linked, other = (
+            [*map(tuple, batch.pairs[:, batch.target[:, 0] == y].T.tolist())] for y in (1, 0)
+        )
+        assert {*linked} <= every and not {*other} & every
+        hidden |= {*linked} if split != "train" else set()
+        taken += linked + other
+    assert len(taken) == len({*taken}) and forth == back == every - hidden
+    assert read["user", "knows", "user"].edge_index.size(1) == 3
+    assert read[RATES].edge_attr.size(0) == read[RATES].edge_index.size(1)
+
+
+def test_a_model_of_several_kinds_of_nodes_has_tickets_of_links():
+    about = shop()
+    task = LinkTask(about, edge_type=RATES, val=0.1, test=0.2, out_channels=4)
+    model = to_hetero(Sages(), about.metadata())
+    with torch.no_grad():
+        model(about.x_dict, about.edge_index_dict)
+    *_, ticket = glt.ugs(model, task, rounds=1, epochs=3, drop_edges=0.2)
+    fit = glt.fit(model, task, ticket, epochs=3)
+    masks = [
+        {n: m for n, m in ticket.masks.items() if ("edges" in n) == of} for of in (True, False)
+    ]
+    batch = next(task.without(masks[0]).batches("test"))
+    h = forward(model.eval(), batch, masks[1])
+    expected = [h["user"][i] @ h["film"][j] for i, j in batch.pairs.T.tolist()]
+    assert torch.allclose(glt.predict(model, task, fit)[:, 0], torch.stack(expected), atol=1e-5)
+
+
+OF_KINDS = [
+    ({"edge_type": ("user", "likes", "film")}, r"`edge_type` must be one of \('user', 'rates', "),
+    ({}, r"`edge_type` must be one of .* got None"),
+    ({"edge_type": RATES, "loss": "infoclust"}, "`loss` infoclust must go with one kind of nodes"),
+    ({"edge_type": RATES, "loss": "cross_entropy"}, "`data.edge_label` is missing"),
+]
+
+
+@pytest.mark.parametrize(("how", "message"), OF_KINDS)
+def test_a_wrong_kind_of_links_is_refused_in_one_line(how, message):
+    with pytest.raises(ValueError, match=message) as error:
+        LinkTask(shop(), **how)
+    assert "\n" not in str(error.value)

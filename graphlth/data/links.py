@@ -113,6 +113,9 @@ class LinkTask(Task):
         self.name, self.edges = name, edges
         self.loss = _find_loss(loss)
         kind = edge_kind(data, edge_type)
+        if kind is not None and loss == UNSUPERVISED:
+            raise ValueError(f"`loss` {UNSUPERVISED} must go with one kind of nodes, got a "
+                             "HeteroData: use binary_cross_entropy")  # fmt: skip
         links = links_of(data, kind)
         if splits is not None:
             found = given_pairs(data, splits, kind, links, negatives, split_seed,
