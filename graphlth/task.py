@@ -137,7 +137,7 @@ class Task(Protocol):
     edges: str | None  # "undirected" or "directed"; None without a graph
     num_features: int
     num_classes: int  # columns of a model's output: classes, or numbers for each row
-    num_edges: int  # prunable edges; 0 when there is no graph
+    num_edges: int  # prunable edges; 0 when there is no graph; of relations `RelationCounts`
     edge_groups: Tensor | None = None  # [num_edges] of many graphs: the one that has each edge,
     # where each loses its own share of its edges; None: one ranking over all
     evaluate_every: int  # iterations in a span of training; 1 on a whole graph

@@ -390,6 +390,14 @@ def test_what_is_ignored_stays_dense(algorithm):
     assert ticket.provenance["ignore"] == "encoder.*, head"
 
 
+def test_a_task_of_relations_is_copied_with_their_counts():
+    task = glt.NodeTask(hetero())
+    for other in (copy.deepcopy(task), pickle.loads(pickle.dumps(task)), task.to("cpu")):
+        assert other.num_edges == task.num_edges == sum(task.num_edges.by_key.values())
+        assert other.num_edges.by_key == task.num_edges.by_key
+        assert (other.fingerprint(), other.content()) == (task.fingerprint(), task.content())
+
+
 def test_a_relation_that_is_ignored_stays_whole():
     task, model = make("to_hetero")
     *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.5, ignore="edges.author__*", **FEW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,7 +26,13 @@ class EdgeList:
     weight: Tensor | None  # [E] A, above 0; None: all are 1
     duplicates: int  # columns of the data's `edge_index` that repeat an earlier one
     zeros: int  # edges whose weight is 0
-    columns: Tensor  # [any] the edge that each column of the data's `edge_index` is; −1: none
+    numbers: Tensor  # [E] those of the edges, rising
+    column_numbers: Tensor  # [any] those of the columns of the data's `edge_index`
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """Which edge each column [any] of the data's `edge_index` is; −1: none."""
+        return _places(self.numbers, self.column_numbers)
 
 
 def edge_list(
@@ -48,11 +55,11 @@ def edge_list(
     """
     if edges not in KINDS:
         raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
-    kinds, kind = 1, torch.zeros((), dtype=torch.int64)
+    key, kinds = _keys(edge_index, num_nodes), 1
     if types is not None:
         names, kind = types.unique(return_inverse=True)
         kinds = max(names.numel(), 1)
-    key = _keys(edge_index, num_nodes) * kinds + kind
+        key = key * kinds + kind
     found = key.unique()  # sorted by (target, source, type)
     duplicates, zeros = key.numel() - found.numel(), 0
     if weight is not None:
@@ -68,15 +75,16 @@ def edge_list(
         zeros = found.numel() - int(there.sum())
         found, weight = found[there], weight[there]
         weight = None if bool((weight == 1).all()) else weight
-    source, target = found // kinds % num_nodes, found // kinds // num_nodes  # [E]
+    pairs = found if kinds == 1 else found // kinds
+    source, target = pairs % num_nodes, pairs // num_nodes  # [E]
     entries = torch.arange(found.numel())
     if edges == "undirected":
         pair = torch.minimum(source, target) * num_nodes + torch.maximum(source, target)
-        entries = torch.unique(pair * kinds + found % kinds, return_inverse=True)[1]
+        pair = pair if kinds == 1 else pair * kinds + found % kinds
+        entries = torch.unique(pair, return_inverse=True)[1]
     count = int(entries.max()) + 1 if found.numel() else 0
-    columns = _places(found, key)
     index = torch.stack([source, target])
-    return EdgeList(index, entries, count, weight, duplicates, zeros, columns)
+    return EdgeList(index, entries, count, weight, duplicates, zeros, found, key)
 
 
 def mask_columns(known: EdgeList, mask: Tensor) -> tuple[Tensor, Tensor]:
