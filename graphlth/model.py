@@ -113,6 +113,24 @@ class CountableModel(Protocol):
         ...
 
 
+@runtime_checkable
+class CountableGraphModel(Protocol):
+    """A model of many graphs that tells what it computes on them."""
+
+    def graph_macs(
+        self, num_graphs: int, num_nodes: int, num_edges: int, nnz: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Multiply–accumulates of one forward pass over so many graphs, by layer.
+
+        Args:
+            num_graphs: how many outputs there are.
+            num_nodes: of all graphs together.
+            num_edges: likewise, the directed edges that are kept.
+            nnz: how many entries of each parameter of two or more dimensions are kept, by name.
+        """
+        ...
+
+
 def takes(model: nn.Module, name: str) -> bool:
     """Whether `model.forward` names a parameter `name`: "rows", "cache" and so on."""
     return name in _parameters(getattr(model.forward, "__func__", model.forward))

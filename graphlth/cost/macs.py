@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from graphlth.edge_masks import edge_mask, is_edge_key
 from graphlth.masks import Masks, matrices
-from graphlth.model import CountableModel, check_layers
+from graphlth.model import CountableGraphModel, CountableModel, check_layers
 from graphlth.model_checks import (
     check_arguments,
     check_initialised,
@@ -36,6 +36,7 @@ def macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | None:
     one: text has int64). On a graph as UGS counts them (arXiv:2102.06790), for a model
     with a method `macs`: features count as dense, surviving weights and directed edges as what is
     left of them, and self-loops that the model adds always. Weights that are frozen count as well.
+    Of many graphs it is the mean over those that are trained on, for a model with `graph_macs`.
     Where there are none `macs_reason` says why.
 
     Raises:
@@ -58,6 +59,8 @@ def count_macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | s
     check_initialised(model)
     if (shape := getattr(task, "shape", None)) is not None:
         return input_macs(model, tuple(shape), masks, getattr(task, "dtype", None))
+    if next(iter(task.batches("test"))).of_graphs:
+        return _mean_of_graphs(model, task, masks)
     if not isinstance(model, CountableModel):
         return (f"{type(model).__name__} has no method macs(num_nodes, num_edges, nnz) that tells "
                 "what it computes on a graph")  # fmt: skip
@@ -69,6 +72,22 @@ def count_macs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | s
         nodes, _count_edges(batch, masks), _count_kept(model, masks)
     )
     return per_layer
+
+
+def _mean_of_graphs(model: nn.Module, task: Task, masks: Masks) -> dict[str, int] | str:
+    """Multiply–accumulates of a training graph, whose edges the masks are of: the mean of all."""
+    if not isinstance(model, CountableGraphModel):
+        return (f"{type(model).__name__} has no method graph_macs(num_graphs, num_nodes, num_edges,"
+                " nnz) that tells what it computes on graphs")  # fmt: skip
+    check_masks(model, task.num_edges, masks)
+    batches = list(task.whole("train"))
+    edges = [_count_edges(batch, masks) for batch in batches]
+    if not all(isinstance(count, int) for count in edges):
+        return "masks of each layer are not counted on graphs"
+    count = sum(len(batch.target) for batch in batches)
+    nodes = sum(batch.inputs[0].shape[0] for batch in batches)
+    total = model.graph_macs(count, nodes, sum(edges), _count_kept(model, masks))  # type: ignore[arg-type]
+    return {layer: macs // count for layer, macs in total.items()}
 
 
 def _count_edges(batch: Batch, masks: Masks) -> int | list[int]:

@@ -92,7 +92,8 @@ def train(
             whole.backward()
             optimizer.lr = how.rate(iteration, epochs * span)
             masked.step(optimizer)
-            passes += 1 if batch.entries is not None else len(batch.inputs[0])
+            one = batch.entries is not None and not batch.of_graphs
+            passes += 1 if one else len(batch.target if batch.of_graphs else batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")

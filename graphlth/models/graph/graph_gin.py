@@ -1,6 +1,6 @@
 """GIN with a read-out, for whole graphs (Xu et al., ICLR 2019, arXiv:1810.00826)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -66,7 +66,10 @@ class GraphGIN(nn.Module):
     ):
         super().__init__()
         self.encoder = nn.Identity() if isinstance(features, int) else _encoder(features, hidden)
-        widths = [features if isinstance(features, int) else hidden, *[hidden] * (layers - 1)]
+        self.widths = widths = [
+            features if isinstance(features, int) else hidden,
+            *[hidden] * (layers - 1),
+        ]
         conv = GINConv if edge_features is None else GINEConv
         self.convs = nn.ModuleList(conv(_mlp(width, hidden), train_eps=True) for width in widths)
         self.edge_encoders = nn.ModuleList(
@@ -94,6 +97,19 @@ class GraphGIN(nn.Module):
             x = conv(x, edge_index, *edges)
         logits: Tensor = self.head(POOL[self.pooling](x, batch))
         return logits
+
+    def graph_macs(
+        self, num_graphs: int, num_nodes: int, num_edges: int, nnz: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Multiply–accumulates per weight, and `(E + N) · d` of the messages of each layer.
+
+        An embedding is looked up, which costs none.
+        """
+        rows = {"convs": num_nodes, "edge_encoders": num_edges, "head": num_graphs}
+        counts = {name: rows[name.partition(".")[0]] * kept
+                  for name, kept in nnz.items() if "embeddings" not in name}  # fmt: skip
+        messages = num_edges + num_nodes
+        return counts | {f"convs.{i}": messages * w for i, w in enumerate(self.widths)}
 
 
 def graph_gin(
