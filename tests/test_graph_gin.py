@@ -10,6 +10,7 @@ from toys import toy
 
 import graphlth as glt
 from graphlth.data.graphs import GraphTask
+from graphlth.experiment.settings import plugin_settings
 from graphlth.registry import find
 from graphlth.training.checks import check_edges
 
@@ -121,8 +122,6 @@ def test_tickets_are_found_and_trained(algorithm):
     model, task = made(task={"batch_size": 5})
     search = find("algorithms", algorithm)
     known = {"epochs": 2, "rounds": 2, "draws": 2, "pretrain": 1, "drop_edges": 0.2}
-    from graphlth.experiment.settings import plugin_settings
-
     settings = {k: v for k, v in known.items() if k in plugin_settings("algorithms", algorithm)}
     first, *_, last = search(model, task, **settings)
     assert glt.sparsity(last.masks) > glt.sparsity(first.masks) == 0

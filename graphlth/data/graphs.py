@@ -32,7 +32,8 @@ from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_device
 from graphlth.settings.types import OptionalBatchSize
 from graphlth.sparse.graph import Graph
-from graphlth.task import SPLITS, Batch, Loss, Task, content_digest, shuffle_rows
+from graphlth.streams import stream
+from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
 
 BUDGETS = ("graph", "global")
 WHOLE = "whole"  # graphs that are not trained on keep all edges
@@ -65,8 +66,8 @@ class GraphTask(Task):
         unseen: what becomes of the edges of graphs that validate and test when those of training
             graphs are removed: "whole", they stay; or the name of a score of edges, such as
             "degree": each of these graphs loses the same share, by that score.
-        batch_size: graphs in a training batch; 0: all in one. Each pass over the training graphs is
-            a permutation drawn from the seed.
+        batch_size: the most graphs in a training batch; 0: all in one. Each pass over the training
+            graphs is a permutation drawn from the seed, in batches that are as large as each other.
         name: what records call the data.
         forward: how a model is called with PyG's `Batch` of graphs; None: with what of it the
             parameters of its `forward` name, such as x, edge_index, edge_attr and batch.
@@ -159,8 +160,9 @@ class GraphTask(Task):
         if split != "train" or self.evaluate_every == 1:
             yield from self.whole(split)
             return
-        span = range(index * self.evaluate_every, (index + 1) * self.evaluate_every)
-        for _, graphs in shuffle_rows(self.rows["train"], self.batch_size, seed, span):
+        rows = self.rows["train"]
+        order = torch.randperm(rows.numel(), generator=stream(seed, "order", index))
+        for graphs in rows[order.to(rows.device)].tensor_split(self.evaluate_every):
             yield self._batch(graphs)
 
     def whole(self, split: str) -> Iterator[Batch]:
@@ -168,7 +170,8 @@ class GraphTask(Task):
         rows, known = self.rows[split], self._known.get(split)
         if known is None or known[0] is not self.y or known[1] is not rows:
             size = self.batch_size if split == "train" else max(EVALUATED, self.batch_size)
-            batches = [self._batch(graphs) for graphs in rows.split(size)]
+            parts = rows.tensor_split(-(-rows.numel() // size))
+            batches = [self._batch(graphs) for graphs in parts]
             known = self._known[split] = self.y, rows, batches
         yield from known[2]
 
