@@ -6,11 +6,10 @@ from test_graphs import small_graphs
 from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.data import Batch
 from torch_geometric.nn import GINConv, GINEConv
-from toys import toy
+from toys import call, toy
 
 import graphlth as glt
 from graphlth.data.graphs import GraphTask
-from graphlth.experiment.settings import plugin_settings
 from graphlth.registry import find
 from graphlth.training.checks import check_edges
 
@@ -120,10 +119,8 @@ def test_a_model_without_a_count_says_why():
 @pytest.mark.parametrize("algorithm", ["ugs", "random_tickets", "imp", "at_init", "sgcn", "geb"])
 def test_tickets_are_found_and_trained(algorithm):
     model, task = made(task={"batch_size": 5})
-    search = find("algorithms", algorithm)
     known = {"epochs": 2, "rounds": 2, "draws": 2, "pretrain": 1, "drop_edges": 0.2}
-    settings = {k: v for k, v in known.items() if k in plugin_settings("algorithms", algorithm)}
-    first, *_, last = search(model, task, **settings)
+    first, *_, last = call(algorithm, model, task, **known)
     assert glt.sparsity(last.masks) > glt.sparsity(first.masks) == 0
     if "edges" in last.masks:
         before, left = (torch.bincount(task.edge_groups, weights=t.masks["edges"] != 0)
