@@ -1,5 +1,7 @@
 """GIN with a read-out: what it computes, what it counts, and that tickets of it are found."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_graphs import small_graphs
@@ -9,6 +11,7 @@ from torch_geometric.nn import GINConv, GINEConv
 from toys import call, toy
 
 import graphlth as glt
+from graphlth.algorithms._controls import shuffle
 from graphlth.data.graphs import GraphTask
 from graphlth.registry import find
 from graphlth.training.checks import check_edges
@@ -89,8 +92,22 @@ def test_what_it_cannot_read_is_refused(make, about, said):
 def test_a_model_of_nodes_is_refused_on_graphs():
     task = GraphTask(small_graphs())
     gcn = find("models", "gcn")(task, hidden=4)
-    with pytest.raises(ValueError, match=r"`model` must return logits \[16, 2\], .* got float32"):
+    with pytest.raises(
+        ValueError, match=r"`model` must return logits \[2, 2\], .* got float32 \[7, 2"
+    ):
         glt.fit(gcn, task, glt.dense(gcn, task.num_edges), epochs=1)
+
+
+def test_shuffled_edges_stay_within_their_graph():
+    model, task = made()
+    ticket = glt.dense(model, task.num_edges)
+    draw = torch.Generator().manual_seed(0)
+    mask = (torch.rand(task.num_edges, generator=draw) < 0.5).float()
+    ticket = replace(ticket, masks={**ticket.masks, "edges": mask})
+    shuffled = shuffle(ticket, model, task, 0).masks["edges"]
+    assert not torch.equal(shuffled, mask)
+    before, after = (torch.bincount(task.edge_groups, weights=m) for m in (mask, shuffled))
+    assert torch.equal(before, after)
 
 
 @every
