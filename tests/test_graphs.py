@@ -168,7 +168,7 @@ def _random_tickets(model, task, fraction):
         masks = drop_jointly(masks, scores, 0.0, fraction, groups=task.edge_groups)
 
 
-@pytest.mark.parametrize("score", ["degree", "jaccard", "random"])
+@pytest.mark.parametrize("score", ["degree", "jaccard", "random", "similarity", "spectral"])
 def test_a_score_removes_the_same_share_of_each_unseen_graph(score):
     graphs = small_graphs(40)
     named = find("scores", score)
