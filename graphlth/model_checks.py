@@ -328,8 +328,9 @@ def check_output(output: Any, batch: Batch, classes: int | None) -> None:
         raise ValueError(f"`model` must return {wanted}, got a {type(output).__name__}: "
                          "return the logits alone")  # fmt: skip
     if not output.is_floating_point() or output.dim() != 2 or output.size(0) != rows:
+        remedy = ": pool its nodes, or use graph_gin" if batch.of_graphs else ""
         raise ValueError(f"`model` must return {wanted}, a row for each {each}, got "
-                         f"{str(output.dtype).removeprefix('torch.')} {list(output.shape)}"
+                         f"{str(output.dtype).removeprefix('torch.')} {list(output.shape)}{remedy}"
                          )  # fmt: skip
     if classes is not None and output.size(1) != classes:
         raise ValueError(f"`model` must return {wanted}, one for each of `task.num_classes` = "
