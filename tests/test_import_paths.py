@@ -207,6 +207,21 @@ def test_changed_code_is_another_run_and_moved_code_the_same(own, file, before, 
     assert other.name != known.name and other.code != known.code
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch.export
+def test_a_ticket_of_a_class_is_exported_as_a_program_for_any_graph(own, capsys):
+    folder = glt.run("ugs", "data:club", "net:Net", QUICK)
+    ticket = str(folder / "seed0-round1.safetensors")
+    assert cli.main(["export", ticket, "--out=net.pt2", "--epochs=2"]) == 0
+    assert "a program for any graph" in capsys.readouterr().out
+    assert glt.load_compact("net.pt2") is not None and cli.main(["verify", "net.pt2"]) == 0
+    for flags, line in (
+        (["--out=net.safetensors"], "`out` must end in .pt2 or .onnx for a ticket of a model of"),
+        (["--out=net.pt2", "--program=b.pt2"], "`program` must not be given for a ticket of a mod"),
+    ):
+        assert cli.main(["export", ticket, *flags]) == 2
+        assert capsys.readouterr().err.startswith(f"graphlth: error: {line}")
+
+
 def test_a_ticket_and_a_run_of_other_code_are_refused(own):
     folder = glt.run("ugs", "data.py:club", "net.py:Net", QUICK)
     known = read_plan(folder)

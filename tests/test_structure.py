@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.datasets import KarateClub
 from torch_geometric.utils import contains_isolated_nodes, homophily, to_networkx
 
@@ -18,6 +18,7 @@ from graphlth.data.structure import DENSE, graph_structure, measure_structure
 from graphlth.figures.structure import PANELS, draw_figure
 from graphlth.registry import find
 
+KNOWN_PATH = torch.tensor([[0, 1, 2], [1, 2, 3]])
 QUICK = {"rounds": 2, "epochs": 2, "drop_edges": 0.4}
 
 
@@ -92,6 +93,27 @@ def test_the_structure_of_a_ticket_is_that_of_the_pruned_graph():
     left.train_mask[task.rows["train"]] = True
     measured = find("analysis", "structure")(None, task, ticket)
     assert measured == graph_structure(left) and measured.pairs < 78
+
+
+def test_relations_and_training_graphs_are_one_graph():
+    data = HeteroData()
+    data["a"].x, data["b"].x, data["b"].y = torch.eye(3), torch.eye(4), torch.tensor([0, 1, 0, 0])
+    data["a", "to", "b"].edge_index = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    data["b", "with", "b"].edge_index = torch.tensor([[0, 1, 0], [1, 0, 2]])
+    for i, part in enumerate(("train", "val", "test")):
+        data["b"][f"{part}_mask"] = torch.tensor([[0, 1], [2], [3]][i])
+    task = glt.NodeTask(data)
+    masks = {key: torch.ones(n) for key, n in task.num_edges.by_key.items()}
+    found = find("analysis", "structure")(None, task, glt.Ticket({}, masks, 0))
+    assert (found.nodes, found.pairs, found.components, found.isolated_nodes) == (7, 5, 3, 2)
+    assert found.homophily == 0.5 and found.training_share == 1.0
+    graphs = [
+        Data(x=torch.eye(4), edge_index=KNOWN_PATH, y=torch.tensor([i % 2])) for i in range(6)
+    ]
+    split = {"train": [5, 0, 1], "val": [2], "test": [3, 4]}
+    task = glt.GraphTask(graphs, split={n: torch.tensor(v) for n, v in split.items()})
+    found = find("analysis", "structure")(None, task, glt.Ticket({}, {"edges": torch.ones(9)}, 0))
+    assert (found.nodes, found.pairs, found.components) == (12, 9, 3)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ def structure(model: nn.Module, task: Task, ticket: Ticket) -> GraphStructure:
     """Components, isolated nodes, degrees, homophily and spectral gap of the graph of a ticket.
 
     Of a mask for each layer it is the graph of the edges that any layer keeps; of many graphs, all
-    those that are trained on, as one.
+    those that are trained on, as one; of a heterogeneous one, that of all nodes and relations.
 
     Args:
         model: is not read.
@@ -23,13 +23,14 @@ def structure(model: nn.Module, task: Task, ticket: Ticket) -> GraphStructure:
         ticket: the masks.
 
     Raises:
-        ValueError: the task has no graph, or one of several kinds of nodes.
+        ValueError: the task has no graph.
     """
     left: Any = apply_edge_masks(task, only(ticket.masks, "edges"))
     graph = getattr(left, "graph", None)
+    if hasattr(getattr(left, "data", None), "edge_types"):
+        return measure_structure(*_all_relations(left))
     if graph is None:
-        raise ValueError("`task` must have a graph of one kind of nodes, got "
-                         f"{getattr(task, 'name', task)!r}")  # fmt: skip
+        raise ValueError(f"`task` must have a graph, got {getattr(task, 'name', task)!r}")
     if hasattr(left, "graphs"):
         return measure_structure(*_training_graphs(left))
     y = getattr(left, "y", None)
@@ -48,3 +49,17 @@ def _training_graphs(task: Any) -> tuple[Tensor, int]:
     there = torch.isin(of, rows.cpu())
     number = there.cumsum(0) - 1
     return number[task.graph.edge_index.cpu()], int(there.sum())
+
+
+def _all_relations(task: Any) -> tuple[Tensor, int, Tensor | None, Tensor]:
+    """Edges, number of nodes, labels and training nodes of all types, numbered type by type."""
+    data = task.data
+    offsets: dict[str, int] = data.node_offsets
+    edges = [data[kind].edge_index.cpu() + torch.tensor([[offsets[kind[0]]], [offsets[kind[2]]]])
+             for kind in data.edge_types]  # fmt: skip
+    labels = None
+    first, count = offsets[task.node_type], int(data.num_nodes)
+    if task.y.dim() == 1 and not task.y.is_floating_point():
+        labels = torch.full((count,), -1)
+        labels[first : first + task.num_nodes] = task.y
+    return torch.cat(edges, 1), count, labels, task.rows["train"] + first

@@ -205,8 +205,10 @@ def export(argv: list[str]) -> None:
         print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} "
               f"units, {network.graph.num_edges:,} edges")  # fmt: skip
     else:
+        kind = "a program for any graph" if hasattr(network, "removed") else (
+            "a program for batches of any size")  # fmt: skip
         weights = [p for p in network.parameters() if p.dim() > 1]
-        print(f"{given['out']}: {size:,} bytes, a program for batches of any size")
+        print(f"{given['out']}: {size:,} bytes, {kind}")
         print(f"  {sum(p.numel() for p in weights):,} weights, "
               f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
     val, test = (format_value(value, best.metric) for value in (best.val, best.test))

@@ -1,7 +1,7 @@
 """From a ticket file to a network to use: rebuilt, retrained, compacted; and what that gains."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from graphlth.analysis.latency import Latency, latency
 from graphlth.compaction.compact import compact
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.compaction.network import Compact
+from graphlth.compaction.own_models import SmallerModel
 from graphlth.experiment.plan import build_plugin, check_same_code, check_stored_settings
 from graphlth.experiment.settings import RETRAINING, settings_of_run
-from graphlth.model import CompactableModel
+from graphlth.model import CompactableModel, takes_graph
 from graphlth.provenance import check_same_data
 from graphlth.rewinding import rewind
 from graphlth.settings.annotations import check_number
@@ -55,7 +56,7 @@ def rebuild(ticket: Ticket, data_root: str | None = None) -> tuple[Task, nn.Modu
     check_same_data(about, task, "`ticket`")
     torch.manual_seed(stream_seed(about["seed"], "initialise"))
     model: nn.Module = build_plugin("models", about["model"], settings, task)
-    if task.edges is not None and not isinstance(model, CompactableModel):
+    if task.edges is not None and takes_graph(model) and not isinstance(model, CompactableModel):
         raise ValueError(f"`ticket` must be of a model that can be compacted to a file, "
                          f"got one of {about['model']!r}, of which only edges can go")  # fmt: skip
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
@@ -77,17 +78,19 @@ def export(
 
     A `Compact` is written for a ticket of a graph. For one of images it is a program of
     `torch.export` for batches of any size, which torch alone reads: `torch.export.load(out)` has an
-    ordinary `nn.Module` in it.
+    ordinary `nn.Module` in it. For a model of a user's own it is such a program for any graph, or
+    the same for ONNX.
 
     Args:
         ticket: the ticket's file.
-        out: the file to write, all of it or nothing; .pt2 for a ticket of images.
+        out: the file to write, all of it or nothing; .pt2 for a ticket of images; .pt2 or .onnx for
+            one of a model of a user's own.
         layout: of the weights: auto (the fastest, measured now), dense, blocks or sparse.
         epochs: epochs of retraining; those of the ticket's run where not given.
         threads: threads of the retraining and of the measurement.
         data_root: the folder of the data, where it is not that of the run.
         program: another file to write: the network of dense features by `torch.export` (.pt2);
-            not for images.
+            not for images, nor for a model of a user's own.
         watch: is called after every epoch, with the number of epochs.
 
     Raises:
@@ -108,7 +111,10 @@ def export(
             raise ValueError(f"`program` must be another file than `out`, got {program!r}")
     torch.set_num_threads(threads)
     task, model = rebuild(found, data_root)
-    if task.edges is not None and Path(out).suffix == ".pt2":
+    own = task.edges is not None and not isinstance(model, CompactableModel)
+    if own:
+        _check_own_arguments(out, program, layout)
+    elif task.edges is not None and Path(out).suffix == ".pt2":
         raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
                          f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
     if task.edges is None:
@@ -123,6 +129,10 @@ def export(
             best: Fit = end.value
             break
     network = compact(found, model, task, layout=layout)
+    if isinstance(network, SmallerModel):
+        network.about |= {"val": best.val, "test": best.test}
+        network.save(out)
+        return network, best
     x = next(iter(task.batches("test"))).inputs[0]
     if not isinstance(network, Compact):
         some = torch.export.Dim("images")
@@ -146,13 +156,24 @@ def _paths_to_read(ticket: str, found: Ticket, data_root: str | None) -> Iterato
 
 
 def _check_image_arguments(out: str, program: str | None, layout: str) -> None:
+    _check_program_arguments(out, program, layout, (".pt2",), "images")
+
+
+def _check_own_arguments(out: str, program: str | None, layout: str) -> None:
+    _check_program_arguments(out, program, layout, (".pt2", ".onnx"), "a model of your own")
+
+
+def _check_program_arguments(
+    out: str, program: str | None, layout: str, suffixes: Sequence[str], kind: str
+) -> None:
+    """Refuse arguments of what is written as a program alone."""
     for name, value, rule, wrong in (
-        ("out", out, "end in .pt2", Path(out).suffix != ".pt2"),
+        ("out", out, f"end in {' or '.join(suffixes)}", Path(out).suffix not in suffixes),
         ("program", program, "not be given", program is not None),
         ("layout", layout, "be auto or dense", layout not in ("auto", "dense")),
     ):
         if wrong:
-            raise ValueError(f"`{name}` must {rule} for a ticket of images, got {value!r}")
+            raise ValueError(f"`{name}` must {rule} for a ticket of {kind}, got {value!r}")
 
 
 def _save_program(network: nn.Module, x: torch.Tensor, path: Path, sizes: Any = None) -> None:
