@@ -9,6 +9,8 @@ import torch
 from ogb_files import write_graphs, write_split
 from test_published import flip
 
+import graphlth as glt
+from graphlth import records
 from graphlth.data import published
 from graphlth.data.ogb_molecules import ARCHIVES, molecule_task
 from graphlth.data.tu import Counts, read_tu, tu_task
@@ -178,3 +180,19 @@ def test_missing_molecules_are_told_with_what_to_fetch(tmp_path):
     (tmp_path / "ogbg_molhiv" / "raw" / "graph-label.csv.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"graph-label\.csv\.gz is missing"):
         find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
+
+
+def test_a_run_on_real_graphs_is_recorded_and_continued(data_root, tmp_path):
+    settings = {"rounds": 2, "epochs": 1, "hidden": 4, "data_root": str(data_root)}
+    folder = glt.run("ugs", "mutag", "graph_gin", settings, out=str(tmp_path))
+    rows = records.read(folder)
+    assert [row["num_edges"] for row in rows] == [2935] * 3
+    assert [round(row["edge_sparsity"], 4) for row in rows] == [0, 0.0501, 0.0974]
+    assert all(row["macs"] > 0 for row in rows)
+    path = folder / "seed0.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))  # interrupted
+    assert glt.run("ugs", "mutag", "graph_gin", settings, out=str(tmp_path)) == folder
+    again = records.read(folder)
+    assert [(row["val"], row["test"]) for row in again] == [
+        (row["val"], row["test"]) for row in rows
+    ]
