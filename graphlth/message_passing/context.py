@@ -21,7 +21,14 @@ from graphlth.message_passing.operator import MaskedOperator
 from graphlth.message_passing.reductions import RULES, weigh
 from graphlth.message_passing.replacement import replace_attribute, replace_functions
 from graphlth.message_passing.support import check_operators, reduces_by_scatter
-from graphlth.message_passing.tracking import EdgeTracker, EdgeWeights, activate, edge_weight
+from graphlth.message_passing.tracking import (
+    EdgeTracker,
+    EdgeWeights,
+    activate,
+    describe_edges,
+    edge_weight,
+    is_edge_index,
+)
 
 
 class masked_edges:
@@ -92,10 +99,10 @@ def _mask(stack: ExitStack, model: nn.Module, tracker: EdgeTracker) -> None:
 
 def _check(weights: EdgeWeights) -> None:
     for edge_index, weight in weights:
-        if type(edge_index) is not Tensor or edge_index.dim() != 2 or edge_index.size(0) != 2:
+        if not is_edge_index(edge_index) or edge_index.dim() != 2 or edge_index.size(0) != 2:
             raise ValueError(
                 "`weights` must pair a plain tensor edge_index [2, E] with the weight [E] of each "
-                f"column, got {type(edge_index).__name__}: give edge_index, not adj_t or EdgeIndex"
+                f"column, got {describe_edges(edge_index)}: give edge_index, not adj_t or EdgeIndex"
             )
         if weight.shape != edge_index.shape[1:] or not weight.is_floating_point():
             raise ValueError(

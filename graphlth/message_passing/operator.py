@@ -15,7 +15,13 @@ from graphlth.message_passing.call import Call
 from graphlth.message_passing.kernels import EDGE_KERNELS, KERNELS, Kernel, find_kernel
 from graphlth.message_passing.movement import holds_ends
 from graphlth.message_passing.replacement import replace_attribute
-from graphlth.message_passing.tracking import EdgeTracker, edge_weight, only_tracker
+from graphlth.message_passing.tracking import (
+    EdgeTracker,
+    describe_edges,
+    edge_weight,
+    is_edge_index,
+    only_tracker,
+)
 from graphlth.sparse.graph import Graph
 
 ATTENTION = "return_attention_weights"
@@ -54,7 +60,12 @@ class MaskedOperator:
         asked = args[place] if len(args) > place else kwargs.get(ATTENTION)
         self._returns_attention = bool(asked)
         for value in (*args, *kwargs.values()):
-            if holds_ends(value) and value.dim() == 2 and value.size(0) == 2:
+            if (
+                is_edge_index(value)
+                and holds_ends(value)
+                and value.dim() == 2
+                and value.size(0) == 2
+            ):
                 self._tracker.resolve(value)
 
     def _pass_messages(
@@ -62,10 +73,10 @@ class MaskedOperator:
         edge_index: Any, size: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         """`propagate` or `edge_updater`, by its kernel if there is one for this case."""
-        if type(edge_index) is not Tensor:
+        if not is_edge_index(edge_index):
             raise ValueError(
                 f"`{type(self._conv).__name__}` must be given an edge_index [2, E] to mask edges, "
-                f"got {type(edge_index).__name__}, whose sums are fused: give edge_index instead "
+                f"got {describe_edges(edge_index)}, whose sums are fused: give edge_index instead "
                 "of adj_t"
             )
         self._tracker.resolve(edge_index)

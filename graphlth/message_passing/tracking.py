@@ -16,6 +16,18 @@ from torch import Tensor
 
 from graphlth.message_passing.cache import GraphCache
 
+
+def is_edge_index(edge_index: object) -> bool:
+    """Whether it is a plain, dense tensor, and neither an adjacency matrix nor a subclass."""
+    return type(edge_index) is Tensor and edge_index.layout == torch.strided
+
+
+def describe_edges(edges: object) -> str:
+    """What edges are given as, for an error."""
+    is_sparse = type(edges) is Tensor and edges.layout != torch.strided
+    return "a sparse tensor" if is_sparse else type(edges).__name__
+
+
 EdgeWeights = Sequence[tuple[Tensor, Tensor]]  # edge_index [2, E] and the weight [E] of each column
 
 
