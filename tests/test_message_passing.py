@@ -316,7 +316,7 @@ class ByNothing(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute")
+@pytest.mark.filterwarnings("ignore")
 def test_mask_0_removes_an_edge_of_a_compiled_model():
     model = Net().double()
     compiled = torch.compile(model, backend="eager")
