@@ -35,6 +35,7 @@ from scipy.sparse.csgraph import connected_components
 
 import graphlth as glt
 import graphlth.records as record
+from graphlth.data.graph_files import read_graph
 from graphlth.data.node import split_per_class
 from graphlth.records import Record
 
@@ -90,13 +91,11 @@ class Arrays:
 
 def load_graph(name: str, data_root: Path) -> Arrays:
     """A graph of the data folder; features of Coauthor are whether a word is there."""
-    with np.load(data_root / "graphs" / name / f"{name}.npz", allow_pickle=False) as file:
-        x = csr_matrix(
-            (file["x_data"], file["x_indices"], file["x_indptr"]), shape=tuple(file["x_shape"])
-        )
-        arrays = Arrays(x.astype(np.float32), file["edge_index"].astype(np.int64), file["y"])
-    arrays.x.data[:] = 1
-    return arrays
+    data = read_graph(data_root / "graphs" / name / f"{name}.npz")
+    places, shape = data.x.coalesce().indices().numpy(), tuple(data.x.shape)
+    x = csr_matrix((np.ones(places.shape[1], np.float32), places), shape=shape)
+    pairs = data.edge_index[:, data.edge_index[0] < data.edge_index[1]]
+    return Arrays(x, pairs.numpy(), data.y.numpy())
 
 
 def generate_communities(num_nodes: int = 400, classes: int = 3) -> Arrays:

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphlth.data import geom_gcn, planetoid, published
 from graphlth.data import idx as _idx
-from graphlth.data import planetoid, published
 from graphlth.registry import find
 from graphlth.tasks import cifar10
 
 KNOWN = published.published_files()
+WEB = ("cornell", "texas", "wisconsin")
+ARRAYS = ("amazon_photo", "amazon_computers", "coauthor_cs", "coauthor_physics",
+          "chameleon_filtered", "squirrel_filtered")  # fmt: skip
 TASKS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 
 
@@ -45,6 +48,15 @@ def test_every_file_of_every_layout_is_listed_or_known_to_have_no_digest():
     layouts = {
         **{n: [f"ind.{n}.{part}" for part in planetoid.PARTS] for n in TASKS},
         "geom_gcn_splits": [f"{n}_split_0.6_0.2_{i}.npz" for n in TASKS for i in range(10)],
+        **{
+            n: [
+                geom_gcn.NODES,
+                geom_gcn.LINKS,
+                *(f"{called}_split_0.6_0.2_{i}.npz" for i in range(10)),
+            ]
+            for n, called in (("actor", "film"), *((n, n) for n in WEB))
+        },
+        **{n: [f"{n}.npz"] for n in ARRAYS},
         "mnist": [*_idx.FILES, *(f"{file}.gz" for file in _idx.FILES)],
         "fashion_mnist": [*_idx.FILES, *(f"{file}.gz" for file in _idx.FILES)],
         "cifar10": [*(file for layout in cifar10.LAYOUTS for file in layout), cifar10.ARCHIVE],

@@ -156,6 +156,8 @@ def resgen(
 ) -> ResGEN:
     """A deep residual network of GENConv: DeeperGCN, the ResGCN-28 of UGS on OGB.
 
+    Features of edges are not read; a model of PyG's `GENConv` and `DeepGCNLayer` reads them.
+
     Args:
         task: gives the numbers of features and classes.
         hidden: channels of every layer, at least 2.
