@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from torch_geometric.data import Data
 from torch_geometric.datasets import Actor, Amazon, WebKB
 from torch_geometric.utils import to_undirected
 
 from graphlth.cli.main import main
 from graphlth.data import array_graphs, geom_gcn, published
+from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import Counts
 from graphlth.registry import find
 from graphlth.sparse.features import Features
@@ -111,6 +113,19 @@ def test_a_wrong_file_or_split_is_refused_in_one_line(small, written, settings, 
     with pytest.raises((ValueError, FileNotFoundError), match=error) as found:
         load(**settings)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("known", "loss", "error"),
+    [(2, "cross_entropy", "`data.y` must be below the `num_classes` 2, got 2"),
+     (3, "mse", "`num_classes` must not be given where `data.y` are numbers, got 3")],
+)  # fmt: skip
+def test_a_number_of_classes_that_cannot_be_is_refused(known, loss, error):
+    y, train = torch.tensor([0, 1, 2]), torch.eye(3).bool()
+    data = Data(x=torch.eye(3), y=y, edge_index=torch.tensor([[0], [1]]), train_mask=train[0],
+                val_mask=train[1], test_mask=train[2])  # fmt: skip
+    with pytest.raises(ValueError, match=error):
+        NodeTask(data, loss=loss, num_classes=known)
 
 
 def test_a_missing_graph_says_where_it_was_looked_for():

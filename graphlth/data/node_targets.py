@@ -37,6 +37,9 @@ class NodeTargets:
         """
         found = find_loss(loss)
         if loss in OF_NUMBERS or (callable(loss) and fields.are_numbers(data)):
+            if num_classes is not None:
+                raise ValueError("`num_classes` must not be given where `data.y` are numbers, got "
+                                 f"{num_classes}: each column is a target")  # fmt: skip
             y = fields.targets(data, num_nodes)
             names: tuple[str, ...] = ()
             alike = torch.zeros(num_nodes, dtype=torch.int64)  # no classes to split evenly
