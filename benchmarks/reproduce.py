@@ -152,6 +152,12 @@ def print_round(step: Any) -> None:
 # --- tables --------------------------------------------------------------------------------------
 
 
+def metric_name(runs: Runs) -> str:
+    """What the results of the runs are: "accuracy", "ROC-AUC" and so on."""
+    name: str = next(iter(runs.values()))[0].get("metric", "accuracy")
+    return {"roc_auc": "ROC-AUC"}.get(name, name)
+
+
 def accuracy(row: record.Row) -> Value:
     """The test accuracy of a round, in %."""
     return mean_and_interval([r["test"] for r in row.records])
@@ -275,7 +281,7 @@ def band_claims(runs: Runs, suite: Suite, field: str = "test") -> list[Claim]:
         rows = {row.round: row for row in record.summary(runs[name])}
         for r, (low, high) in bands.items():
             value = mean_and_interval([known[field] for known in rows[int(r)].records])
-            what = "test accuracy" if field == "test" else field
+            what = f"test {metric_name(runs)}" if field == "test" else field
             claims.append(Claim(f"{name}, round {r}: {what}, %", value, round(100 * low, 4),
                                 None if high == 1 else round(100 * high, 4), ".2f"))  # fmt: skip
     return claims
@@ -344,7 +350,7 @@ def main() -> None:
     write(Result(
         args.suite.stem, suite["title"],
         f"{describe_seeds(suite)}, {settings[unit]} + {settings[unit]} {unit} a round. "
-        f"{OVER_SEEDS}",
+        f"{OVER_SEEDS.replace('accuracy', metric_name(runs))}",
         describe_runs(runs, suite, command, **{unit: settings[unit]}),
         tables, claims, pictures, run_warnings(runs), suite["notes"],
     ), args.result)  # fmt: skip

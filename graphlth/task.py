@@ -65,6 +65,7 @@ class Batch:
     forward: "Forward | None" = None  # the task's way to call a model of a user's
     # own with `data`; None: by the names of the parameters of its `forward`
     pairs: Tensor | None = None  # [2, rows] of links: whose outputs are compared
+    copies: int = 1  # of a graph: how often it is in the inputs, as beside a corrupted copy
     of_graphs: bool = False  # a row of the output is one of a whole graph, not of a node
     decode: "Decode | None" = None  # what is made of the outputs of `pairs`; None: dot products
 

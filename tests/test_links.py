@@ -13,6 +13,8 @@ from torch_geometric.transforms import RandomLinkSplit
 from toys import build
 
 import graphlth as glt
+from graphlth.cost.macs import pass_macs
+from graphlth.cost.meters import measure_cost
 from graphlth.data.links import LinkTask
 from graphlth.data.published import DataWarning
 from graphlth.task import SPLITS
@@ -387,3 +389,14 @@ def test_a_wrong_kind_of_links_is_refused_in_one_line(how, message):
     with pytest.raises(ValueError, match=message) as error:
         LinkTask(shop(), **how)
     assert "\n" not in str(error.value)
+
+
+def test_a_pass_over_a_corrupted_copy_counts_as_a_pass():
+    spent = []
+    for loss in ("binary_cross_entropy", "infoclust"):
+        task = links(loss=loss)
+        model = build("gcn", task)
+        with measure_cost(pass_macs) as cost:
+            glt.fit(model, task, glt.dense(model, task.num_edges), epochs=2)
+        spent.append(cost.macs)
+    assert spent[1] == 2 * spent[0] > 0

@@ -98,7 +98,7 @@ class Corruption:
         inputs = (self.x, Graph(torch.cat(both, 1), 2 * self.num_nodes))
         return replace(
             self.plain, inputs=inputs, target=self.target, rows=..., entries=self.entries,
-            among=None, edge_weight=self.edge_weight, data=data, columns=self.columns,
+            among=None, edge_weight=self.edge_weight, data=data, columns=self.columns, copies=2,
         )  # fmt: skip
 
 

@@ -93,7 +93,8 @@ def train(
             optimizer.lr = how.rate(iteration, epochs * span)
             masked.step(optimizer)
             one = batch.entries is not None and not batch.of_graphs
-            passes += 1 if one else len(batch.target if batch.of_graphs else batch.inputs[0])
+            graphs = len(batch.target if batch.of_graphs else batch.inputs[0])
+            passes += batch.copies if one else graphs
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
