@@ -15,7 +15,7 @@ import graphlth as glt
 from graphlth import masks as M
 from graphlth.edge_masks import edge_mask
 from graphlth.registry import find
-from graphlth.training import checks
+from graphlth.training import own_models
 from graphlth.training.checks import SurrogateWarning
 from graphlth.training.forward import forward
 
@@ -304,11 +304,35 @@ class Detached(nn.Module):
 
 @pytest.mark.parametrize("large", [True, False])
 def test_a_large_graph_is_checked_too(large, monkeypatch):
-    monkeypatch.setattr(checks, "LARGE", 0 if large else 1 << 60)
+    monkeypatch.setattr(own_models, "LARGE", 0 if large else 1 << 60)
     (task, model), how = make("GCN"), {"rounds": 1, **FEW}
     list(glt.ugs(model, task, **how))
     with pytest.raises(ValueError, match="`model` must"):
         list(glt.ugs(Detached(pyg.GCNConv(FEATURES, CLASSES)), task, **how))
+
+
+@pytest.mark.parametrize("name", ["GCN", "GAT", "SAGE", "PNA", "cached"])
+def test_a_large_graph_is_trained_without_messages_if_all_operators_have_kernels(name, monkeypatch):
+    task, model = make("GCN" if name == "cached" else name)
+    for module in model.modules():
+        module.cached = name == "cached"
+    found, messages, kind = [], [], next(m for m in model.modules() if hasattr(m, "propagate"))
+    monkeypatch.setattr(type(kind), "aggregate", note(messages, type(kind).aggregate))
+    for large in (0, 1 << 60):
+        monkeypatch.setattr(own_models, "LARGE", large)
+        found.append(whole_output(copy.deepcopy(model), task, {}))
+        messages.append("next")
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+    assert messages[-2:] == ["made", "next"]
+    assert (messages[0] == "next") == (name in ("GCN", "GAT", "SAGE"))
+
+
+def note(calls, function):
+    def noted(*args, **kwargs):
+        calls.append("made")
+        return function(*args, **kwargs)
+
+    return noted
 
 
 def test_operators_whose_soft_masks_are_surrogates_are_named_once():

@@ -3,6 +3,15 @@
 from graphlth.message_passing.cache import GraphCache
 from graphlth.message_passing.call import Call
 from graphlth.message_passing.context import masked_edges
+from graphlth.message_passing.kernels import has_kernels
 from graphlth.message_passing.support import Support, check_operators, operator_support
 
-__all__ = ["Call", "GraphCache", "Support", "check_operators", "masked_edges", "operator_support"]
+__all__ = [
+    "Call",
+    "GraphCache",
+    "Support",
+    "check_operators",
+    "has_kernels",
+    "masked_edges",
+    "operator_support",
+]

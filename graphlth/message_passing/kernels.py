@@ -14,6 +14,7 @@ from torch.nn.functional import dropout
 from torch_geometric.nn import conv as pyg
 
 from graphlth.message_passing.call import Call
+from graphlth.message_passing.support import operator_support
 from graphlth.sparse.backend import EXACT
 from graphlth.sparse.composition import gather
 from graphlth.sparse.graph import Graph
@@ -147,6 +148,13 @@ def find_kernel(kernels: Mapping[type, Kernel], conv: nn.Module) -> Kernel | Non
     hooked = any(hooks for name, hooks in changed.items() if name.endswith(HOOKS))
     own = changed.keys() & {"message", "aggregate", "update", "edge_update", "propagate"}
     return None if hooked or own or changed.get("_explain") else kernels.get(type(conv))
+
+
+def has_kernels(model: nn.Module) -> bool:
+    """Whether all operators of `model` have a kernel, and there are any."""
+    found = [find_kernel(KERNELS, m) for m in model.modules() if isinstance(m, pyg.MessagePassing)]
+    refused = any(operator_support(m).kind == "refused" for m in model.modules())
+    return bool(found) and None not in found and not refused
 
 
 PARTS = "propagate", "message", "aggregate", "edge_update"

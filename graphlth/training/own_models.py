@@ -4,6 +4,7 @@ Its operators multiply by the edge masks themselves, inside `masked_edges`: the 
 of them. A model that takes `edge_weight` is given the masks there instead, as `forward` says.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from graphlth.sparse.composition import gather
 from graphlth.sparse.memo import Memo
 from graphlth.task import Batch
 
+LARGE = 1 << 18  # edges, from which messages take much memory
 _PADDED: Memo[Tensor | None] = Memo()
 _GRAPHS: Memo[Any] = Memo()  # of each training, those that operators are called with
 
@@ -60,7 +62,8 @@ def edge_weights(
 ) -> list[tuple[Tensor, Tensor]]:
     """Each edge_index of the data whose edges are weighted, with the weights A ⊙ m [E].
 
-    A is left to a model that reads it.
+    A is left to a model that reads it. Of a large graph, edges that nothing weighs weigh 1 if the
+    operators then compute the same in less memory.
     """
     found = []
     for key, edge_index, a in _relations(batch):
@@ -70,11 +73,21 @@ def edge_weights(
         weight = None if m is None else _gather_columns(m, batch.columns[key])
         if own is not None:
             weight = own if weight is None else own * weight
-        if weight is None and isinstance(edges, Mapping):  # known by itself, not by its numbers
+        # Among masks of others: known by itself, not by its numbers.
+        if weight is None and (isinstance(edges, Mapping) or _saves_messages(model, edge_index)):
             weight = torch.ones(edge_index.size(1), device=edge_index.device)
         if weight is not None:
             found.append((edge_index, weight))
     return found
+
+
+def _saves_messages(model: nn.Module, edge_index: Tensor) -> bool:
+    """Whether weights of 1 let a model do without the messages of a large graph, E × d numbers."""
+    if edge_index.size(1) <= LARGE or "torch_geometric.nn" not in sys.modules:
+        return False
+    from graphlth.message_passing import has_kernels  # loads PyG
+
+    return has_kernels(model)
 
 
 def _relations(batch: Batch) -> Iterator[tuple[str, Tensor, Tensor | None]]:
