@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from graphlth.compaction.layers import Parts
+from graphlth.compaction.layers import HiddenLayer, Parts
 from graphlth.edge_masks import EdgeMask, is_edge_key
 from graphlth.masks import EDGES, Masks, only
 from graphlth.sparse.cache import StepCache
@@ -92,6 +92,15 @@ class CompactableModel(Protocol):
             graph: the edges that are kept.
             weight: as `forward` takes it, of these edges.
         """
+        ...
+
+
+@runtime_checkable
+class UnitModel(Protocol):
+    """A model that tells which entries of its parameters belong to which hidden unit."""
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """The layers of hidden units, the first one first."""
         ...
 
 

@@ -108,7 +108,7 @@ def _takes_graphs(name):
     try:
         next(call(name, build("gcn", toy()), toy()))
     except ValueError as error:
-        assert str(error).startswith("`model` must be of images"), error
+        assert str(error).startswith("`model` must have hidden channels"), error
         return False
     return True
 

@@ -1,6 +1,6 @@
 """What algorithms that remove channels share: which of them are kept, and a penalty on norms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_channels
-from graphlth.compaction.channels import Level, hidden_levels, kept_channels, surviving_channels
+from graphlth.compaction.channels import (
+    Level,
+    expand_channels,
+    hidden_levels,
+    keep_highest,
+    surviving_channels,
+)
+from graphlth.compaction.hidden_units import expand_units, hidden_layers, surviving_units
+from graphlth.compaction.layers import HiddenLayer
 from graphlth.masks import Masks, masked_values, ones
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.types import ChannelScore, Scope
@@ -16,26 +24,37 @@ from graphlth.settings.validation import check_fields
 from graphlth.task import Task
 from graphlth.training.recipe import RecipeFields
 
+Hidden = Sequence[Level] | Sequence[HiddenLayer]  # of networks of images, and on graphs
 
-def find_hidden_channels(model: nn.Module, task: Task) -> list[Level]:
-    """The hidden channels of `model`, layer by layer.
+
+def find_hidden_channels(model: nn.Module, task: Task) -> Hidden:
+    """The hidden channels, or units, of `model`, layer by layer.
 
     Raises:
         ValueError: there are none.
     """
-    hidden = hidden_levels(model) if hasattr(task, "shape") else []
+    hidden: Hidden = hidden_layers(model, task) if task.num_edges else []
+    if hasattr(task, "shape"):
+        hidden = hidden_levels(model)
     if not hidden:
-        raise ValueError("`model` must be of images, with hidden channels to remove, got "
-                         f"{type(model).__name__}")  # fmt: skip
+        raise ValueError("`model` must have hidden channels to remove, of images or on a graph, "
+                         f"got {type(model).__name__}")  # fmt: skip
     return hidden
 
 
-def penalise_norms(hidden: list[Level], rate: float) -> Callable[[Masks, Masks], Tensor] | None:
+def penalise_norms(hidden: Hidden, rate: float) -> Callable[[Masks, Masks], Tensor] | None:
     """`λ Σ |γ|` over all hidden channels, a penalty of `train`; None where there is none."""
-    names = [f"{norm}.weight" for level in hidden for norm in level.norms]
+    names = [n for level in hidden for n in level.scales]
     if not names or not rate:
         return None
     return lambda weights, soft: rate * torch.stack([weights[n].abs().sum() for n in names]).sum()
+
+
+def expand_hidden(model: nn.Module, task: Task, kept: Masks) -> dict[str, Tensor]:
+    """The masks of the parameters under those of whole channels or units [C], by layer."""
+    if hasattr(task, "shape"):
+        return expand_channels(model, kept)
+    return expand_units(model, hidden_layers(model, task), kept)
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,11 @@ def keep_channels(
     """
     net = deepcopy(model).eval()
     rewind(net, masked_values(snapshot(model), masks))
-    alive = {n: kept.float() for n, kept in surviving_channels(net, masks or ones(net)).items()}
+    whole = masks or ones(net)
+    if hasattr(task, "shape"):
+        found = surviving_channels(net, whole)
+    else:
+        found = surviving_units(hidden_layers(net, task), whole)
+    alive = {n: kept.float() for n, kept in found.items()}
     scores = score_channels(ranking.channel_score, net, task, alive, seed=seed)
-    return kept_channels(model, scores, fraction, ranking.scope, masks)
+    return keep_highest(scores, alive, fraction, ranking.scope)

@@ -50,7 +50,7 @@ def score_channels(
     function = find_score(score, "channel_score")
     scores = call_score(function, model, task, masks, context)
     if not scores.keys() & masks.keys():
-        raise ValueError(f"`model` must be of images, with hidden channels that "
+        raise ValueError(f"`model` must have hidden channels that "
                          f"{score_name(score)!r} can score, got {type(model).__name__}: give "
                          "another `channel_score`, such as filter_norm")  # fmt: skip
     return {n: scores[n] for n in masks if n in scores}

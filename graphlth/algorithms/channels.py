@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from graphlth.algorithms._channels import (
     ChannelFields,
     ChannelRanking,
+    expand_hidden,
     find_hidden_channels,
     keep_channels,
     penalise_norms,
 )
 from graphlth.algorithms._draw import starting_weights
-from graphlth.compaction.channels import expand_channels
 from graphlth.masks import Masks
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.groups import split_group
@@ -58,8 +58,9 @@ def channels(
     A round trains from the last ticket's weights, scores the channels and removes some.
 
     Args:
-        model: a network of images that has hidden channels (see `graphlth.compaction.channels`).
-        task: the images.
+        model: a network of images that has hidden channels (see `graphlth.compaction.channels`),
+            or a model on graphs, whose hidden units are channels.
+        task: the images or the graph.
         rounds: how often to prune.
         drop_channels: fraction of the surviving channels that a round removes, in [0, 1).
         l1_norms: what |γ| of every hidden channel adds to the loss before a round prunes.
@@ -81,7 +82,9 @@ def channels(
 
     def prune(fraction: float, masks: Masks, round: int) -> dict[str, Tensor]:
         draw = stream_seed(seed, "draw", round)
-        return expand_channels(model, keep_channels(model, task, masks, ranking, fraction, draw))
+        return expand_hidden(
+            model, task, keep_channels(model, task, masks, ranking, fraction, draw)
+        )
 
     ticket = last or Ticket(snapshot(model), prune(0.0, {}, 0), 0)
     weights = starting_weights(rewind(model, ticket.init), start, seed)

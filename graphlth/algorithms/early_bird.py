@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from graphlth.algorithms._channels import (
     ChannelFields,
     ChannelRanking,
+    expand_hidden,
     find_hidden_channels,
     keep_channels,
     penalise_norms,
 )
 from graphlth.algorithms._draw import draw_tickets, starting_weights
 from graphlth.algorithms._quantise import Bits, quantise
-from graphlth.compaction.channels import expand_channels
 from graphlth.drawing import Queue
 from graphlth.rewinding import rewind, snapshot
 from graphlth.settings.groups import split_group
@@ -95,7 +95,7 @@ def early_bird(
         draw_seed = stream_seed(seed, "draw", next(numbers))
         return keep_channels(model, task, {}, ranking, fraction, draw_seed)
 
-    first = Ticket(snapshot(model), expand_channels(model, draw(0.0)), 0)
+    first = Ticket(snapshot(model), expand_hidden(model, task, draw(0.0)), 0)
     net = quantise(model, bits)
     if last is None:
         yield first
@@ -107,5 +107,5 @@ def early_bird(
     queue = Queue(window, epsilon, ("weights",))
     yield from draw_tickets(
         search, draw, weights, queue, epochs=epochs_of(recipe, task), count=draws, last=last,
-        expand=partial(expand_channels, model),
+        expand=partial(expand_hidden, model, task),
     )  # fmt: skip

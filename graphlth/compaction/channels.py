@@ -36,6 +36,11 @@ class Level:
     norms: tuple[str, ...]  # those of `between`
     size: int  # channels
 
+    @property
+    def scales(self) -> list[str]:
+        """The parameters that its norms multiply channels by."""
+        return [f"{norm}.weight" for norm in self.norms]
+
 
 def hidden_levels(model: nn.Module) -> list[Level]:
     """The hidden channels of `model`, layer by layer.
@@ -165,12 +170,21 @@ def kept_channels(
         ValueError: `scores` is empty or not of hidden channels, `fraction` is outside [0, 1) or
             leaves no channel in a layer, or `scope` is unknown.
     """
+    alive = surviving_channels(model, masks) if masks else {}
+    return keep_highest(scores, alive, fraction, scope)
+
+
+def keep_highest(
+    scores: Masks, alive: Masks, fraction: float, scope: str = "global"
+) -> dict[str, Tensor]:
+    """What `kept_channels` gives, of the channels that are `alive` [C], by layer.
+
+    Raises:
+        ValueError: as `kept_channels`.
+    """
     if not scores:
         raise ValueError("`scores` must hold a layer, got none: are there such hidden channels?")
-    left = {n: torch.ones_like(s) for n, s in scores.items()}
-    if masks:
-        alive = surviving_channels(model, masks)
-        left = {n: alive[n].to(s) for n, s in scores.items()}
+    left = {n: alive[n].to(s) if alive else torch.ones_like(s) for n, s in scores.items()}
     best = {n: s.masked_fill(left[n] == 0, -torch.inf).argmax() for n, s in scores.items()}
     safe = {n: s.index_fill(0, best[n], torch.inf) for n, s in scores.items()}
     kept = drop_lowest(left, safe, fraction, scope)

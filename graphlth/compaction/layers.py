@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import get_args
 
 import torch
@@ -29,7 +29,7 @@ class Layer:
     bias: Tensor | None = None  # [out] b
 
 
-NAMES = [field.name for field in fields(Layer)]
+NAMES = [each.name for each in fields(Layer)]
 MAPS = ("weight", "own")
 
 
@@ -42,6 +42,36 @@ class Parts:
     features: Tensor  # [F'] the columns of the input that any weight reads, ascending
     num_features: int  # F
     activation: str  # between the layers: "relu" or "elu"
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """A layer of hidden units that can go as a whole, by the parameters that have entries of them.
+
+    The unit that each entry belongs to is an integer tensor that broadcasts to the parameter; −1:
+    none of this layer.
+    """
+
+    name: str
+    size: int  # units
+    makers: dict[str, Tensor] = field(default_factory=dict)  # of the weights that make units
+    others: list[tuple[str, Tensor]] = field(default_factory=list)  # that read them, biases, norms
+    scales: list[str] = field(default_factory=list)  # the scales of norms, among `others`
+
+
+def chain_units(names: Sequence[Sequence[str]], sizes: Sequence[int]) -> list[HiddenLayer]:
+    """The hidden layers of matrices [in, out] that follow one another.
+
+    Args:
+        names: of the matrices of each layer, which make the same units of the same ones.
+        sizes: how many units each layer makes.
+    """
+    layers = []
+    for made, read, size in zip(names, names[1:], sizes, strict=False):
+        units = torch.arange(size)
+        makers = {n: units.view(1, -1) for n in made}
+        layers.append(HiddenLayer(made[0], size, makers, [(n, units.view(-1, 1)) for n in read]))
+    return layers
 
 
 def check_parts(parts: Parts, layout: str) -> None:

@@ -303,11 +303,7 @@ def compact_on_data(model: nn.Module, batch: Batch, about: dict[str, Any]) -> Sm
         batch: its data are without the edges that are gone.
         about: where it comes from.
     """
-
-    def call(m: nn.Module, inputs: Inputs) -> Any:
-        return call_with(m, _in_type(with_features(batch.data, inputs)), batch.forward)
-
-    smaller = _remove_units(model, call, features_in(batch.data))
+    smaller = remove_units(model, *call_on_data(batch))
     shapes = shapes_of(model, without_labels(batch.data, "x"), batch.forward)
     if "ptr" in batch.data:
         return SmallerModel(smaller, shapes, batch.forward, about)
@@ -334,6 +330,25 @@ def compact_on_graph(
     if isinstance(weight, Tensor):
         shapes["edge_weight"] = weight[:0]
 
+    smaller = remove_units(model, *call_on_graph(x, graph, weight))
+    return ModelOnGraph(smaller, graph, weight, {} if isinstance(weight, tuple) else shapes, about)
+
+
+def call_on_data(batch: Batch) -> tuple[Call, Inputs]:
+    """How a model is called on the data of `batch` with features, and these."""
+
+    def call(m: nn.Module, inputs: Inputs) -> Any:
+        return call_with(m, _in_type(with_features(batch.data, inputs)), batch.forward)
+
+    features = features_in(batch.data)
+    return call, {n: x for n, x in features.items() if x.is_floating_point()}
+
+
+def call_on_graph(
+    x: Tensor | Features, graph: Graph, weight: EdgeMask | None
+) -> tuple[Call, Inputs]:
+    """How a model is called with (x, edge_index, edge_weight), and the features."""
+
     def call(m: nn.Module, inputs: Inputs) -> Any:
         h = inputs[""]
         if weight is None:
@@ -341,12 +356,7 @@ def compact_on_graph(
         layers = tuple(w.to(h.dtype) for w in (weight if isinstance(weight, tuple) else [weight]))
         return m(h, graph.edge_index, layers if isinstance(weight, tuple) else layers[0])
 
-    smaller = _remove_units(model, call, {"": x})
-    return ModelOnGraph(smaller, graph, weight, {} if isinstance(weight, tuple) else shapes, about)
-
-
-def _remove_units(model: nn.Module, call: Call, inputs: Inputs) -> Smaller:
-    return remove_units(model, call, {n: x for n, x in inputs.items() if x.is_floating_point()})
+    return call, {"": x.dense if isinstance(x, Features) else x}
 
 
 def _in_type(data: Any) -> Any:

@@ -227,6 +227,7 @@ def keep_batch_norm(op: Operation) -> Units | None:
         return None
     value = torch.full_like(units.value, torch.nan)
     if (scale := given.get("weight")) is not None:
+        op.trace.scales.add(op.trace.axes[id(scale)].name)
         shift = given["bias"].detach().double().cpu()
         value = torch.where(scale.detach().cpu() == 0, shift, value)
     return Units(units.ids, value)

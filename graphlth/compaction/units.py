@@ -89,6 +89,7 @@ class UnitTrace(TorchFunctionMode):
             id(t): Axes(n, t) for n, t in [*model.named_parameters(), *model.named_buffers()]
         }
         self.maps: list[Map] = []
+        self.scales: set[str] = set()  # the parameters that norms multiply units by
         self.attached: set[int] = set()  # the parameters that the rule of an operation has used
         self.onto_zeros = True  # whether an operation in place begins with zeros
         self.heads: dict[Any, Tensor] = {}  # the units [H, C] of a layer with H heads
@@ -124,6 +125,14 @@ class UnitTrace(TorchFunctionMode):
         """These units stay."""
         for unit in ids.flatten().tolist():
             self.reasons.setdefault(self.find(unit), reason)
+
+    def roots(self, ids: Tensor) -> set[int]:
+        """Those that stand for the groups of these units."""
+        return {self.find(unit) for unit in ids.flatten().tolist()}
+
+    def is_held(self, unit: int) -> bool:
+        """Whether a unit stays whatever its weights are."""
+        return self.find(unit) in self.reasons
 
     def are_tied(self, ids: Tensor) -> bool:
         """Whether all units of a row [..., n] are tied to one."""

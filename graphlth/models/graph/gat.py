@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units
 from graphlth.edge_masks import EdgeMask, map_edges, per_layer
 from graphlth.settings.types import BackendName, Depth, Fraction, Heads, Width
@@ -160,6 +160,17 @@ class GAT(nn.Module):
             rows = pick
         kept = features.nonzero().squeeze(1)
         return Parts(graph.with_loops, layers, kept, maps[0].size(0), "elu")
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Which entries of its parameters belong to which hidden unit."""
+        names = [[f"weights.{i}"] for i in range(len(self.weights))]
+        layers = chain_units(names, [w.size(1) for w in self.weights])
+        for i, layer in enumerate(layers):
+            units = torch.arange(layer.size)
+            heads = units.view(self.source_attention[i].shape)
+            layer.others.extend((f"{n}_attention.{i}", heads) for n in ("source", "target"))
+            layer.others.extend([(f"biases.{i}", units)] if len(self.biases) else [])
+        return layers
 
     def macs(
         self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.models.graph._gcn_layers import (
@@ -164,6 +164,11 @@ class GCN(nn.Module):
         norms = per_layer(norm, len(maps))
         layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), norms, strict=True)]
         return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Which entries of its parameters belong to which hidden unit."""
+        names = [[f"weights.{i}"] for i in range(len(self.weights))]
+        return chain_units(names, [w.size(1) for w in self.weights])
 
     def macs(
         self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from graphlth.compaction.layers import Layer, Parts
+from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.edge_masks import EdgeMask, per_layer
 from graphlth.settings.types import BackendName, Depth, Fraction, Width
@@ -122,6 +122,12 @@ class GraphSAGE(nn.Module):
         each = zip(submatrices(near, kept), means, submatrices(own, kept), strict=True)
         layers = [Layer(w, mean, own=v) for w, mean, v in each]
         return Parts(graph, layers, kept[0], near[0].size(0), "relu")
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """Which entries of its parameters belong to which hidden unit."""
+        kinds = ("self_weights", "neighbour_weights")
+        names = [[f"{kind}.{i}" for kind in kinds] for i in range(len(self.self_weights))]
+        return chain_units(names, [w.size(1) for w in self.self_weights])
 
     def macs(
         self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]

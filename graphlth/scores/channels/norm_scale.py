@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from graphlth.compaction.channels import norm_scales
+from graphlth.compaction.hidden_units import hidden_layers, unit_norm_scales
 from graphlth.masks import Masks
 from graphlth.task import Task
 
@@ -12,4 +13,8 @@ def norm_scale(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
 
     Source: network slimming, arXiv:1708.06519.
     """
-    return {n: scale for n, scale in norm_scales(model).items() if n in masks}
+    if hasattr(task, "shape"):
+        found = norm_scales(model)
+    else:
+        found = unit_norm_scales(model, hidden_layers(model, task))
+    return {n: score for n, score in found.items() if n in masks}
