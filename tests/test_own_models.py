@@ -368,7 +368,7 @@ def test_every_algorithm_finds_tickets_of_an_unchanged_model(algorithm, name):
 
 
 @pytest.mark.parametrize("algorithm", ["early_bird", "channels"])
-def test_an_algorithm_of_channels_says_that_it_is_of_images(algorithm):
+def test_an_algorithm_of_channels_says_what_it_cannot_score(algorithm):
     task, model = make("GAT")
     with pytest.raises(ValueError, match="`model` must have hidden channels"):
         list(find("algorithms", algorithm)(model, task))
