@@ -92,9 +92,10 @@ def train(
             whole.backward()
             optimizer.lr = how.rate(iteration, epochs * span)
             masked.step(optimizer)
-            one = batch.entries is not None and not batch.of_graphs
-            graphs = len(batch.target if batch.of_graphs else batch.inputs[0])
-            passes += batch.copies if one else graphs
+            if batch.entries is not None and not batch.of_graphs:
+                passes += batch.copies
+            else:
+                passes += len(batch.target if batch.of_graphs else batch.inputs[0])
         if not math.isfinite(loss.item()):
             what = f"the loss is {loss.item()} in epoch {index}"
             raise ValueError(f"{what}: lower `lr`, got {how.lr}")
