@@ -403,3 +403,9 @@ def test_a_dataset_in_memory_is_a_list_of_graphs():
     dataset = FakeDataset(12, avg_num_nodes=6, num_classes=2)
     task = GraphTask(dataset, split="random")
     assert task.graphs.count == 12 and task.num_features == dataset.num_features
+
+
+def test_a_label_without_a_dimension_is_one_class():
+    ring = torch.stack([torch.arange(4), torch.arange(4).roll(1)])
+    graphs = [Data(x=torch.eye(4), edge_index=ring, y=torch.tensor(i % 2)) for i in range(10)]
+    assert GraphTask(graphs, split="random").y.tolist() == [i % 2 for i in range(10)]

@@ -37,7 +37,7 @@ def graph_labels(graphs: Sequence[Any], loss: str | Loss) -> tuple[Tensor, tuple
         if y.shape != ys[0].shape or not y.numel() or y.is_complex():
             raise ValueError(f"`graphs[{i}].y` must be real numbers of one shape in all graphs, "
                              f"{list(ys[0].shape)}, got {y.dtype} {list(y.shape)}")  # fmt: skip
-    y = torch.cat(ys).reshape(len(ys), -1)  # [G, T]
+    y = torch.stack(ys).reshape(len(ys), -1)  # [G, T]
     real = y.is_floating_point() or y.size(1) > 1
     if loss in OF_NUMBERS or (callable(loss) and real):
         return _numbers(y, loss), ()
