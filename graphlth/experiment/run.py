@@ -221,7 +221,8 @@ def run_batch(
         yield from (Step(seed, line["round"], None, line) for line in lines)
         if len(lines) < len(whole):
             groups.setdefault(len(lines), []).append(seed)
-    mine = {n: settings[n] for n in plugin_settings("algorithms", chosen.algorithm)}
+    known = plugin_settings("algorithms", chosen.algorithm)
+    mine = {n: settings[n] for n in known if n in settings}  # defaults `AddedLater` are not there
     how = {n: settings[n] for n in RETRAINING if n in settings} | {"graphs": graphs}
     find_tickets = batched_form(chosen.algorithm)
     assert find_tickets is not None  # or there is no such plan
