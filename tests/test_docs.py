@@ -21,7 +21,7 @@ def test_the_table_in_the_readme_is_that_of_the_data_files():
     assert script["with_table"](readme) == readme
 
 
-@pytest.mark.parametrize("page", ["engine/kernel.md", "guides/shipping.md"])
+@pytest.mark.parametrize("page", ["engine/kernel.md", "guides/shipping.md", "guides/lightning.md"])
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
