@@ -77,7 +77,6 @@ class _EdgeMode(TorchFunctionMode):
         super().__init__()
         self._tracker = tracker
 
-    @torch.compiler.disable
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         rule = RULES.get(func)
         if rule is None:

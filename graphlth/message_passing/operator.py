@@ -54,7 +54,6 @@ class MaskedOperator:
                 )
         stack.callback(conv.register_forward_pre_hook(self._read, with_kwargs=True).remove)
 
-    @torch.compiler.disable
     def _read(self, conv: nn.Module, args: Any, kwargs: Any) -> None:
         """Look at what `forward` is called with, before it is."""
         place = _places(type(conv).forward).get(ATTENTION, len(args))
@@ -69,7 +68,6 @@ class MaskedOperator:
             ):
                 self._tracker.resolve(value)
 
-    @torch.compiler.disable
     def _pass_messages(
         self, plain: Callable[..., Any], kernel: Kernel | None,
         edge_index: Any, size: Any = None, **kwargs: Any,

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -102,9 +103,16 @@ def _refusal(module: nn.Module) -> str | None:
     return _by_name(module, REFUSED)
 
 
-def _pyg_classes(module: nn.Module) -> list[str]:
-    classes = type(module).__mro__
-    return [cls.__name__ for cls in classes if cls.__module__.startswith("torch_geometric.")]
+def _pyg_classes(module: nn.Module) -> tuple[str, ...]:
+    kind: Any = type(module)
+    return _class_names(kind)
+
+
+@lru_cache(maxsize=1024)
+def _class_names(kind: type) -> tuple[str, ...]:
+    """The names of PyG's classes among `kind` and its bases."""
+    found = [cls for cls in kind.__mro__ if cls.__module__.startswith("torch_geometric.")]
+    return tuple(cls.__name__ for cls in found)
 
 
 def _by_name(module: nn.Module, reasons: Mapping[str, str]) -> str | None:
