@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, global_mean_pool
 from torch_geometric.nn.aggr import MeanAggregation
 
+from graphlth.cli.main import main
 from graphlth.compaction.network import load_compact
 from graphlth.compaction.own_models import compact_on_data
 from graphlth.storage import check_archive
@@ -175,3 +176,32 @@ def test_what_cannot_be_written_or_read_says_why(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ValueError, match="is not a whole compacted network"):
         load_compact(path)
+
+
+MODULE = """
+from torch import nn
+from torch_geometric.nn import SAGEConv
+
+class Net(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, hidden: int = 8):
+        super().__init__()
+        self.a, self.b = SAGEConv(in_channels, hidden), SAGEConv(hidden, out_channels)
+
+    def forward(self, x, edge_index):
+        return self.b(self.a(x, edge_index).relu(), edge_index)
+"""
+
+
+def test_the_command_writes_a_program_of_a_model_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_networks.py").write_text(MODULE)
+    run = ["run", "ugs", "--task", "karate", "--model", "my_networks:Net", "--out", "out"]
+    assert main([*run, "--rounds", "1", "--epochs", "2"]) in (0, None)
+    (ticket,) = (str(path) for path in tmp_path.rglob("seed0-round1.safetensors"))
+    assert main(["export", ticket, "--out", "small.pt2", "--epochs", "2"]) in (0, None)
+    network = load_compact("small.pt2")
+    assert network.names == ["x", "edge_index"] and network.about["round"] == 1
+    assert network(torch.rand(5, 34), torch.randint(5, (2, 9))).shape == (5, 2)
+    assert main(["export", ticket, "--out", "small.bin"]) == 2
+    assert "`out` must end in .pt2 or .onnx for a model of your own" in capsys.readouterr().err

@@ -100,20 +100,30 @@ class SmallerModel(nn.Module):
         Raises:
             ValueError: the suffix is another, or the model cannot be exported; the reason.
         """
+        kind = Path(path).suffix
+        if self.shapes and kind not in (".pt2", ".onnx"):
+            raise ValueError(f"`path` must end in .pt2 or .onnx, got {str(path)!r}")
+        program, names = self.program(path)
+        if kind == ".onnx":
+            save_onnx(program, path, names)
+        else:
+            save_program(program, path, names, self.kept_edges, self.about)
+
+    def program(
+        self, path: str | Path = "network.pt"
+    ) -> tuple[torch.export.ExportedProgram, list[str]]:
+        """What `torch.export` makes of it for any graph, and the names of its inputs.
+
+        Raises:
+            ValueError: it cannot be exported; the reason, and how to save it in `path` instead.
+        """
         if not self.shapes:
             raise ValueError("`model` must have a method `parts` to be saved compacted, got "
                              f"{type(self.model).__name__}: use torch.save(network.state_dict(), "
                              f"{str(path)!r}), and load that into what glt.compact(...) returns"
                              )  # fmt: skip
-        kind, kept = Path(path).suffix, self.kept_edges
-        if kind not in (".pt2", ".onnx"):
-            raise ValueError(f"`path` must end in .pt2 or .onnx, got {str(path)!r}")
         call = partial(call_with, call=self.call)
-        program, names = export_network(self.network, self.shapes, call)
-        if kind == ".onnx":
-            save_onnx(program, path, names)
-        else:
-            save_program(program, path, names, kept, self.about)
+        return export_network(self.network, self.shapes, call)
 
     def plain(self) -> NoReturn:
         """There is no such network: the model's own code is needed.

@@ -114,6 +114,9 @@ def export(
     own = task.edges is not None and not isinstance(model, CompactableModel)
     if own:
         _check_own_arguments(out, program, layout)
+        small = compact(found, model, task)
+        if isinstance(small, SmallerModel):
+            small.program(out)  # what torch cannot export is refused before the retraining
     elif task.edges is not None and Path(out).suffix == ".pt2":
         raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
                          f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
