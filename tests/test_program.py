@@ -204,4 +204,5 @@ def test_the_command_writes_a_program_of_a_model_of_ones_own(tmp_path, monkeypat
     assert network.names == ["x", "edge_index"] and network.about["round"] == 1
     assert network(torch.rand(5, 34), torch.randint(5, (2, 9))).shape == (5, 2)
     assert main(["export", ticket, "--out", "small.bin"]) == 2
-    assert "`out` must end in .pt2 or .onnx for a model of your own" in capsys.readouterr().err
+    said = "`out` must end in .pt2 or .onnx for a ticket of a model of your own"
+    assert said in capsys.readouterr().err
