@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_algorithms import user
+from test_operations import WithoutOperators
 from torch import nn
 from toys import build, call, toy
 
@@ -119,7 +119,7 @@ def test_a_search_that_is_done_again_to_continue_costs_no_epochs(name):
 def test_macs_that_a_model_does_not_count_are_no_field():
     task = toy(loops=False)
     with measure_cost(pass_macs) as cost:
-        exhaust(train(user(task), task, {}, epochs=2))
+        exhaust(train(WithoutOperators(task), task, {}, epochs=2))
     assert spent(cost) == (2, None)
     assert "macs_search" not in cost.record_fields("search")
     with measure_cost(lambda model, *_: None if isinstance(model, nn.Linear) else 7) as mixed:
