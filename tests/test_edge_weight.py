@@ -249,14 +249,14 @@ def test_a_whole_weight_is_as_many_edges(name, backend):
 @pytest.mark.usefixtures("double")
 @models
 def test_one_size_of_all_weights_is_felt_only_where_it_should_be(name):
-    """A mean does not change; a sum, and what stands beside a loop of weight 1, do."""
+    """A mean, of softmax weights too, does not change; a sum, and what stands beside a loop, do."""
     graph = data().coalesce()
     graph.edge_weight = torch.full((graph.num_edges,), 7.0)
     one, seven = NodeTask(data()), NodeTask(graph)
     assert one.edge_weight is None and seven.edge_weight is not None
     model = build(name, one)
     outs = [forward(model, next(task.batches("test")), {}) for task in (one, seven)]
-    assert torch.allclose(*outs) == (name == "sage")  # attention has a loop of 1 beside them
+    assert torch.allclose(*outs) == (name in ("sage", "resgen"))  # attention has a loop of 1
 
 
 @models

@@ -17,7 +17,7 @@ KNOWN = OgbGraph(
 
 
 def ogbn_proteins(
-    *, data_root: str | None = None, edge_features: bool = False, edges: Edges = "undirected"
+    *, data_root: str | None = None, edge_attr: bool = False, edges: Edges = "undirected"
 ) -> NodeTask:
     """Proteins and their associations; which of 112 functions each has, species by species.
 
@@ -27,14 +27,14 @@ def ogbn_proteins(
     Args:
         data_root: the folder with `ogbn_proteins/raw` or its parent; else GRAPHLTH_DATA_ROOT or
             datasets.
-        edge_features: keep the features of every edge, `edge_attr`, for models that read them;
-            they take 2.5 GB.
+        edge_attr: keep `edge_attr`, the features of every edge, for models that read them; they
+            take 2.5 GB.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
     data = load_nodes(KNOWN, data_root, both_directions=False)
     data.x = mean_of_edges(data.edge_index, data.edge_attr, KNOWN.nodes)
     data.edge_index = torch.cat([data.edge_index, data.edge_index.flip(0)], 1)
-    if edge_features:
+    if edge_attr:
         data.edge_attr = torch.cat([data.edge_attr, data.edge_attr])
     else:
         del data.edge_attr
