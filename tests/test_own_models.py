@@ -505,6 +505,13 @@ WRONG = {  # what builds the task and the model: what is said
         lambda: (glt.NodeTask(graph()), Misled(*convs())),
         "`model.forward` asks for 'angles', which the data lack: they have .*forward=lambda",
     ),
+    "an attribute that its operators are not made for": (
+        lambda: (
+            glt.NodeTask(graph()),
+            pyg.PNA(**OUT, aggregators=["mean"], scalers=["identity"], deg=torch.ones(9).long()),
+        ),
+        "`model` must take what `task` gives it, .*edge_encoder'; .* forward=lambda model, data: m",
+    ),
     "an adapter that raises": (
         lambda: (glt.NodeTask(plain(), forward=lambda m, d: m(d.nothing)), Two(*convs())),
         "`model` must take what `task` gives it, .*AttributeError: .*nothing",
@@ -563,6 +570,29 @@ def test_weights_of_the_data_weigh_the_edges_of_operators_that_take_none():
         h = torch.relu(h) if conv is model.conv1 else h
     torch.testing.assert_close(whole_output(model, task, {}), h, atol=1e-5, rtol=1e-5)
     assert len(list(glt.ugs(model, task, rounds=1, **FEW))) == 2
+
+
+def test_relations_with_the_same_ends_keep_weights_of_their_own():
+    data, model = hetero(), to_hetero()  # of means, to which the size of all weights is nothing
+    writes, reverse = data["author", "writes", "paper"], data["paper", "rev_writes", "author"]
+    writes.edge_index = torch.stack([torch.arange(40) % 9, torch.arange(40) // 9])
+    reverse.edge_index = writes.edge_index.clone()
+    reverse.edge_weight = torch.rand(40, generator=draw()) + 0.1
+    other = data.clone()
+    other["author", "writes", "paper"].edge_weight = torch.full((40,), 2.0)
+    plain, twice = (whole_output(model, glt.NodeTask(each), {}) for each in (data, other))
+    torch.testing.assert_close(plain, twice)
+
+
+@pytest.mark.parametrize("weight", [[0, 1, 1, 0], [0, 0, 0, 0], [0.5, 1, 0, 0.5]])
+def test_weights_of_a_relation_are_those_of_the_edges_that_are_left(weight):
+    data, weight = hetero(), torch.tensor(weight).float()
+    writes = data["author", "writes", "paper"]
+    writes.edge_index, writes.edge_weight = torch.tensor([[0, 1, 2, 0], [5, 6, 7, 5]]), weight
+    store = next(glt.NodeTask(data).batches("val")).data["author", "writes", "paper"]
+    left = {(0, 5): weight[0] + weight[3], (1, 6): weight[1], (2, 7): weight[2]}
+    found = dict(zip(map(tuple, store.edge_index.T.tolist()), store.edge_weight, strict=True))
+    assert found == {edge: a for edge, a in left.items() if a}
 
 
 @models

@@ -143,7 +143,7 @@ class HeteroNodeTask(Task):
             parts += [] if parts[1] is None else [self.columns[relation_key(kind)]]
             for part in parts:
                 if part is not None:
-                    digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+                    digest.update(part.detach().cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def content(self) -> str:
@@ -153,7 +153,7 @@ class HeteroNodeTask(Task):
             for name, value in self.data[kind].items():
                 if name not in ("edge_index", "edge_weight") and isinstance(value, Tensor):
                     digest.update(name.encode())
-                    digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+                    digest.update(value.detach().cpu().contiguous().numpy().data)
         return content_digest(digest.hexdigest(), self.y, rows=self.rows)
 
     def _with(self, **changes: Any) -> HeteroNodeTask:
@@ -210,8 +210,9 @@ def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], dict[str, i
         names = [n for n, value in store.items() if _is_of_edges(store, n, value)]
         if {*names} <= {"edge_index", "edge_weight"}:
             store.edge_index, columns[key] = known.edge_index, known.entries
-            if known.weight is not None:
-                store.edge_weight = known.weight
+            if "edge_weight" in names:
+                ones = torch.ones(known.entries.numel())
+                store.edge_weight = ones if known.weight is None else known.weight
         else:
             given = data[kind]
             own = Columns.in_order(known, tuple(n for n in names if n != "edge_index"))

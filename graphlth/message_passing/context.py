@@ -36,7 +36,9 @@ class masked_edges:
 
     An edge of weight 0 is absent: of sums, means, degrees, attention and maxima. Edges are
     followed by identity, through whatever the model does with an edge_index; loops that a layer
-    adds weigh 1. Afterwards the model is as it was. Compiled models run as they were written.
+    adds weigh 1. An edge_index that comes by unknown ways, such as through lists, is known by its
+    ends: give those of other edges along with weights of 1, if some of both have the same ends.
+    Afterwards the model is as it was. Compiled models run as they were written.
     Attention that an operator returns beside its output is that before the weights.
 
     Args:

@@ -62,10 +62,11 @@ def edge_weights(
 ) -> list[tuple[Tensor, Tensor]]:
     """Each edge_index of the data whose edges are weighted, with the weights A ⊙ m [E].
 
-    A is left to a model that reads it. Of a large graph, edges that nothing weighs weigh 1 if the
-    operators then compute the same in less memory.
+    A is left to a model that reads it. Edges that nothing weighs weigh 1 beside others, from which
+    they are then told apart even if both have the same ends; and in a large graph, if the operators
+    then compute the same in less memory.
     """
-    found = []
+    found: list[tuple[Tensor, Tensor | None]] = []
     for key, edge_index, a in _relations(batch):
         m = edges.get(key) if isinstance(edges, Mapping) else edges
         assert m is None or isinstance(m, Tensor)
@@ -73,12 +74,11 @@ def edge_weights(
         weight = None if m is None else _gather_columns(m, batch.columns[key])
         if own is not None:
             weight = own if weight is None else own * weight
-        # Among masks of others: known by itself, not by its numbers.
-        if weight is None and (isinstance(edges, Mapping) or _saves_messages(model, edge_index)):
-            weight = torch.ones(edge_index.size(1), device=edge_index.device)
-        if weight is not None:
-            found.append((edge_index, weight))
-    return found
+        found.append((edge_index, weight))
+    if all(w is None and not _saves_messages(model, edge_index) for edge_index, w in found):
+        return []
+    return [(edge_index, torch.ones(edge_index.size(1), device=edge_index.device)
+             if weight is None else weight) for edge_index, weight in found]  # fmt: skip
 
 
 def _saves_messages(model: nn.Module, edge_index: Tensor) -> bool:
