@@ -75,7 +75,7 @@ def find_metric(metric: "str | Metric") -> Metric:
                              f"{metric.direction!r}, function)")  # fmt: skip
         return metric
     if isinstance(metric, str) and (hits := HITS.fullmatch(metric)):
-        return _hits_at(int(hits[1]))
+        return Metric(metric, "max", _Hits(int(hits[1])))
     if not isinstance(metric, str) or metric not in METRICS:
         known = ", ".join([*sorted(METRICS), "hits@<k>"])
         got = repr(metric) if isinstance(metric, str) else type(metric).__name__
@@ -145,14 +145,15 @@ def _average_precision(output: Tensor, target: Tensor) -> float:
     return float(average_precision_score(*_ranking(output, target)))
 
 
-def _f1(average: str) -> Callable[[Tensor, Tensor], float]:
-    def function(output: Tensor, target: Tensor) -> float:
+@dataclass(frozen=True)  # and no function within one, which cannot be pickled
+class _F1:
+    average: str
+
+    def __call__(self, output: Tensor, target: Tensor) -> float:
         from sklearn.metrics import f1_score  # loads slowly
 
-        predicted = output.argmax(-1) if target.dim() == 1 else output > 0
-        return float(f1_score(_array(target), _array(predicted), average=average, zero_division=0))
-
-    return function
+        y, predicted = _array(target), output.argmax(-1) if target.dim() == 1 else output > 0
+        return float(f1_score(y, _array(predicted), average=self.average, zero_division=0))
 
 
 def _rmse(output: Tensor, target: Tensor) -> float:
@@ -169,17 +170,18 @@ def _mae(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).abs().mean(-1)
 
 
-def _hits_at(k: int) -> Metric:
+@dataclass(frozen=True)
+class _Hits:
     """The fraction of the positive rows that rank above the `k`-th highest negative one (OGB)."""
 
-    def function(output: Tensor, target: Tensor) -> float:
-        evaluator = ogb_evaluator("link", HITS_OF, f"compute hits@{k}")
-        evaluator.K = k
+    k: int
+
+    def __call__(self, output: Tensor, target: Tensor) -> float:
+        evaluator = ogb_evaluator("link", HITS_OF, f"compute hits@{self.k}")
+        evaluator.K = self.k
         y, score = _ranking(output, target)
         found = evaluator.eval({"y_pred_pos": score[y == 1], "y_pred_neg": score[y == 0]})
-        return float(found[f"hits@{k}"])
-
-    return Metric(f"hits@{k}", "max", function)
+        return float(found[f"hits@{self.k}"])
 
 
 def _ranking(output: Tensor, target: Tensor) -> tuple[Any, Any]:
@@ -210,8 +212,8 @@ METRICS = {
         ACCURACY,
         Metric("roc_auc", "max", _roc_auc),
         Metric("average_precision", "max", _average_precision),
-        Metric("f1_micro", "max", _f1("micro")),
-        Metric("f1_macro", "max", _f1("macro")),
+        Metric("f1_micro", "max", _F1("micro")),
+        Metric("f1_macro", "max", _F1("macro")),
         Metric("rmse", "min", _rmse),
         Metric("mae", "min", _mae, per_row=True),
     )

@@ -1,6 +1,7 @@
 """Losses and metrics of a task: their values, their names, and that the best goes by direction."""
 
 import math
+import pickle
 from importlib.util import find_spec
 
 import numpy as np
@@ -47,6 +48,12 @@ def test_a_metric_has_the_value_of_the_literature(name, out, target, value):
     for rows in (slice(0, 2), slice(2, None)):  # in two batches
         total.add(out[rows], target[rows])
     assert total.value() == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [*METRICS, "hits@2"])
+def test_a_metric_is_pickled(name):
+    metric = find_metric(name)
+    assert pickle.loads(pickle.dumps(metric)) == metric
 
 
 def test_hits_at_k_is_that_of_ogb():

@@ -1,6 +1,7 @@
 """The package `ogb`: neither network nor terminal, and files in its layout."""
 
 import os
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -227,5 +228,6 @@ def test_accuracy_is_what_ogb_counts():
 def test_a_metric_of_several_targets_is_the_mean_over_those_that_have_both_kinds():
     target = torch.tensor([[0.0, 1], [1, 1], [float("nan"), 1]])
     metric = ogb.ogb_metric("graph", "ogbg-molclintox")
+    assert pickle.loads(pickle.dumps(metric)) == metric
     assert (metric.name, metric.direction) == ("roc_auc", "max")
     assert metric.function(torch.tensor([[0.1, 0], [0.9, 0], [0.0, 0]]), target) == 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -156,16 +158,29 @@ def ogb_metric(kind: Literal["node", "graph"], name: str) -> Metric:
     Raises:
         ValueError: `ogb` is not installed.
     """
-    evaluator = ogb_evaluator(kind, name, f"measure {name}")
-    measure = evaluator.eval_metric
+    measure = _evaluator(kind, name).eval_metric
     if measure == "acc":
         return ACCURACY
+    direction: Literal["max", "min"] = "min" if measure == "rmse" else "max"
+    return Metric(METRICS[measure], direction, _OGBScore(kind, name, measure))
 
-    def function(output: Tensor, target: Tensor) -> float:
+
+@lru_cache
+def _evaluator(kind: Literal["node", "graph"], name: str) -> Any:
+    return ogb_evaluator(kind, name, f"measure {name}")
+
+
+@dataclass(frozen=True)
+class _OGBScore:
+    """What the evaluator of a data set gives; pickled by its names, as OGB's import is guarded."""
+
+    kind: Literal["node", "graph"]
+    name: str
+    measure: str
+
+    def __call__(self, output: Tensor, target: Tensor) -> float:
         given = {"y_true": target.detach().cpu().numpy(), "y_pred": output.detach().cpu().numpy()}
-        return float(evaluator.eval(given)[measure])
-
-    return Metric(METRICS[measure], "min" if measure == "rmse" else "max", function)
+        return float(_evaluator(self.kind, self.name).eval(given)[self.measure])
 
 
 # --- tables ----------------------------------------------------------------------------------
