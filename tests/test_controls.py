@@ -171,6 +171,14 @@ def test_a_control_is_of_a_run_wherever_that_lies(earlier, tmp_path, monkeypatch
     assert {row.n for row in record.summary(record.read(folder))} == {2}  # one run, of two seeds
 
 
+def test_a_control_of_one_seed_needs_no_ticket_of_another(earlier, tmp_path):
+    place = shutil.copytree(earlier, tmp_path / "source")
+    for file in place.rglob("seed0*"):
+        file.unlink()
+    folder = shuffled(place, tmp_path, seeds="1-1")
+    assert {r["seed"] for r in record.read(folder)} == {1}
+
+
 def test_a_control_of_another_run_at_the_same_place_is_another_run(earlier, tmp_path):
     place = shutil.copytree(earlier, tmp_path / "source")
     first = shuffled(place, tmp_path)

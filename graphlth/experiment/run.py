@@ -86,7 +86,7 @@ def run(
     numbers, where = parse_seeds(seeds), Resources.of(resources)
     chosen = plan(algorithm, task, model, settings, device=where.device, threads=where.threads,
                   batched=where.batched, protocol=protocol)  # fmt: skip
-    chosen = _check_plan(chosen, where)  # before anything is written
+    chosen = _check_plan(chosen, where, numbers[0])  # before anything is written
     reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
     check_written("out", Path(out) / chosen.name, reads, folder=True)
     folder = prepare_folder(chosen, Path(out))
@@ -101,7 +101,7 @@ def run(
     return folder
 
 
-def _check_plan(chosen: Plan, resources: Resources) -> Plan:
+def _check_plan(chosen: Plan, resources: Resources, seed: int) -> Plan:
     """The plan with the digest of its data and the name of the run whose tickets it reads.
 
     Raises:
@@ -111,7 +111,7 @@ def _check_plan(chosen: Plan, resources: Resources) -> Plan:
     for note in getattr(task, "notes", ()):
         warnings.warn(note, DataWarning, stacklevel=3)
     model: nn.Module = build_plugin("models", chosen.model, chosen.settings, task)
-    _check_plugins_fit(chosen, task, model)
+    _check_plugins_fit(chosen, task, model, seed)
     source = ""
     if "tickets" in chosen.settings:
         source = read_plan(Path(chosen.settings["tickets"]), "tickets").name
@@ -120,9 +120,10 @@ def _check_plan(chosen: Plan, resources: Resources) -> Plan:
     return replace(chosen, data=task.content(), source=source)
 
 
-def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
+def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module, seed: int) -> None:
     """Refuse a model of graphs on what is none, iterations of half an epoch, and more.
 
+    The algorithm is asked for the dense ticket of `seed`, as earlier tickets may be of some seeds.
     What an algorithm cannot take it says before its dense ticket, for which it trains nothing here.
     """
     if task.edges is None and takes_graph(model):
@@ -137,7 +138,7 @@ def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module) -> None:
     if "self_supervised" in chosen.settings:
         pretraining_graph(task)
     settings = {**chosen.settings, "rewind_to": 0}
-    next(build_plugin("algorithms", chosen.algorithm, settings, model, task))
+    next(build_plugin("algorithms", chosen.algorithm, settings, model, task, seed=seed))
 
 
 def _run_seeds(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
