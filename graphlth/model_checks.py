@@ -275,8 +275,8 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
 
 
 @contextmanager
-def reporting(given: str, features: int | None) -> Iterator[None]:
-    """What a model raises of what it is `given` is told as one line about it.
+def reporting(given: str, features: int | None, remedy: str = "") -> Iterator[None]:
+    """What a model raises of what it is `given` is told as one line about it, with the `remedy`.
 
     Raises:
         ValueError: it raises something.
@@ -290,9 +290,9 @@ def reporting(given: str, features: int | None) -> Iterator[None]:
         if isinstance(error, ValueError) and first.startswith("`model"):
             raise  # it says what is wrong
         shapes = features and "shape" in first
-        width = f": must it read `task.num_features` = {features}?" if shapes else ""
+        remedy = f": must it read `task.num_features` = {features}?" if shapes else remedy
         raise ValueError(f"`model` must take what `task` gives it, {given}, but raises "
-                         f"{type(error).__name__}: {first}{width}") from error  # fmt: skip
+                         f"{type(error).__name__}: {first}{remedy}") from error  # fmt: skip
 
 
 def _has_graph(inputs: Sequence[Any]) -> bool:

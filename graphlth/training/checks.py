@@ -39,6 +39,7 @@ READS = (  # what masks of edges need, as the end of an error
     "no mean or max, in which an edge of weight 0 counts; or one of graphlth.models"
 )
 TOLERANCE = 1e-4  # of an output, against its size
+ADAPTER = "; if it must be given less, give the task forward=lambda model, data: model(...)"
 OPERATORS = "use PyG's operators on the edge_index that is given, or one of graphlth.models"
 
 
@@ -96,9 +97,8 @@ def passing_batch(
         ValueError: it raises something.
     """
     if reads_data(model, batch):
-        with reporting(
-            "a Data" if batch.forward else "what its forward names of the data", features
-        ):
+        given = "a Data" if batch.forward else "what its forward names of the data"
+        with reporting(given, features, "" if batch.forward else ADAPTER):
             yield
     else:
         with passing(model, model_arguments(model, batch, edges), features):
