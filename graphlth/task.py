@@ -216,7 +216,7 @@ def content_digest(fingerprint: str, *labels: Tensor, rows: Mapping[str, Tensor]
     for part in (*labels, *(rows[split] for split in SPLITS)):
         digest.update(f"{list(part.shape)}".encode())
         whole = part.detach().cpu() if part.is_floating_point() else part.detach().cpu().long()
-        digest.update(whole.contiguous().numpy().tobytes())
+        digest.update(whole.contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 

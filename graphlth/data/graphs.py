@@ -217,7 +217,7 @@ class GraphTask(Task):
         about.update(" ".join(held).encode())
         parts = g.x, g.edge_index, g.first_node, self.columns, *layers, *held.values()
         for part in parts:
-            about.update(part.cpu().contiguous().numpy().tobytes())
+            about.update(part.cpu().contiguous().numpy().data)
         return about.hexdigest()[:16]
 
     def content(self) -> str:

@@ -274,7 +274,7 @@ def graph_fingerprint(
     layers = () if weight is None else (weight,) if isinstance(weight, Tensor) else weight
     weights = [w for w in layers if len(layers) > 1 or not bool((w == 1).all())]
     for part in (edge_index, entries, *values, *weights):
-        digest.update(part.cpu().contiguous().numpy().tobytes())
+        digest.update(part.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 

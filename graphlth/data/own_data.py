@@ -86,7 +86,7 @@ def attributes_digest(data: Any, columns: Columns) -> str:
         digest.update(name.encode())
         if isinstance(value, Tensor):
             value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(value.numpy().tobytes())
+            digest.update(value.numpy().data)
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()
