@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 
 PYG = "torch_geometric"
+# Of models whose own code reduces edges in a way that weights mean little to: how it does.
+SURROGATES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 class GraphModel(Protocol):
@@ -195,13 +198,18 @@ def check_operators(model: nn.Module, masks: Masks) -> None:
 
 
 def find_surrogates(model: nn.Module) -> str:
-    """A line about operators of PyG that a weight between 0 and 1 means little to, or ""."""
+    """A line about what a weight between 0 and 1 means little to, or "".
+
+    That is operators of PyG, and code of the model's own that `check_edges` has seen at work.
+    """
     if PYG not in sys.modules or takes_graph(model):
         return ""
     from graphlth.message_passing import operator_support
 
     found = [f"{type(module).__name__} {name!r}" for name, module in model.named_modules()
              if operator_support(module).kind == "removal"]  # fmt: skip
+    if not found and model in SURROGATES:
+        found = [f"{type(model).__name__}, by {SURROGATES[model]}"]
     if not found:
         return ""
     return (

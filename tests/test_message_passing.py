@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import Sequential, to_hetero
 from torch_geometric.nn.conv import (
@@ -25,12 +26,13 @@ from torch_geometric.utils import (
     add_self_loops,
     coalesce,
     degree,
+    scatter,
     softmax,
     sort_edge_index,
     to_dense_adj,
 )
 
-from graphlth.message_passing import masked_edges, operator_support
+from graphlth.message_passing import collect_surrogates, masked_edges, operator_support
 
 N = 6
 EDGE_INDEX = torch.tensor([[0, 1, 2, 3, 3, 0, 2, 2], [1, 2, 3, 3, 1, 1, 2, 0]])  # loops, a double
@@ -360,8 +362,6 @@ BAD = {
     "too few": (lambda: SAGEConv(3, 2), EDGE_INDEX, WEIGHT[:3], r"8 columns, got \[3\]"),
     "whole numbers": (lambda: SAGEConv(3, 2), EDGE_INDEX, KEPT, "floating-point"),
     "cached": (lambda: GCNConv(3, 2, cached=True), EDGE_INDEX, WEIGHT, "set cached=False"),
-    "checkpoint": (lambda: DeepGCNLayer(SAGEConv(3, 2), ckpt_grad=True), EDGE_INDEX, WEIGHT,
-                   "set ckpt_grad=False"),
 }  # fmt: skip
 
 
@@ -390,3 +390,86 @@ def test_a_class_of_ones_own_is_supported_by_its_aggregation():
     kinds = {aggr: {operator_support(m).kind for m in EdgeConv(nn.Identity(), aggr).modules()}
              for aggr in ("add", "mean", "max")}  # fmt: skip
     assert kinds == {"add": {"exact"}, "mean": {"exact"}, "max": {"exact", "removal"}}
+
+
+class Checkpointed(nn.Module):
+    """Runs a layer again in the backward pass."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.conv, self.reentrant = GATConv(3, 3), reentrant
+
+    def forward(self, x, edge_index):
+        return checkpoint(self.conv, x, edge_index, use_reentrant=self.reentrant)
+
+
+DEEP = {"reentrant": lambda: Checkpointed(True), "not reentrant": lambda: Checkpointed(False),
+        "of PyG": lambda: DeepGCNLayer(SAGEConv(3, 3), ckpt_grad=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_steps_that_a_model_would_run_again_have_the_gradients_of_the_graph_without_the_edges(name):
+    model = DEEP[name]().double()
+    slopes = []
+    for edges, weight in ((EDGE_INDEX, WEIGHT), (EDGE_INDEX[:, KEPT], WEIGHT[KEPT])):
+        x, weight = features().requires_grad_(), weight.clone().requires_grad_()
+        with masked_edges(model, [(edges, weight)]):
+            out = model(x, edges)
+        found = torch.autograd.grad(out.square().sum(), [x, weight, *model.parameters()])
+        slopes.append([found[0], found[1][weight != 0], *found[2:]])
+    for one, other in zip(*slopes, strict=True):
+        close(one, other)
+
+
+def test_checkpoints_outside_masks_run_again_as_ever():
+    runs = []
+
+    def step(x):
+        runs.append(1)
+        return x.sin()
+
+    for reentrant in (True, False):
+        x = features().requires_grad_()
+        with masked_edges(GCNConv(3, 2), []):
+            kept = checkpoint(step, x, use_reentrant=reentrant)
+        checkpoint(step, x, use_reentrant=reentrant).sum().backward()
+        close(kept, x.sin())
+    assert len(runs) == 6
+
+
+class Copying(nn.Module):
+    """Calls a copy of its layer, made within its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = SAGEConv(3, 3)
+
+    def forward(self, x, edge_index):
+        return copy.deepcopy(self.conv)(x, edge_index)
+
+
+def test_a_copy_made_within_forward_gives_the_mask_its_gradient():
+    model = Copying().double()
+    slopes = []
+    for called in (model, model.conv):
+        weight = WEIGHT.clone().requires_grad_()
+        with masked_edges(model, [(EDGE_INDEX, weight)]):
+            out = called(features(), EDGE_INDEX)
+        slopes += torch.autograd.grad(out.square().sum(), weight)
+    close(*slopes)
+
+
+SURROGATES = {
+    "a sum": (lambda m, i: torch.zeros(N, 3).index_add(0, i, m), set()),
+    "a maximum": (lambda m, i: scatter(m, i, 0, N, "max"), {"amax of `scatter_reduce_`"}),
+    "whole numbers": (lambda m, i: degree(i, N, dtype=torch.long),
+                      {"a count in whole numbers, of edges whose weight is not 0"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_reductions_of_ones_own_that_weights_mean_little_to_are_named(name):
+    reduce, said = SURROGATES[name]
+    with collect_surrogates() as found, masked_edges(nn.Identity(), [(EDGE_INDEX, WEIGHT)]):
+        reduce(features().float()[EDGE_INDEX[0]], EDGE_INDEX[1])
+    assert found == said

@@ -10,6 +10,7 @@ import torch
 import torch_geometric.nn as pyg
 from torch import nn
 from torch_geometric.data import Data, HeteroData
+from torch_geometric.utils import scatter
 
 import graphlth as glt
 from graphlth import masks as M
@@ -344,6 +345,46 @@ def test_operators_whose_soft_masks_are_surrogates_are_named_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error", SurrogateWarning)
         list(glt.ugs(model, task, rounds=1, **FEW))
+
+
+class OwnMaximum(nn.Module):
+    """The maximum of neighbours, without an operator of PyG."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x, edge_index):
+        return scatter(self.lin(x)[edge_index[0]], edge_index[1], 0, len(x), "max")
+
+
+class OwnNorm(OwnMaximum):
+    """A batch norm over edges."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(CLASSES)
+
+    def forward(self, x, edge_index):
+        messages = self.norm(self.lin(x)[edge_index[0]])
+        return scatter(messages, edge_index[1], 0, len(x), "sum")
+
+
+def test_soft_masks_in_a_maximum_of_ones_own_are_surrogates_too():
+    task, _ = make("GAT")
+    with pytest.warns(SurrogateWarning, match="OwnMaximum, by amax of `scatter_reduce_`: what a"):
+        *_, ticket = glt.ugs(OwnMaximum(), task, rounds=1, **FEW)
+    assert ticket.provenance["surrogate"].startswith("OwnMaximum, by amax")
+
+
+def test_batch_norms_over_edges_outside_operators_are_refused_and_left_as_they_were():
+    task, _ = make("GAT")
+    model = OwnNorm()
+    before = {n: b.clone() for n, b in model.state_dict().items()}
+    with pytest.raises(ValueError, match="in training its batch norms count such edges"):
+        list(glt.ugs(model, task, rounds=1, **FEW))
+    assert all(torch.equal(b, before[n]) for n, b in model.state_dict().items())
+    assert model.norm.training
 
 
 ALGORITHMS = {

@@ -15,6 +15,7 @@ from torch_geometric.utils import add_self_loops, remove_self_loops, softmax
 
 from graphlth.message_passing.attention import masked_softmax
 from graphlth.message_passing.cache import GraphCache
+from graphlth.message_passing.checkpointing import CHECKPOINTS
 from graphlth.message_passing.loops import add_loops_to_masked, remove_masked_loops
 from graphlth.message_passing.norm import masked_gcn_norm
 from graphlth.message_passing.operator import MaskedOperator
@@ -134,4 +135,5 @@ _MASKED: dict[Callable[..., Any], Callable[..., Any]] = {
     gcn_norm: masked_gcn_norm,
     remove_self_loops: remove_masked_loops,
     add_self_loops: add_loops_to_masked,
+    **CHECKPOINTS,
 }

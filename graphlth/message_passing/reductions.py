@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.message_passing.movement import MOVEMENT, functions
-from graphlth.message_passing.tracking import EdgeTracker, Rule
+from graphlth.message_passing.tracking import EdgeTracker, Rule, name_surrogate
 from graphlth.sparse.backend import EXACT
 from graphlth.sparse.message import weighted_sum
 
@@ -64,6 +64,8 @@ def _add(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
     weight = tracker.weight(index)
     if weight is None:
         return func(*args, **kwargs)
+    if not source.is_floating_point():
+        name_surrogate("a count in whole numbers, of edges whose weight is not 0")
     if (total := _kernel_sum(tracker, into, dim, index, source, weight, rest or named)) is not None:
         out = into.add_(total) if func in IN_PLACE else into + total
         tracker.sums.set(out, EdgeSum(source))
@@ -123,6 +125,7 @@ def _reduce(tracker: EdgeTracker, func: Any, args: Any, kwargs: Any) -> Any:
             "`scatter_reduce` of masked edges must not be a mean, whose count cannot be masked: "
             "use torch_geometric.utils.scatter(..., reduce='mean')"
         )
+    name_surrogate(f"{how} of `{func.__name__}`")
     kept = (weight != 0).movedim(dim, 0).flatten(1).any(1).nonzero().view(-1)
     index_dim = dim if index.dim() == source.dim() else 0
     return func(into, dim, index.index_select(index_dim, kept), terms.index_select(dim, kept),

@@ -13,6 +13,7 @@ from torch import nn
 
 Function = Callable[..., Any]
 
+SHARED = "torch_geometric.utils", "torch.utils.checkpoint"  # files that any model may call
 _LOCK = Lock()
 _USERS: Counter[tuple[str, str]] = Counter()  # contexts in which a name of a file is replaced
 
@@ -36,7 +37,7 @@ def replace_functions(
     """
     kinds = {type(module) for module in model.modules()}
     names = tuple(sorted({cls.__module__ for kind in kinds for cls in kind.__mro__}))
-    for file, name, plain in _imports((*names, "torch_geometric.utils"), *others.items()):
+    for file, name, plain in _imports((*names, *SHARED), *others.items()):
         with _LOCK:
             _USERS[file.__name__, name] += 1
             setattr(file, name, others[plain])

@@ -96,8 +96,6 @@ def _refusal(module: nn.Module) -> str | None:
     if isinstance(module, MessagePassing) and getattr(module, "cached", False):
         return "it keeps the degrees of the first graph that it sees: set cached=False"
     kind = _pyg_classes(module)
-    if "DeepGCNLayer" in kind and getattr(module, "ckpt_grad", False):
-        return _AGAIN.format("set ckpt_grad=False")
     if "InvertibleModule" in kind and not getattr(module, "disable", False):
         return _AGAIN.format("set disable=True")
     return _by_name(module, REFUSED)

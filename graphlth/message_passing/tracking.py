@@ -8,7 +8,7 @@ model does with the first, such as taking columns, sorting or joining, is done w
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import local
-from typing import Any
+from typing import Any, Self
 from weakref import ref
 
 import torch
@@ -76,6 +76,10 @@ class EdgeTracker:
             self._bases.append((edge_index, weight, ids))
             self._ids.set(edge_index, ids)
             count += size
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: a model that is copied inside its own forward is masked by the same weights."""
+        return self
 
     def ids(self, tensor: object) -> Tensor | None:
         """The ids of `tensor`, in its shape; None if it holds no ends of masked edges."""
@@ -165,6 +169,7 @@ def _is_same_memory(known: Tensor, other: Tensor) -> bool:
 
 class _Active(local):
     trackers: tuple[EdgeTracker, ...] = ()  # of the contexts that this thread is in
+    surrogates: tuple[set[str], ...] = ()  # what is to hear of reductions without weights
 
 
 _ACTIVE = _Active()
@@ -179,6 +184,28 @@ def activate(tracker: EdgeTracker) -> Iterator[None]:
         yield
     finally:
         _ACTIVE.trackers = outer
+
+
+@contextmanager
+def collect_surrogates() -> Iterator[set[str]]:
+    """The names of the reductions over masked edges, within it, that weights mean little to."""
+    outer, found = _ACTIVE.surrogates, set[str]()
+    _ACTIVE.surrogates = (*outer, found)
+    try:
+        yield found
+    finally:
+        _ACTIVE.surrogates = outer
+
+
+def name_surrogate(reduction: str) -> None:
+    """Tell `collect_surrogates` of a reduction that weights between 0 and 1 mean little to."""
+    for found in _ACTIVE.surrogates:
+        found.add(reduction)
+
+
+def is_masking() -> bool:
+    """Whether this thread is in a context."""
+    return bool(_ACTIVE.trackers)
 
 
 def only_tracker() -> EdgeTracker | None:

@@ -11,11 +11,18 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from graphlth.arguments import MASKED_INSIDE, reads_data
 from graphlth.edge_masks import AnyEdgeMask, edge_mask, map_edges
 from graphlth.masks import Masks, is_binary, masked_values, only
-from graphlth.model import check_layers, check_operators, find_surrogates, takes_graph
+from graphlth.model import (
+    SURROGATES,
+    check_layers,
+    check_operators,
+    find_surrogates,
+    takes_graph,
+)
 from graphlth.model_checks import (
     check_arguments,
     check_cached,
@@ -201,16 +208,45 @@ def _is_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> 
 
 def _check_operators_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
     whole = _output(model, next(iter(task.batches("train"))), {})
-    moved = [_compare(model, task, kept) for kept in halves]
+    from graphlth.message_passing import collect_surrogates  # loads PyG
+
+    with collect_surrogates() as surrogates:
+        moved = [_compare(model, task, kept) for kept in halves]
     if (worst := max(difference for difference, _ in moved)) > TOLERANCE:
         raise ValueError("`model` must treat an edge of weight 0 as absent, but its output moves "
                          f"by {worst:.2g}: {OPERATORS}")  # fmt: skip
     if all(torch.equal(hard, whole) for _, hard in moved):
         raise ValueError("`model` must read the edges that masks remove, but its output is the "
                          f"same without any half of them: {OPERATORS}")  # fmt: skip
+    if surrogates:
+        SURROGATES[model] = ", ".join(sorted(surrogates))
+    _check_batch_norms(model, task, halves[0])
     if (line := find_surrogates(model)) and model not in _WARNED:
         _WARNED.add(model)
         warnings.warn(line, SurrogateWarning, stacklevel=2)
+
+
+def _check_batch_norms(model: nn.Module, task: Task, masks: Masks) -> None:
+    """Refuse batch norms over edges outside operators: in training they would count all edges."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
+    try:
+        for norm in norms:
+            norm.training = True
+        moved, _ = _compare(model, task, masks)
+    finally:
+        for norm in norms:
+            norm.training = False
+        for n, b in model.named_buffers():
+            b.copy_(buffers[n])
+    if moved > TOLERANCE:
+        raise ValueError(
+            "`model` must treat an edge of weight 0 as absent, but in training its batch norms "
+            f"count such edges, and its output moves by {moved:.2g}: put norms over edges into "
+            "`message` of a MessagePassing, or use LayerNorm there"
+        )
 
 
 def _check_weights_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
