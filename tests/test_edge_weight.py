@@ -405,10 +405,16 @@ OF_GRAPHS = sorted({*names_for("scores", "weights"), *names_for("scores", "edges
 
 
 @pytest.mark.parametrize("name", sorted({*names("scores")} - {*OF_GRAPHS}))
-def test_scores_of_channels_rank_nothing_of_a_graph(name):
+def test_scores_of_channels_do_not_read_the_edges(name):
+    """Nor do they rank them; the norm of a filter ranks the hidden units, by their weights."""
     task = weighted()
     model = build("gcn", task)
-    assert find("scores", name)(model, task, M.ones(model, task.num_edges)) == {}
+    found, others = (
+        find("scores", name)(model, each, M.ones(model, each.num_edges))
+        for each in (task, NodeTask(data()))
+    )
+    assert list(found) == list(others) == (["weights.0"] if name == "filter_norm" else [])
+    assert all(torch.equal(found[n], others[n]) for n in found)
 
 
 @pytest.mark.parametrize("name", OF_GRAPHS)

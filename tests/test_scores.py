@@ -114,9 +114,14 @@ def table(seed=0, size=5):
 # What every score is.
 
 
+def shape_of_score(name, mask):
+    """One number for each entry of `mask`, or for each hidden unit, a column of a GCN's weights."""
+    return mask.shape[1:] if name in OF_CHANNELS else mask.shape
+
+
 @universes
 @every
-def test_a_score_is_a_number_for_every_weight_or_for_every_edge(name, edges):
+def test_a_score_is_a_number_for_every_weight_edge_or_hidden_unit(name, edges):
     task = toy(edges)
     model = build("gcn", task)
     masks = some_masks(model, task)
@@ -126,9 +131,10 @@ def test_a_score_is_a_number_for_every_weight_or_for_every_edge(name, edges):
         {"random": weights | graph}
         | dict.fromkeys(OF_EDGES, graph)
         | {channel_score: set() for channel_score in OF_CHANNELS}
+        | {"filter_norm": {"weights.0"}}  # of hidden units
     ).get(name, weights)
     for n, s in found.items():
-        assert s.shape == masks[n].shape
+        assert s.shape == shape_of_score(name, masks[n])
         assert s.isfinite().all()
         assert not s.requires_grad
 
@@ -175,7 +181,7 @@ def test_a_score_stays_finite(name, case, edges):
     model = build("gcn", task)
     masks = M.ones(model) | {M.EDGES: torch.full((task.num_edges,), float(case != "all gone"))}
     for n, s in score(name, model, task, masks).items():
-        assert s.shape == masks[n].shape
+        assert s.shape == shape_of_score(name, masks[n])
         assert s.isfinite().all()
 
 
