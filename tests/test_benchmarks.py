@@ -61,7 +61,7 @@ def test_a_benchmark_writes_its_result(name, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "file", sorted((BENCHMARKS / "suites").glob("*.toml")), ids=lambda path: path.stem
+    "file", sorted((BENCHMARKS / "suites").rglob("*.toml")), ids=lambda path: path.stem
 )
 def test_a_suite_names_settings_that_there_are(file):
     import early_bird
