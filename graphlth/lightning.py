@@ -25,10 +25,11 @@ from graphlth.masks import EDGES, Masks, ones, only, sparsity
 from graphlth.model_checks import check_weights
 from graphlth.prune import drop_lowest
 from graphlth.rewinding import rewind, snapshot
-from graphlth.settings.annotations import check_number
+from graphlth.settings.annotations import check_number, check_value
 from graphlth.settings.types import Fraction, NonNegative, Number, RewindTo, Rounds, Scope
 from graphlth.ticket import Ticket
 
+EdgeEntries = Literal["undirected", "directed"]
 STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -55,7 +56,7 @@ class LotteryTickets(Callback):
         drop_edges: Fraction = 0.0,
         rewind_to: RewindTo = 0,
         scope: Scope = "global",
-        edges: Literal["undirected", "directed"] = "undirected",
+        edges: EdgeEntries = "undirected",
         edge_lr: NonNegative = 0.01,
         l1_edges: NonNegative = 1e-4,
     ):
@@ -82,6 +83,8 @@ class LotteryTickets(Callback):
             ("edge_lr", edge_lr, NonNegative), ("l1_edges", l1_edges, NonNegative),
         ):  # fmt: skip
             check_number(name, value, kind)
+        check_value("scope", scope, Scope)
+        check_value("edges", edges, EdgeEntries)
         if epochs is not None:
             check_number("epochs", epochs, Number)
             if rewind_to >= epochs:
@@ -231,7 +234,12 @@ class LotteryTickets(Callback):
 
     def _rewind(self, module: nn.Module) -> None:
         assert self.ticket is not None
-        rewind(module, self.ticket.init)
+        try:
+            rewind(module, self.ticket.init)
+        except RuntimeError as error:
+            text = " ".join(str(error).split())
+            raise ValueError("the callback must be given the module of its tickets, got one of "
+                             f"other values: use a new callback ({text})") from error  # fmt: skip
         self._multiply(module)
         self.epoch, self._soft = self.rewind_to, None
 
@@ -324,6 +332,7 @@ class LotteryTickets(Callback):
             "init": first, "masks": [dict(t.masks) for t in self.tickets], "epoch": self.epoch,
             "start": self._start, "graph": self._graph,
             "soft": None if self._soft is None else self._soft[0].detach(),
+            "soft_optimizer": None if self._soft is None else self._soft[1].state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -335,6 +344,8 @@ class LotteryTickets(Callback):
         if (soft := state_dict["soft"]) is not None:
             mask = nn.Parameter(soft)
             self._soft = mask, torch.optim.Adam([mask], lr=self.edge_lr)
+            if (state := state_dict.get("soft_optimizer")) is not None:
+                self._soft[1].load_state_dict(state)
 
 
 def _stateful(trainer: Trainer) -> list[Any]:

@@ -161,13 +161,14 @@ def test_edges_are_masked_trained_and_removed(conv):
     assert vars(module).keys().isdisjoint(["training_step", "validation_step"])
 
 
-def test_a_search_goes_on_from_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_search_goes_on_from_a_checkpoint(tmp_path, steps):
     whole, part = build(), build()
     one = LotteryTickets(rounds=1, epochs=2, drop_weights=0.5, drop_edges=0.25)
     torch.manual_seed(1)
     fit(whole, one, 4)
     two = LotteryTickets(rounds=1, epochs=2, drop_weights=0.5, drop_edges=0.25)
-    trainer = fit(part, two, 4, max_steps=3)
+    trainer = fit(part, two, 4, max_steps=steps)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     again, three = build(seed=3), LotteryTickets(rounds=1, epochs=2, drop_weights=0.5,
                                                  drop_edges=0.25)  # fmt: skip
@@ -216,7 +217,7 @@ def test_another_module_and_another_graph_are_refused():
     other = build()
     other.net.a = GCNConv(FEATURES, 9)
     other.net.b = GCNConv(9, CLASSES)
-    with pytest.raises((ValueError, RuntimeError), match=r"net\.a"):
+    with pytest.raises(ValueError, match=r"the module of its tickets, .*net\.a"):
         fit(other, callback, 2)
     less = Data(x=graph().x, y=graph().y, edge_index=graph().edge_index[:, 1:])
     two = DataLoader([graph(), less], batch_size=1, collate_fn=lambda items: items[0])
