@@ -35,6 +35,7 @@ FROM_DATA: Mapping[str, Callable[[Any], Any]] = {
 }
 KINDS = ("models", "tasks")
 PLAIN = (bool, int, float, str)
+MAKERS = {"models": "that takes the task and makes the model", "tasks": "without it"}
 FORM = "my_module:Name or path/to/file.py:Name"
 
 
@@ -68,14 +69,16 @@ def import_plugin(kind: str, name: str) -> Callable[..., Any]:
 @cache
 def _as_plugin(kind: str, name: str, target: Callable[..., Any]) -> Callable[..., Any]:
     noun, parameters = kind[:-1], _parameters(kind, name, target)
+    by_place = _names_by_place(target)
     given = {n for n, p in parameters.items() if kind == "models" and _is_given(p)}
     settings = [p for n, p in parameters.items() if n not in given]
 
     def build(*inputs: Any, **values: Any) -> Any:
         known = _values_of_task(name, given, *inputs) | values
+        places = [known.pop(n) for n in by_place if n in known]
         try:
-            built = target(**known)
-        except Exception as error:  # a class of a user's own can raise anything
+            built = target(*places, **known)
+        except (Exception, SystemExit) as error:  # a class of a user's own can raise anything
             text = ", ".join(f"{n}={value!r}" for n, value in values.items())
             raise ValueError(f"`{noun}` {name!r} cannot be made with {text or 'no settings'} "
                              f"({_one_line(error)})") from error  # fmt: skip
@@ -87,6 +90,12 @@ def _as_plugin(kind: str, name: str, target: Callable[..., Any]) -> Callable[...
     vars(build)["__signature__"] = signature
     build.__name__, build.__doc__ = target.__name__, _documentation(target)
     return build
+
+
+def _names_by_place(target: Callable[..., Any]) -> list[str]:
+    """The parameters of a class or function that can be given by their place alone."""
+    found = inspect.signature(target).parameters.values()
+    return [p.name for p in found if p.kind is p.POSITIONAL_ONLY]
 
 
 def source_digest(kind: str, name: str) -> str:
@@ -211,8 +220,7 @@ def _parameters(kind: str, name: str, target: Callable[..., Any]) -> dict[str, i
         elif parameter.default is parameter.empty:
             raise ValueError(f"`{kind[:-1]}` {name!r} must have parameters that are numbers, texts "
                              f"or true and false, got `{parameter.name}`: annotate it, give it a "
-                             "default, or name a function that takes the task and makes the model"
-                             )  # fmt: skip
+                             f"default, or name a function {MAKERS[kind]}")  # fmt: skip
     return known
 
 
@@ -287,6 +295,7 @@ def _check_built(kind: str, name: str, built: Any) -> None:
         fits, rule = isinstance(built, nn.Module), "an nn.Module"
     else:
         fits, rule = hasattr(built, "batches"), "a task, such as glt.NodeTask(data)"
+        fits = fits and hasattr(built, "num_classes")
     if not fits:
         raise ValueError(f"`{kind[:-1]}` {name!r} must make {rule}, got {type(built).__name__}")
 

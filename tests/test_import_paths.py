@@ -82,6 +82,16 @@ FILES = {
                 super().__init__()
 
 
+        class Placed(Net):
+            def __init__(self, in_channels, out_channels, /, sizes: list[int] = [3]):
+                super().__init__(in_channels, out_channels, sizes[-1])
+
+
+        class Leaving(nn.Module):
+            def __init__(self, in_channels, out_channels):
+                raise SystemExit(3)
+
+
         class Read(nn.Module):
             """Reads a number of its own weights, which the device "meta" has none of."""
 
@@ -109,6 +119,11 @@ FILES = {
 
         def nothing():
             return None
+
+
+        class Batches:
+            def batches(self, split):
+                return iter(())
         """,
     "broken.py": "import nothing_that_is_installed\n",
 }
@@ -264,6 +279,23 @@ def test_ready_models_of_pyg_are_made_of_their_own_settings(name):
     assert len(source_digest("models", f"torch_geometric.nn:{name}")) == 16
 
 
+@pytest.mark.parametrize("sizes", [["5"], ["4", "5"], ["4,5"], ["[4, 5]"]])
+def test_numbers_of_a_list_are_typed_one_after_the_other(own, sizes, capsys):
+    flags = ["--rounds=1", "--epochs=2", "--sizes", *sizes]
+    assert cli.main(["run", "imp", "--task=data:club", "--model=net:Placed", *flags]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[0])
+    ticket = glt.load(folder / "seed0-round1.safetensors")
+    assert len(ticket.masks["first.lin_rel.weight"]) == 5
+
+
+def test_what_is_no_list_is_told_in_one_line(own, capsys):
+    command = ["run", "imp", "--task=data:club", "--model=net:Placed", "--sizes", "x"]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == (
+        "graphlth: error: `sizes` must be whole numbers, such as 7 15, got 'x'\n"
+    )
+
+
 LINES = [
     ("data:club", "nets:Net", "`model` must name a module that can be imported, got 'nets'"),
     ("data:club", "nets.py:Net", "`model` must name a file that exists, got 'nets.py'"),
@@ -275,6 +307,8 @@ LINES = [
      "true and false, got `width`"),
     ("data:club", "net:number", "`model` 'net:number' must make an nn.Module, got int"),
     ("data:club", "net:Narrow", "`lr` must be a setting of one plug-in of a run"),
+    ("data:club", "net:Leaving", "`model` 'net:Leaving' cannot be made with no settings (SystemEx"),
+    ("data:Batches", "gcn", "`task` 'data:Batches' must make a task, such as glt.NodeTask(data), "),
     ("data:nothing", "gcn", "`task` 'data:nothing' must make a task, such as glt.NodeTask(data)"),
     ("data:club", "torch_geometric.nn:GCN", "`hidden_channels` must be given"),
 ]  # fmt: skip

@@ -198,6 +198,19 @@ def without_brackets(arg: str, lists: Collection[str]) -> str:
     return arg
 
 
+def with_brackets(arg: str, annotations: Mapping[str, Any]) -> str:
+    """The same argument; the numbers of a list, --sizes=7,15, as the parser reads it, [7,15].
+
+    Where the setting may be one number, too, one is a number.
+    """
+    name, _, text = arg.removeprefix("--").partition("=")
+    kinds = {plain_type(each) for each in members(annotations.get(name))}
+    several = text.count(",") > 0 or int not in kinds
+    if list in kinds and several and re.fullmatch(r"-?\d+(,-?\d+)*", text):
+        return f"--{name}=[{text}]"
+    return arg
+
+
 def type_names(annotation: Any) -> set[str]:
     """The names of the types in an annotation: {"float", "None"}."""
     if number_list(annotation) is not None:
@@ -222,6 +235,7 @@ def parse_arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     argv = join_lists(argv, {name for name, each in annotations.items() if is_list(each)})
     texts = {name for name, each in annotations.items() if number_list(each) is not None}
     argv = [without_brackets(arg, texts) for arg in argv]
+    argv = [with_brackets(arg, annotations) for arg in argv]
     for name, annotation in annotations.items():
         for text in option_texts(argv, name):
             check_finite(name, text, annotation)

@@ -15,5 +15,6 @@ def format_error(error: Exception) -> str:
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
     text = re.sub(r"^Parser key \"(.+?)\": Does not validate .*?<class '(\w+)'>.* value: (.*)$",
                   r"`\1` must be of type \2, got '\3'", text)  # fmt: skip
+    text = text.replace("must be of type tuple", "must be whole numbers, such as 7 15")
     text = re.sub(r"^the following arguments are required: (\w+).*$", r"`\1` must be given", text)
     return re.sub(r"^argument (?:--)?(\w+): ", r"`\1`: ", text)
