@@ -254,8 +254,40 @@ BAD = {
     "no node": (given(val=part([[0], [24]], [1.0])), r"`splits\['val'\]` must be in \[0, 24\)"),
     "not one each": (given(val=part([[0], [1]], [1.0, 0.0])), "must be one for each of 1 pairs"),
     "no links": (given(val=part([[0, 1], [5, 6]], [2.0, 0.0])), "must be 1 for a link and 0 for"),
+    "no number": (wrong(negatives=float("nan")), r"`negatives` must be in \[0, inf\), got nan"),
+    "seed": (wrong(split_seed="a"), "`split_seed` must be a whole number, got 'a'"),
+    "text": (given(val={"edge": "ab"}), r"`splits\['val'\]\['edge'\]` must be pairs .* got str"),
+    "row": (given(val={"edge": [1, 2]}), r"`splits\['val'\]\['edge'\]` must be pairs .* got \[2\]"),
+    "empty": (given(val={"edge": []}), r"`splits\['val'\]` must hold at least one pair, got none"),
+    "no edges": (lambda: LinkTask(Data(x=torch.ones(3, 2), edge_index=torch.empty(2, 0).long())),
+                 "`data` must have edges between two nodes, got none"),
     "one class": (given(test=part([[0], [1]], [1.0])), "test has none without: use hits@<k>"),
 }  # fmt: skip
+
+
+def test_what_is_wrong_between_given_splits_is_noted():
+    train = {"edge": [[0, 12], [2, 14]]}  # no edges of the graph
+    val = {"edge": [[12, 0]], "edge_neg": [[4, 11], [14, 2]]}
+    test = {"edge": [[5, 17]], "edge_neg": [[0, 1]]}
+    with pytest.warns(DataWarning):
+        task = LinkTask(ring(), splits={"train": train, "val": val, "test": test})
+    assert task.notes == (
+        "1 of the 2 pairs without a link of val are links of a split, or edges of the graph",
+        "1 of the 1 links of val are links that train",
+        "1 of the 1 pairs without a link of test are links of a split, or edges of the graph",
+    )
+
+
+def test_pairs_drawn_beside_given_splits_are_no_edges_of_the_graph():
+    part = {"edge": [[0, 12]], "edge_neg": [[1, 7]]}
+    splits = {"train": {"edge": [[i, i + 12] for i in range(12)]}, "val": part, "test": part}
+    with pytest.warns(DataWarning):  # a link that validates trains, too
+        task = LinkTask(ring(), splits=splits, negatives=10)
+    edges = {frozenset(pair) for pair in ring().edge_index.T.tolist()}
+    for index in range(3):
+        (batch,) = task.batches("train", index=index)
+        drawn = batch.pairs[:, 12:].T.tolist()
+        assert len(drawn) == 120 and not edges & {frozenset(pair) for pair in drawn}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from graphlth.data.archives import Array
+from graphlth.settings.annotations import check_number
+from graphlth.settings.types import Seed
 from graphlth.streams import stream
 from graphlth.task import SPLITS
 
@@ -338,6 +340,7 @@ def _draw_split(y: Tensor, split_seed: int) -> dict[str, Tensor]:
     Of every five nodes of a class three train, one validates and one tests; of the last ones that
     make no five the first trains, the second validates and the third tests.
     """
+    check_number("split_seed", split_seed, Seed)
     order = torch.randperm(y.numel(), generator=stream(split_seed, "split"))
     order = order[y[order] >= 0]
     order = order[y[order].argsort(stable=True)]  # by class, shuffled within each

@@ -15,6 +15,8 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.losses import OF_NUMBERS, find_loss
 from graphlth.metrics import ACCURACY, METRICS, Metric, check_targets, find_metric
+from graphlth.settings.annotations import check_number
+from graphlth.settings.types import Seed
 from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Loss
 
@@ -178,6 +180,7 @@ def _draw_split(y: Tensor, split_seed: int) -> Rows:
     Graphs whose labels are numbers are all of one class.
     """
     kind = torch.zeros(len(y), dtype=torch.int64) if y.is_floating_point() else y
+    check_number("split_seed", split_seed, Seed)
     order = torch.randperm(len(y), generator=stream(split_seed, "split"))
     order = order[kind[order] >= 0]
     order = order[kind[order].argsort(stable=True)]
@@ -196,12 +199,13 @@ def _graphs_of(split: Mapping[str, Any], part: str, count: int) -> Tensor:
     """The numbers of the graphs of a `part` of `split`, which may be a boolean mask."""
     name = part if part in split or part != "val" else "valid"
     if name not in split:
-        raise ValueError(f"`split` must have train, val (or valid) and test, got {', '.join(split)}"
-                         )  # fmt: skip
+        got = ", ".join(map(str, split)) or "none"
+        raise ValueError(f"`split` must have train, val (or valid) and test, got {got}")
     try:
         rows = torch.as_tensor(split[name])
     except (TypeError, ValueError, RuntimeError):
-        rows = torch.empty(0, 0)
+        raise ValueError(f"`split` must be numbers of graphs, or a mask of {count}, in {name!r}, "
+                         f"got {type(split[name]).__name__}") from None  # fmt: skip
     if rows.dtype == torch.bool and rows.shape == (count,):
         rows = rows.nonzero().view(-1)
     if rows.shape == (0,):

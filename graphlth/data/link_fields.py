@@ -148,7 +148,7 @@ def _given(name: str, split: Any, kind: EdgeType | None, links: Links) -> Labell
     where = f"splits[{name!r}]"
     if isinstance(split, Mapping) and "edge" in split:
         parts = [
-            fields.whole(torch.as_tensor(split[key]).T, f"{where}[{key!r}]", "node numbers")
+            _pairs_of_rows(split[key], f"{where}[{key!r}]")
             for key in ("edge", "edge_neg") if key in split
         ]  # fmt: skip
         labels = [torch.full((part.size(-1),), 1.0 - i) for i, part in enumerate(parts)]
@@ -167,6 +167,19 @@ def _given(name: str, split: Any, kind: EdgeType | None, links: Links) -> Labell
     if not found.pairs.size(1):
         raise ValueError(f"`{where}` must hold at least one pair, got none")
     return found
+
+
+def _pairs_of_rows(value: Any, name: str) -> Tensor:
+    """Pairs [2, n] of what has one in each row [n, 2]: a tensor, an array or a list."""
+    try:
+        rows = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"`{name}` must be pairs of node numbers [n, 2], got "
+                         f"{type(value).__name__}") from None  # fmt: skip
+    rows = rows.new_empty(0, 2, dtype=torch.int64) if rows.shape == (0,) else rows
+    if rows.dim() != 2 or rows.size(1) != 2:
+        raise ValueError(f"`{name}` must be pairs of node numbers [n, 2], got {list(rows.shape)}")
+    return fields.whole(rows.T.cpu(), name, "node numbers")
 
 
 def encoder_data(

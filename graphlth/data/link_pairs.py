@@ -82,6 +82,8 @@ def split_linked(
 ) -> PairSplit:
     """The edges of `data`, and `ratio` pairs without one for each: 1 and 0."""
     numbers, every = edges_between(data, kind, links).each_link_once(links, seed)
+    if not numbers.numel():
+        raise ValueError("`data` must have edges between two nodes, got none")
     found = split_links(links, numbers, val=val, test=test, negatives=ratio, seed=seed)
     held = {s: every.select(torch.searchsorted(numbers, n)) for s, n in found.links.items()}
     count = round(ratio * held["train"].pairs.size(1))
@@ -112,13 +114,16 @@ def given_pairs(
     If they are `linked` or not, and training has none that are not, these are drawn.
     """
     held = given_splits(splits, kind, links)
-    notes = _leaks(data, kind, links, held)
+    read = _numbers(links, encoder_edge_index(data, kind))
+    notes = (*_leaks(links, held, read), *(_mistakes(links, held, read) if linked else ()))
     whole = encoder_data(data, kind, links, {"val": torch.empty(0), "test": torch.empty(0)})
     train = held["train"]
     if not linked or bool((train.labels == 0).any()):
         return PairSplit(whole, held, None, notes)
-    numbers = [links.numbers(each.pairs[:, links.are_links(each.pairs)]) for each in held.values()]
-    negatives = Negatives(links, torch.cat(numbers).unique(), round(ratio * train.pairs.size(1)))
+    numbers = [_numbers(links, each.pairs) for each in held.values()]
+    negatives = Negatives(
+        links, torch.cat([read, *numbers]).unique(), round(ratio * train.pairs.size(1))
+    )
     if (there := links.count - negatives.known.numel()) < negatives.count:
         raise ValueError(f"`negatives` must leave enough pairs of nodes without a link, got "
                          f"{ratio:g} for each of {train.pairs.size(1)} training links: "
@@ -132,17 +137,42 @@ def _with_zeros(linked: Tensor, others: Tensor) -> LabelledPairs:
     return LabelledPairs(torch.cat([linked, others], 1), labels)
 
 
-def _leaks(
-    data: Any, kind: EdgeType | None, links: Links, held: Mapping[str, LabelledPairs]
-) -> tuple[str, ...]:
-    """A line about pairs of given splits that a model would be told of, if there are any."""
-    edge_index = encoder_edge_index(data, kind)
-    read = links.numbers(edge_index[:, links.are_links(edge_index)])
+def _numbers(links: Links, pairs: Tensor) -> Tensor:
+    """The numbers of those of `pairs` [2, any] that are of two nodes."""
+    return links.numbers(pairs[:, links.are_links(pairs)])
+
+
+def _links_of(held: LabelledPairs) -> Tensor:
+    """Those pairs [2, any] of which a label is above 0."""
+    return held.pairs[:, (held.labels.flatten(1) if held.labels.dim() > 1 else held.labels[:, None]
+                          ).gt(0).any(1)]  # fmt: skip
+
+
+def _leaks(links: Links, held: Mapping[str, LabelledPairs], read: Tensor) -> tuple[str, ...]:
+    """A line about pairs of given splits that a model would be told of by the edges it reads."""
     found = []
     for split in ("val", "test"):
-        pairs = held[split].pairs[:, held[split].labels.reshape(-1) > 0]
-        count = int(torch.isin(links.numbers(pairs[:, links.are_links(pairs)]), read).sum())
+        pairs = _links_of(held[split])
+        count = int(torch.isin(_numbers(links, pairs), read).sum())
         if count:
             found.append(f"{count:,} of the {pairs.size(1):,} links of {split} are edges of the "
                          "graph that the model reads")  # fmt: skip
+    return tuple(found)
+
+
+def _mistakes(links: Links, held: Mapping[str, LabelledPairs], read: Tensor) -> tuple[str, ...]:
+    """Lines about pairs that given splits call no link and that are one of a split or the graph,
+    and about links that validate or test and train, too.
+    """  # fmt: skip
+    ones = {s: _numbers(links, _links_of(each)) for s, each in held.items()}
+    every, found = torch.cat([read, *ones.values()]), []
+    for split, each in held.items():
+        zeros = each.pairs[:, each.labels.reshape(-1) == 0]
+        if count := int(torch.isin(_numbers(links, zeros), every).sum()):
+            found.append(f"{count:,} of the {zeros.size(1):,} pairs without a link of {split} are "
+                         "links of a split, or edges of the graph")  # fmt: skip
+        again = ones[split][~torch.isin(ones[split], read)]
+        if split != "train" and (count := int(torch.isin(again, ones["train"]).sum())):
+            found.append(f"{count:,} of the {ones[split].numel():,} links of {split} are links "
+                         "that train")  # fmt: skip
     return tuple(found)

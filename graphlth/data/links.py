@@ -23,7 +23,7 @@ from graphlth.data.published import DataWarning
 from graphlth.edge_masks import AnyEdgeMask
 from graphlth.metrics import Metric, check_targets, find_metric
 from graphlth.settings.annotations import check_number
-from graphlth.settings.types import Width
+from graphlth.settings.types import NonNegative, Seed, Width
 from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
 
 if TYPE_CHECKING:  # they load slowly
@@ -110,6 +110,8 @@ class LinkTask(Task):
     ):
         if edges not in KINDS:
             raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+        check_number("negatives", negatives, NonNegative)
+        check_number("split_seed", split_seed, Seed)
         self.name, self.edges = name, edges
         self.loss = _find_loss(loss)
         kind = edge_kind(data, edge_type)
@@ -128,7 +130,7 @@ class LinkTask(Task):
         self.pairs, self.rows, self._negatives = found.pairs, found.rows, found.negatives
         if empty := [split for split in SPLITS if not len(self.rows[split])]:
             raise ValueError(f"`{empty[0]}` must be at least one link, got none of "
-                             f"{self.pairs.size(1)}")  # fmt: skip
+                             f"{self.pairs.size(1)} pairs: raise it")  # fmt: skip
         self.y, columns = _targets(found.labels, loss)
         self._decode = Decoder(decode, columns, None if kind is None else (kind[0], kind[2]))
         check_number("out_channels", out_channels, Width)
@@ -320,6 +322,7 @@ def _encoder(data: Any, kind: EdgeType | None, edges: str, name: str, forward: A
     store = data
     if kind is not None:
         store, how["node_type"] = data[kind[0]], kind[0]
+        fields.field(store, "x")
     count = store.x.size(0)
     vars_ = {"y": torch.zeros(count, dtype=torch.int64)}
     for place, split in enumerate(SPLITS):
