@@ -117,7 +117,7 @@ def export(
         small = compact(found, model, task)
         if isinstance(small, SmallerModel):
             small.program(out)  # what torch cannot export is refused before the retraining
-    elif task.edges is not None and Path(out).suffix == ".pt2":
+    elif task.edges is not None and Path(out).suffix in (".pt2", ".onnx"):
         raise ValueError("`out` must be a file of safetensors for a ticket of a graph, got "
                          f"{out!r}: `program` writes a .pt2 beside it")  # fmt: skip
     if task.edges is None:
