@@ -76,7 +76,9 @@ def latency(
     check_settings({"layout": layout, "repeats": repeats, "batch": batch}, settings_of(latency))
     small = compact(ticket, model.eval(), task, layout=layout)
     if isinstance(small, SmallerModel):
-        raise ValueError(f"`model` must have `parts`, got {type(model).__name__}")
+        raise ValueError("`model` must be one of graphlth's, whose layers are laid out for speed, "
+                         f"got {type(model).__name__}: time what `compact` gives of it yourself"
+                         )  # fmt: skip
     whole, masks = next(iter(task.batches("test"))), ticket.masks
     of_images: dict[str, Any] = {}
     if isinstance(small, Compact):
