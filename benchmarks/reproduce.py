@@ -154,12 +154,12 @@ def print_round(step: Any) -> None:
 
 def metric_name(runs: Runs) -> str:
     """What the results of the runs are: "accuracy", "ROC-AUC" and so on."""
-    name: str = next(iter(runs.values()))[0].get("metric", "accuracy")
-    return {"roc_auc": "ROC-AUC"}.get(name, name)
+    name = record.metric_of(next(iter(runs.values()))[0])
+    return {"roc_auc": "ROC-AUC"}.get(name, name.replace("_", " "))
 
 
 def accuracy(row: record.Row) -> Value:
-    """The test accuracy of a round, in %."""
+    """The metric of a round on the test rows, such as the accuracy, in %."""
     return mean_and_interval([r["test"] for r in row.records])
 
 
@@ -169,7 +169,7 @@ def rows_by_round(runs: Runs) -> dict[str, dict[int, record.Row]]:
 
 
 def accuracy_table(runs: Runs, suite: Suite) -> Table:
-    """Test accuracy by round, run by run, and the published numbers."""
+    """The metric on the test rows by round, run by run, and the published numbers."""
     rows = rows_by_round(runs)
     first, published = next(iter(rows.values())), suite.get("published", {})
     keys = {"round": "d", "edges removed, %": ".1f", "weights removed, %": ".1f"}
@@ -212,7 +212,7 @@ def paired_gap(ours: Sequence[Record], theirs: Sequence[Record], round: int) -> 
 
 
 def variant_table(runs: Runs, suite: Suite) -> Table:
-    """A line for every run: test accuracy in the rounds `columns`, and the gap to the first run.
+    """A line for every run: the test metric in the rounds `columns`, and the gap to the first run.
 
     The published numbers follow them.
     """
@@ -236,7 +236,7 @@ def variant_table(runs: Runs, suite: Suite) -> Table:
 
 
 def instability_table(runs: Runs) -> Table:
-    """Instability by run and round, with the accuracy of the same tickets beside it."""
+    """Instability by run and round, with the test metric of the same tickets beside it."""
     rows = []
     for name, records in runs.items():
         for row in record.summary(records):
@@ -246,10 +246,11 @@ def instability_table(runs: Runs) -> Table:
                 100 - 100 * row.edge_sparsity, 100 - 100 * row.weight_sparsity,
                 mean_and_interval(rises), 100 * fmean(ends), accuracy(row),
             ])  # fmt: skip
+    metric = metric_name(runs)
     columns = ("edges left, %", "weights left, %", "instability", "error of the copies",
-               "test accuracy")  # fmt: skip
+               f"test {metric}")  # fmt: skip
     return Table("instability", {"run": "", "k": "d", "round": "d"}, dict.fromkeys(columns, ".1f"),
-                 rows, "Instability", INSTABILITY)  # fmt: skip
+                 rows, "Instability", INSTABILITY.replace("accuracy", metric))  # fmt: skip
 
 
 def run_warnings(runs: Runs) -> list[str]:

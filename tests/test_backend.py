@@ -43,6 +43,15 @@ def attention_with_dropout(kernel, x, sent, received, weight):
     return kernel.attention(GRAPH, x, sent, received, weight.abs(), keep, 0.2)
 
 
+def dynamic_attention(kernel, x, received, a, weight):
+    return kernel.dynamic_attention(GRAPH, x, received, a, weight.abs(), None, 0.2)
+
+
+def dynamic_attention_with_dropout(kernel, x, received, a, weight):
+    keep = 2.0 * (doubles(EDGES, 2, seed=9) > 0)
+    return kernel.dynamic_attention(GRAPH, x, received, a, weight.abs(), keep, 0.2)
+
+
 def normalise(side):
     return lambda kernel, weight: kernel.normalise(GRAPH, weight.abs(), side)
 
@@ -119,6 +128,8 @@ OPERATIONS = {  # of arguments of these shapes
     weighted_sum: [(SOURCES, WIDTH), (EDGES,)],
     attention: [(SOURCES, 2, 6), (SOURCES, 2), (SOURCES, 2), (EDGES,)],
     attention_with_dropout: [(SOURCES, 2, 6), (SOURCES, 2), (SOURCES, 2), (EDGES,)],
+    dynamic_attention: [(SOURCES, 2, 6), (SOURCES, 2, 6), (2, 6), (EDGES,)],
+    dynamic_attention_with_dropout: [(SOURCES, 2, 6), (SOURCES, 2, 6), (2, 6), (EDGES,)],
     normalise("in"): [(EDGES - 2,)],
     normalise("out"): [(EDGES,)],
     product: [(SOURCES, WIDTH), (WIDTH, 3)],

@@ -173,10 +173,10 @@ EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
     ("fly", "`command` must be one of run, analyze, plot, show, export, bench, .*, got 'fly'"),
     ("run", "`algorithm` must be given: one of .*, imp, .*, ugs"),
-    ("run ugs --model gcn", "`task` must be given: one of cartpole, cifar10, citeseer"),
+    ("run ugs --model gcn", "`task` must be given: one of actor, .*, cifar10, citeseer"),
     ("run ugs --task karate", "`model` must be given: one of conv_2, .*, vgg_19"),
     ("run magic --task karate --model gcn", "`algorithm` must be one of .*, ugs, got 'magic'"),
-    ("run ugs --task corra --model gcn", "`task` must be one of cartpole, .*, got 'corra'"),
+    ("run ugs --task corra --model gcn", "`task` must be one of actor, .*, got 'corra'"),
     ("run ugs --task karate --model gnn", "`model` must be one of conv_2, .*, got 'gnn'"),
     ("run ../ugs --task karate --model gcn", r"`algorithm` must be one of .*, got '\.\./ugs'"),
     (f"{KARATE} --rouns 3", "`rouns` is no setting here; did you mean `rounds`\\? there are .*lr"),

@@ -134,6 +134,16 @@ def test_a_suite_is_run_and_its_result_written(tmp_path, monkeypatch, kind, publ
         assert f"]({name}.png)" in text and (result / f"{name}.png").exists()
 
 
+@pytest.mark.parametrize(("metric", "name"), [
+    ({}, "accuracy"), ({"metric": "roc_auc"}, "ROC-AUC"),
+    ({"metric": "average_precision"}, "average precision"), ({"metric": "hits@50"}, "hits@50"),
+])  # fmt: skip
+def test_results_are_called_what_their_records_call_them(metric, name):
+    import reproduce
+
+    assert reproduce.metric_name({"ugs": [metric], "random": [{}]}) == name
+
+
 SPLITS = """
 title = "In small"
 splits = 2
