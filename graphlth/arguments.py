@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from torch import nn
 
-from graphlth.model import takes, takes_graph
+from graphlth.model import takes, takes_graph, written_forward
 from graphlth.sparse.graph import Graph
 from graphlth.task import Batch
 
@@ -42,10 +42,11 @@ def takes_weights(model: nn.Module, batch: Batch) -> bool:
 
 def positional(model: nn.Module) -> tuple[str, ...] | None:
     """The names of the arguments of `model.forward` by place; None: any number without names."""
-    kinds = _signature(getattr(model.forward, "__func__", model.forward))
+    forward = written_forward(model)
+    kinds = _signature(getattr(forward, "__func__", forward))
     if any(p.kind is p.VAR_POSITIONAL for p in kinds):
         return None
-    bound = inspect.ismethod(model.forward)
+    bound = inspect.ismethod(forward)
     return tuple(p.name for p in kinds if p.kind is not p.VAR_KEYWORD)[bound:]
 
 
@@ -61,10 +62,12 @@ def own_arguments(model: nn.Module, data: Any) -> dict[str, Any]:
     out where it has a default; else the first two arguments are the features and the edges.
 
     Raises:
-        ValueError: it asks for something that `data` lack.
+        ValueError: it asks for something that `data` lack; or it names nothing.
     """
-    taken = inspect.signature(model.forward).parameters.values()
+    taken = inspect.signature(written_forward(model)).parameters.values()
     named = [p for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not named:
+        return _unnamed_arguments(any(p.kind is p.VAR_KEYWORD for p in taken), data)
     asked = [p.name for p in named if p.default is p.empty]
     if len(asked) == 1 and (asked[0] in ("data", "batch") or _attribute(data, asked[0]) is None):
         return {asked[0]: data}
@@ -82,6 +85,17 @@ def own_arguments(model: nn.Module, data: Any) -> dict[str, Any]:
                              f"{', '.join(map(str, data.keys()))}; add it to them, or give the "
                              "task forward=lambda model, data: model(...)")  # fmt: skip
     return given
+
+
+def _unnamed_arguments(takes_keywords: bool, data: Any) -> dict[str, Any]:
+    """What a `forward(*args, **kwargs)` is given, which hands it on to some other."""
+    if not takes_keywords:
+        raise ValueError("`model.forward` must name its arguments, got (*args): name them as the "
+                         "data do, or give the task forward=lambda model, data: model(...)"
+                         )  # fmt: skip
+    end = "_dict" if hasattr(data, "edge_types") else ""
+    found = {name + end: _attribute(data, name + end) for name in ("x", "edge_index")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _attribute(data: Any, name: str) -> Any:

@@ -145,7 +145,15 @@ class CountableGraphModel(Protocol):
 
 def takes(model: nn.Module, name: str) -> bool:
     """Whether `model.forward` names a parameter `name`: "rows", "cache" and so on."""
-    return name in _parameters(getattr(model.forward, "__func__", model.forward))
+    forward = written_forward(model)
+    return name in _parameters(getattr(forward, "__func__", forward))
+
+
+def written_forward(model: nn.Module) -> Callable[..., object]:
+    """`model.forward`, and of what `torch.compile` returns that of the model as it was written."""
+    written = getattr(model, "_orig_mod", model)
+    forward: Callable[..., object] = written.forward
+    return forward
 
 
 def takes_graph(model: nn.Module) -> bool:

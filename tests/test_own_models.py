@@ -387,6 +387,45 @@ def test_batch_norms_over_edges_outside_operators_are_refused_and_left_as_they_w
     assert model.norm.training
 
 
+class Passing(nn.Module):
+    """Hands on whatever it is called with."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args, **kwargs):
+        return self.model(*args, **kwargs)
+
+
+UNNAMED = {
+    "compiled": ("GINE", lambda model: torch.compile(model, backend="eager")),
+    "handed on": ("GAT", Passing),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param("compiled", marks=pytest.mark.slow), "handed on"])
+def test_compiled_models_and_those_that_hand_on_arguments_find_the_tickets_of_the_model(name):
+    which, wrap = UNNAMED[name]
+    found = []
+    for change in (lambda model: model, wrap):
+        task, model = make(which)
+        *_, ticket = glt.ugs(change(model), task, rounds=1, **FEW)
+        found.append(ticket.masks["edges"])
+    assert torch.equal(*found)
+
+
+def test_a_forward_without_names_is_refused_in_one_line():
+    class Unnamed(Passing):
+        def forward(self, *args):
+            return self.model(*args)
+
+    task, model = make("to_hetero")
+    with pytest.raises(ValueError, match=r"must name its arguments, got \(\*args\): name") as error:
+        list(glt.ugs(Unnamed(model), task, rounds=1, **FEW))
+    assert "\n" not in str(error.value)
+
+
 ALGORITHMS = {
     "at_init": {"rounds": 1}, "edge_popup": {"epochs": 3, "drop_edges": 0.2},
     "geb": {"pretrain": 2, **FEW}, "imp": {"rounds": 1, **FEW}, "joint_early_bird": FEW,

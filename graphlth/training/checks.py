@@ -207,7 +207,9 @@ def _is_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> 
 
 
 def _check_operators_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
-    whole = _output(model, next(iter(task.batches("train"))), {})
+    batch = next(iter(task.batches("train")))
+    with passing_batch(model, batch, None, getattr(task, "num_features", None)):
+        whole = _output(model, batch, {})
     from graphlth.message_passing import collect_surrogates  # loads PyG
 
     with collect_surrogates() as surrogates:
