@@ -306,6 +306,7 @@ def test_the_interval_is_scipys():
     low, high = stats.ttest_1samp(FIVE, 0.0).confidence_interval(0.95)
     assert R.interval(FIVE) == pytest.approx((high - low) / 2, rel=1e-12)
     assert R.interval(FIVE) == pytest.approx(0.0074189, abs=1e-7)
+    assert R.interval([124 / 34] * 3) == 0  # of equal values exactly, whatever their sum rounds to
     assert R.interval([0.8]) is None  # one seed tells nothing, which is not 0
     assert R.interval([0.5, 0.8]) is None  # ± 190.6 points are no answer
     assert R.interval([0.8, 0.8, 0.8]) == pytest.approx(0, abs=1e-12)

@@ -72,6 +72,8 @@ def interval(values: Sequence[float]) -> float | None:
     """Half-width of the 95 % Student-t confidence interval of the mean; None under 3 values."""
     if len(values) < MIN_SEEDS:
         return None
+    if len({*values}) == 1:
+        return 0.0  # not the rounding of their mean
     from scipy import stats  # 50 MB that a run has no use for
 
     t = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
