@@ -235,7 +235,8 @@ def parse_arguments(parser: ArgumentParser, argv: list[str]) -> dict[str, Any]:
     argv = join_lists(argv, {name for name, each in annotations.items() if is_list(each)})
     texts = {name for name, each in annotations.items() if number_list(each) is not None}
     argv = [without_brackets(arg, texts) for arg in argv]
-    argv = [with_brackets(arg, annotations) for arg in argv]
+    lists = {name: each for name, each in annotations.items() if name not in texts}
+    argv = [with_brackets(arg, lists) for arg in argv]
     for name, annotation in annotations.items():
         for text in option_texts(argv, name):
             check_finite(name, text, annotation)
