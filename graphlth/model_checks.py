@@ -269,7 +269,8 @@ def passing(model: nn.Module, inputs: Sequence[Any], features: int | None) -> It
             needed = "x, edge_index, edge_weight=None"
         own = taken.replace(return_annotation=taken.empty)
         raise ValueError(f"`model.forward` must take ({needed}), as `task` gives it {given}; "
-                         f"got {own}: write a module that takes these") from None  # fmt: skip
+                         f"got {own}: write a module that takes these, "
+                         "or add to the data what it asks for") from None  # fmt: skip
     with reporting(given, features):
         yield
 

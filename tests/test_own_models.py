@@ -415,6 +415,34 @@ def test_compiled_models_and_those_that_hand_on_arguments_find_the_tickets_of_th
     assert torch.equal(*found)
 
 
+class Mapped(OwnMaximum):
+    """Adds up the neighbours within a transform of torch.func."""
+
+    def forward(self, x, edge_index):
+        def total(h):
+            return torch.zeros_like(h).index_add(0, edge_index[1], h[edge_index[0]])
+
+        return torch.vmap(total, in_dims=1, out_dims=1)(self.lin(x))
+
+
+def test_sums_within_vmap_are_masked_and_compacted():
+    task, _ = make("GAT")
+    model = Mapped()
+    *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.4, **FEW)
+    small = glt.compact(ticket, model, task)
+    left = task.without(ticket.masks["edges"])
+    weights = {n: m for n, m in ticket.masks.items() if n != "edges"}
+    torch.testing.assert_close(
+        small(task.x), forward(model, next(left.batches("train")), weights), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_forward_that_asks_for_what_the_data_lack_is_told_to_add_it():
+    task, _ = make("GAT")
+    with pytest.raises(ValueError, match=r"edge_attr\): .*, or add to the data what it asks for"):
+        list(glt.ugs(gine(), task, rounds=1, **FEW))
+
+
 def test_a_forward_without_names_is_refused_in_one_line():
     class Unnamed(Passing):
         def forward(self, *args):

@@ -208,7 +208,8 @@ class UnitTrace(TorchFunctionMode):
         """The result of `func`, whose units become known."""
         kwargs, name = kwargs or {}, operation_name(func)
         if name.startswith("scatter") or name.startswith("index_add"):
-            self.onto_zeros = not bool(args[0].any())
+            wrapped = torch._C._functorch.is_functorch_wrapped_tensor(args[0])  # within vmap
+            self.onto_zeros = not wrapped and not bool(args[0].any())
         out = func(*args, **kwargs)
         made = [t for t in tensors_in(out) if t.is_floating_point()]
         if name not in SHAPES and (made or name == "__setitem__"):
