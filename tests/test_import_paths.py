@@ -222,6 +222,14 @@ def test_changed_code_is_another_run_and_moved_code_the_same(own, file, before, 
     assert other.name != known.name and other.code != known.code
 
 
+def test_files_whose_names_look_alike_in_a_folder_are_two_runs(own):
+    names = []
+    for file in ("my net.py", "my-net.py", "my_net.py"):
+        (own / file).write_text((own / "net.py").read_text())
+        names.append(plan("ugs", "data.py:club", f"{file}:Net", QUICK).name)
+    assert len({*names}) == 3 and all("-my_net.Net-" in name for name in names)
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch.export
 def test_a_ticket_of_a_class_is_exported_as_a_program_for_any_graph(own, capsys):
     folder = glt.run("ugs", "data:club", "net:Net", QUICK)

@@ -61,9 +61,16 @@ class Plan:
         """The name of the run's folder."""
         known = self.decisive | {"device": self.device, "threads": self.threads}
         known |= {n: v for n in ("data", "source", "code") if (v := getattr(self, n))}
+        known |= {"names": others} if (others := self._other_names) else {}
         digest = record.settings_hash(known | ({"batched": True} if self.batched else {}))
         names = (self.algorithm, self._task_name, file_name(self.model), digest)
         return "-".join(names)
+
+    @property
+    def _other_names(self) -> list[str]:
+        """Import paths that the name of a folder cannot hold as they are: two may look alike."""
+        paths = [short_name(each) for each in (self.task, self.model) if is_import_path(each)]
+        return [path for path in paths if file_name(path) != path.replace(":", ".")]
 
     @property
     def _task_name(self) -> str:
