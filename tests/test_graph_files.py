@@ -177,9 +177,10 @@ def test_missing_molecules_are_told_with_what_to_fetch(tmp_path):
     with pytest.raises(FileNotFoundError, match=said):
         find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
     molecules(tmp_path / "ogbg_molhiv", [[1]] * 10)
-    (tmp_path / "ogbg_molhiv" / "raw" / "graph-label.csv.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"graph-label\.csv\.gz is missing"):
-        find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
+    for name in ("graph-label", "edge-feat"):
+        (tmp_path / "ogbg_molhiv" / "raw" / f"{name}.csv.gz").unlink()
+        with pytest.raises(FileNotFoundError, match=rf"{name}\.csv\.gz is missing"):
+            find("tasks", "ogbg_molhiv")(data_root=str(tmp_path))
 
 
 def test_a_run_on_real_graphs_is_recorded_and_continued(data_root, tmp_path):

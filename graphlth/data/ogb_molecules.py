@@ -47,7 +47,10 @@ def molecule_task(
 
 
 def _examine(folder: Path, task: str) -> None:
-    """Refuse files that are not those whose digests are known."""
+    """Refuse files that are not those whose digests are known, and a folder without features."""
+    for table in ("node-feat", "edge-feat"):  # `read_graphs` takes graphs without either, too
+        if not (path := folder / "raw" / f"{table}.csv.gz").is_file():
+            raise FileNotFoundError(f"{path} is missing")
     listed = published.published_files().get(task, {})
     for place in (folder / "raw", folder / "split" / SPLIT):
         for path in sorted(place.glob("*.csv.gz")):
