@@ -97,7 +97,7 @@ class Clock:
         return draws / (epochs + draws)
 
 
-def compare_with_sort(masks: Masks, values: Masks, weights: float, edges: float, _: str) -> Any:
+def compare_with_sort(masks: Masks, values: Masks, weights: float, edges: float, *_: Any) -> Any:
     """`make_redraw`, every draw of which is compared with a stable sort, and its distance too."""
     draw, last = make_redraw(masks, values, weights, edges), masks
 
