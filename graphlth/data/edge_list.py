@@ -35,6 +35,16 @@ class EdgeList:
         return _places(self.numbers, self.column_numbers)
 
 
+def check_kind(edges: str) -> None:
+    """Refuse what an entry of an edge mask cannot stand for.
+
+    Raises:
+        ValueError: `edges` is none of `KINDS`.
+    """
+    if edges not in KINDS:
+        raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+
+
 def edge_list(
     edge_index: Tensor, num_nodes: int, edges: str, weight: Tensor | None = None,
     types: Tensor | None = None,
@@ -53,8 +63,7 @@ def edge_list(
     Raises:
         ValueError: a value, or the shape of `weight`, is out of its range.
     """
-    if edges not in KINDS:
-        raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+    check_kind(edges)
     key, kinds = _keys(edge_index, num_nodes), 1
     if types is not None:
         names, kind = types.unique(return_inverse=True)

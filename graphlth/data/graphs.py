@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS
+from graphlth.data.edge_list import check_kind
 from graphlth.data.graph_labels import (
     count_classes,
     graph_labels,
@@ -108,7 +108,7 @@ class GraphTask(Task):
         loss: str | Loss = "cross_entropy",
         metric: str | Metric | None = None,
     ):
-        _check_choice("edges", edges, KINDS)
+        check_kind(edges)
         _check_choice("budget", budget, BUDGETS)
         check_value("batch_size", batch_size, OptionalBatchSize)
         self.name, self.edges, self.budget, self.unseen = name, edges, budget, unseen

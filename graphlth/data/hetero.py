@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, edge_list
+from graphlth.data.edge_list import check_kind, edge_list
 from graphlth.data.node_targets import NodeTargets
 from graphlth.data.own_data import Columns
 from graphlth.edge_masks import AnyEdgeMask, RelationCounts, relation_key
@@ -69,8 +69,7 @@ class HeteroNodeTask(Task):
         forward: Forward | None = None,
         node_type: str | None = None,
     ):
-        if edges not in KINDS:
-            raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+        check_kind(edges)
         self.name, self.edges, self.forward = name, edges, forward
         self.node_type = _find_type(data, node_type)
         self.data, self.columns, counts = _prepare(data, edges)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS
+from graphlth.data.edge_list import check_kind
 from graphlth.data.infoclust import Corruption, InfoClust
 from graphlth.data.link_fields import EdgeType, edge_kind, links_of
 from graphlth.data.link_pairs import given_pairs, split_labelled, split_linked
@@ -108,8 +108,7 @@ class LinkTask(Task):
         out_channels: int = 16,
         forward: Callable[[Any, Any], Any] | None = None,
     ):
-        if edges not in KINDS:
-            raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+        check_kind(edges)
         check_number("negatives", negatives, NonNegative)
         check_number("split_seed", split_seed, Seed)
         self.name, self.edges = name, edges

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, EdgeList, edge_list, edge_types, unread
+from graphlth.data.edge_list import EdgeList, check_kind, edge_list, edge_types, unread
 from graphlth.data.hetero import HeteroNodeTask, is_heterogeneous
 from graphlth.data.node_targets import NodeTargets
 from graphlth.data.own_data import (
@@ -115,8 +115,7 @@ class NodeTask(Task):
         if node_type is not None:
             raise ValueError("`node_type` must go with a HeteroData, got "
                              f"{type(data).__name__}, whose nodes are of one type")  # fmt: skip
-        if edges not in KINDS:
-            raise ValueError(f'`edges` must be "undirected" or "directed", got {edges!r}')
+        check_kind(edges)
         fields.one_graph(data)
         self.name, self.edges = name, edges
         self.x = features_of(data)
