@@ -5,7 +5,7 @@ Every check of what a tensor claims comes before any operation that believes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -262,7 +262,7 @@ def _number_text_labels(text: Array, num_nodes: int) -> tuple[Tensor, tuple[str,
 def rows(data: Any, y: Tensor, split: int | str, split_seed: int) -> dict[str, Tensor]:
     """The nodes of each split: those that `data` give in the column `split`, or random ones."""
     if split == "random":
-        return _draw_split(y, split_seed)
+        return draw_split(y, split_seed)
     if isinstance(split, str):
         raise ValueError(f'`split` must be the number of a column or "random", got {split!r}')
     keys = {part: _mask_key(data, part) for part in SPLITS}
@@ -334,11 +334,22 @@ def _nodes_mask(nodes: Tensor, key: str, num_nodes: int) -> Tensor:
     return mask
 
 
-def _draw_split(y: Tensor, split_seed: int) -> dict[str, Tensor]:
-    """60 / 20 / 20 % of the labelled nodes of every class, in an order drawn from `split_seed`.
+def draw_split(
+    y: Tensor, split_seed: int, pattern: Sequence[str] = FIFTHS, noun: str = "node",
+    of: str = "labelled nodes",
+) -> dict[str, Tensor]:  # fmt: skip
+    """The rows of each split: those of every class, shuffled by `split_seed`, in turn by `pattern`.
 
-    Of every five nodes of a class three train, one validates and one tests; of the last ones that
-    make no five the first trains, the second validates and the third tests.
+    Args:
+        y: the class [rows] of each; one below 0 is in no split.
+        split_seed: draws the order.
+        pattern: the split of each of so many rows of a class that follow one another; the next
+            ones begin it again.
+        noun: what an error calls a row.
+        of: likewise, those of a class.
+
+    Raises:
+        ValueError: `split_seed` is none, or a split is empty.
     """
     check_number("split_seed", split_seed, Seed)
     order = torch.randperm(y.numel(), generator=stream(split_seed, "split"))
@@ -346,13 +357,12 @@ def _draw_split(y: Tensor, split_seed: int) -> dict[str, Tensor]:
     order = order[y[order].argsort(stable=True)]  # by class, shuffled within each
     sizes = y[order].bincount()
     place = torch.arange(order.numel()) - (sizes.cumsum(0) - sizes)[y[order]]  # within its class
-    part = [FIFTHS.index(name) for name in FIFTHS]  # [0, 1, 2, 0, 0]
-    which = torch.tensor(part)[place % len(FIFTHS)]
-    drawn = {name: order[which == SPLITS.index(name)].sort().values for name in SPLITS}
-    for name, nodes in drawn.items():
-        if not nodes.numel():
-            raise ValueError(f'`split` "random" must leave a node to {name}: a class of three '
-                             "labelled nodes at least")  # fmt: skip
+    part = torch.tensor([SPLITS.index(name) for name in pattern])[place % len(pattern)]
+    drawn = {name: order[part == SPLITS.index(name)].sort().values for name in SPLITS}
+    for name, rows in drawn.items():
+        if not rows.numel():
+            raise ValueError(f'`split` "random" must leave a {noun} to {name}: a class of three '
+                             f"{of} at least")  # fmt: skip
     return drawn
 
 

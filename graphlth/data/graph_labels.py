@@ -15,9 +15,6 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.losses import OF_NUMBERS, find_loss
 from graphlth.metrics import ACCURACY, METRICS, Metric, check_targets, find_metric
-from graphlth.settings.annotations import check_number
-from graphlth.settings.types import Seed
-from graphlth.streams import stream
 from graphlth.task import SPLITS, Batch, Loss
 
 RANKINGS = ("roc_auc", "average_precision")  # they need a 0 and a 1 of a target
@@ -180,19 +177,7 @@ def _draw_split(y: Tensor, split_seed: int) -> Rows:
     Graphs whose labels are numbers are all of one class.
     """
     kind = torch.zeros(len(y), dtype=torch.int64) if y.is_floating_point() else y
-    check_number("split_seed", split_seed, Seed)
-    order = torch.randperm(len(y), generator=stream(split_seed, "split"))
-    order = order[kind[order] >= 0]
-    order = order[kind[order].argsort(stable=True)]
-    sizes = kind[order].bincount()
-    place = torch.arange(order.numel()) - (sizes.cumsum(0) - sizes)[kind[order]]
-    part = torch.tensor([SPLITS.index(name) for name in TENTHS])[place % len(TENTHS)]
-    drawn = {name: order[part == SPLITS.index(name)].sort().values for name in SPLITS}
-    for name, graphs in drawn.items():
-        if not graphs.numel():
-            raise ValueError(f'`split` "random" must leave a graph to {name}: a class of three '
-                             "graphs at least")  # fmt: skip
-    return drawn
+    return fields.draw_split(kind, split_seed, TENTHS, "graph", "graphs")
 
 
 def _graphs_of(split: Mapping[str, Any], part: str, count: int) -> Tensor:
