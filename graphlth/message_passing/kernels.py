@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 from torch_geometric.nn import conv as pyg
 
 from graphlth.message_passing.call import Call
@@ -19,6 +18,7 @@ from graphlth.sparse.backend import EXACT
 from graphlth.sparse.composition import gather
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention, dynamic_attention, weighted_sum
+from graphlth.sparse.torch_dropout import dropout
 
 Kernel = Callable[[Any, Call], Any]
 

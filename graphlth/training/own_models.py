@@ -6,6 +6,7 @@ of them. A model that takes `edge_weight` is given the masks there instead, as `
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from graphlth.masks import Masks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.composition import gather
 from graphlth.sparse.memo import Memo
+from graphlth.sparse.torch_dropout import DropoutMode
 from graphlth.task import Batch
 
 LARGE = 1 << 18  # edges, from which messages take much memory
@@ -40,10 +42,11 @@ def call_own_model(
 
 
 def _call(model: nn.Module, batch: Batch, weights: Masks) -> Any:
-    if batch.forward is None:
-        return functional_call(model, dict(weights), (), own_arguments(model, batch.data))
-    whole = _Adapted(model, batch.forward)
-    return functional_call(whole, {f"model.{n}": w for n, w in weights.items()}, (batch.data,))
+    with DropoutMode() if model.training else nullcontext():
+        if batch.forward is None:
+            return functional_call(model, dict(weights), (), own_arguments(model, batch.data))
+        whole = _Adapted(model, batch.forward)
+        return functional_call(whole, {f"model.{n}": w for n, w in weights.items()}, (batch.data,))
 
 
 class _Adapted(nn.Module):
