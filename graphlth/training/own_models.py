@@ -22,7 +22,7 @@ from graphlth.sparse.memo import Memo
 from graphlth.sparse.torch_dropout import DropoutMode
 from graphlth.task import Batch
 
-LARGE = 1 << 18  # edges, from which messages take much memory
+LARGE = 1 << 13  # edges, from which messages take much time and memory
 _PADDED: Memo[Tensor | None] = Memo()
 _GRAPHS: Memo[Any] = Memo()  # of each training, those that operators are called with
 
@@ -67,7 +67,7 @@ def edge_weights(
 
     A is left to a model that reads it. Edges that nothing weighs weigh 1 beside others, from which
     they are then told apart even if both have the same ends; and in a large graph, if the operators
-    then compute the same in less memory.
+    then compute the same in less time and memory.
     """
     found: list[tuple[Tensor, Tensor | None]] = []
     for key, edge_index, a in _relations(batch):
