@@ -11,7 +11,7 @@ split. The result goes to benchmarks/results/<suite>/, or to the folder --result
 
 import argparse
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import fmean
@@ -168,6 +168,12 @@ def rows_by_round(runs: Runs) -> dict[str, dict[int, record.Row]]:
     return {name: {row.round: row for row in record.summary(rs)} for name, rs in runs.items()}
 
 
+def shown_rounds(known: Iterable[int]) -> list[int]:
+    """Those of `ROUNDS` that are known, and the last of all."""
+    rounds = sorted(known)
+    return [r for r in rounds if r in ROUNDS or r == rounds[-1]]
+
+
 def accuracy_table(runs: Runs, suite: Suite) -> Table:
     """The metric on the test rows by round, run by run, and the published numbers."""
     rows = rows_by_round(runs)
@@ -179,7 +185,7 @@ def accuracy_table(runs: Runs, suite: Suite) -> Table:
          (first[r].macs or 0) / 1e6,
          *[accuracy(own[r]) if r in own else None for own in rows.values()],
          *[100 * p[str(r)] if str(r) in p else None for p in published.values()]]
-        for r in ROUNDS if r in first
+        for r in shown_rounds(first)
     ])  # fmt: skip
 
 
@@ -195,7 +201,7 @@ def gap_table(runs: Runs, suite: Suite) -> Table:
     known = {r["round"] for a, _ in sides for r in runs[a]}
     return Table("gaps", {"round": "d"}, {f"{a} − {b}": ".1f" for a, b in sides}, [
         [r, *[paired_gap(runs[a], runs.get(b) or dense_records(runs[a], r), r) for a, b in sides]]
-        for r in ROUNDS if r and r in known
+        for r in shown_rounds(known) if r
     ], "Gaps")  # fmt: skip
 
 
