@@ -23,9 +23,9 @@ from report import RESULTS, Claim, Data, Result, Table, Value, mean_and_interval
 
 import graphlth as glt
 import graphlth.records as record
-from graphlth.cli.show import warning_lines
 from graphlth.experiment.settings import plugin_settings
 from graphlth.records import Record
+from graphlth.records.tables import warning_lines
 from graphlth.registry import find
 
 OVER_SEEDS = (

@@ -15,6 +15,7 @@ import pytest
 
 from graphlth.cli import main as cli
 from graphlth.cli import show, tables
+from graphlth.records.tables import format_numbers
 from graphlth.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +129,7 @@ def test_progress_leaves_out_what_does_not_fit(room, text):
     ],
 )
 def test_numbers_that_follow_one_another_are_a_range(given, text):
-    assert tables.format_numbers("round", given) == text
+    assert format_numbers("round", given) == text
 
 
 # --- terminals -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from graphlth.cli.tables import format_numbers, print_table, print_text
+from graphlth.cli.tables import print_table, print_text
 
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.analysis.latency import Latency
@@ -31,50 +31,13 @@ def show_runs(folders: Sequence[Path]) -> None:
 
 def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
     """Print the table of one run, and the warnings that its records give."""
-    from graphlth.records.statistics import format_metric
+    from graphlth.records.tables import HEAD, run_table, run_title, warning_lines
 
-    run = rows[0]
-    seeds = sorted({row.n for row in rows})
-    edges = f"{run.num_edges:,} {run.edges} edges" if run.edges else "no graph"
-    title = f"{run.algorithm} on {run.task} with {run.model}: {edges}, {run.num_weights:,} weights"
-    many = "–".join(map(str, sorted({seeds[0], seeds[-1]})))
-    head = ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer")
-    dense = run.macs if run.round == 0 else None
-    star = {row.round: " *" if row in stars else "" for row in rows}
-    width = max(map(len, star.values()))
-    table = []
-    for row in rows:
-        val, test = (
-            format_metric([r[split] for r in row.records], row.metric) for split in ("val", "test")
-        )
-        fewer = f"{dense / row.macs:.1f}×" if dense and row.macs else ""
-        table.append([
-            str(row.round), f"{row.edge_sparsity:.1%}", f"{row.weight_sparsity:.1%}",
-            val, f"{test}{star[row.round]:{width}}",
-            "" if row.macs is None else format_count(row.macs), fewer,
-        ])  # fmt: skip
     print()
-    label = f" ({run.label})" if run.label else ""
-    print_text(f"{title}, {many} seed{'' if many == '1' else 's'}{label}")
-    print_table(head, table)
+    print_text(run_title(rows))
+    print_table(HEAD, run_table(rows, stars))
     for line in warning_lines(rows):
         print_text(line, "  ")
-
-
-def warning_lines(rows: Sequence["Row"]) -> list[str]:
-    """The warnings of a run, each once, with the rounds and seeds that it is about."""
-    from graphlth.records.statistics import row_warnings
-
-    about: dict[str, tuple[set[int], set[int]]] = {}
-    for row in rows:
-        for text, seeds in row_warnings(row).items():
-            rounds, whose = about.setdefault(text, (set(), set()))
-            rounds.add(row.round)
-            whose |= {*seeds}
-    return [
-        f"warning: {text} ({format_numbers('round', rounds)}; {format_numbers('seed', seeds)})"
-        for text, (rounds, seeds) in about.items()
-    ]
 
 
 def show_structure(folder: Path, data_root: str | None = None) -> None:
@@ -113,14 +76,6 @@ def format_milliseconds(seconds: Sequence[float]) -> str:
     return f"{middle:.3f} ({low:.3f} – {high:.3f})"
 
 
-def format_count(number: float) -> str:
-    """A count in thousands or millions."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if number >= 10 * size:
-            return f"{number / size:,.0f} {unit}"
-    return f"{number:,.0f}"
-
-
 def show_ticket(path: Path) -> None:
     """Print what is in a ticket file."""
     from graphlth.masks import count, only, sparsity
@@ -144,6 +99,8 @@ def show_ticket(path: Path) -> None:
 
 def show_benchmarks(rows: Sequence["Latency"], batch: int) -> None:
     """Print what compaction gains, a line per ticket; `batch` inputs were timed at once."""
+    from graphlth.records.tables import format_count
+
     head = ["round", "edges removed", "weights removed", "layout", "dense bytes",
             "compact bytes", "smaller", "dense MACs", "fewer", "dense ms", "compact ms", "faster",
             "max |Δ|"]  # fmt: skip

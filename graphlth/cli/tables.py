@@ -7,8 +7,7 @@ below the other, each beside the first column.
 import os
 import shutil
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -117,16 +116,3 @@ def join_fitting(pieces: Sequence[tuple[int, str]], room: int) -> str:
 def join_pieces(pieces: Sequence[tuple[int, str]]) -> str:
     """The texts of all pieces in a line."""
     return "  ".join(text for _, text in pieces)
-
-
-def format_numbers(name: str, numbers: Iterable[int]) -> str:
-    """`round 3`, or `rounds 0, 2–5` where there are several."""
-    ordered = sorted(numbers)
-    groups: list[list[int]] = [ordered[:1]]
-    for before, after in pairwise(ordered):
-        if after == before + 1:
-            groups[-1].append(after)
-        else:
-            groups.append([after])
-    spans = [f"{g[0]}–{g[-1]}" if len(g) > 2 else ", ".join(map(str, g)) for g in groups]
-    return f"{name}{'s' * (len(ordered) > 1)} {', '.join(spans)}"
