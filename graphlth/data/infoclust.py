@@ -88,16 +88,18 @@ class Corruption:
         self.columns = {key: torch.cat([each] * 2) for key, each in batch.columns.items()}
         self.target = batch.entries.new_zeros(2 * self.num_nodes, 1).to(torch.get_default_dtype())
         self.target[: self.num_nodes] = 1
+        self.data = None if batch.data is None else _join(batch.data, batch.data)
 
     def draw(self, seed: int, index: int) -> Batch:
         """The batch of epoch `index`, whose copy is drawn from `seed`; real nodes have target 1."""
-        other, data, graph = permute_edges(self.plain, seed, index), None, self.plain.inputs[1]
-        both = graph.edge_index, other.inputs[1].edge_index + self.num_nodes
-        if other.data is not None:
-            data = _join(self.plain.data, other.data)
-        inputs = (self.x, Graph(torch.cat(both, 1), 2 * self.num_nodes))
+        plain, other, n = self.plain, permute_edges(self.plain, seed, index), self.num_nodes
+        data = copy.copy(self.data)
+        if data is not None:
+            data.edge_index = torch.cat([plain.data.edge_index, other.data.edge_index + n], 1)
+        both = plain.inputs[1].edge_index, other.inputs[1].edge_index + n
+        inputs = (self.x, Graph(torch.cat(both, 1), 2 * n))
         return replace(
-            self.plain, inputs=inputs, target=self.target, rows=..., entries=self.entries,
+            plain, inputs=inputs, target=self.target, rows=..., entries=self.entries,
             among=None, edge_weight=self.edge_weight, data=data, columns=self.columns, copies=2,
         )  # fmt: skip
 
