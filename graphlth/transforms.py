@@ -16,7 +16,7 @@ from torch_geometric.transforms import BaseTransform
 
 from graphlth.algorithms._scores import score_name, score_part
 from graphlth.data.edge_list import EdgeList
-from graphlth.data.node import edges_of, features_of
+from graphlth.data.graph_data import edges_of, features_of
 from graphlth.data.pruned import check_edges_of_data, remove_edges
 from graphlth.data.published import DataWarning
 from graphlth.masks import EDGES

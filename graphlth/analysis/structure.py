@@ -27,13 +27,13 @@ def structure(model: nn.Module, task: Task, ticket: Ticket) -> GraphStructure:
     """
     left: Any = apply_edge_masks(task, only(ticket.masks, "edges"))
     graph = getattr(left, "graph", None)
-    if hasattr(getattr(left, "data", None), "edge_types"):
+    if hasattr(left, "node_type"):  # of a `HeteroData`
         return measure_structure(*_all_relations(left))
     if graph is None:
         raise ValueError(f"`task` must have a graph, got {getattr(task, 'name', task)!r}")
     if hasattr(left, "graphs"):
         return measure_structure(*_training_graphs(left))
-    y = getattr(left, "y", None)
+    y = None if hasattr(left, "pairs") else getattr(left, "y", None)  # of pairs, not of nodes
     labels = y if isinstance(y, Tensor) and y.shape == (graph.num_nodes,) else None
     of_nodes = labels is not None or (isinstance(y, Tensor) and len(y) == graph.num_nodes)
     labels = None if labels is None or labels.is_floating_point() else labels
@@ -51,14 +51,18 @@ def _training_graphs(task: Any) -> tuple[Tensor, int]:
     return number[task.graph.edge_index.cpu()], int(there.sum())
 
 
-def _all_relations(task: Any) -> tuple[Tensor, int, Tensor | None, Tensor]:
-    """Edges, number of nodes, labels and training nodes of all types, numbered type by type."""
+def _all_relations(task: Any) -> tuple[Tensor, int, Tensor | None, Tensor | None]:
+    """Edges, number of nodes, labels and training nodes of all types, numbered type by type.
+
+    Of pairs of nodes there are no labels and no training nodes.
+    """
     data = task.data
     offsets: dict[str, int] = data.node_offsets
     edges = [data[kind].edge_index.cpu() + torch.tensor([[offsets[kind[0]]], [offsets[kind[2]]]])
              for kind in data.edge_types]  # fmt: skip
-    labels = None
-    first, count = offsets[task.node_type], int(data.num_nodes)
+    labels, first, count = None, offsets[task.node_type], int(data.num_nodes)
+    if hasattr(task, "pairs"):
+        return torch.cat(edges, 1), count, None, None
     if task.y.dim() == 1 and not task.y.is_floating_point():
         labels = torch.full((count,), -1)
         labels[first : first + task.num_nodes] = task.y

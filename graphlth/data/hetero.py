@@ -1,114 +1,95 @@
-"""Prediction for the nodes of one type of a heterogeneous graph, from a PyG `HeteroData`."""
+"""The graph of a PyG `HeteroData` as models and scores read it: an edge mask for each relation."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import check_kind, edge_list
-from graphlth.data.node_targets import NodeTargets
+from graphlth.data.edge_list import EdgeList, check_kind, edge_list
+from graphlth.data.graph_data import GraphData
 from graphlth.data.own_data import Columns
 from graphlth.edge_masks import AnyEdgeMask, RelationCounts, relation_key
 from graphlth.masks import is_binary
-from graphlth.metrics import Metric
-from graphlth.settings.checks import check_device
-from graphlth.task import SPLITS, Batch, Forward, Loss, Task, content_digest
+from graphlth.task import Batch
 
-if TYPE_CHECKING:  # it loads slowly
-    from torch_geometric.data import HeteroData
+EdgeType = tuple[str, str, str]
 
 
-class HeteroNodeTask(Task):
-    """Prediction for the nodes of one type; `data` is never changed. `NodeTask(data)` makes one.
+@dataclass(frozen=True, eq=False)
+class HeteroGraphData:
+    """Several kinds of nodes and edges; each relation has an edge mask of its own.
 
-    Each relation has an edge mask of its own, `edges.<source>__<relation>__<target>`; pruning ranks
-    the edges of all of them together. Models are a user's own, as `to_hetero` makes them: they are
+    The key of a mask is `edges.<source>__<relation>__<target>`. Models are a user's own: they are
     given `x_dict` and `edge_index_dict`, or what else their `forward` names of the data.
-
-    Args:
-        data: a PyG `HeteroData`. The nodes of `node_type` have y and train_mask, val_mask and
-            test_mask, as `NodeTask` has it; repeated edges of a relation share a mask entry.
-        edges: "undirected": in a relation from a type to itself, both directions of a pair share an
-            entry; "directed": no two do. A relation and its reverse are two relations.
-        split: as of `NodeTask`.
-        split_seed: as of `NodeTask`.
-        name: what records call the data.
-        loss: as of `NodeTask`.
-        metric: as of `NodeTask`.
-        num_classes: as of `NodeTask`.
-        forward: how a model is called, `lambda model, data: model(data.x_dict, ...)`; where not
-            given, with what the parameters of its `forward` name of the data.
-        node_type: whose classes or numbers are predicted; None: the one type that has y.
-
-    Raises:
-        ValueError: as `NodeTask`; or no type or several types have y, and `node_type` is none.
     """
 
-    evaluate_every = 1  # an iteration sees the whole graph
+    edges: str  # "undirected": in a relation from a type to itself a pair shares an entry
+    node_type: str  # whose outputs are scored
+    data: Any  # a copy of what was given, whose edges are sorted by (target, source)
+    columns: Mapping[str, Tensor]  # by relation: the entry [E] of its mask that each edge reads
+    num_edges: RelationCounts  # an int: the sum of the entries of all relations
+
     graph = None  # that models of one kind of edges read
-    entries: Tensor  # [E] the mask entry that each edge reads, relation by relation
     edge_weight = None
+    notes = ()  # everything is given to models
 
-    def __init__(
-        self,
-        data: HeteroData,
-        *,
-        edges: str = "undirected",
-        split: int | str = 0,
-        split_seed: int = 0,
-        name: str = "data",
-        loss: str | Loss = "cross_entropy",
-        metric: str | Metric | None = None,
-        num_classes: int | None = None,
-        forward: Forward | None = None,
-        node_type: str | None = None,
-    ):
+    @classmethod
+    def of(cls, data: Any, edges: str, node_type: str) -> HeteroGraphData:
+        """The graph of a `HeteroData`; repeated edges of a relation share a mask entry.
+
+        Raises:
+            ValueError: features are not finite, or an edge_index is none.
+        """
         check_kind(edges)
-        self.name, self.edges, self.forward = name, edges, forward
-        self.node_type = _find_type(data, node_type)
-        self.data, self.columns, counts = _prepare(data, edges)
-        self.num_edges = RelationCounts(counts)  # an int: the sum
-        store = data[self.node_type]
-        self.num_nodes = int(store.num_nodes)
-        self.x = self.data[self.node_type].get("x")
-        self.num_features = 0 if self.x is None else self.x.size(-1)
-        targets = NodeTargets.of(
-            store, self.num_nodes, split, split_seed, loss, metric, num_classes
-        )
-        self.loss, self.metric = targets.loss, targets.metric
-        self.y, self.rows = targets.y, targets.rows
-        self.num_classes, self.label_names = targets.num_classes, targets.label_names
-        self.notes = fields.notes(self.label_names)
-        self._inputs, self.entries = (self.data,), torch.cat([*self.columns.values()])
+        return cls(edges, node_type, *_prepare(data, edges))
 
-    def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
-        """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""
-        if split not in SPLITS:
-            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-        rows = self.rows[split]
-        yield Batch(
-            self._inputs, self.y[rows], rows, self.entries, data=self.data, columns=self.columns,
-            node_type=self.node_type, forward=self.forward,
-        )  # fmt: skip
+    @property
+    def x(self) -> Any:
+        """The features [N, F] of the nodes that are scored, if they have any."""
+        return self.data[self.node_type].get("x")
 
-    def whole(self, split: str) -> Iterator[Batch]:
-        """What `batches` gives: the whole graph."""
-        return self.batches(split)
+    @property
+    def num_nodes(self) -> int:
+        """How many nodes are of the type that is scored."""
+        return node_count(self.data, self.node_type)
 
-    def without(self, mask: AnyEdgeMask) -> HeteroNodeTask:
-        """The task on the graph without the edges whose entry of the mask of their relation is 0.
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return 0 if self.x is None else self.x.size(-1)
+
+    @cached_property
+    def inputs(self) -> tuple[Any, ...]:
+        """What stands for the graph: the same for every split."""
+        return (self.data,)
+
+    @cached_property
+    def entries(self) -> Tensor:
+        """The mask entry [E] that each edge reads, relation by relation."""
+        return torch.cat([*self.columns.values()])
+
+    def batch(self, target: Tensor, **scored: Any) -> Batch:
+        """The whole graph, with what is scored of it."""
+        return Batch(self.inputs, target, entries=self.entries, data=self.data,
+                     columns=self.columns, node_type=self.node_type, **scored)  # fmt: skip
+
+    def without(self, mask: AnyEdgeMask) -> HeteroGraphData:
+        """The graph without the edges whose entry of the mask of their relation is 0.
 
         Other entries multiply the weight of their edge; a relation without a mask stays whole.
         """
         data, columns = copy.copy(self.data), dict(self.columns)
         for key, m in _by_relation(mask, self.num_edges).items():
-            store = data[next(kind for kind in data.edge_types if relation_key(kind) == key)]
+            store = data[edge_type(data, key)]
             own = m.to(columns[key].device)[columns[key]]
             keep = own != 0
             for name in [n for n, value in store.items() if _is_of_edges(store, n, value)]:
@@ -118,19 +99,21 @@ class HeteroNodeTask(Task):
                 a = store.get("edge_weight")
                 store["edge_weight"] = own[keep] if a is None else a.reshape(-1) * own[keep]
             columns[key] = columns[key][keep]
-        return self._with(data=data, columns=columns)
+        return replace(self, data=data, columns=columns)
 
-    def to(self, device: torch.device | str) -> HeteroNodeTask:
-        """The same task on `device`."""
-        check_device(device)
-        data = copy.copy(self.data).to(device)
-        return self._with(
-            data=data,
-            x=data[self.node_type].get("x"),
-            columns={key: c.to(device) for key, c in self.columns.items()},
-            rows={split: index.to(device) for split, index in self.rows.items()},
-            y=self.y.to(device),
-        )
+    def to(self, device: torch.device | str) -> HeteroGraphData:
+        """The same graph on `device`."""
+        columns = {key: c.to(device) for key, c in self.columns.items()}
+        return replace(self, data=copy.copy(self.data).to(device), columns=columns)
+
+    def relation(self, key: str) -> GraphData:
+        """The edges of one relation, with the entries of its mask; see `relation_graph`."""
+        kind, entries = edge_type(self.data, key), self.columns[key].cpu()
+        listed = relation_edges(self.data, kind, "directed")
+        own, there = torch.zeros_like(listed.entries), listed.columns >= 0
+        own[listed.columns[there]] = entries[there]
+        listed = replace(listed, entries=own, num_edges=self.num_edges.by_key[key])
+        return relation_graph(self.data, kind, listed, self.edges)
 
     def fingerprint(self) -> str:
         """Which graph this is: 16 hex digits over the edges, entries and features of all types."""
@@ -146,26 +129,20 @@ class HeteroNodeTask(Task):
         return digest.hexdigest()[:16]
 
     def content(self) -> str:
-        """Everything that is learnt from: the graph, attributes of edges, labels and splits."""
+        """A digest of the graph and of the attributes of its edges."""
         digest = hashlib.sha256(self.fingerprint().encode())
         for kind in self.data.edge_types:
             for name, value in self.data[kind].items():
                 if name not in ("edge_index", "edge_weight") and isinstance(value, Tensor):
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().contiguous().numpy().data)
-        return content_digest(digest.hexdigest(), self.y, rows=self.rows)
+        return digest.hexdigest()
 
-    def _with(self, **changes: Any) -> HeteroNodeTask:
-        task = copy.copy(self)
-        vars(task).update(changes)
-        task._inputs, task.entries = (task.data,), torch.cat([*task.columns.values()])
-        return task
-
-    def __repr__(self) -> str:
-        return (
-            f"HeteroNodeTask({self.name!r}, {self.node_type}={self.num_nodes}, "
-            f"edges={self.num_edges} in {len(self.columns)} relations, classes={self.num_classes})"
-        )
+    @property
+    def summary(self) -> str:
+        """Its sizes, in a line."""
+        return (f"{self.node_type}={self.num_nodes}, edges={self.num_edges} in "
+                f"{len(self.columns)} relations")  # fmt: skip
 
 
 def is_heterogeneous(data: Any) -> bool:
@@ -173,18 +150,57 @@ def is_heterogeneous(data: Any) -> bool:
     return hasattr(data, "edge_types") and hasattr(data, "node_types")
 
 
-def _find_type(data: Any, node_type: str | None) -> str:
-    known = [kind for kind in data.node_types if "y" in data[kind]]
-    if node_type is None and len(known) == 1:
-        return str(known[0])
-    if node_type is None or node_type not in data.node_types:
-        raise ValueError(f"`node_type` must be one of {', '.join(data.node_types)}, got "
-                         f"{node_type!r}, while y is there for {', '.join(known) or 'none'}"
-                         )  # fmt: skip
-    return node_type
+def edge_type(data: Any, key: str) -> EdgeType:
+    """The relation of `data` whose mask is called `key`."""
+    found: EdgeType = next(kind for kind in data.edge_types if relation_key(kind) == key)
+    return found
 
 
-def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], dict[str, int]]:
+def node_count(data: Any, node_type: str) -> int:
+    """How many nodes of a type there are.
+
+    Raises:
+        ValueError: the data do not say it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyG's, where it cannot tell
+        count = data[node_type].num_nodes
+    if count is None:
+        raise ValueError(
+            f"`data` must say how many nodes {node_type!r} has: give it x or num_nodes"
+        )
+    return int(count)
+
+
+def relation_edges(data: Any, kind: EdgeType, edges: str) -> EdgeList:
+    """The edges of a relation; a pair is one entry only where both of its ends are of one type."""
+    ends = [node_count(data, end) for end in (kind[0], kind[2])]
+    store = data[kind]
+    return edge_list(
+        fields.edge_index(store), max(*ends, 1), edges if kind[0] == kind[2] else "directed",
+        store.get("edge_weight"),
+    )  # fmt: skip
+
+
+def relation_graph(data: Any, kind: EdgeType, listed: EdgeList, edges: str) -> GraphData:
+    """Some edges of one relation as a graph of its own.
+
+    Between two types, the nodes of the target follow those of the source. Their features are there
+    if both types have as many.
+    """
+    ends = [*dict.fromkeys((kind[0], kind[2]))]
+    sizes = [node_count(data, end) for end in ends]
+    found = [x for end in ends if (x := data[end].get("x")) is not None and x.dim() == 2]
+    x = None
+    if len(found) == len(ends) and len({each.size(1) for each in found}) == 1:
+        x = torch.cat([each.to(torch.get_default_dtype()) for each in found])
+    if len(ends) == 2:
+        after = torch.tensor([[0], [sizes[0]]], device=listed.edge_index.device)
+        listed = replace(listed, edge_index=listed.edge_index + after)
+    return GraphData.of_edges(listed, x, sum(sizes), edges, relation_key(kind))
+
+
+def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], RelationCounts]:
     """A copy of `data` whose edges are sorted, the entries of its columns, and how many there are.
 
     Raises:
@@ -201,11 +217,7 @@ def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], dict[str, i
         if key in counts:
             raise ValueError(f"`data` must name relations apart by letters and digits, got two "
                              f"that are {key!r}")  # fmt: skip
-        ends = [int(out[end].num_nodes) for end in (kind[0], kind[2])]
-        known = edge_list(
-            fields.edge_index(store), max(*ends, 1), edges if kind[0] == kind[2] else "directed",
-            store.get("edge_weight"),
-        )  # fmt: skip
+        known = relation_edges(data, kind, edges)
         names = [n for n, value in store.items() if _is_of_edges(store, n, value)]
         if {*names} <= {"edge_index", "edge_weight"}:
             store.edge_index, columns[key] = known.edge_index, known.entries
@@ -213,12 +225,11 @@ def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], dict[str, i
                 ones = torch.ones(known.entries.numel())
                 store.edge_weight = ones if known.weight is None else known.weight
         else:
-            given = data[kind]
             own = Columns.in_order(known, tuple(n for n in names if n != "edge_index"))
-            own.select(given, store)
+            own.select(data[kind], store)
             columns[key] = own.entries
         counts[key] = known.num_edges
-    return out, columns, counts
+    return out, columns, RelationCounts(counts)
 
 
 def _is_of_edges(store: Any, name: str, value: Any) -> bool:

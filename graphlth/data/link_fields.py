@@ -12,12 +12,12 @@ from torch import Tensor
 
 from graphlth.data import fields
 from graphlth.data.edge_list import edge_attributes
+from graphlth.data.graph_data import edges_of
+from graphlth.data.hetero import EdgeType
 from graphlth.data.link_split import Links, encoder_edges
-from graphlth.data.node import edges_of
 from graphlth.streams import stream
 from graphlth.task import SPLITS
 
-EdgeType = tuple[str, str, str]
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 LABELS = ("edge_label", "edge_label_index")  # of pairs to be predicted; no encoder reads them
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlth.data.hetero import EdgeType
 from graphlth.data.link_fields import (
-    EdgeType,
     LabelledPairs,
     edges_between,
     encoder_data,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +12,16 @@ from torch import Tensor
 
 from graphlth.data import fields
 from graphlth.data.edge_list import check_kind
+from graphlth.data.hetero import EdgeType
 from graphlth.data.infoclust import Corruption, InfoClust
-from graphlth.data.link_fields import EdgeType, edge_kind, links_of
+from graphlth.data.link_fields import edge_kind, links_of
 from graphlth.data.link_pairs import given_pairs, split_labelled, split_linked
 from graphlth.data.losses import LOSSES, find_loss
-from graphlth.data.node import NodeTask
-from graphlth.data.published import DataWarning
-from graphlth.edge_masks import AnyEdgeMask
+from graphlth.data.whole_graph import WholeGraphTask, graph_data, warn_of
 from graphlth.metrics import Metric, check_targets, find_metric
 from graphlth.settings.annotations import check_number
 from graphlth.settings.types import NonNegative, Seed, Width
-from graphlth.task import SPLITS, Batch, Loss, Task, content_digest
+from graphlth.task import SPLITS, Batch, Forward, Loss, content_digest
 
 if TYPE_CHECKING:  # they load slowly
     from torch_geometric.data import Data, HeteroData
@@ -32,13 +29,9 @@ if TYPE_CHECKING:  # they load slowly
 Compare = Callable[[Tensor, Tensor], Tensor]  # of outputs [rows, d] of two nodes: [rows, C]
 UNSUPERVISED = "infoclust"
 OF_LABELS = ("cross_entropy", "mse", "mae")  # losses of what is known of a pair but that it is one
-OF_GRAPH = (
-    "x", "graph", "entries", "edge_weight", "num_nodes", "num_features", "num_edges",
-    "one_way_edges", "duplicate_edges", "zero_edges",
-)  # fmt: skip
 
 
-class LinkTask(Task):
+class LinkTask(WholeGraphTask):
     """Prediction of pairs of nodes: whether they are linked, or of which class or number they are.
 
     No edge of a link that validates or tests, nor its reverse, is in the graph that the model
@@ -81,14 +74,9 @@ class LinkTask(Task):
             of range; a split has no link; there are too few pairs without one.
     """
 
-    edges: str
-    num_features: int
-    num_edges: int  # of the graph that a model reads
-    evaluate_every = 1  # an iteration sees the whole graph
     pairs: Tensor  # [2, M] of all splits
     y: Tensor  # [M, targets] numbers, of which 1 is a link and 0 none; or [M] classes
     rows: dict[str, Tensor]  # "train", "val", "test": places in `pairs` and `y`
-    notes: tuple[str, ...]  # what was decided about the data, a line each
 
     def __init__(
         self,
@@ -106,13 +94,12 @@ class LinkTask(Task):
         metric: str | Metric | None = None,
         decode: str | Compare = "dot",
         out_channels: int = 16,
-        forward: Callable[[Any, Any], Any] | None = None,
+        forward: Forward | None = None,
     ):
         check_kind(edges)
         check_number("negatives", negatives, NonNegative)
         check_number("split_seed", split_seed, Seed)
-        self.name, self.edges = name, edges
-        self.loss = _find_loss(loss)
+        self.name, self.forward, self.loss = name, forward, _find_loss(loss)
         kind = edge_kind(data, edge_type)
         if kind is not None and loss == UNSUPERVISED:
             raise ValueError(f"`loss` {UNSUPERVISED} must go with one kind of nodes, got a "
@@ -125,7 +112,7 @@ class LinkTask(Task):
             found = split_labelled(data, kind, links, val, test, split_seed)
         else:
             found = split_linked(data, kind, links, val, test, negatives, split_seed)
-        self._encoder = _encoder(found.data, kind, edges, name, forward)
+        self.graph_data = graph_data(found.data, edges, name, None if kind is None else kind[0])
         self.pairs, self.rows, self._negatives = found.pairs, found.rows, found.negatives
         if empty := [split for split in SPLITS if not len(self.rows[split])]:
             raise ValueError(f"`{empty[0]}` must be at least one link, got none of "
@@ -135,17 +122,10 @@ class LinkTask(Task):
         check_number("out_channels", out_channels, Width)
         self.num_classes = columns * out_channels
         self.metric = _metric(metric, loss, self.y, self.rows)
-        self.notes = (*self._encoder.notes, *found.notes)
-        self._fixed: dict[str, Batch] = {}
+        self.notes = (*self.graph_data.notes, *found.notes)
+        self._known = {}
         self._corruption: Corruption | None = None
-        for text in self.notes:
-            warnings.warn(text, DataWarning, stacklevel=2)
-
-    def __getattr__(self, name: str) -> Any:
-        """What is known of the graph that a model reads: see the same names of `NodeTask`."""
-        if name in OF_GRAPH:
-            return getattr(self._encoder, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warn_of(self.notes)
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph with the pairs of `split`.
@@ -155,7 +135,7 @@ class LinkTask(Task):
         """
         if split == "train" and isinstance(self.loss, InfoClust):
             if self._corruption is None:
-                self._corruption = Corruption(self._graph())
+                self._corruption = Corruption(self._scored(self.y[:0]))
             yield self._corruption.draw(seed, index)
             return
         for batch in self.whole(split):
@@ -166,48 +146,23 @@ class LinkTask(Task):
                 batch = replace(batch, pairs=torch.cat([linked, drawn], 1))
             yield batch
 
-    def whole(self, split: str) -> Iterator[Batch]:
-        """One batch with the pairs of `split`, those without a link as they were drawn first."""
-        if split not in SPLITS:
-            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}")
-        if split not in self._fixed:
-            rows = self.rows[split]
-            self._fixed[split] = replace(
-                self._graph(), target=self.y[rows], pairs=self.pairs[:, rows], decode=self._decode
-            )
-        yield self._fixed[split]
+    def _batch(self, rows: Tensor) -> Batch:
+        pairs = self.pairs[:, rows]
+        return self._scored(self.y[rows], pairs=pairs, decode=self._decode)
 
-    def _graph(self) -> Batch:
-        """The whole graph, without anything that is scored."""
-        return replace(next(self._encoder.batches("train")), rows=..., among=None)
+    def _scored(self, target: Tensor, **scored: Any) -> Batch:
+        return self.graph_data.batch(target, forward=self.forward, **scored)
 
-    def without(self, mask: AnyEdgeMask) -> LinkTask:
-        """The task on the graph without the edges whose entry of `mask` [num_edges] is 0.
-
-        See `NodeTask.without`. All pairs of all splits stay.
-        """
-        return self._with(_encoder=self._encoder.without(mask))
-
-    def to(self, device: torch.device | str) -> LinkTask:
+    def to(self, device: torch.device | str) -> Self:
         """The same task on `device`."""
-        encoder, rows = self._encoder.to(device), self.rows
-        return self._with(
-            _encoder=encoder, pairs=self.pairs.to(device), y=self.y.to(device),
-            rows={split: index.to(device) for split, index in rows.items()},
-        )  # fmt: skip
-
-    def fingerprint(self) -> str:
-        """Which graph this is, of training edges alone; see `NodeTask.fingerprint`."""
-        return self._encoder.fingerprint()
+        return super().to(device)._with(pairs=self.pairs.to(device))
 
     def content(self) -> str:
         """Everything that is learnt from: the graph of `fingerprint`, pairs, labels and splits."""
         return content_digest(self.fingerprint(), self.pairs, self.y, rows=self.rows)
 
-    def _with(self, **changes: Any) -> LinkTask:
-        task = copy.copy(self)
-        vars(task).update(changes, _fixed={}, _corruption=None)
-        return task
+    def _with(self, **changes: Any) -> Self:
+        return super()._with(**changes, _corruption=None)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split}={len(self.rows[split])}" for split in SPLITS)
@@ -313,21 +268,3 @@ def _metric(
                                  f"{'with' if float(each[0, 0]) == 0 else 'without'}: use hits@<k>,"
                                  " or raise `negatives`")  # fmt: skip
     return found
-
-
-def _encoder(data: Any, kind: EdgeType | None, edges: str, name: str, forward: Any) -> NodeTask:
-    """The graph that the model reads, as a task on its nodes whose labels nobody reads."""
-    how: dict[str, Any] = {} if forward is None else {"forward": forward}
-    store = data
-    if kind is not None:
-        store, how["node_type"] = data[kind[0]], kind[0]
-        fields.field(store, "x")
-    count = store.x.size(0)
-    vars_ = {"y": torch.zeros(count, dtype=torch.int64)}
-    for place, split in enumerate(SPLITS):
-        vars_[f"{split}_mask"] = torch.arange(count) % 3 == place
-    for key, value in vars_.items():
-        setattr(store, key, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # in its `notes`
-        return NodeTask(data, edges=edges, name=name, **how)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, edge_list, mask_columns
-from graphlth.data.hetero import is_heterogeneous
-from graphlth.data.node import edges_of, features_of, graph_fingerprint
+from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
+from graphlth.data.graph_data import edges_of, features_of, graph_fingerprint
+from graphlth.data.hetero import is_heterogeneous, relation_edges
 from graphlth.edge_masks import edge_mask, relation_key
 from graphlth.masks import check_mask, is_binary, only
 from graphlth.ticket import Ticket
@@ -115,7 +115,7 @@ def _prune_relations(data: Any, masks: Any, kind: str | None) -> Any:
         raise ValueError(f"`ticket` must have masks of the relations of `data`, {', '.join(keys)}, "
                          f"got {', '.join(masks) if isinstance(masks, Mapping) else 'one of all'}"
                          )  # fmt: skip
-    found = {each: [_relation_edges(data, keys[key], each) for key in masks]
+    found = {each: [relation_edges(data, keys[key], each) for key in masks]
              for each in ([kind] if kind else KINDS)}  # fmt: skip
     sizes = [mask.numel() for mask in masks.values()]
     counts = {each: [own.num_edges for own in known] for each, known in found.items()}
@@ -129,16 +129,6 @@ def _prune_relations(data: Any, masks: Any, kind: str | None) -> Any:
         names = [n for n, v in store.items() if n != "edge_index" and store.is_edge_attr(n)]
         _select_edges(store, left[keys[key]], names, known, mask)
     return left
-
-
-def _relation_edges(data: Any, kind: tuple[str, str, str], edges: str) -> EdgeList:
-    """The edges of a relation; a pair is one entry only where both of its ends are of one type."""
-    ends = [int(data[end].num_nodes) for end in (kind[0], kind[2])]
-    store = data[kind]
-    return edge_list(
-        fields.edge_index(store), max(*ends, 1), edges if kind[0] == kind[2] else "directed",
-        store.get("edge_weight"),
-    )  # fmt: skip
 
 
 def check_edges_of_data(data: Any) -> None:
