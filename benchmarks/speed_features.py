@@ -9,6 +9,7 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,7 +61,9 @@ def forms(nodes: int, features: int, density: float, split: str) -> dict[str, No
         test_mask=part >= train + val,
     )
     task = NodeTask(data, name="random")
-    return {"dense": task._with(x=x), "sparse": task._with(x=sparse_features(x))}
+    graphs = {"dense": replace(task.graph_data, x=x),
+              "sparse": replace(task.graph_data, x=sparse_features(x))}  # fmt: skip
+    return {form: task._with(graph_data=graph) for form, graph in graphs.items()}
 
 
 def epochs(task: NodeTask, name: str, hidden: int, soft: bool) -> Callable[[], object]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.nn import GCN as PyGGCN
-from toys import N, build, toy
+from toys import N, build, toy, with_features
 
 from graphlth import masks as M
 from graphlth.compaction import compact
@@ -57,7 +57,7 @@ def ticket_of(model, task, kept, seed=0):
 
 
 def in_dense_form(task):
-    return task._with(x=task.x.to_dense())
+    return with_features(task, task.x.to_dense())
 
 
 def trained(name, task, **settings):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
+from toys import with_features
 
 import graphlth as glt
 from graphlth.data.node import NodeTask, split_per_class
@@ -161,7 +162,7 @@ def test_a_fingerprint_does_not_tell_the_form_of_the_features(density):
     x = torch.rand(5, 40, generator=torch.Generator().manual_seed(0))
     x = x * (x < density)
     task = NodeTask(small(x=x))
-    forms = [task._with(x=form) for form in (x, sparse_features(x))]
+    forms = [with_features(task, form) for form in (x, sparse_features(x))]
     assert {form.fingerprint() for form in forms} == {task.fingerprint()}
 
 

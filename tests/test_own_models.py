@@ -158,8 +158,8 @@ def gine():
                      pyg.GINEConv(nn.Linear(6, CLASSES), edge_dim=4))  # fmt: skip
 
 
-def to_hetero():
-    data = hetero()
+def to_hetero(data=None):
+    data = data or hetero()
     one = Undropped(pyg.SAGEConv((-1, -1), 6), pyg.SAGEConv((-1, -1), CLASSES))
     model = pyg.to_hetero(one, data.metadata())
     with torch.no_grad():
@@ -481,13 +481,48 @@ def test_an_algorithm_of_channels_says_what_it_cannot_score(algorithm):
         list(find("algorithms", algorithm)(model, task))
 
 
-def test_scores_of_edges_are_of_one_kind_of_edges():
+@pytest.mark.parametrize("score", ["degree", "effective_resistance", "similarity", "spectral"])
+@pytest.mark.parametrize("edges", ["undirected", "directed"])
+def test_each_relation_loses_its_share_by_a_score_of_edges(score, edges):
+    data = hetero()
+    data["author"].x = torch.rand(9, FEATURES, generator=draw())
+    task, model = glt.NodeTask(data, edges=edges), to_hetero(data)
+    one, two = list(glt.at_init(model, task, rounds=2, edge_score=score, drop_edges=0.25))[1:]
+    sizes = task.num_edges.by_key
+    total = sum(sizes.values())
+    for ticket, left in ((one, 0.75), (two, 0.5625)):
+        kept = {key: int(ticket.masks[key].sum()) for key in sizes}
+        assert abs(sum(kept.values()) - left * total) <= 1
+        assert all(abs(kept[key] - left * n) <= 1.5 for key, n in sizes.items())
+    assert all(((one.masks[key] - two.masks[key]) >= 0).all() for key in sizes)
+    assert sum(int(one.masks[key].sum()) for key in sizes) == total - round(0.25 * total)
+
+
+def test_a_relation_of_a_task_scores_as_the_transform_ranks_it():
     task, model = make("to_hetero")
-    said = (
-        "`task` must have one kind of edges for `edge_score` to read its graph, got 'data'.*random"
+    *_, ticket = glt.at_init(
+        model, task, rounds=1, edge_score="degree", drop_edges=0.25, ignore="edges.paper__*"
     )
-    with pytest.raises(ValueError, match=said):
-        list(glt.at_init(model, task, rounds=1, edge_score="degree"))
+    left = glt.PruneEdges("degree", ratio=0.25, relations=["writes"])(hetero())
+    assert rows_of(ticket.prune(hetero()), "writes") == rows_of(left, "writes")
+
+
+def rows_of(data, relation):
+    return {*map(tuple, data[relation].edge_index.T.tolist())}
+
+
+@pytest.mark.parametrize(("score", "said"), [
+    ("jaccard", "edges within one type of nodes for jaccard, .* got 'edges.author__writes__paper'"),
+    ("similarity", "as many features of both types to .*, got 'edges.author__writes__paper'"),
+])  # fmt: skip
+def test_a_score_that_cannot_rank_a_relation_says_why(score, said):
+    task, model = make("to_hetero")
+    with pytest.raises(ValueError, match=f"^`task` must have {said}"):
+        list(glt.at_init(model, task, rounds=1, edge_score=score))
+    *_, ticket = glt.at_init(
+        model, task, rounds=1, edge_score=score, ignore="edges.author__*, edges.*__author"
+    )
+    assert [*M.only(ticket.masks, "edges")] == ["edges.paper__cites__paper"]
 
 
 EDGE_SCORES = ["degree", "effective_resistance", "jaccard", "similarity", "spectral", "random"]

@@ -1,6 +1,7 @@
 """Every score in the folder: what a score is; then each by its own values and laws."""
 
 import inspect
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric import nn as pyg
-from toys import GRAPH_MODELS, N, Pictures, build, data, toy
+from toys import GRAPH_MODELS, N, Pictures, build, data, toy, with_features
 
 from graphlth import masks as M
 from graphlth.compaction.channels import hidden_levels
@@ -459,7 +460,7 @@ def test_batch_norms_see_their_batch_and_dropout_is_off():
 @pytest.mark.parametrize("name", GRAPH_MODELS)
 def test_grasp_differentiates_twice_on_every_backend(name, backend):
     """θ ⊙ Hg, with Hg as a difference of gradients."""
-    task = toy()._with(x=toy().x.double())
+    task = with_features(toy(), toy().x.double())
     model = build(name, task, backend=backend).double()
     masks = M.ones(model)
 
@@ -534,8 +535,8 @@ def test_synflow_reads_no_features_and_no_sign():
     model = build("gcn", task)
     masks = M.ones(model, task.num_edges)
     found = score("synflow", model, task, masks)
-    alike(found, score("synflow", model, task._with(x=-3 * task.x), masks))
-    alike(found, score("synflow", model, task._with(x=sparse_features(task.x)), masks))
+    alike(found, score("synflow", model, with_features(task, -3 * task.x), masks))
+    alike(found, score("synflow", model, with_features(task, sparse_features(task.x)), masks))
     with torch.no_grad():
         for p in model.parameters():
             p.neg_()
@@ -677,7 +678,7 @@ def test_sparse_features_are_as_similar_as_dense_ones():
     x[x < 1.2] = 0
     x[4] = 0
     pairs = Pairs(30, np.array(np.triu_indices(30)), np.ones(465))
-    dense, sparse = cosine(x, pairs), cosine(sparse_features(x), pairs)
+    dense, sparse = (cosine(replace(pairs, x=each)) for each in (x, sparse_features(x)))
     np.testing.assert_allclose(dense, sparse, atol=1e-6)
     np.testing.assert_allclose(
         dense, F.cosine_similarity(x[pairs.ends[0]], x[pairs.ends[1]], eps=1e-30), atol=1e-6

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import replace
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,6 +40,11 @@ def data(num_features=6, density=1.0, loops=True):
 
 def toy(edges="undirected", **about):
     return NodeTask(data(**about), edges=edges, name="toy")
+
+
+def with_features(task, x):
+    """The same task with other features, as they are."""
+    return task._with(graph_data=replace(task.graph_data, x=x))
 
 
 class Pictures(Task):

@@ -46,6 +46,7 @@ class GraphData:
     duplicate_edges: int = 0  # columns of the data's edge_index that repeat another: one edge
     zero_edges: int = 0  # edges of the data whose weight is 0: none of `graph`
     one_way_edges: int = 0  # whose reverse is no edge of the data; a self-loop is its own
+    bipartite: bool = False  # of a relation: between two types of nodes
     notes: tuple[str, ...] = ()  # what of the data is not read, a line each
     given: Any = None  # the data, without what is held here
     columns: Columns | None = None  # those of the data, where edges have attributes

@@ -197,7 +197,8 @@ def relation_graph(data: Any, kind: EdgeType, listed: EdgeList, edges: str) -> G
     if len(ends) == 2:
         after = torch.tensor([[0], [sizes[0]]], device=listed.edge_index.device)
         listed = replace(listed, edge_index=listed.edge_index + after)
-    return GraphData.of_edges(listed, x, sum(sizes), edges, relation_key(kind))
+    graph = GraphData.of_edges(listed, x, sum(sizes), edges, relation_key(kind))
+    return replace(graph, bipartite=len(ends) == 2)
 
 
 def _prepare(data: Any, edges: str) -> tuple[Any, dict[str, Tensor], RelationCounts]:

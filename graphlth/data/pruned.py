@@ -13,7 +13,7 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.edge_list import KINDS, EdgeList, edge_attributes, mask_columns
 from graphlth.data.graph_data import edges_of, features_of, graph_fingerprint
-from graphlth.data.hetero import is_heterogeneous, relation_edges
+from graphlth.data.hetero import EdgeType, is_heterogeneous, relation_edges
 from graphlth.edge_masks import edge_mask, relation_key
 from graphlth.masks import check_mask, is_binary, only
 from graphlth.ticket import Ticket
@@ -56,12 +56,13 @@ def prune_data(data: D, ticket: Ticket, *, edges: str | None = None) -> D:
         "edges", ticket.provenance.get("edges")
     )
     pruned: Any
+    for graph in data if isinstance(data, list | tuple) else [data]:
+        check_edges_of_data(graph)
     if is_heterogeneous(data):
         pruned = _prune_relations(data, masks, kind)
     elif isinstance(data, list | tuple):
         pruned = _prune_graphs(data, _any_layer(masks), kind)
     else:
-        check_edges_of_data(data)
         pruned = _prune_graph(data, _any_layer(masks), kind, ticket.provenance.get("graph", ""))
     return pruned
 
@@ -87,8 +88,6 @@ def _prune_graph(data: Any, mask: Tensor | None, kind: str | None, graph: str) -
 
 def _prune_graphs(graphs: Sequence[Any], mask: Tensor | None, kind: str | None) -> Any:
     """The graphs of a list, whose entries stand in the mask one graph after the other."""
-    for graph in graphs:
-        check_edges_of_data(graph)
     if mask is None:
         return [copy.copy(graph) for graph in graphs]
     found = {each: [edges_of(graph, int(graph.num_nodes or 0), each) for graph in graphs]
@@ -125,26 +124,26 @@ def _prune_relations(data: Any, masks: Any, kind: str | None) -> Any:
                          f"relations {' or '.join(f'{c} {e}' for e, c in counts.items())} edges"
                          )  # fmt: skip
     for (key, mask), known in zip(masks.items(), _one_of(fits, sum(sizes)), strict=True):
-        store = data[keys[key]]
-        names = [n for n, v in store.items() if n != "edge_index" and store.is_edge_attr(n)]
-        _select_edges(store, left[keys[key]], names, known, mask)
+        remove_edges_of(data, left, keys[key], known, mask)
     return left
 
 
 def check_edges_of_data(data: Any) -> None:
-    """Refuse what is no PyG `Data`, or has its edges in several places.
+    """Refuse what is no PyG `Data` or `HeteroData`, or has its edges in several places.
 
     Raises:
         ValueError: it is such.
     """
-    from torch_geometric.data import Data  # loads slowly
+    from torch_geometric.data import Data, HeteroData  # load slowly
 
-    if not isinstance(data, Data):
+    if not isinstance(data, Data | HeteroData):
         raise ValueError(f"`data` must be a PyG `Data`, got {type(data).__name__}")
-    for name in ("adj", "adj_t"):
-        if name in data:
-            raise ValueError(f"`data` must have its edges in `edge_index` alone, got `{name}`, too:"
-                             f" take it out, `del data.{name}`")  # fmt: skip
+    for store in data.edge_stores:
+        where = "data" if isinstance(data, Data) else f"data[{store._key}]"
+        for name in ("adj", "adj_t"):
+            if name in store:
+                raise ValueError(f"`{where}` must have its edges in `edge_index` alone, got "
+                                 f"`{name}`, too: take it out, `del {where}.{name}`")  # fmt: skip
 
 
 def remove_edges(data: Data, known: EdgeList, mask: Tensor) -> Data:
@@ -158,6 +157,32 @@ def remove_edges(data: Data, known: EdgeList, mask: Tensor) -> Data:
     left = copy.copy(data)
     _select_edges(data, left, edge_attributes(data), known, mask)
     return left
+
+
+def remove_edges_of(
+    data: HeteroData, left: HeteroData, kind: EdgeType, known: EdgeList, mask: Tensor
+) -> None:
+    """Remove from a relation of `left`, a copy of `data`, what `remove_edges` would."""
+    store = data[kind]
+    _select_edges(store, left[kind], edge_attributes(store), known, mask)
+
+
+def reverse_mask(known: EdgeList, mask: Tensor, other: EdgeList, num_nodes: int) -> Tensor | None:
+    """What `mask`, of the edges `known`, says of `other`, their reverses; None: these are others.
+
+    Args:
+        known: the edges of a relation.
+        mask: [num_edges] of them.
+        other: the edges of another.
+        num_nodes: of the ends of both the most.
+    """
+    source, target = other.edge_index
+    number, order = (source * num_nodes + target).sort()
+    if not torch.equal(number, known.numbers):
+        return None
+    found = mask.new_zeros(other.num_edges)
+    found[other.entries[order]] = mask[known.entries]
+    return found
 
 
 def _select_edges(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graphlth.edge_masks import RelationCounts
 from graphlth.masks import Masks, only
+from graphlth.sparse.features import Features
 from graphlth.task import Task
 
 Array = NDArray[Any]
@@ -26,6 +27,9 @@ class Pairs:
     num_nodes: int
     ends: Array  # [2, P] i ≤ j
     weight: Array  # [P] above 0, of the data: the mean of the directions that there are
+    x: Tensor | Features | None = None  # [N, F]
+    bipartite: bool = False  # of a relation between two types of nodes, numbered one after another
+    name: str = "data"  # what errors call the graph
 
     @cached_property
     def adjacency(self) -> Any:
@@ -60,38 +64,69 @@ class Pairs:
         return csr_array((np.r_[values, values[other]], (row, column)), shape=size)
 
 
-def score_pairs(task: Task, masks: Masks, score: Callable[[Pairs], Array]) -> dict[str, Tensor]:
+def score_pairs(
+    task: Task, masks: Masks, score: Callable[[Pairs], Array], *, whole: bool = False
+) -> dict[str, Tensor]:
     """What `score` [P] says of the pairs that `masks` leave, for every entry [num_edges].
 
     A pair is left as long as one of its directions is, and both score the same; it weighs the mean
     of what the directions weigh that are left. A removed entry gets 0. Without a mask of the edges
     there is nothing to score.
 
+    Of several relations each is a graph of its own, and scores of different graphs are in different
+    units: of each entry that is left it is then said which share of those of its relation scores
+    lower. Ranked together, every relation so loses the same share of its own.
+
+    Args:
+        task: gives the graph.
+        masks: what is left of it.
+        score: of a graph.
+        whole: score the pairs of the graph of `task`, whatever `masks` have removed.
+
     Raises:
-        ValueError: the task has no graph, or several kinds of edges.
+        ValueError: the task has no graph.
     """
+    own = only(masks, "edges")
+    seen = {n: torch.ones_like(m) for n, m in own.items()} if whole else own
     if isinstance(task.num_edges, RelationCounts):
-        raise ValueError(f"`task` must have one kind of edges for `edge_score` to read its graph, "
-                         f"got {task.name!r} of {len(task.num_edges.by_key)}: use "
-                         "edge_score='random', or ugs")  # fmt: skip
+        graphs = {n: _relation(task, n, m) for n, m in seen.items()}
+        found = {n: _score_entries(graph, own[n], score) for n, graph in graphs.items()}
+        return {n: _shares_below(scores, own[n]) for n, scores in found.items()}
     if getattr(task, "graph", None) is None:
         raise ValueError(f"`task` must have a graph to score its edges, got {task.name!r}")
-    return {n: _score_entries(task, m, score) for n, m in only(masks, "edges").items()}
+    return {n: _score_entries(task.without(m), m, score) for n, m in seen.items()}
 
 
-def _score_entries(task: Task, mask: Tensor, score: Callable[[Pairs], Array]) -> Tensor:
-    """The scores [num_edges] of the graph that one `mask` of edges leaves."""
-    left: Any = task.without(mask)
-    n, (source, target) = left.graph.num_nodes, left.graph.edge_index.cpu().numpy()
+def _relation(task: Any, key: str, mask: Tensor) -> Any:
+    """The graph of the edges of one relation that `mask` leaves."""
+    if not hasattr(task, "relation"):
+        raise ValueError("`task` must give the graph of each relation to score its edges, got "
+                         f"{type(task).__name__}: use a NodeTask or a LinkTask")  # fmt: skip
+    return task.without({key: mask}).relation(key)
+
+
+def _shares_below(scores: Tensor, mask: Tensor) -> Tensor:
+    """The share of the kept entries whose score is lower, and half of its own; of others 0."""
+    kept = (mask != 0).nonzero().view(-1)
+    shares = torch.zeros_like(scores)
+    places = torch.arange(kept.numel(), dtype=scores.dtype, device=scores.device)
+    shares[kept[scores[kept].argsort(stable=True)]] = (places + 0.5) / max(kept.numel(), 1)
+    return shares
+
+
+def _score_entries(graph: Any, mask: Tensor, score: Callable[[Pairs], Array]) -> Tensor:
+    """The scores [num_edges] of a graph, by the entries of its `mask`."""
+    n, (source, target) = graph.graph.num_nodes, graph.graph.edge_index.cpu().numpy()
     key = np.minimum(source, target) * n + np.maximum(source, target)  # [E]
     key, pair = np.unique(key, return_inverse=True)  # [P], [E]
     scores = torch.zeros(mask.shape, dtype=torch.float64)
     if key.size:
-        a = getattr(left, "edge_weight", None)
+        a = getattr(graph, "edge_weight", None)
         weight = np.ones(pair.size) if a is None else a.cpu().double().numpy()  # [E]
         weight = np.bincount(pair, weight) / np.bincount(pair)  # [P]
-        found = score(Pairs(n, np.stack([key // n, key % n]), weight))
-        scores[left.entries.cpu()] = torch.from_numpy(found[pair]).double()
+        x, bipartite = getattr(graph, "x", None), getattr(graph, "bipartite", False)
+        pairs = Pairs(n, np.stack([key // n, key % n]), weight, x, bipartite, graph.name)
+        scores[graph.entries.cpu()] = torch.from_numpy(score(pairs)[pair]).double()
     return scores.to(mask.device)
 
 

@@ -1,10 +1,9 @@
 """Degree: the edge score of TEDDY (Seo et al., ICLR 2024, arXiv:2402.01261)."""
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from graphlth.masks import Masks, only
+from graphlth.masks import Masks
 from graphlth.scores.edges._pairs import Array, Pairs, score_pairs
 from graphlth.task import Task
 
@@ -20,8 +19,7 @@ def degree(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     Raises:
         ValueError: the task has no graph.
     """
-    whole = {n: torch.ones_like(mask) for n, mask in only(masks, "edges").items()}
-    return score_pairs(task, whole, teddy_scores)
+    return score_pairs(task, masks, teddy_scores, whole=True)
 
 
 def teddy_scores(pairs: Pairs) -> Array:

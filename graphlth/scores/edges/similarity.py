@@ -1,6 +1,5 @@
 """Similarity: how alike the features at the ends of an edge are."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,18 @@ def similarity(model: nn.Module, task: Task, masks: Masks) -> dict[str, Tensor]:
     Edge weights of the data are not read.
 
     Raises:
-        ValueError: the task has no graph, or its nodes have no features.
+        ValueError: the task has no graph, or its nodes have no features; or the two types of nodes
+            of a relation have not as many.
     """
-    x: Any = getattr(task, "x", None)
-    if x is None and getattr(task, "graph", None) is not None:
-        raise ValueError(f"`task` must have features to compare nodes by, got {task.name!r}")
-    return score_pairs(task, masks, partial(cosine, x))
+    return score_pairs(task, masks, cosine)
 
 
-def cosine(x: Tensor | Features, pairs: Pairs) -> Array:
-    """The cosine [P] of the rows of `x` [N, F] at both ends."""
+def cosine(pairs: Pairs) -> Array:
+    """The cosine [P] of the features at both ends."""
+    if pairs.x is None:
+        what = "as many features of both types" if pairs.bipartite else "features"
+        raise ValueError(f"`task` must have {what} to compare nodes by, got {pairs.name!r}")
+    x = pairs.x
     rows: Any = x.cpu().numpy() if isinstance(x, Tensor) else sparse_matrix(x)
     norm = np.sqrt((rows * rows).sum(axis=1))  # [N]
     (i, j), known = pairs.ends, np.where(norm > 0, norm, 1)
