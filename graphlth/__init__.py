@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from graphlth.masks import sparsity as sparsity
     from graphlth.metrics import Metric as Metric
     from graphlth.plugins import find as find
+    from graphlth.records.comparison import compare as compare
+    from graphlth.records.extreme import extreme_sparsity as extreme_sparsity
+    from graphlth.records.power import seeds_needed as seeds_needed
     from graphlth.registry import names as names
     from graphlth.sparse.graph import Graph as Graph
     from graphlth.task import Task as Task
@@ -73,12 +76,14 @@ _HOME = {  # public name: the module that it is loaded from
     "at_init": "algorithms.at_init",
     "channels": "algorithms.channels",
     "compact": "compaction.compact",
+    "compare": "records.comparison",
     "control": "algorithms.control",
     "dense": "ticket",
     "early_bird": "algorithms.early_bird",
     "edge_popup": "algorithms.edge_popup",
     "evaluate": "training.evaluation",
     "find": "plugins",
+    "extreme_sparsity": "records.extreme",
     "fit": "training.retraining",
     "geb": "algorithms.geb",
     "graph_structure": "data.structure",
@@ -97,6 +102,7 @@ _HOME = {  # public name: the module that it is loaded from
     "random_tickets": "algorithms.random_tickets",
     "retrain": "training.retraining",
     "run": "experiment.run",
+    "seeds_needed": "records.power",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",
     "supermask": "algorithms.supermask",

@@ -19,7 +19,8 @@ from graphlth.figures import (
 )
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
 from graphlth.figures.sparsity import draw_figure, sparsity
-from graphlth.records.statistics import interval, summary, winning_tickets
+from graphlth.records.statistics import interval, summary
+from graphlth.records.winning import rows_by_paper_rule, winning_rows
 from graphlth.registry import find, names
 
 
@@ -149,6 +150,12 @@ def line(axis, label):
     return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
 
 
+def stars(axis, label):
+    """The places of the stars of a series [count, 2]; none where there are none."""
+    found = [one for one in axis.lines if one.get_label() == label]
+    return np.array(line(axis, label)).T if found else np.empty((0,))
+
+
 @pytest.fixture(scope="module")
 def figure():
     return draw_figure(UGS + RANDOM + IMP + EDGES)
@@ -173,21 +180,44 @@ def test_a_series_that_prunes_no_edges_is_one_dense_point_among_edges(figure):
     assert [len(line(axis, "imp")[0]) for axis in (edges, weights, macs)] == [1, 21, 21]
     assert [len(line(axis, "ugs edges")[0]) for axis in (edges, weights, macs)] == [21, 1, 21]
     assert line(edges, "imp")[0] == [0] and line(weights, "ugs edges")[0] == [0]
-    assert len(line(edges, "_stars of imp")[0]) == 0
+    assert len(stars(edges, "_stars of imp")) == 0 < len(stars(weights, "_stars of imp"))
 
 
-def test_stars_stand_on_the_winning_tickets(figure):
-    for records, label in [(UGS, "ugs"), (RANDOM, "random tickets")]:
-        won = winning_tickets(records)
+@pytest.mark.parametrize(("margin", "text"), [(None, "1 point"), (0.03, "3 points")])
+def test_full_stars_are_of_winning_tickets_and_hollow_ones_of_the_rule_alone(margin, text):
+    figure = draw_figure(UGS + IMP, margin=margin)
+    hollow = []
+    for records, label in [(UGS, "ugs"), (IMP, "imp")]:
+        rows = summary(records)
+        won = winning_rows(rows, margin=margin)
+        alone = [row for row in rows_by_paper_rule(rows) if row not in won]
         assert won  # else this says nothing
-        x, y = line(figure.axes[1], f"_stars of {label}")
-        assert x == pytest.approx([100 * row.weight_sparsity for row in won])
-        assert y == pytest.approx([100 * row.test for row in won])
+        hollow += alone
+        for kind, starred in [("stars", won), ("hollow stars", alone)]:
+            expected = [(100 * row.weight_sparsity, 100 * row.test) for row in starred]
+            assert stars(figure.axes[1], f"_{kind} of {label}") == pytest.approx(np.array(expected))
+    assert bool(hollow) == (margin is None)
+    told = [each.get_text() for each in figure.legends[0].get_texts()]
+    assert f"winning: shown to be less than {text} below dense" in told
+    assert ("only the paper's rule: mean at least dense" in told) == bool(hollow)
+
+
+def test_a_metric_without_a_margin_has_no_full_stars_and_a_margin_is_of_one_metric():
+    rmse = [r | {"metric": "rmse", "direction": "min", "test": 1 - r["test"]} for r in UGS]
+    plain, tested = draw_figure(rmse).axes[1], draw_figure(rmse, margin=0.03).axes[1]
+    assert len(stars(plain, "_stars of ugs")) == 0 < len(stars(plain, "_hollow stars of ugs"))
+    assert len(stars(tested, "_stars of ugs")) > 0
+    with pytest.raises(
+        ValueError, match=r"`margin` must be of one metric, got .*accuracy and rmse"
+    ):
+        draw_figure(rmse + RANDOM, margin=0.03)
+    with pytest.raises(ValueError, match=r"`margin` must be in \(0, inf\), got -1"):
+        draw_figure(UGS, margin=-1)
 
 
 def test_coinciding_stars_differ_in_size(figure):
-    stars = [one for one in figure.axes[0].lines if one.get_label().startswith("_stars")]
-    assert len({one.get_markersize() for one in stars}) == len(stars) == 4
+    full = [one for one in figure.axes[1].lines if one.get_label().startswith("_stars")]
+    assert len({one.get_markersize() for one in full}) == len(full) == 3
 
 
 def test_runs_that_share_their_dense_round_share_one_black_line_with_its_band(figure):

@@ -44,6 +44,11 @@ def table(rounds, **fields):
     ]
 
 
+def by_rule(records):
+    """The rounds that the paper's rule calls winning."""
+    return [row.round for row in R.rows_by_paper_rule(R.summary(records))]
+
+
 def written(path, *records):
     path.parent.mkdir(parents=True, exist_ok=True)
     for one in records:
@@ -139,8 +144,8 @@ def test_values_of_another_metric_than_accuracy_may_be_any_numbers(tmp_path):
 
 def test_the_winning_tickets_of_an_error_are_those_with_less_of_it():
     rounds = {0: [2.0, 2.2], 1: [2.1, 2.1], 2: [2.5, 2.4], 3: [1.0, 1.2]}
-    assert [row.round for row in R.winning_tickets(table(rounds, **RMSE))] == [1, 3]
-    assert [row.round for row in R.winning_tickets(table(rounds, metric="score"))] == [1, 2]
+    assert by_rule(table(rounds, **RMSE)) == [1, 3]
+    assert by_rule(table(rounds, metric="score")) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +370,7 @@ def test_runs_of_different_metrics_are_different_runs_whose_labels_name_them():
     assert {(row.metric, row.label) for row in rows} == {
         ("accuracy", "metric=accuracy"), ("roc_auc", "metric=roc_auc"),
     }  # fmt: skip
-    assert [(row.metric, row.round) for row in R.winning_tickets(same)] == [("roc_auc", 1)]
+    assert [(row.metric, row.round) for row in R.rows_by_paper_rule(rows)] == [("roc_auc", 1)]
     null = table({0: [0.9]}, settings={"metric": None}) + table(
         {0: [0.5]}, settings={"metric": "f"}
     )
@@ -373,7 +378,7 @@ def test_runs_of_different_metrics_are_different_runs_whose_labels_name_them():
     with pytest.raises(
         ValueError, match=r"must be of the metric of `records_a`, got acc.* and roc"
     ):
-        R.paired_gap(table({0: [0.9]}), table({0: [0.5]}, **roc), 0)
+        R.paired_differences(table({0: [0.9]}), table({0: [0.5]}, **roc), 0)
 
 
 def test_a_seed_counted_twice_is_refused():
@@ -381,32 +386,20 @@ def test_a_seed_counted_twice_is_refused():
         R.summary([*table({2: [0.8, 0.8]}), entry(1, 2, 0.7)])
 
 
-def test_the_paired_gap_is_scipys_over_common_seeds():
+def test_paired_differences_are_those_of_common_seeds():
     a = table({9: FIVE, 10: [0.1] * 5})
     b = table({9: [0.801, 0.799, 0.815, 0.808]}, algorithm="random_tickets")
-    gap = R.paired_gap(a, b, 9)
-    low, high = stats.ttest_rel(FIVE[:4], [0.801, 0.799, 0.815, 0.808]).confidence_interval(0.95)
-    assert gap.n == 4
-    assert gap.mean == pytest.approx(0.006, abs=1e-12)
-    assert (gap.mean - gap.interval, gap.mean + gap.interval) == pytest.approx((low, high))
-    assert R.paired_gap(b, a, 9).mean == -gap.mean
-
-
-def test_a_gap_of_few_seeds_has_no_interval_and_of_none_is_refused():
-    a, b = table({0: [0.8]}), table({0: [0.7]})
-    assert R.paired_gap(a, b, 0) == R.Gap(pytest.approx(0.1), None, 1)
-    a, b = table({0: [0.8, 0.9]}), table({0: [0.7, 0.6]})
-    assert R.paired_gap(a, b, 0) == R.Gap(pytest.approx(0.2), None, 2)
-    assert R.paired_differences(a, b, 0) == pytest.approx([0.1, 0.3])
+    assert R.paired_differences(a, b, 9) == pytest.approx([0.011, 0.006, 0.006, 0.001])
+    assert R.paired_differences(b, a, 9) == pytest.approx([-0.011, -0.006, -0.006, -0.001])
     with pytest.raises(ValueError, match=r"`round` must be one .* got 3"):
-        R.paired_gap(a, b, 3)
+        R.paired_differences(a, b, 3)
     with pytest.raises(ValueError, match="`metric` must be one of test, val, got 'loss'"):
-        R.paired_gap(a, b, 0, metric="loss")
+        R.paired_differences(a, b, 9, metric="loss")
     with pytest.raises(ValueError, match="occurs twice"):
-        R.paired_gap([*a, *table({0: [0.8]}, task="citeseer")], b, 0)
+        R.paired_differences([*a, *table({9: [0.8]}, task="citeseer")], b, 9)
 
 
-WINNING = [  # rounds → accuracies of the seeds                                       winners
+BY_RULE = [  # rounds → accuracies of the seeds                          those by the paper's rule
     ({0: [0.80, 0.82], 1: [0.82, 0.81], 2: [0.81, 0.81], 3: [0.90, 0.71]}, [1, 2]),
     ({0: [0.80, 0.82], 1: [0.79, 0.82], 2: [0.10, 0.99]}, []),
     ({0: [0.7] * 3, 1: [0.6] * 3, 2: [0.1 + 0.6] * 3}, [2]),  # 0.1 + 0.6 falls just below 0.7
@@ -415,17 +408,18 @@ WINNING = [  # rounds → accuracies of the seeds                               
 ]
 
 
-@pytest.mark.parametrize("rounds, winners", WINNING)
-def test_winning_rounds(rounds, winners):
-    assert [row.round for row in R.winning_tickets(table(rounds))] == winners
+@pytest.mark.parametrize("rounds, found", BY_RULE)
+def test_the_rounds_of_the_papers_rule(rounds, found):
+    assert by_rule(table(rounds)) == found
 
 
 def test_each_run_is_measured_against_its_own_dense_round():
     runs = table({0: [0.8], 1: [0.79]}) + table({0: [0.7], 1: [0.75]}, algorithm="random_tickets")
-    assert [(row.algorithm, row.round) for row in R.winning_tickets(runs)] == [
+    rows = R.summary(runs)
+    assert [(row.algorithm, row.round) for row in R.rows_by_paper_rule(rows)] == [
         ("random_tickets", 1)
     ]
-    assert [row.algorithm for row in R.winning_tickets(runs, metric="val")] == [
+    assert [row.algorithm for row in R.rows_by_paper_rule(rows, metric="val")] == [
         "random_tickets",
         "ugs",
     ]
@@ -446,8 +440,11 @@ def test_no_star_stands_beside_a_warning_of_its_round_or_of_round_0(dense, ticke
     records[0] |= dense
     records[3] |= ticket
     rows = R.summary(records)
-    assert [row.round for row in R.winning_rows(rows)] == [1]  # the paper's rule knows no warning
-    assert [row.round for row in R.winning_rows_without_warnings(rows)] == stars
+    rule = R.rows_by_paper_rule(rows)
+    assert [row.round for row in rule] == [1]  # the rule knows no warning
+    assert [row.round for row in R.rows_without_warnings(rule, rows)] == stars
+    won = R.winning_rows(rows)
+    assert [row.round for row in won] == stars
 
 
 def test_doubts_tell_whose_they_are_and_when_seeds_are_far_apart():

@@ -24,7 +24,9 @@ from graphlth.cli.arguments import (
 )
 from graphlth.cli.show import show_benchmarks, show_runs, show_structure, show_ticket
 from graphlth.registry import KINDS, find
+from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_written
+from graphlth.settings.types import Positive
 from graphlth.settings.validation import check_settings, settings_of
 
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
@@ -41,6 +43,7 @@ def run(argv: list[str]) -> None:
 
 
 def _run(algorithm: str | None, argv: list[str]) -> None:
+    from graphlth.cli.comparison import print_power
     from graphlth.cli.progress import run_progress
     from graphlth.experiment import run as experiment
     from graphlth.experiment.seeds import parse_seeds
@@ -62,6 +65,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     parser.add_argument("--config", help="settings from a .toml or .yaml file; a flag goes first")
     own = dict(inspect.signature(experiment.run).parameters) | settings_of(experiment.run)
     add_settings(parser, experiment.run, {n: p for n, p in own.items() if n not in NOT_FLAGS})
+    add_margin(parser)
     settings: set[str] = set()
     for kind, name in named.items():
         if name is not None:
@@ -90,11 +94,28 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     span = max(1, values.get("evaluate_every", 1))
     epochs = values.get("iterations", 0) // span or values["epochs"]
     rounds = planned_rounds(values)
-    seeds = parse_seeds(given["seeds"])
+    seeds, margin = parse_seeds(given["seeds"]), given.pop("margin")
+    if margin is not None:
+        check_planned_margin(margin, which["task"], values)
+        print_power(margin, len(seeds))
     with raise_on_signal(), run_progress(len(seeds), rounds, epochs, given["jobs"]) as watch:
         folder = experiment.run(str(algorithm), settings=values, watch=watch, **given)
     print(folder)
-    show_runs([folder])
+    show_runs([folder], margin)
+
+
+def check_planned_margin(margin: float, task: str, values: Mapping[str, Any]) -> None:
+    """Refuse a margin that is none of the metric of a task.
+
+    Raises:
+        ValueError: it is not above 0, or not below 1 where the metric is accuracy.
+    """
+    from graphlth.experiment.plan import build_plugin
+    from graphlth.records import check_margin
+
+    check_value("margin", margin, Positive | None)
+    if margin >= 1:  # data are read for that alone
+        check_margin(margin, build_plugin("tasks", task, values).metric.name)
 
 
 def chosen_scores(
@@ -160,6 +181,26 @@ def plot(argv: list[str]) -> None:
     print(given["out"])
 
 
+def compare(argv: list[str]) -> None:
+    """Compare two runs round by round, with verdicts."""
+    from graphlth.cli.comparison import show_comparison
+    from graphlth.records.comparison import compare
+
+    usage = "graphlth compare A B [--margin 0.01] [--by round|sparsity] [--metric test|val]"
+    parser = ArgumentParser(prog="graphlth compare", usage=usage, exit_on_error=False)
+    parser.add_argument("a", help="the folder of a run")
+    parser.add_argument("b", help="the folder of another, such as one of random_tickets")
+    add_settings(parser, compare, settings_of(compare))
+    show_comparison(compare(**parse_arguments(parser, argv)))
+
+
+def add_margin(parser: ArgumentParser) -> None:
+    """Add the flag that says what is no worse than dense."""
+    from graphlth.records.comparison import compare
+
+    add_settings(parser, compare, {"margin": settings_of(compare)["margin"]})
+
+
 def show(argv: list[str]) -> None:
     """Tables of recorded runs, or what is in a ticket file."""
     parser = ArgumentParser(prog="graphlth show", exit_on_error=False)
@@ -168,7 +209,9 @@ def show(argv: list[str]) -> None:
         "--graph", action="store_true", help="what the graphs of the tickets look like, by round"
     )
     parser.add_argument("--data_root", help="with --graph, the folder of the data")
+    add_margin(parser)
     given = parse_arguments(parser, argv)
+    check_value("margin", given["margin"], Positive | None)
     paths = [*map(Path, given["paths"])]
     if given["graph"]:
         from graphlth.experiment.measure import find_runs
@@ -180,7 +223,7 @@ def show(argv: list[str]) -> None:
         if path.is_file():
             show_ticket(path)
         else:
-            show_runs([path])
+            show_runs([path], given["margin"])
 
 
 def export(argv: list[str]) -> None:

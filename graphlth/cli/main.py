@@ -32,6 +32,7 @@ commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
   analyze MEASURE DIR... --out DIR   measure the tickets of recorded runs
   plot FIGURE DIR... --out FILE      draw recorded runs
+  compare A B                        two runs, round by round, with tested verdicts
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
   export TICKET --out FILE           retrain a ticket and write it compacted
   bench TICKET...                    its time and disk space, compacted and dense
@@ -43,7 +44,16 @@ options:
   --version    the version
 
 An interrupted run, or analysis, continues when the same command is given again."""
-PARSED = ("run", "analyze", "plot", "show", "export", "bench", "verify")  # see `commands`
+PARSED = (
+    "run",
+    "analyze",
+    "plot",
+    "compare",
+    "show",
+    "export",
+    "bench",
+    "verify",
+)  # see `commands`
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 
 

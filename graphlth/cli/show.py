@@ -12,31 +12,33 @@ from graphlth.cli.tables import print_table, print_text
 if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is drawn without torch
     from graphlth.analysis.latency import Latency
     from graphlth.records.statistics import Row
+    from graphlth.records.winning import Marks
 
 
-def show_runs(folders: Sequence[Path]) -> None:
-    """Print a table for every run under `folders`, a line per round, and warnings below it."""
+def show_runs(folders: Sequence[Path], margin: float | None = None) -> None:
+    """Print a table for every run under `folders`, a line per round, and warnings below it.
+
+    Without a `margin` it is one point of accuracy; rounds of another metric are not tested then.
+    """
     import graphlth.records as record
+    from graphlth.records.tables import mark_lines
 
     rows = record.summary(record.read(*folders))
-    stars = record.winning_rows_without_warnings(rows)
+    marks = record.mark_rows(rows, margin=margin)
     for _, group in groupby(rows, record.run_of):
-        show_run(list(group), stars)
-    if stars:
-        names = ", ".join(sorted({row.metric for row in rows}))
-        print_text(f"* paper's rule: mean at least dense, of test {names}")
-    if len(stars) < len(record.winning_rows(rows)):
-        print_text("no star stands beside a warning, be it of the same round or of round 0")
+        show_run(list(group), marks, margin)
+    for line in mark_lines(rows, marks, margin):
+        print_text(line)
 
 
-def show_run(rows: Sequence["Row"], stars: Sequence["Row"]) -> None:
-    """Print the table of one run, and the warnings that its records give."""
-    from graphlth.records.tables import HEAD, run_table, run_title, warning_lines
+def show_run(rows: Sequence["Row"], marks: "Marks", margin: float | None = None) -> None:
+    """Print the table of one run, its largest sparsity and the warnings that its records give."""
+    from graphlth.records.tables import HEAD, extreme_line, run_table, run_title, warning_lines
 
     print()
     print_text(run_title(rows))
-    print_table(HEAD, run_table(rows, stars))
-    for line in warning_lines(rows):
+    print_table(HEAD, run_table(rows, marks))
+    for line in (*extreme_line(rows, margin), *warning_lines(rows)):
         print_text(line, "  ")
 
 

@@ -39,14 +39,18 @@ from graphlth.figures._style import (
     save_figure,
     set_log_ticks,
 )
+from graphlth.records.gaps import check_margin, format_margin
 from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, check_metric, summary, winning_rows_without_warnings
-from graphlth.settings.types import Fraction
+from graphlth.records.statistics import Row, check_metric, summary
+from graphlth.records.winning import Marks, mark_rows
+from graphlth.settings.annotations import check_value
+from graphlth.settings.types import Fraction, Positive
 
 CROWDED = 90  # %: beyond it, rounds are told apart only by the ratios of what is left
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  # %
 HARDLY = 1.01  # times fewer MACs, below which they are not worth a panel
 STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
+HOLLOW_STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="", mfc="white")
 PANELS: dict[str, Callable[[Row], float | None]] = {  # the axis, and the place of a round on it
     "edges removed (%)": lambda row: 100 * row.edge_sparsity,
     "weights removed (%)": lambda row: 100 * row.weight_sparsity,
@@ -62,6 +66,7 @@ def sparsity(
     metric: str = "test",
     title: str | None = None,
     floor: Fraction | None = None,
+    margin: Positive | None = None,
 ) -> None:
     """Draw accuracy against sparsity and MACs into a file; what `draw` shows.
 
@@ -71,13 +76,16 @@ def sparsity(
         metric: which accuracy, "test" or "val".
         title: a title of your own instead of task, model and seeds.
         floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
+        margin: what is no worse than dense, in the unit of the metric: of accuracy by default 0.01;
+            without one, tickets of another metric are not tested.
 
     Raises:
-        ValueError: another suffix, an unknown metric, a floor out of range or no records.
+        ValueError: another suffix, an unknown metric, a floor or a margin out of range or no
+            records.
         OSError: `out` cannot be written; what was there is left as it was.
     """
     path = figure_path(out)
-    save_figure(draw_figure(records, metric, title=title, floor=floor), path)
+    save_figure(draw_figure(records, metric, title=title, floor=floor, margin=margin), path)
 
 
 def draw_figure(
@@ -86,21 +94,24 @@ def draw_figure(
     *,
     title: str | None = None,
     floor: Fraction | None = None,
+    margin: Positive | None = None,
 ) -> Figure:
     """The figure: a row of panels per task, model, edge universe and metric, a line per run.
 
     There is one for edges and one for weights, where any are removed, and one for MACs where they
     are counted and change by more than a hundredth. Lines are means over seeds, bands their 95 %
-    Student-t intervals (of two seeds their range, of one none). Stars are given by the paper's
-    rule: rounds whose mean is at least the dense mean of their own run; none stands beside a
-    warning of its records, or of those of the dense round.
+    Student-t intervals (of two seeds their range, of one none). Full stars stand on winning rounds,
+    shown to be not inferior to dense by the margin; hollow ones on the others whose mean is at
+    least the dense mean of their own run, the paper's rule. None stands beside a warning of its
+    records, or of those of the dense round.
     """
     check_metric(metric)
     check_floor(floor)
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
-    stars = winning_rows_without_warnings(rows, metric=metric)
+    check_value("margin", margin, Positive | None)
+    marks = mark_rows(rows, margin=margin, metric=metric)
     looks = looks_of(map(key_of, rows))
     blocks = [(block, _shown(block)) for block in blocks_of(rows)]
     most = max(len(shown) for _, shown in blocks)
@@ -111,17 +122,21 @@ def draw_figure(
         for axes, (block, shown) in zip(grid, blocks, strict=True):
             for spare in axes[len(shown) :]:
                 spare.remove()
-            _row(dict(zip(shown, axes, strict=False)), block, metric, looks, stars)
+            _row(dict(zip(shown, axes, strict=False)), block, metric, looks, marks)
             metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
-        add_legend(figure, looks.values(), _signs(rows, metric, stars))
+        add_legend(figure, looks.values(), _signs(rows, margin, marks))
         if title:
             figure.suptitle(title, fontsize=13)
     return figure
 
 
-def _signs(rows: Series, metric: str, stars: Series) -> list[Sign]:
+def _signs(rows: Series, margin: float | None, marks: Marks) -> list[Sign]:
     signs = [DENSE_SIGN] if any(row.round == 0 for row in rows) else []
-    signs += [(STAR, "paper's rule: mean at least dense")] if stars else []
+    for metric in sorted({row.metric for row in marks.winning}):
+        allowed = format_margin(check_margin(margin, metric), metric)
+        signs.append((STAR, f"winning: shown to be less than {allowed} below dense"))
+    if marks.by_rule_alone:
+        signs.append((HOLLOW_STAR, "only the paper's rule: mean at least dense"))
     return signs + interval_signs(rows)
 
 
@@ -141,7 +156,7 @@ def _row(
     block: Sequence[Series],
     metric: str,
     looks: Mapping[Key, Look],
-    stars: Series,
+    marks: Marks,
 ) -> None:
     """One task, model, edge universe and metric: its panels, the first with the heading."""
     for name, axis in panels.items():
@@ -152,8 +167,10 @@ def _row(
             shown = [row for row in series if x(row) is not None and (prunes or row.round == 0)]
             look = looks[key_of(series[0])]
             plot_curve(axis, shown, [x(row) for row in shown], metric, look)
-            won = [row for row in shown if row in stars]
-            _stars(axis, won, [x(row) for row in won], metric, look, 16 - 7 * i / len(block))
+            for hollow, marked in enumerate((marks.winning, marks.by_rule_alone)):
+                if own := [row for row in shown if row in marked]:
+                    places, size = [x(row) for row in own], 16 - 7 * i / len(block)
+                    _stars(axis, own, places, metric, look, size, bool(hollow))
         add_grid(axis)
         if name == MACS:
             _macs(axis, block)
@@ -164,13 +181,22 @@ def _row(
 
 
 def _stars(
-    axis: Axes, won: Series, x: Sequence[float | None], metric: str, look: Look, size: float
+    axis: Axes,
+    rows: Series,
+    x: Sequence[float | None],
+    metric: str,
+    look: Look,
+    size: float,
+    hollow: bool,
 ) -> None:
     """The stars of a series; sizes differ from one to another so that none is hidden."""
-    look = {"color": look["color"], "label": f"_stars of {look['label']}"}
-    white = {"markeredgecolor": "white", "markeredgewidth": 0.8}
-    mean, _ = means_and_half_widths(won, metric)
-    axis.plot(x, mean, "*", **look, **white, markersize=size, zorder=4)  # type: ignore[arg-type]
+    colour, kind = look["color"], "hollow stars" if hollow else "stars"
+    fill, edge = ("white", colour) if hollow else (colour, "white")
+    mean, _ = means_and_half_widths(rows, metric)
+    axis.plot(
+        x, mean, "*", label=f"_{kind} of {look['label']}", markersize=size, zorder=4,  # type: ignore[arg-type]
+        color=colour, markerfacecolor=fill, markeredgecolor=edge, markeredgewidth=0.8,
+    )  # fmt: skip
 
 
 def _per_cent(axis: Axes, name: str) -> None:

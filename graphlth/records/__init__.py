@@ -1,5 +1,7 @@
 """Records, one line of JSON per run, seed and round: all that figures and reports read."""
 
+from graphlth.records.comparison import Comparison, compare, compare_records
+from graphlth.records.extreme import ExtremeSparsity, extreme_of_rows, extreme_sparsity
 from graphlth.records.files import (
     REMEDY,
     append,
@@ -10,6 +12,8 @@ from graphlth.records.files import (
     repair,
     seed_of_file,
 )
+from graphlth.records.gaps import Gap, check_margin
+from graphlth.records.power import largest_sd, seeds_needed
 from graphlth.records.schema import (
     COST_PREFIXES,
     FIELDS,
@@ -23,7 +27,6 @@ from graphlth.records.schema import (
     settings_hash,
 )
 from graphlth.records.statistics import (
-    Gap,
     Row,
     check_metric,
     check_unit,
@@ -32,14 +35,19 @@ from graphlth.records.statistics import (
     format_value,
     interval,
     paired_differences,
-    paired_gap,
     row_warnings,
     run_of,
     summary,
     total_cost,
+)
+from graphlth.records.winning import (
+    Marks,
+    are_ordered,
+    gaps_to_dense,
+    mark_rows,
+    rows_by_paper_rule,
+    rows_without_warnings,
     winning_rows,
-    winning_rows_without_warnings,
-    winning_tickets,
 )
 
 __all__ = [
@@ -49,33 +57,45 @@ __all__ = [
     "OPTIONAL",
     "REMEDY",
     "SEARCH_FIELDS",
+    "Comparison",
+    "ExtremeSparsity",
     "Gap",
+    "Marks",
     "Record",
     "Row",
     "append",
+    "are_ordered",
+    "check_margin",
     "check_metric",
     "check_search",
     "check_unit",
+    "compare",
+    "compare_records",
     "count_unverified",
+    "extreme_of_rows",
+    "extreme_sparsity",
     "format_metric",
     "format_percent",
     "format_value",
+    "gaps_to_dense",
     "interval",
+    "largest_sd",
+    "mark_rows",
     "metric_of",
     "paired_differences",
-    "paired_gap",
     "read",
     "read_file",
     "remove_last_line",
     "repair",
     "row_warnings",
+    "rows_by_paper_rule",
+    "rows_without_warnings",
     "run_key",
     "run_of",
     "seed_of_file",
+    "seeds_needed",
     "settings_hash",
     "summary",
     "total_cost",
     "winning_rows",
-    "winning_rows_without_warnings",
-    "winning_tickets",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Statistics over seeds: means with intervals, paired differences, winning tickets."""
+"""Statistics over seeds: means with intervals, paired differences, costs and warnings."""
 
 import json
 from collections import defaultdict
@@ -58,14 +58,10 @@ class Row:
         direction: str = self.records[0].get("direction", "max")
         return direction
 
-
-@dataclass(frozen=True)
-class Gap:
-    """A mean difference over `n` common seeds; the interval is the half-width, None under 3."""
-
-    mean: float
-    interval: float | None
-    n: int
+    @property
+    def sign(self) -> int:
+        """What differences are multiplied by, so that above 0 is better."""
+        return 1 if self.direction == "max" else -1
 
 
 def interval(values: Sequence[float]) -> float | None:
@@ -121,7 +117,11 @@ def _differing_settings(settings: Mapping[str, Record]) -> dict[str, str]:
     }
 
 
-def _by_seed(records: Iterable[Record]) -> dict[int, Record]:
+def records_by_seed(records: Iterable[Record]) -> dict[int, Record]:
+    """The records of one round of one run by seed, rising.
+
+    Errors: ValueError when one seed occurs twice.
+    """
     found: dict[int, Record] = {}
     for record in records:
         seed = record["seed"]
@@ -148,7 +148,7 @@ def summary(records: Iterable[Record]) -> list[Row]:
     rows = []
     for run, numbers in sorted(rounds.items()):
         for number, members in sorted(numbers.items()):
-            group = list(_by_seed(members).values())
+            group = list(records_by_seed(members).values())
             column = {f: [r[f] for r in group] for f in FIELDS}
             counted = [macs for macs in column["macs"] if macs is not None]
             rows.append(
@@ -183,27 +183,17 @@ def check_metric(metric: str) -> str:
     return metric
 
 
-def paired_gap(
-    records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
-) -> Gap:
-    """The metric of run a minus that of run b at `round`, paired by seed, with its 95 % interval.
-
-    Errors: ValueError without a common seed, when one side holds more than one run, or when the
-    two are measured by different metrics.
-    """
-    found = paired_differences(records_a, records_b, round, metric=metric)
-    return Gap(fmean(found), interval(found), len(found))
-
-
 def paired_differences(
     records_a: Iterable[Record], records_b: Iterable[Record], round: int, *, metric: str = "test"
 ) -> list[float]:
     """The metric of run a minus that of run b at `round`, of every common seed.
 
-    Errors: as `paired_gap`.
+    Errors: ValueError without a common seed, when one side holds more than one run, or when the
+    two are measured by different metrics.
     """
     check_metric(metric)
-    a, b = (_by_seed(r for r in side if r["round"] == round) for side in (records_a, records_b))
+    sides = ([r for r in side if r["round"] == round] for side in (records_a, records_b))
+    a, b = map(records_by_seed, sides)
     measured = sorted({metric_of(record) for side in (a, b) for record in side.values()})
     if len(measured) > 1:
         got = " and ".join(measured)
@@ -257,39 +247,6 @@ def _cost(record: Record, name: str) -> float:
 
 def _seed_name(record: Record) -> str:
     return f"{'-'.join(run_key(record)[:3])}, seed {record['seed']}"
-
-
-def winning_tickets(records: Iterable[Record], *, metric: str = "test") -> list[Row]:
-    """The rounds whose mean metric over seeds is at least as good as in round 0 of the same run.
-
-    Round 0 itself is no ticket; a run without a round 0 has no winning ticket yet.
-    """
-    return winning_rows(summary(records), metric=metric)
-
-
-def winning_rows(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
-    """`winning_tickets` among the rows of a summary."""
-    check_metric(metric)
-    rows = list(rows)
-    sign = {row.metric: 1 if row.direction == "max" else -1 for row in rows}
-    dense = {run_of(row): getattr(row, metric) for row in rows if row.round == 0}
-    return [
-        row
-        for row in rows
-        if row.round > 0 and run_of(row) in dense
-        and sign[row.metric] * (getattr(row, metric) - dense[run_of(row)]) >= -1e-9  # of rounding
-    ]  # fmt: skip
-
-
-def winning_rows_without_warnings(rows: Iterable[Row], *, metric: str = "test") -> list[Row]:
-    """The `winning_rows` without a warning of their own round or of round 0."""
-    rows = list(rows)
-    doubtful = {run_of(row) for row in rows if row.round == 0 and row_warnings(row)}
-    return [
-        row
-        for row in winning_rows(rows, metric=metric)
-        if run_of(row) not in doubtful and not row_warnings(row)
-    ]
 
 
 def row_warnings(row: Row) -> dict[str, list[int]]:

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from graphlth.records.extreme import TicketSparsity, can_be_extreme, extreme_of_rows
+from graphlth.records.gaps import check_margin, default_margin, format_margin
 from graphlth.records.statistics import Row, format_metric, row_warnings
+from graphlth.records.winning import Marks
 
 HEAD = ("round", "edges removed", "weights removed", "val", "test", "MACs", "fewer")
 
@@ -18,10 +21,11 @@ def run_title(rows: Sequence[Row]) -> str:
     return f"{title}, {many} seed{'' if many == '1' else 's'}{label}"
 
 
-def run_table(rows: Sequence[Row], stars: Sequence[Row]) -> list[list[str]]:
-    """The cells of a run, a line per round, under `HEAD`; the `stars` among the rows have one."""
+def run_table(rows: Sequence[Row], marks: Marks) -> list[list[str]]:
+    """The cells of a run, a line per round, under `HEAD`: * is winning, ° by the rule alone."""
     dense = rows[0].macs if rows[0].round == 0 else None
-    star = {row.round: " *" if row in stars else "" for row in rows}
+    star = {r.round: " *" if r in marks.winning else " °" if r in marks.by_rule_alone else ""
+            for r in rows}  # fmt: skip
     width = max(map(len, star.values()))
     table = []
     for row in rows:
@@ -35,6 +39,45 @@ def run_table(rows: Sequence[Row], stars: Sequence[Row]) -> list[list[str]]:
             "" if row.macs is None else format_count(row.macs), fewer,
         ])  # fmt: skip
     return table
+
+
+def mark_lines(rows: Sequence[Row], marks: Marks, margin: float | None) -> list[str]:
+    """What the marks of `run_table` mean, as far as they occur, and where none are."""
+    lines = []
+    for metric in sorted({row.metric for row in marks.winning}):
+        allowed = format_margin(check_margin(margin, metric), metric)
+        lines.append(f"* winning: shown to be less than {allowed} below dense, of test {metric} "
+                     "(one-sided test at 5 %)")  # fmt: skip
+    if marks.by_rule_alone:
+        lines.append("° only the paper's rule: mean at least dense")
+    if marks.doubtful:
+        lines.append("no mark stands beside a warning, be it of the same round or of round 0")
+    for metric in sorted({row.metric for row in rows}) if margin is None else ():
+        if default_margin(metric) is None:
+            lines.append(f"rounds of {metric} are not tested: state a margin in its unit, --margin")
+    return lines
+
+
+def extreme_line(rows: Sequence[Row], margin: float | None) -> list[str]:
+    """A line of the largest sparsity of a winning ticket of one run, where it can be estimated."""
+    metric = rows[0].metric
+    if not can_be_extreme(rows) or (margin is None and default_margin(metric) is None):
+        return []
+    found = extreme_of_rows(rows, check_margin(margin, metric))
+    if found.interval is None or found.shown is None:
+        return []
+    rule, low, high, shown = map(format_sparsity,
+                                 (found.by_paper_rule, *found.interval, found.shown))  # fmt: skip
+    return [f"largest sparsity of a winning ticket: by the paper's rule {rule}; of 95 % of "
+            f"resampled seeds from {low} to {high}; shown within the margin {shown}"]  # fmt: skip
+
+
+def format_sparsity(ticket: TicketSparsity) -> str:
+    """The round of a ticket and what it removes; `none` of round 0."""
+    if not ticket.round:
+        return "none"
+    return (f"round {ticket.round} ({ticket.edge_sparsity:.1%} of the edges, "
+            f"{ticket.weight_sparsity:.1%} of the weights)")  # fmt: skip
 
 
 def warning_lines(rows: Sequence[Row]) -> list[str]:
