@@ -427,8 +427,8 @@ def test_under_three_whole_seeds_the_extreme_sparsity_is_the_rule_alone(tmp_path
 @pytest.mark.parametrize(
     ("rounds", "fields", "words"),
     [
-        ({1: FIVE, 2: FIVE}, {}, "`run` must have a round 0 .*got rounds 1, 2 of ugs"),
-        ({0: FIVE}, {}, "`run` must have a round 0 and rounds"),
+        ({1: FIVE, 2: FIVE}, {}, "`run` must have a seed with round 0 .*got rounds 1, 2 of ugs"),
+        ({0: FIVE}, {}, "`run` must have a seed with round 0 and rounds"),
         ({0: FIVE, 1: FIVE, 2: FIVE}, {"edge_sparsity": 0.2, "weight_sparsity": 0.5},
          "rounds that each remove more than the one before"),
     ],
