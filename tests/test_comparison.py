@@ -480,6 +480,27 @@ def test_show_marks_what_is_winning_and_what_meets_the_rule_alone(folders, capsy
     assert "winning: shown" not in capsys.readouterr().out
 
 
+QUICK = ["run", "ugs", "--task=sbm", "--model=gcn", "--size=15", "--hidden=8", "--rounds=1",
+         "--epochs=3"]  # fmt: skip
+
+
+def test_a_run_with_a_margin_says_first_what_its_seeds_can_show(folders, capsys):
+    assert cli.main([*QUICK, "--seeds=3", "--margin=0.02"]) == 0
+    out, error = capsys.readouterr()
+    sd = f"{largest_sd(0.02, 3):.4g}"
+    assert error.splitlines()[0] == (
+        "graphlth: `margin` 0.02: 3 seeds show a ticket as good as dense with power 0.8 if paired "
+        f"gaps have a standard deviation of at most {sd} between seeds"
+    )
+    assert glt.seeds_needed(0.02, 0.99 * float(sd)) == 3
+    assert cli.main([*QUICK, "--seeds=2", "--margin=0.02"]) == 0  # a margin is no part of a run
+    again, error = capsys.readouterr()
+    assert again.splitlines()[0] == out.splitlines()[0]
+    assert "nothing is tested under 3 seeds, got 2" in error
+    assert cli.main([*QUICK, "--out=none", "--margin=1"]) == 2  # before anything is run
+    assert "one point is 0.01" in capsys.readouterr().err and not (folders / "none").exists()
+
+
 REFUSED = [  # arguments                       words of the line
     (["a", "."], "`b` must be the folder of one run, got 2 runs in '.': name one"),
     (["a", "b", "--margin", "1"], "one point is 0.01"),
