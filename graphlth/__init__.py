@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from graphlth.records.power import seeds_needed as seeds_needed
     from graphlth.registry import names as names
     from graphlth.sparse.graph import Graph as Graph
+    from graphlth.sweeps.run import sweep as sweep
     from graphlth.task import Task as Task
     from graphlth.ticket import Ticket as Ticket
     from graphlth.ticket import dense as dense
@@ -106,6 +107,7 @@ _HOME = {  # public name: the module that it is loaded from
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",
     "supermask": "algorithms.supermask",
+    "sweep": "sweeps.run",
     "transfer": "algorithms.transfer",
     "ugs": "algorithms.ugs",
     "with_loss": "data.losses",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from graphlth.edge_masks import RelationCounts, edge_mask
 from graphlth.masks import Masks, check_mask, count, is_binary, ones, only
 from graphlth.model import check_layers, check_operators
 from graphlth.model_checks import check_cached, check_model, check_weights
+from graphlth.records.files import read_file
 from graphlth.records.schema import check_search
 from graphlth.rewinding import snapshot
 from graphlth.settings.annotations import check_number
@@ -130,7 +132,7 @@ def load(path: str | Path, digest: str | None = None) -> Ticket:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no ticket at {path}")
+        raise FileNotFoundError(_absence(path))
     try:
         if digest is not None and file_digest(path) != digest:
             raise ValueError("its SHA-256 is not that of its record")
@@ -145,6 +147,18 @@ def load(path: str | Path, digest: str | None = None) -> Ticket:
         reason = printable((str(error).splitlines() or ["?"])[0])
         raise ValueError(f"{path} is not a whole graphlth ticket: {reason}; give another, or run "
                          "again what has found it") from None  # fmt: skip
+
+
+def _absence(path: Path) -> str:
+    """What is said of a ticket's file that is not there: also that its run did not keep it."""
+    own = re.fullmatch(r"seed(\d+)-round(\d+)\.safetensors", path.name)
+    lines = path.with_name(f"seed{own[1]}.jsonl") if own else path
+    if own and lines.is_file():
+        told = {line["round"]: line.get("ticket_kept", True) for line in read_file(lines)}
+        if not told.get(int(own[2]), True):
+            return (f"no ticket at {path}: its run did not keep it; move `{lines}` aside and give "
+                    "the command of the run again with `keep_tickets` all")  # fmt: skip
+    return f"no ticket at {path}"
 
 
 def _stored_mask(name: str, mask: Tensor) -> Tensor:

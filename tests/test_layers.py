@@ -29,6 +29,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["scores"],
     ["algorithms", "analysis", "lightning"],
     ["experiment", "figures", "transforms"],
+    ["sweeps"],
     ["cli"],
     ["__init__", "__main__"],
 ]

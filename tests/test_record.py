@@ -118,7 +118,7 @@ def test_every_required_field_is_missed_by_name(tmp_path, field):
 def test_what_earlier_versions_did_not_record_may_be_absent(tmp_path):
     fit = {"text": "a", "an object": {"a": 1}, "a fraction in [0, 1]": 0.5,
            "fractions in [0, 1]": [0.0, 0.5], "numbers": [2.0, 3.5],
-           "a list of lines": ["a"], "a list of texts": ["a"], "max or min": "max",
+           "a list of lines": ["a"], "a list of texts": ["a"], "max or min": "max", "false": False,
            "16 hex digits": "0123456789abcdef", "64 hex digits": "0123" * 16}  # fmt: skip
     costs = {n: fit.get(rule, 3) for n, rule in R.OPTIONAL.items()}
     path = written(tmp_path / "seed0.jsonl", entry(), entry(0, 1, **costs))

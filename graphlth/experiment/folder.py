@@ -8,6 +8,7 @@ File names are made here, and those of tickets in `ticket_file`. A run folder is
         seed<k>-round<r>.safetensors the ticket of each record
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -113,7 +114,8 @@ def recover_records(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any
     check_records(chosen, lines, done)
     if chosen.source:
         check_source_tickets(chosen, seed, done)
-    if done and not _has_ticket(folder, done[-1]):
+    whole = len(done) == len(planned_rounds(chosen.settings))
+    if done and not (whole and not keeps_ticket(done[-1])) and not _has_ticket(folder, done[-1]):
         if done[1:]:
             load_last_ticket(folder, done[-2])  # or nothing is taken back
         record.remove_last_line(lines)
@@ -149,7 +151,7 @@ def check_source_tickets(chosen: Plan, seed: int, done: Sequence[Mapping[str, An
     Raises:
         ValueError: names the file.
     """
-    folder = Path(chosen.settings["tickets"])
+    folder = Path(chosen.here["tickets"])
     lines = folder / f"seed{seed}.jsonl"
     if lines.exists():
         check_records(read_plan(folder, "tickets"), lines, record.read_file(lines))
@@ -182,15 +184,72 @@ def load_last_ticket(folder: Path, line: Mapping[str, Any]) -> Ticket:
         raise ValueError(f"{error}; or move `{lines}` aside and give the command again") from None
 
 
-def save_round(folder: Path, ticket: Ticket, known: Mapping[str, Any], learnt: Mapping[str, Any],
-         spent: Mapping[str, float]) -> Step:  # fmt: skip
+def save_round(chosen: Plan, folder: Path, ticket: Ticket, known: Mapping[str, Any],
+         learnt: Mapping[str, Any], spent: Mapping[str, float]) -> Step:  # fmt: skip
     """Write a ticket, then the record of its round."""
     seed, about = known["seed"], ticket.provenance
     whole = {
         **known, **learnt, **spent,
         "settings": about["settings"], "environment": about["environment"],
+        **told_of_ticket(chosen, ticket.round),
     }  # fmt: skip
     with delay_signals():
         whole["ticket"] = ticket.save(ticket_file(folder, seed, ticket.round))
         record.append(folder / f"seed{seed}.jsonl", whole)
+        remove_tickets(chosen, folder, seed)
     return Step(seed, ticket.round, None, whole)
+
+
+def save_rounds(
+    chosen: Plan, folder: Path, seed: int, rounds: Sequence[tuple[record.Record, bytes | None]]
+) -> None:
+    """Write rounds of a seed that were computed elsewhere, all of them or none, each once.
+
+    Args:
+        chosen: the plan of the run.
+        folder: its folder.
+        seed: whose rounds they are.
+        rounds: the record of each, and what its ticket's file holds; None where that is not kept.
+            One that is recorded already is left as it is.
+
+    Raises:
+        ValueError: a ticket is not that of its record.
+    """
+    lines = folder / f"seed{seed}.jsonl"
+    with delay_signals():
+        known = [line["round"] for line in record.read_file(lines)] if lines.exists() else []
+        rounds = [(line, content) for line, content in rounds if line["round"] not in known]
+        for line, content in rounds:
+            path = ticket_file(folder, seed, line["round"])
+            if content is None:
+                continue
+            if hashlib.sha256(content).hexdigest() != line["ticket"]:
+                raise ValueError(f"`{path}` must be the ticket of its record, got another from the "
+                                 "worker: give the command again")  # fmt: skip
+            with replace_file(path) as draft:
+                draft.write_bytes(content)
+        record.extend(lines, [line for line, _ in rounds])
+        remove_tickets(chosen, folder, seed)
+
+
+def told_of_ticket(chosen: Plan, round: int) -> dict[str, bool]:
+    """What the record of a round says of a ticket that is not kept when the run is done."""
+    last = round == planned_rounds(chosen.settings)[-1]
+    kept = chosen.keep_tickets == "all" or (chosen.keep_tickets == "last" and last)
+    return {} if kept else {"ticket_kept": False}
+
+
+def keeps_ticket(line: Mapping[str, Any]) -> bool:
+    """Whether the ticket of a record stays when the run is done."""
+    return line.get("ticket_kept", True) is not False
+
+
+def remove_tickets(chosen: Plan, folder: Path, seed: int) -> None:
+    """Remove the tickets of a seed that are not kept; an unfinished run goes on from the last."""
+    if chosen.keep_tickets == "all":
+        return
+    done = record.read_file(folder / f"seed{seed}.jsonl")
+    whole = len(done) == len(planned_rounds(chosen.settings))
+    for line in done if whole else done[:-1]:
+        if not keeps_ticket(line):
+            ticket_file(folder, seed, line["round"]).unlink(missing_ok=True)

@@ -49,6 +49,13 @@ class Plan:
     data: str = ""  # the digest of the task's content; "" where it is not known yet
     source: str = ""  # the name of the run whose tickets are read; "" where none are
     code: str = ""  # the digest of the files of a model or task that is an import path; else ""
+    keep_tickets: str = "all"  # which files of tickets stay; decides no digit
+    places: Mapping[str, str] = field(default_factory=dict)  # see `here`
+
+    @property
+    def here(self) -> dict[str, Any]:
+        """The settings with what lies elsewhere on this machine than on that of the plan."""
+        return {**self.settings, **self.places}
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -202,7 +209,7 @@ def build_task(chosen: Plan, what: str = "the run") -> Task:
             task says.
     """
     check_same_code({"code": chosen.code}, chosen.task, chosen.model, what)
-    task: Task = build_plugin("tasks", chosen.task, chosen.settings)
+    task: Task = build_plugin("tasks", chosen.task, chosen.here)
     check_same_data({"data": chosen.data}, task, what)
     return task.to(chosen.device)
 

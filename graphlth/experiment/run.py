@@ -39,8 +39,10 @@ from graphlth.experiment.workers import run_in_processes
 from graphlth.model import takes_graph
 from graphlth.records.environment import environment as describe_environment
 from graphlth.rewinding import rewind
+from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_written
 from graphlth.settings.lists import planned_rounds
+from graphlth.settings.types import KeptTickets
 from graphlth.storage import remove_drafts
 from graphlth.streams import stream_seed
 from graphlth.task import Task
@@ -61,6 +63,7 @@ def run(
     seeds: int | str | Sequence[int] = 1,
     out: str | Path = "runs",
     protocol: str = "paper",
+    keep_tickets: KeptTickets = "all",
     watch: Callable[[Step], None] = lambda step: None,
     **resources: Unpack[ResourceFields],
 ) -> Path:
@@ -75,6 +78,8 @@ def run(
         out: the folder of the run's folder.
         protocol: whose settings are the defaults where they differ: those of the paper, or of the
             code that its authors have released.
+        keep_tickets: which files of tickets stay when a seed is done: all, that of the last
+            round, or none. Records stay; what needs a ticket that was not kept says so.
         watch: is called after every round and every epoch of retraining; with several jobs, after
             at most `EPOCHS_PER_SECOND` epochs of each.
         **resources: where to compute: the fields of `Resources`, or `resources`.
@@ -84,13 +89,14 @@ def run(
         OSError: the folder cannot be read or written, or one of the processes was killed.
     """
     numbers, where = parse_seeds(seeds), Resources.of(resources)
+    check_value("keep_tickets", keep_tickets, KeptTickets)
     chosen = plan(algorithm, task, model, settings, device=where.device, threads=where.threads,
                   batched=where.batched, protocol=protocol)  # fmt: skip
-    chosen = _check_plan(chosen, where, numbers[0])  # before anything is written
-    reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
-    check_written("out", Path(out) / chosen.name, reads, folder=True)
+    chosen = check_plan(chosen, where, numbers[0])  # before anything is written
+    chosen = replace(chosen, keep_tickets=keep_tickets)
+    check_out(chosen, out)
     folder = prepare_folder(chosen, Path(out))
-    work = partial(_run_seeds, chosen, folder, describe_environment(), where.graphs)
+    work = partial(run_seeds, chosen, folder, describe_environment(), where.graphs)
     size = where.batch
     groups = [numbers[first : first + size] for first in range(0, len(numbers), size)]
     if where.jobs > 1 and len(groups) > 1:
@@ -101,7 +107,13 @@ def run(
     return folder
 
 
-def _check_plan(chosen: Plan, resources: Resources, seed: int) -> Plan:
+def check_out(chosen: Plan, out: str | Path) -> None:
+    """Refuse to write a run over what it reads; see `check_written`."""
+    reads = [chosen.settings[n] for n in ("tickets", "path") if chosen.settings.get(n)]
+    check_written("out", Path(out) / chosen.name, reads, folder=True)
+
+
+def check_plan(chosen: Plan, resources: Resources, seed: int) -> Plan:
     """The plan with the digest of its data and the name of the run whose tickets it reads.
 
     Raises:
@@ -141,8 +153,9 @@ def _check_plugins_fit(chosen: Plan, task: Task, model: nn.Module, seed: int) ->
     next(build_plugin("algorithms", chosen.algorithm, settings, model, task, seed=seed))
 
 
-def _run_seeds(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
+def run_seeds(chosen: Plan, folder: Path, environment: Mapping[str, Any], graphs: bool,
            seeds: Sequence[int], watch: Callable[[Step], None]) -> None:  # fmt: skip
+    """Run what is not yet recorded of some seeds, from which other processes are kept."""
     torch.set_num_threads(chosen.threads)
     with ExitStack() as locks:
         for seed in seeds:
@@ -184,7 +197,8 @@ def run_seed(
                 model, task, ticket.masks, reached, duration_setting(settings)
             )
         }
-        yield save_round(folder, replace(ticket, provenance=about), known, learnt, spent)
+        ticket = replace(ticket, provenance=about)
+        yield save_round(chosen, folder, ticket, known, learnt, spent)
 
 
 def _search(
@@ -194,7 +208,7 @@ def _search(
     if last is None:
         _prepare_start(chosen, model, task, seed)
     yield from build_plugin(
-        "algorithms", chosen.algorithm, chosen.settings, model, task, seed=seed, last=last
+        "algorithms", chosen.algorithm, chosen.here, model, task, seed=seed, last=last
     )
 
 
@@ -223,7 +237,7 @@ def run_batch(
         if len(lines) < len(whole):
             groups.setdefault(len(lines), []).append(seed)
     known = plugin_settings("algorithms", chosen.algorithm)
-    mine = {n: settings[n] for n in known if n in settings}  # defaults `AddedLater` are not there
+    mine = {n: chosen.here[n] for n in known if n in settings}  # defaults `AddedLater` are not there
     how = {n: settings[n] for n in RETRAINING if n in settings} | {"graphs": graphs}
     find_tickets = batched_form(chosen.algorithm)
     assert find_tickets is not None  # or there is no such plan
@@ -255,7 +269,7 @@ def run_batch(
                 for epoch in result.epochs:
                     yield Step(seed, ticket.round, epoch, known)
                 ticket = replace(ticket, provenance=origin)
-                yield save_round(folder, ticket, known, learnt, spent)
+                yield save_round(chosen, folder, ticket, known, learnt, spent)
 
 
 def restore_seed(

@@ -14,7 +14,7 @@ import graphlth.records as record
 from graphlth import ticket
 from graphlth.compaction.network import load_compact
 from graphlth.data import published
-from graphlth.experiment.folder import check_records, read_plan
+from graphlth.experiment.folder import check_records, keeps_ticket, read_plan
 from graphlth.settings.lists import planned_rounds
 from graphlth.storage import check_archive, file_digest, printable
 
@@ -163,6 +163,8 @@ def _records(file: Path, report: Report) -> None:
     check_records(chosen, file, lines)
     for i, line in enumerate(lines, start=1):
         path = ticket.ticket_file(file.parent, line["seed"], line["round"])
+        if not path.is_file() and not keeps_ticket(line):
+            continue
         if not path.is_file():
             report.faults.append(printable(f"`{file}`, line {i}: no ticket at {path}"))
         elif line.get("ticket", digest := file_digest(path)) != digest:

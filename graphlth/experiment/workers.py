@@ -104,7 +104,7 @@ def run_in_processes(
     extra = min(jobs, len(groups)) - 1
     workers = [context.Process(target=_work, args=shared, daemon=True) for _ in range(extra)]
     try:
-        with delay_signals(), block_interrupts(), _without_main_script():
+        with delay_signals(), block_interrupts(), without_main_script():
             for worker in workers:
                 worker.start()
         listener = Listener(messages, workers, watch)
@@ -119,7 +119,7 @@ def run_in_processes(
 
 
 @contextmanager
-def _without_main_script() -> Iterator[None]:
+def without_main_script() -> Iterator[None]:
     """Inside, processes that start do not run the script of this one: they need nothing of it.
 
     They would start others in turn, if it starts some whatever its `__name__` is.

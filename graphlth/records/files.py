@@ -41,6 +41,18 @@ def append(path: str | Path, record: Mapping[str, Any]) -> None:
         raise OSError(f"cannot write `{path}`: {error.strerror or error}") from error
 
 
+def extend(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Nothing; `records` are on disk as the last lines of `path`, all of them or none.
+
+    Errors: as `append`.
+    """
+    lines, tail = _read_lines(path) if Path(path).exists() else ([], b"")
+    if tail:
+        raise ValueError(f"`{path}` ends in a torn line: call `repair` before appending")
+    added = [add_digest(validate_record(each)) for each in records]
+    _write_lines(path, [*lines, *(json.dumps(each, allow_nan=False).encode() for each in added)])
+
+
 def _read_lines(path: str | Path) -> tuple[list[bytes], bytes]:
     """The lines of a file, and what stands behind the last newline."""
     try:

@@ -62,6 +62,7 @@ RULES: Mapping[str, Callable[[Any], bool]] = {
     "a number of at least 0": _is_amount,
     "a number of at least 0, or null when not counted": lambda v: v is None or _is_amount(v),
     "a number": _is_number,
+    "false": lambda v: v is False,
     "max or min": lambda v: v in ("max", "min"),
     "a list of texts": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
     "an object": lambda v: isinstance(v, dict),
@@ -99,6 +100,7 @@ OPTIONAL = {
     "data": "16 hex digits",  # the content of the task
     "code": "text",  # the digest of the files of a user's own model or task
     "ticket": "64 hex digits",  # the SHA-256 of the ticket's file
+    "ticket_kept": "false",  # the file is removed when the run is done; true where it is absent
     "source": "text",  # the name of the run whose tickets were read
     "source_ticket": "64 hex digits",  # the SHA-256 of the one that this one came from
     "epochs_search": COUNT,

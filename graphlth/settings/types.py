@@ -95,6 +95,7 @@ Features = Annotated[int, Interval(ge=1, le=1_000_000)]
 Repeats = Annotated[int, Interval(ge=1, le=1_000_000)]
 Points = Annotated[int, Interval(ge=2, le=10_000)]
 Threads = Annotated[int, Interval(ge=1, le=1024)]
+Retries = Annotated[int, Interval(ge=0, le=1000)]
 
 Ignore = Annotated[str, AddedLater()]  # patterns of names, with commas between; "": none
 Score = Annotated[str | Callable[..., Any], Plugin("scores")]  # by name, or with settings bound
@@ -115,6 +116,7 @@ Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
 EdgeBudget = Literal["graph", "global"]
 Part = Literal["train", "val", "test"]
+KeptTickets = Literal["all", "last", "none"]
 Augmentation = Literal["none", "crop-flip"]
 LossName = Annotated[
     Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"], AddedLater()

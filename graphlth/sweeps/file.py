@@ -1,0 +1,164 @@
+"""The file of a sweep: runs by name, what they share, grids, seeds; also a suite of benchmarks.
+
+    seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k
+    [settings]                     # of every run: also algorithm, task, model, protocol, device
+    task = "cora"
+    model = "gcn"
+    [grid]                         # a run for each combination
+    lr = [0.01, 0.001]
+    [runs.ugs]
+    algorithm = "ugs"
+    [runs.random]
+    algorithm = "control"
+    tickets = "ugs"                # those of another run of the file, or a folder
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from graphlth.experiment.seeds import parse_seeds
+from graphlth.registry import OF_RUN, kind_noun
+from graphlth.settings.checks import check_setting
+
+LARGEST = 1 << 20  # bytes
+MOST_RUNS = 10_000
+NAMES = tuple(map(kind_noun, OF_RUN))  # algorithm, task, model
+RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its settings
+OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
+REPORT = (  # what only the report of a suite reads
+    "title", "notes", "expected", "published", "figures", "pairs", "columns", "compare", "analyze",
+    "instability",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep.
+
+    Args:
+        name: its name in the file, with its values of the grid.
+        names: algorithm, task and model.
+        settings: by name; others have their preset or default.
+        seeds: their numbers.
+        resources: protocol, device and threads, where the file says them.
+        source: the name of the run of the file whose tickets it reads; "" for none.
+    """
+
+    name: str
+    names: tuple[str, str, str]
+    settings: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    resources: Mapping[str, Any]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a file, sources before those that read them, and its table of a search."""
+
+    runs: tuple[SweepRun, ...]
+    search: Mapping[str, Any] | None = None
+
+
+def read_sweep(file: str | Path | Mapping[str, Any]) -> Sweep:
+    """The sweep in a TOML file, or in a mapping of the same form.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: names the file and what is wrong in it.
+    """
+    if isinstance(file, Mapping):
+        return _read_table(file)
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"`file` must be a file, got {str(path)!r}")
+    if path.suffix != ".toml" or path.stat().st_size > LARGEST:
+        raise ValueError(f"`file` must be a .toml of at most {LARGEST:,} bytes, got {str(path)!r}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"`file` {str(path)!r} is not TOML: {error}") from None
+    try:
+        return _read_table(table)
+    except ValueError as error:
+        raise ValueError(f"{error}; in `file` {str(path)!r}") from None
+
+
+def _read_table(table: Mapping[str, Any]) -> Sweep:
+    for name in table:
+        check_setting(name, (*OWN, *REPORT), "of a sweep")
+    for name in ("settings", "grid", "runs", "search"):
+        if not isinstance(table.get(name, {}), Mapping):
+            raise ValueError(f"`{name}` must be a table, got {table[name]!r}")
+    for name, own in table.get("runs", {}).items():
+        if not isinstance(own, Mapping):
+            raise ValueError(f"`runs` must be tables, got {own!r} for {name!r}")
+    if "seeds" in table and "splits" in table:
+        raise ValueError("`splits` must not be given beside `seeds`: seed k is on split k")
+    runs: dict[str, SweepRun] = {}
+    points: dict[str, list[tuple[Mapping[str, Any], str]]] = {}  # of each run: grid values, name
+    for name, own in (table.get("runs") or {"": {}}).items():
+        points[name] = []
+        for run, choice in _expand(name, own, table):
+            runs[run.name] = _with_source(run, choice, points)
+            points[name].append((choice, run.name))
+            if len(runs) > MOST_RUNS:
+                raise ValueError(f"`grid` must make at most {MOST_RUNS:,} runs, got more")
+    return Sweep(tuple(runs.values()), table.get("search"))
+
+
+def _expand(
+    name: str, own: Mapping[str, Any], table: Mapping[str, Any]
+) -> Iterator[tuple[SweepRun, Mapping[str, Any]]]:
+    """The runs that a table of the file stands for, each with its values of the grid."""
+    settings = {**table.get("settings", {}), **own}
+    seeds = settings.pop("seeds", table.get("seeds", 1))
+    grid = {**table.get("grid", {}), **settings.pop("grid", {})}
+    for each, values in grid.items():
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise ValueError(f"`grid` must hold lists of values, got {values!r} for `{each}`")
+    if "splits" in table:
+        grid["split"] = parse_seeds(table["splits"])
+    for values in product(*grid.values()):
+        choice = dict(zip(grid, values, strict=True))
+        numbers = [choice["split"]] if "splits" in table else parse_seeds(seeds)
+        yield _run(name, {**settings, **choice}, choice, numbers), choice
+
+
+def _run(
+    name: str, settings: Mapping[str, Any], choice: Mapping[str, Any], seeds: Sequence[int]
+) -> SweepRun:
+    plain = {n: None if v == "null" else v for n, v in settings.items()}
+    for each in NAMES:
+        if not isinstance(plain.get(each), str):
+            raise ValueError(f"`{each}` must be given for every run, got none for {name!r}")
+    label = ", ".join([name or plain["algorithm"], *(f"{n} {v}" for n, v in choice.items())])
+    names = tuple(plain.pop(n) for n in NAMES)
+    resources = {n: plain.pop(n) for n in RESOURCES if n in plain}
+    return SweepRun(label, names, plain, tuple(seeds), resources)
+
+
+def _with_source(
+    run: SweepRun,
+    choice: Mapping[str, Any],
+    points: Mapping[str, Sequence[tuple[Mapping[str, Any], str]]],
+) -> SweepRun:
+    """The run with the name of the one whose tickets it reads: at the same values of the grid.
+
+    Raises:
+        ValueError: there is not one such run alone.
+    """
+    named = run.settings.get("tickets")
+    if named not in points:
+        return run  # a folder, or none
+    found = [name for other, name in points[named]
+             if all(other[n] == choice[n] for n in other.keys() & choice.keys())]  # fmt: skip
+    if len(found) != 1:
+        raise ValueError(f"`tickets` must name one run above, got {named!r} for {run.name!r}, "
+                         f"which is {len(found)} runs at those values of the grid")  # fmt: skip
+    settings = {n: v for n, v in run.settings.items() if n != "tickets"}
+    return SweepRun(run.name, run.names, settings, run.seeds, run.resources, found[0])
