@@ -23,6 +23,7 @@ from graphlth.cli.arguments import (
     with_config,
 )
 from graphlth.cli.show import show_benchmarks, show_runs, show_structure, show_ticket
+from graphlth.cli.sweep import sweep as sweep
 from graphlth.registry import KINDS, find
 from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_written

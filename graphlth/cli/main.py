@@ -30,6 +30,7 @@ Find, study and use lottery tickets in graph neural networks.
 
 commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
+  sweep FILE --workers N             run all seeds of all runs of a file, also on a cluster
   analyze MEASURE DIR... --out DIR   measure the tickets of recorded runs
   plot FIGURE DIR... --out FILE      draw recorded runs
   compare A B                        two runs, round by round, with tested verdicts
@@ -43,17 +44,10 @@ options:
   -h, --help   this text; after a command, that of the command
   --version    the version
 
-An interrupted run, or analysis, continues when the same command is given again."""
-PARSED = (
-    "run",
-    "analyze",
-    "plot",
-    "compare",
-    "show",
-    "export",
-    "bench",
-    "verify",
-)  # see `commands`
+An interrupted run, sweep or analysis continues when the same command is given again."""
+PARSED = (  # see `commands`
+    "run", "sweep", "analyze", "plot", "compare", "show", "records", "export", "bench", "verify",
+)  # fmt: skip
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 
 

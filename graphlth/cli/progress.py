@@ -83,6 +83,34 @@ def measure_progress(count: int) -> Iterator[Callable[["Step"], None]]:
 
 
 @contextmanager
+def sweep_progress(total: int) -> Iterator[Callable[["Step"], None]]:
+    """What to call after every round of `total` rounds of a sweep: a bar, or a line each."""
+    from graphlth.records import format_value, metric_of
+
+    console = Console(stderr=True)
+    columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+    columns += [BarColumn(8), TimeRemainingColumn()] if console.width >= BAR_WIDTH else []
+    done = 0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def watch(step: "Step") -> None:
+            nonlocal done
+            done += 1
+            known = step.record
+            names = " ".join(known[n] for n in ("algorithm", "task", "model"))
+            pieces = [(3, f"{done}/{total}"), (1, names),
+                      (2, f"seed {step.seed} round {step.round}"),
+                      (0, f"val {format_value(known['val'], metric_of(known))}")]  # fmt: skip
+            room = console.width - (17 if len(columns) > 1 else 0)
+            bar.update(task, advance=1, description=join_fitting(pieces, room))
+            if not console.is_terminal:
+                print(join_pieces(pieces), file=sys.stderr)
+
+        yield watch
+
+
+@contextmanager
 def retraining_progress() -> Iterator[Callable[["Epoch", int], None]]:
     """What to call after every epoch: it moves a bar; off a terminal nothing is written."""
     console = Console(stderr=True)

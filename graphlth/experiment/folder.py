@@ -202,24 +202,25 @@ def save_round(chosen: Plan, folder: Path, ticket: Ticket, known: Mapping[str, A
 
 def save_rounds(
     chosen: Plan, folder: Path, seed: int, rounds: Sequence[tuple[record.Record, bytes | None]]
-) -> None:
-    """Write rounds of a seed that were computed elsewhere, all of them or none, each once.
+) -> list[record.Record]:
+    """Write rounds of a seed that were computed elsewhere: all of them or none; return the records.
 
     Args:
         chosen: the plan of the run.
         folder: its folder.
         seed: whose rounds they are.
         rounds: the record of each, and what its ticket's file holds; None where that is not kept.
-            One that is recorded already is left as it is.
+            One that is recorded already is left as it is, and not returned.
 
     Raises:
         ValueError: a ticket is not that of its record.
     """
     lines = folder / f"seed{seed}.jsonl"
     with delay_signals():
-        known = [line["round"] for line in record.read_file(lines)] if lines.exists() else []
-        rounds = [(line, content) for line, content in rounds if line["round"] not in known]
-        for line, content in rounds:
+        known = {line["round"] for line in record.read_file(lines)} if lines.exists() else set()
+        new = {line["round"]: (line, content) for line, content in rounds
+               if line["round"] not in known}  # fmt: skip
+        for line, content in new.values():
             path = ticket_file(folder, seed, line["round"])
             if content is None:
                 continue
@@ -228,8 +229,9 @@ def save_rounds(
                                  "worker: give the command again")  # fmt: skip
             with replace_file(path) as draft:
                 draft.write_bytes(content)
-        record.extend(lines, [line for line, _ in rounds])
+        record.extend(lines, [line for line, _ in new.values()])
         remove_tickets(chosen, folder, seed)
+    return [line for line, _ in new.values()]
 
 
 def told_of_ticket(chosen: Plan, round: int) -> dict[str, bool]:

@@ -236,8 +236,8 @@ def run_batch(
         yield from (Step(seed, line["round"], None, line) for line in lines)
         if len(lines) < len(whole):
             groups.setdefault(len(lines), []).append(seed)
-    known = plugin_settings("algorithms", chosen.algorithm)
-    mine = {n: chosen.here[n] for n in known if n in settings}  # defaults `AddedLater` are not there
+    known, here = plugin_settings("algorithms", chosen.algorithm), chosen.here
+    mine = {n: here[n] for n in known if n in settings}  # defaults `AddedLater` are not there
     how = {n: settings[n] for n in RETRAINING if n in settings} | {"graphs": graphs}
     find_tickets = batched_form(chosen.algorithm)
     assert find_tickets is not None  # or there is no such plan

@@ -26,8 +26,8 @@ OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm
 }  # fmt: skip
 PRETRAINING = ("self_supervised", "self_supervised_epochs", "self_supervised_lr")
 RUN_FLAGS = (  # what `graphlth run` and `graphlth.run` take themselves
-    "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "keep_tickets", "watch", "config", "help",
-    "resources", *(field.name for field in fields(Resources)), *PRETRAINING,
+    "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "keep_tickets", "watch",
+    "config", "help", "resources", *(field.name for field in fields(Resources)), *PRETRAINING,
 )  # fmt: skip
 FLAGS: Mapping[str, Sequence[str]] = {  # of a kind: what its command takes; of others RUN_FLAGS
     "analysis": (

@@ -118,9 +118,9 @@ class Engine:
     def _store(self, run: SeedRun, rounds: Rounds) -> None:
         if not rounds:
             return
-        save_rounds(run.chosen, run.folder, run.seed, rounds)
-        run.recorded, run.losses = run.recorded + len(rounds), 0
-        for line, _ in rounds:
+        lines = save_rounds(run.chosen, run.folder, run.seed, rounds)
+        run.recorded, run.losses = run.recorded + len(lines), 0
+        for line in lines:
             self.watch(Step(run.seed, line["round"], None, line))
 
     def _finish(self, future: "Future[Rounds]") -> SeedRun | None:
@@ -133,8 +133,9 @@ class Engine:
             run.losses += 1
             if run.losses <= self.retries:
                 return run
-            run.error = (f"its worker died {run.losses} times, perhaps for want of memory: give "
-                         "it more, or try fewer `workers`")  # fmt: skip
+            often = "once" if run.losses == 1 else f"{run.losses} times"
+            run.error = (f"its worker died {often}, perhaps for want of memory: give it more, or "
+                         "try fewer `workers`")  # fmt: skip
         except self.workers.gone:
             raise self.workers.gone_error() from None
         except (Exception, SystemExit) as error:  # what a user's own model raises, too

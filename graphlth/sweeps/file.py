@@ -1,16 +1,16 @@
 """The file of a sweep: runs by name, what they share, grids, seeds; also a suite of benchmarks.
 
-    seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k
-    [settings]                     # of every run: also algorithm, task, model, protocol, device
-    task = "cora"
-    model = "gcn"
-    [grid]                         # a run for each combination
-    lr = [0.01, 0.001]
-    [runs.ugs]
-    algorithm = "ugs"
-    [runs.random]
-    algorithm = "control"
-    tickets = "ugs"                # those of another run of the file, or a folder
+seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k
+[settings]                     # of every run: also algorithm, task, model, protocol, device
+task = "cora"
+model = "gcn"
+[grid]                         # a run for each combination
+lr = [0.01, 0.001]
+[runs.ugs]
+algorithm = "ugs"
+[runs.random]
+algorithm = "control"
+tickets = "ugs"                # those of another run of the file, or a folder
 """
 
 import tomllib
@@ -31,7 +31,7 @@ RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its 
 OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
 REPORT = (  # what only the report of a suite reads
     "title", "notes", "expected", "published", "figures", "pairs", "columns", "compare", "analyze",
-    "instability",
+    "instability", "early", "behind",
 )  # fmt: skip
 
 
@@ -132,14 +132,14 @@ def _expand(
 def _run(
     name: str, settings: Mapping[str, Any], choice: Mapping[str, Any], seeds: Sequence[int]
 ) -> SweepRun:
-    plain = {n: None if v == "null" else v for n, v in settings.items()}
+    plain: dict[str, Any] = {n: None if v == "null" else v for n, v in settings.items()}
     for each in NAMES:
         if not isinstance(plain.get(each), str):
             raise ValueError(f"`{each}` must be given for every run, got none for {name!r}")
     label = ", ".join([name or plain["algorithm"], *(f"{n} {v}" for n, v in choice.items())])
-    names = tuple(plain.pop(n) for n in NAMES)
+    algorithm, task, model = (plain.pop(n) for n in NAMES)
     resources = {n: plain.pop(n) for n in RESOURCES if n in plain}
-    return SweepRun(label, names, plain, tuple(seeds), resources)
+    return SweepRun(label, (algorithm, task, model), plain, tuple(seeds), resources)
 
 
 def _with_source(
@@ -153,7 +153,7 @@ def _with_source(
         ValueError: there is not one such run alone.
     """
     named = run.settings.get("tickets")
-    if named not in points:
+    if not isinstance(named, str) or named not in points:
         return run  # a folder, or none
     found = [name for other, name in points[named]
              if all(other[n] == choice[n] for n in other.keys() & choice.keys())]  # fmt: skip

@@ -12,6 +12,7 @@ from graphlth.experiment.resources import Resources
 from graphlth.experiment.run import check_out, check_plan
 from graphlth.experiment.settings import plugin_settings
 from graphlth.settings.annotations import check_number, check_value
+from graphlth.settings.lists import planned_rounds
 from graphlth.settings.types import KeptTickets, Retries, Threads
 from graphlth.sweeps.engine import Engine, SeedRun
 from graphlth.sweeps.file import Sweep, SweepRun, read_sweep
@@ -129,13 +130,15 @@ def prepare_run(
 
 
 def _prepare_readers(
-    runs: Sequence[SweepRun], folders: Mapping[str, Path], *how: Any
-) -> tuple[list[Prepared], list[str]]:
+    runs: Sequence[SweepRun], folders: Mapping[str, Path], out: str | Path, data_root: str | None,
+    keep_tickets: KeptTickets,
+) -> tuple[list[Prepared], list[str]]:  # fmt: skip
     """Those of the runs that read tickets of others that can, and why the others cannot."""
     prepared, wrong = [], []
     for run in runs:
         try:
-            prepared.append(prepare_run(run, *how, folders[run.source]))
+            source = folders[run.source]
+            prepared.append(prepare_run(run, out, data_root, keep_tickets, source))
         except (ValueError, OSError) as error:
             wrong.append(f"{run.name}: {error}")
         except KeyError:
@@ -158,3 +161,21 @@ def _failure(failed: Sequence[str]) -> str:
     more = len(failed) - MOST_ERRORS
     shown = [*failed[:MOST_ERRORS], *([f"and {more} more"] if more > 0 else [])]
     return f"not computed: {'; '.join(shown)}; the same command tries again"
+
+
+def count_rounds(sweep: Sweep) -> int:
+    """The rounds of all seeds of a sweep, where two runs are one counted once.
+
+    Raises:
+        ValueError: a name or a setting is wrong; names the run.
+    """
+    rounds: dict[tuple[str, str, int], int] = {}
+    for each in sweep.runs:
+        tickets = {"tickets": "."} if each.source else {}  # where they lie changes no count
+        try:
+            chosen = plan(*each.names, {**each.settings, **tickets}, **each.resources)
+        except ValueError as error:
+            raise ValueError(f"{error}; in the run {each.name!r} of the sweep") from None
+        count = len(planned_rounds(chosen.settings))
+        rounds |= {(chosen.name, each.source, seed): count for seed in each.seeds}
+    return sum(rounds.values())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 import graphlth.records as record
 from graphlth.experiment.folder import keeps_ticket
@@ -32,7 +33,7 @@ class SeedTask:
         plan: with the digests of data and code, which the worker compares with its own.
         seed: its number.
         versions: of the packages that decide digits, as the client has them.
-        files: what is recorded of the seed, by the names of the files: its records, the last ticket.
+        files: what is recorded of the seed, by the names of the files: records, the last ticket.
         source: the files of the earlier run whose tickets it reads, likewise.
     """
 
@@ -49,6 +50,7 @@ class SeedTask:
 
 
 _environment = cache(environment)  # of this process
+_computing = Lock()  # a seed at a time in a process of many threads: torch has one state of draws
 
 
 def package_versions() -> dict[str, str]:
@@ -84,7 +86,7 @@ def compute_seed(task: SeedTask, folder: str | None = None) -> Rounds:
         ValueError: the worker has other packages, data or code than the client; or what a run says.
     """
     check_versions(task.versions)
-    with _folder_or_own(folder) as place:
+    with _computing, _folder_or_own(folder) as place:
         run, source = place / "run", place / "source"
         for target, files in ((run, task.files), (source, task.source)):
             target.mkdir()

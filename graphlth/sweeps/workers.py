@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from graphlth._exit import block_interrupts, delay_signals, ignore_interrupts, skip_last_collection
 from graphlth.experiment.workers import without_main_script
+from graphlth.sweeps.pickled_call import pickle_call, run_pickled
 from graphlth.sweeps.seed_task import Rounds, SeedTask, compute_seed
 
 AT_ONCE = 64  # seeds that a cluster is sent at once: more than it may have workers
@@ -96,7 +97,8 @@ class DaskWorkers(ExecutorWorkers):
         """
         if self.client.status != "running":
             raise self.gone_error()
-        return super().submit(task)
+        # The scheduler unpickles what it passes on.
+        return self.executor.submit(run_pickled, pickle_call(compute_seed, task)), None
 
     def gone_error(self) -> OSError:
         """See `Workers`."""
