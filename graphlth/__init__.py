@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from graphlth.registry import names as names
     from graphlth.sparse.graph import Graph as Graph
     from graphlth.sweeps.run import sweep as sweep
+    from graphlth.sweeps.search import search_settings as search_settings
     from graphlth.task import Task as Task
     from graphlth.ticket import Ticket as Ticket
     from graphlth.ticket import dense as dense
@@ -103,6 +104,7 @@ _HOME = {  # public name: the module that it is loaded from
     "random_tickets": "algorithms.random_tickets",
     "retrain": "training.retraining",
     "run": "experiment.run",
+    "search_settings": "sweeps.search",
     "seeds_needed": "records.power",
     "sgcn": "algorithms.sgcn",
     "sparsity": "masks",

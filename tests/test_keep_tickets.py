@@ -96,7 +96,7 @@ def test_what_needs_a_ticket_that_was_not_kept_says_so(tmp_path, capsys):
         assert "its run did not keep it" in line
     assert cli.main(["analyze", "structure", str(folder), "--out", out, "--rounds", "2"]) == 0
     assert cli.main(["show", str(folder)]) == 0
-    with pytest.raises(FileNotFoundError, match="no ticket at .*round9.safetensors$"):
+    with pytest.raises(FileNotFoundError, match=r"no ticket at .*round9\.safetensors$"):
         glt.load(folder / "seed0-round9.safetensors")
 
 

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import tomllib
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from sweeping import SMALL, content
+from sweeping import SMALL, Inline, content
 
 import graphlth as glt
 import graphlth.records as record
@@ -31,25 +31,6 @@ FILE = {"seeds": 3, "settings": SMALL, "runs": {"ugs": {"algorithm": "ugs"}}}
 @pytest.fixture(autouse=True)
 def no_commit(monkeypatch):
     monkeypatch.setenv("GIT_DIR", os.devnull)  # a commit made during a test is no difference
-
-
-class Inline(Executor):
-    """Computes at once; what it is sent in the places `lost` never comes back."""
-
-    def __init__(self, lost=(), error=BrokenExecutor):
-        self.lost, self.error, self.tasks = lost, error, []
-
-    def submit(self, function, *given):
-        future, place = Future(), len(self.tasks)
-        self.tasks.append(given[0])
-        if place in self.lost:
-            future.set_exception(self.error("the worker has died"))
-            return future
-        try:
-            future.set_result(function(*given))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 @pytest.fixture
@@ -314,8 +295,6 @@ def test_a_seed_that_fails_is_told_of_and_the_others_are_computed(tmp_path, exec
 
 
 def test_nobody_left_to_compute_is_told_in_one_line(tmp_path, executor):
-    from concurrent.futures import CancelledError
-
     executor(Inline([1], CancelledError))
     with pytest.raises(OSError, match="what is recorded stays, and the same command continues"):
         sweep(FILE, out=tmp_path)

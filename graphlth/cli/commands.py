@@ -227,6 +227,24 @@ def show(argv: list[str]) -> None:
             show_runs([path], given["margin"])
 
 
+def records(argv: list[str]) -> None:
+    """Write recorded runs for other programs."""
+    from graphlth.records.exporters import export_records
+
+    usage = "graphlth records DIR... [--out FILE] [--tensorboard DIR] [--mlflow URI]"
+    parser = ArgumentParser(prog="graphlth records", usage=usage, exit_on_error=False)
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
+    add_settings(parser, export_records, settings_of(export_records))
+    given = parse_arguments(parser, argv)
+    folders = given.pop("folders")
+    if given["out"] is not None:
+        read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+        check_written("out", given["out"], read)
+    with raise_on_signal():
+        count = export_records(folders, **given)
+    print(f"{count:,} records: {', '.join(str(v) for v in given.values() if v is not None)}")
+
+
 def export(argv: list[str]) -> None:
     """Retrain a ticket and write it compacted."""
     from graphlth.cli.progress import retraining_progress

@@ -35,6 +35,7 @@ commands:
   plot FIGURE DIR... --out FILE      draw recorded runs
   compare A B                        two runs, round by round, with tested verdicts
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
+  records DIR... --out FILE          records as CSV or Parquet, for TensorBoard or MLflow
   export TICKET --out FILE           retrain a ticket and write it compacted
   bench TICKET...                    its time and disk space, compacted and dense
   verify DIR|FILE...                 check that everything stored is as it was written

@@ -26,13 +26,17 @@ def sweep(argv: list[str]) -> None:
         "--dry_run", action="store_true",
         help="run nothing: print the command of each run, and what it would take",
     )  # fmt: skip
+    parser.add_argument(
+        "--search", action="store_true",
+        help="search the settings of the file's run by its validation metric, as its table says",
+    )  # fmt: skip
     own = settings_of(run.sweep)
     add_settings(parser, run.sweep, {n: p for n, p in own.items() if n != "watch"})
     given = parse_arguments(parser, argv)
-    if given.pop("dry_run"):
-        show_estimates(given)
-        return
-    _sweep(given)
+    dry_run, search = given.pop("dry_run"), given.pop("search")
+    if dry_run and search:
+        raise ValueError("`dry_run` must not be given with `search`, whose runs are not known yet")
+    (show_estimates if dry_run else _search if search else _sweep)(given)
 
 
 def _sweep(given: dict[str, Any]) -> None:
@@ -45,6 +49,28 @@ def _sweep(given: dict[str, Any]) -> None:
         folders = run.sweep(given.pop("file"), **given, watch=watch)
     for name, folder in folders.items():
         print(f"{folder}  {name}")
+
+
+def _search(given: dict[str, Any]) -> None:
+    from graphlth.cli.progress import sweep_progress
+    from graphlth.sweeps import search
+
+    run, table = search.read_search(given["file"])
+    total = table.trials * search.count_rounds(run, table)
+    with raise_on_signal(), sweep_progress(total) as watch:
+        trials = search.search_settings(given.pop("file"), **given, watch=watch)
+    names = [*table.space]
+    print_table(
+        ("trial", *names, "val", "folder"),
+        [[str(t.number), *(format_setting(t.settings[n]) for n in names),
+          "failed" if t.val is None else f"{t.val:.4f}", str(t.folder)] for t in trials],
+        left=("folder",),
+    )  # fmt: skip
+
+
+def format_setting(value: Any) -> str:
+    """A setting in a cell of a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show_estimates(given: dict[str, Any]) -> None:

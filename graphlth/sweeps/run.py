@@ -54,9 +54,7 @@ def sweep(
             could not be computed.
         OSError: a folder cannot be written, or there is no scheduler.
     """
-    check_number("workers", workers, Threads)
-    check_number("retries", retries, Retries)
-    check_value("keep_tickets", keep_tickets, KeptTickets)
+    check_engine_arguments(workers, retries, keep_tickets)
     batches = ordered_runs(read_sweep(file))
     first = [prepare_run(run, out, data_root, keep_tickets) for run in batches[0]]
     folders: dict[str, Path] = {}
@@ -68,13 +66,20 @@ def sweep(
             if number:
                 prepared, wrong = _prepare_readers(batch, folders, out, data_root, keep_tickets)
                 failed += wrong
-            seeds = _seed_runs(prepared)
+            seeds = seed_runs(prepared)
             engine.compute(seeds)
             failed += [f"{s.name}, seed {s.seed}: {s.error}" for s in seeds if s.error]
             folders |= {each.run.name: each.folder for each in prepared}
     if failed:
         raise ValueError(_failure(failed))
     return folders
+
+
+def check_engine_arguments(workers: Any, retries: Any, keep_tickets: Any) -> None:
+    """Refuse numbers out of their range, and another word for the tickets that are kept."""
+    check_number("workers", workers, Threads)
+    check_number("retries", retries, Retries)
+    check_value("keep_tickets", keep_tickets, KeptTickets)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def _prepare_readers(
     return prepared, wrong
 
 
-def _seed_runs(prepared: Sequence[Prepared]) -> list[SeedRun]:
+def seed_runs(prepared: Sequence[Prepared]) -> list[SeedRun]:
     """The seeds of the runs, each once where two runs are one."""
     found = {
         (each.folder, seed): SeedRun(each.run.name, each.chosen, each.folder, seed)
