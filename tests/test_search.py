@@ -30,7 +30,7 @@ def inline(monkeypatch):
 
     def choose(count, cluster):
         made.append(Inline())
-        return ExecutorWorkers(made[-1])
+        return ExecutorWorkers(made[-1], 64)
 
     monkeypatch.setattr(searches, "choose_workers", choose)
     return made

@@ -71,6 +71,11 @@ def test_a_run_reads_the_tickets_of_another_at_the_same_values():
     assert [each.name for each in (*first, *second)] == ["own", "copy"]
 
 
+def test_a_file_of_a_graph_is_a_task():
+    (found,) = read_sweep(FILE | {"settings": SMALL | {"task": "data/my.pt"}}).runs
+    assert found.names == ("ugs", "file", "gcn") and found.settings["path"] == "data/my.pt"
+
+
 def test_with_splits_seed_k_is_on_split_k():
     table = {n: v for n, v in FILE.items() if n != "seeds"}
     found = read_sweep(table | {"splits": 3}).runs

@@ -32,7 +32,6 @@ from graphlth.settings.validation import check_settings, settings_of
 
 RUN = "graphlth run ALGORITHM --task T --model M [--config FILE] [--SETTING VALUE ...]"
 NOT_FLAGS = ("algorithm", "settings", "watch", "resources")  # what `run` takes and is no flag
-GRAPH_FILES = (".npz", ".pt")  # as a task: the graph in that file
 
 
 def run(argv: list[str]) -> None:
@@ -49,6 +48,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
     from graphlth.experiment import run as experiment
     from graphlth.experiment.seeds import parse_seeds
     from graphlth.experiment.settings import (
+        GRAPH_FILES,
         plugin_settings,
         settings_of_pretraining,
         settings_of_run,

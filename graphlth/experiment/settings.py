@@ -24,6 +24,7 @@ RETRAINING = tuple(field.name for field in fields(Recipe))  # those of them that
 OWN: Mapping[str, Sequence[str]] = {  # of each kind: what a run or an algorithm gives, no setting
     "algorithms": ("seed", "last"), "analysis": ("seed", *RETRAINING), "scores": ("seed", "init"),
 }  # fmt: skip
+GRAPH_FILES = (".npz", ".pt")  # as a task: the graph in that file
 PRETRAINING = ("self_supervised", "self_supervised_epochs", "self_supervised_lr")
 RUN_FLAGS = (  # what `graphlth run` and `graphlth.run` take themselves
     "algorithm", "task", "model", "settings", "seeds", "out", "protocol", "keep_tickets", "watch",

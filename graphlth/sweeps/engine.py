@@ -4,11 +4,12 @@ A seed is sent with what is recorded of it and comes back with the rounds that a
 written as soon as they are here, in whatever order seeds end; nothing else is held of them.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Engine:
         waiting = deque(runs)
         try:
             while waiting or self.computing:
-                while waiting and len(self.computing) < self.workers.at_once:
+                while waiting and len(self.computing) < self.workers.capacity():
                     self._start(waiting.popleft())
                 done, _ = wait(self.computing, POLL, FIRST_COMPLETED)
                 for attempt in self.computing.values():
@@ -108,6 +109,7 @@ class Engine:
         except BaseException:
             lock.__exit__(None, None, None)
             raise
+        task = replace(task, files={}, source={})  # of many seeds they would be much to hold
         self.computing[future] = Attempt(run, task, folder, lock)
 
     def _receive(self, attempt: Attempt) -> None:
@@ -143,4 +145,6 @@ class Engine:
         finally:
             attempt.lock.__exit__(None, None, None)
             del self.computing[future]
+            if attempt.folder is not None:
+                shutil.rmtree(attempt.folder.parent, ignore_errors=True)
         return None

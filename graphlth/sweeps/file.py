@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from graphlth.experiment.seeds import parse_seeds
+from graphlth.experiment.settings import GRAPH_FILES
 from graphlth.registry import OF_RUN, kind_noun
 from graphlth.settings.checks import check_setting
 
@@ -138,6 +139,8 @@ def _run(
             raise ValueError(f"`{each}` must be given for every run, got none for {name!r}")
     label = ", ".join([name or plain["algorithm"], *(f"{n} {v}" for n, v in choice.items())])
     algorithm, task, model = (plain.pop(n) for n in NAMES)
+    if Path(task).suffix in GRAPH_FILES:
+        task, plain = "file", {"path": task, **plain}
     resources = {n: plain.pop(n) for n in RESOURCES if n in plain}
     return SweepRun(label, (algorithm, task, model), plain, tuple(seeds), resources)
 

@@ -19,7 +19,7 @@ from graphlth.experiment.workers import without_main_script
 from graphlth.sweeps.pickled_call import pickle_call, run_pickled
 from graphlth.sweeps.seed_task import Rounds, SeedTask, compute_seed
 
-AT_ONCE = 64  # seeds that a cluster is sent at once: more than it may have workers
+LEAST_AT_ONCE = 8  # seeds that a cluster is sent, which may start workers when it has some
 CONTINUES = "what is recorded stays, and the same command continues"
 DASK = "pip install graphlth[dask]"
 
@@ -27,9 +27,11 @@ DASK = "pip install graphlth[dask]"
 class Workers(Protocol):
     """What computes seeds."""
 
-    at_once: int  # how many seeds it takes at once
     lost: tuple[type[BaseException], ...]  # what a future raises whose worker has died
     gone: tuple[type[BaseException], ...]  # what it raises when nobody is left to compute
+
+    def capacity(self) -> int:
+        """How many seeds it takes at once."""
 
     def submit(self, task: SeedTask) -> tuple["Future[Rounds]", Path | None]:
         """The rounds of a seed to come, and the folder where they appear as they are done."""
@@ -47,8 +49,12 @@ class ExecutorWorkers:
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
     gone: tuple[type[BaseException], ...] = (CancelledError,)
 
-    def __init__(self, executor: Executor, at_once: int = AT_ONCE) -> None:
+    def __init__(self, executor: Executor, at_once: int) -> None:
         self.executor, self.at_once = executor, at_once
+
+    def capacity(self) -> int:
+        """See `Workers`."""
+        return self.at_once
 
     def submit(self, task: SeedTask) -> tuple["Future[Rounds]", Path | None]:
         """See `Workers`."""
@@ -87,7 +93,13 @@ class DaskWorkers(ExecutorWorkers):
             raise OSError(f"no scheduler at `cluster` {address!r}: {reason}") from None
         self.address, self.lost = address, (KilledWorker, BrokenExecutor)
         # Two attempts at a seed are two tasks, which `pure` would make one.
-        super().__init__(self.client.get_executor(pure=False))
+        super().__init__(self.client.get_executor(pure=False), LEAST_AT_ONCE)
+
+    def capacity(self) -> int:
+        """Twice as many seeds as there are workers now: none waits for the client."""
+        with suppress(Exception):  # the scheduler may be gone, which `submit` tells
+            self.at_once = max(LEAST_AT_ONCE, 2 * len(self.client.nthreads()))
+        return self.at_once
 
     def submit(self, task: SeedTask) -> tuple["Future[Rounds]", Path | None]:
         """See `Workers`.
@@ -122,16 +134,20 @@ class LocalWorkers:
     gone: tuple[type[BaseException], ...] = ()
 
     def __init__(self, count: int) -> None:
-        self.at_once = count
+        self.count = count
         self.folder = TemporaryDirectory(prefix="graphlth-")
         self.context = get_context("spawn")
         self.submitted = 0
         self._start()
 
+    def capacity(self) -> int:
+        """See `Workers`."""
+        return self.count
+
     def _start(self) -> None:
         alive, self.owner = self.context.Pipe(duplex=False)
         how = alive, list(warnings.filters)
-        self.executor = ProcessPoolExecutor(self.at_once, self.context, _prepare_process, how)
+        self.executor = ProcessPoolExecutor(self.count, self.context, _prepare_process, how)
 
     def submit(self, task: SeedTask) -> tuple["Future[Rounds]", Path | None]:
         """See `Workers`."""
