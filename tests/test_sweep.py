@@ -299,6 +299,15 @@ def test_a_seed_that_fails_is_told_of_and_the_others_are_computed(tmp_path, exec
     assert len({r["seed"] for r in record.read(tmp_path) if r["settings"]["lr"] < 1}) == 3
 
 
+def test_what_the_caller_raises_is_no_fault_of_a_seed(tmp_path, executor):
+    def refuse(step):
+        raise ValueError("enough")
+
+    executor(Inline())
+    with pytest.raises(ValueError, match=r"^enough$"):
+        sweep(FILE, out=tmp_path, watch=refuse)
+
+
 def test_nobody_left_to_compute_is_told_in_one_line(tmp_path, executor):
     executor(Inline([1], CancelledError))
     with pytest.raises(OSError, match="what is recorded stays, and the same command continues"):

@@ -130,7 +130,7 @@ class Engine:
         attempt = self.computing[future]
         run = attempt.run
         try:
-            self._store(run, future.result())
+            rounds = future.result()
         except self.workers.lost:
             run.losses += 1
             if run.losses <= self.retries:
@@ -142,6 +142,8 @@ class Engine:
             raise self.workers.gone_error() from None
         except (Exception, SystemExit) as error:  # what a user's own model raises, too
             run.error = " ".join(str(error).split()) or type(error).__name__
+        else:
+            self._store(run, rounds)
         finally:
             attempt.lock.__exit__(None, None, None)
             del self.computing[future]
