@@ -75,18 +75,19 @@ def source_files(chosen: Plan, seed: int) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in (folder / "settings.json", *paths)}
 
 
-def compute_seed(task: SeedTask, folder: str | None = None) -> Rounds:
+def compute_seed(task: SeedTask, folder: str | None = None, within: str | None = None) -> Rounds:
     """The rounds of a seed that are not recorded yet.
 
     Args:
         task: the seed.
         folder: where the worker writes, if the client reads the rounds there; then none come back.
+        within: else the folder of the one that it makes for itself; that of the system by default.
 
     Raises:
         ValueError: the worker has other packages, data or code than the client; or what a run says.
     """
     check_versions(task.versions)
-    with _computing, _folder_or_own(folder) as place:
+    with _computing, _folder_or_own(folder, within) as place:
         run, source = place / "run", place / "source"
         for target, files in ((run, task.files), (source, task.source)):
             target.mkdir()
@@ -100,11 +101,11 @@ def compute_seed(task: SeedTask, folder: str | None = None) -> Rounds:
 
 
 @contextmanager
-def _folder_or_own(folder: str | None) -> Iterator[Path]:
+def _folder_or_own(folder: str | None, within: str | None) -> Iterator[Path]:
     if folder is not None:
         yield Path(folder)
         return
-    with TemporaryDirectory(prefix="graphlth-") as own:
+    with TemporaryDirectory(prefix="graphlth-", dir=within) as own:
         yield Path(own)
 
 

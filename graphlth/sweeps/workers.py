@@ -110,7 +110,7 @@ class DaskWorkers(ExecutorWorkers):
         if self.client.status != "running":
             raise self.gone_error()
         # The scheduler unpickles what it passes on.
-        return self.executor.submit(run_pickled, pickle_call(compute_seed, task)), None
+        return self.executor.submit(run_pickled, pickle_call(_compute_on_dask, task)), None
 
     def gone_error(self) -> OSError:
         """See `Workers`."""
@@ -122,6 +122,13 @@ class DaskWorkers(ExecutorWorkers):
             super().close()
         with suppress(Exception):
             self.client.close()
+
+
+def _compute_on_dask(task: SeedTask) -> Rounds:
+    """The rounds of a seed, computed within the worker's folder: Dask removes those of the dead."""
+    from distributed import get_worker
+
+    return compute_seed(task, within=get_worker().local_directory)
 
 
 class LocalWorkers:
