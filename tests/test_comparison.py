@@ -523,5 +523,5 @@ def test_runs_on_several_splits_are_no_repetitions(folders):
     for split in (0, 1):
         records = run(BASE, settings={"split": split}, data=f"{split}" * 16)
         folder_of(folders / "both" / str(split), records)
-    with pytest.raises(ValueError, match="got 2 runs of several splits, which are no independent"):
+    with pytest.raises(ValueError, match="got 2 runs in 'both' of several splits, which are"):
         glt.compare("both", "b")

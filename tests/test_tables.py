@@ -48,7 +48,7 @@ def output(capsys, monkeypatch, argv, columns):
     return capsys.readouterr().out
 
 
-COMMANDS = ["show OUT", "show TICKET", "bench TICKET TICKET --repeats=1 --layout=dense", "list",
+COMMANDS = ["show OUT", "compare RUN RUN --margin=0.03", "show TICKET", "bench TICKET TICKET --repeats=1 --layout=dense", "list",
             *(f"list {kind}" for kind in KINDS)]  # fmt: skip
 
 
@@ -58,7 +58,9 @@ def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
     folder, capsys, monkeypatch, command, columns
 ):
     ticket = str(next(folder.glob("*/seed0-round1.safetensors")))
-    argv = command.replace("OUT", str(folder)).replace("TICKET", ticket).split()
+    run = str(next(folder.glob("*/seed2.jsonl")).parent)  # of three seeds
+    places = {"OUT": str(folder), "TICKET": ticket, "RUN": run}
+    argv = [places.get(word, word) for word in command.split()]
     measured = argv[0] == "bench"  # milliseconds are others every time
     if measured:
         monkeypatch.setattr(show, "format_milliseconds", lambda seconds: "12.345 (12.001 – 13.579)")

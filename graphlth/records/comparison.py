@@ -198,8 +198,8 @@ def read_run(name: str, folder: str | Path) -> list[Record]:
         splits = {str(r["settings"].get("split")) for r in records}
         of_splits = len({run[:3] for run in runs}) == 1 and len(splits) == len(runs)
         reason = " of several splits, which are no independent repetitions" if of_splits else ""
-        raise ValueError(f"`{name}` must be the folder of one run, got {len(runs)} runs{reason} in "
-                         f"{str(folder)!r}: name one of the folders in it")  # fmt: skip
+        raise ValueError(f"`{name}` must be the folder of one run, got {len(runs)} runs in "
+                         f"{str(folder)!r}{reason}: name one of the folders in it")  # fmt: skip
     return records
 
 
