@@ -48,7 +48,8 @@ def output(capsys, monkeypatch, argv, columns):
     return capsys.readouterr().out
 
 
-COMMANDS = ["show OUT", "compare RUN RUN --margin=0.03", "show TICKET", "bench TICKET TICKET --repeats=1 --layout=dense", "list",
+COMMANDS = ["show OUT", "compare RUN RUN --margin=0.03", "show TICKET",
+            "bench TICKET TICKET --repeats=1 --layout=dense", "list",
             *(f"list {kind}" for kind in KINDS)]  # fmt: skip
 
 
