@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from weakref import WeakSet
 
 from torch import nn
 
@@ -13,27 +12,24 @@ from graphlth.sparse.graph import Graph
 from graphlth.task import Batch
 
 WEIGHTS = ("edge_weight", "edge_weights")
-# Models that take `edge_weight` but do not follow it: their operators are masked all the same.
-MASKED_INSIDE: WeakSet[nn.Module] = WeakSet()
 
 
-def reads_data(model: nn.Module, batch: Batch) -> bool:
+def reads_data(model: nn.Module, batch: Batch, masked_inside: bool = False) -> bool:
     """Whether `model` is given what it names of `batch.data`, not `(x, edge_index, edge_weight)`.
 
-    A model is given the latter, with the masks in its edge weights, if it takes weights.
+    A model is given the latter, with the masks in its edge weights, if it takes weights; but where
+    it does not follow them, its operators are `masked_inside` all the same.
     """
     if batch.entries is None or takes_graph(model):
         return False
     plain = len(batch.inputs) == 2 and isinstance(batch.inputs[1], Graph) and not batch.of_graphs
-    if plain and batch.forward is None and takes_weights(model, batch):
+    if plain and batch.forward is None and not masked_inside and takes_weights(model, batch):
         return False
     return batch.data is not None
 
 
 def takes_weights(model: nn.Module, batch: Batch) -> bool:
     """Whether the third argument of `model.forward` is a weight for each edge."""
-    if model in MASKED_INSIDE:
-        return False
     if takes(model, WEIGHTS[0]) or takes(model, WEIGHTS[1]):
         return bool(getattr(model, "supports_edge_weight", True))
     named = positional(model)

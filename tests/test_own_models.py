@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from graphlth.registry import find
 from graphlth.training import own_models
 from graphlth.training.checks import SurrogateWarning
 from graphlth.training.forward import forward
+from graphlth.training.loop import train
 
 N, FEATURES, CLASSES = 24, 5, 3
 OUT = {"in_channels": FEATURES, "hidden_channels": 6, "out_channels": CLASSES, "num_layers": 2}
@@ -754,3 +756,59 @@ def test_a_trained_model_is_copied_pickled_and_saved(name):
         assert torch.equal(whole_output(other, task, {}), want)
         assert set(other.state_dict()) == names
     assert glt.fit(copies[0], task, ticket, **FEW).val >= 0
+
+
+# --- several threads -----------------------------------------------------------------------------
+
+
+class Deaf(Undropped):
+    """Takes edge weights and does not read them."""
+
+    def forward(self, x, edge_index, edge_weight=None):
+        return super().forward(x, edge_index)
+
+
+def deaf():
+    torch.manual_seed(0)
+    return Deaf(*convs())
+
+
+def ticket_of(model, task):
+    *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.3, **FEW)
+    return ticket
+
+
+def test_what_masks_a_model_that_does_not_follow_its_weights_is_kept_by_no_training():
+    """Neither what was trained before nor a copy changes what is refused or what is found."""
+    task, model = glt.NodeTask(plain()), deaf()
+    key = {"edges": torch.linspace(0.5, 1, task.num_edges)}
+    weighted = glt.Ticket(glt.dense(model).init, key, 1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="`model` must treat an edge of weight 0 as absent"):
+            glt.fit(model, task, weighted, **FEW)
+        found = ticket_of(model, task)
+        assert M.distance(found.masks, ticket_of(copy.deepcopy(deaf()), task).masks) == 0
+        model.load_state_dict(deaf().state_dict())
+
+
+def test_copies_of_a_model_are_trained_by_threads_at_once():
+    tasks = [glt.NodeTask(plain(), edges=edges) for edges in ("undirected", "directed")] * 2
+    alone = [ticket_of(deaf(), task) for task in tasks]
+    models = [copy.deepcopy(each) for each in [deaf()] * 4]
+    with ThreadPoolExecutor(4) as pool:
+        together = [*pool.map(ticket_of, models, tasks)]
+    assert [M.distance(a.masks, b.masks) for a, b in zip(alone, together, strict=True)] == [0] * 4
+
+
+def test_a_model_is_refused_to_a_second_thread_while_one_trains_it():
+    task, model = glt.NodeTask(plain()), deaf()
+    ticket = glt.dense(model, task.num_edges)
+    said = "^`model` must be trained by one thread at a time, got a Deaf .*: give each copy.deepcop"
+    training = train(model, task, ticket.masks, **FEW)
+    next(training)
+    assert len([*train(model, task, ticket.masks, **FEW)]) == 3  # one thread may take turns
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match=said):
+            pool.submit(glt.fit, model, task, ticket, **FEW).result()
+        training.close()
+        assert pool.submit(glt.fit, model, task, ticket, **FEW).result().val >= 0

@@ -82,9 +82,14 @@ class StepCache:
 
     A trainer makes one for a training, calls `update` with every change of the weights, and passes
     it as `cache` to a model whose `forward` names that. A model called without it makes its own.
+
+    Args:
+        masked_inside: of a model that takes `edge_weight` but does not follow it, that its
+            operators are masked in place of that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, masked_inside: bool = False) -> None:
+        self.masked_inside = masked_inside
         self._weights: dict[str, WeightCache] = {}
         self._step: tuple[Graph, Block] | None = None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.arguments import MASKED_INSIDE, reads_data
+from graphlth.arguments import reads_data
 from graphlth.edge_masks import AnyEdgeMask, edge_mask, map_edges
 from graphlth.masks import Masks, is_binary, masked_values, only
 from graphlth.model import (
@@ -36,6 +36,7 @@ from graphlth.model_checks import (
     reporting,
     undisturbed,
 )
+from graphlth.sparse.cache import StepCache
 from graphlth.task import Batch, Task, apply_edge_masks
 from graphlth.ticket import Ticket
 from graphlth.ticket_checks import check_ticket_fits
@@ -96,14 +97,18 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
 
 @contextmanager
 def passing_batch(
-    model: nn.Module, batch: Batch, edges: AnyEdgeMask | None, features: int | None
+    model: nn.Module,
+    batch: Batch,
+    edges: AnyEdgeMask | None,
+    features: int | None,
+    masked_inside: bool = False,
 ) -> Iterator[None]:
     """What `model` raises of `batch`, of so many `features`, is told as one line about it.
 
     Raises:
         ValueError: it raises something.
     """
-    if reads_data(model, batch):
+    if reads_data(model, batch, masked_inside):
         given = "a Data" if batch.forward else "what its forward names of the data"
         with reporting(given, features, "" if batch.forward else ADAPTER):
             yield
@@ -161,31 +166,34 @@ def check_start(model: nn.Module, task: Task, last: Ticket | None = None) -> Non
 
 
 @torch.no_grad()
-def check_edges(model: nn.Module, task: Task, masks: Masks, soft: bool = False) -> None:
+def check_edges(model: nn.Module, task: Task, masks: Masks, soft: bool = False) -> bool:
     """Refuse a model of your own whose output would not follow the edge masks.
 
     One half of the edge weights and then the other are set to 0, of all layers or, as in `masks`,
     of each, and the output must be that on the graph without those edges. A model that takes
     `edge_weight` but does not follow it is masked in its operators where the masks are `soft`, if
-    they follow; weights that stay with a ticket are its own to read.
+    they follow: this is what is returned. Weights that stay with a ticket are its own to read.
 
     Raises:
         ValueError: the model fails that comparison; an operator of it cannot be masked; or it has
             none and takes no edge weights.
     """
     if takes_graph(model):
-        return
+        return False
     check_operators(model, masks)
     batch = next(iter(task.batches("train")))
     halves = _halves(model, only(masks, "edges"))
     with undisturbed(model):
         if reads_data(model, batch):
-            return _check_operators_follow(model, task, halves)
+            _check_operators_follow(model, task, halves)
+            return False
         try:
             _check_weights_follow(model, task, halves)
+            return False
         except ValueError as error:
-            if not soft or batch.data is None or not _is_masked_inside(model, task, halves):
+            if not soft or batch.data is None or not _can_be_masked_inside(model, task, halves):
                 raise error from error.__cause__
+            return True
 
 
 def _halves(model: nn.Module, masks: Masks) -> list[dict[str, Tensor]]:
@@ -195,25 +203,25 @@ def _halves(model: nn.Module, masks: Masks) -> list[dict[str, Tensor]]:
     return [odd, {n: 1 - m for n, m in odd.items()}]
 
 
-def _is_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> bool:
-    """Whether `model` follows masks in its operators; then these are masked from now on."""
-    MASKED_INSIDE.add(model)
+def _can_be_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> bool:
+    """Whether a model that takes `edge_weight` follows masks in its operators."""
     try:
-        _check_operators_follow(model, task, halves)
+        _check_operators_follow(model, task, halves, masked_inside=True)
     except ValueError:
-        MASKED_INSIDE.discard(model)
         return False
     return True
 
 
-def _check_operators_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
-    batch = next(iter(task.batches("train")))
-    with passing_batch(model, batch, None, getattr(task, "num_features", None)):
-        whole = _output(model, batch, {})
+def _check_operators_follow(
+    model: nn.Module, task: Task, halves: Sequence[Masks], masked_inside: bool = False
+) -> None:
+    batch, how = next(iter(task.batches("train"))), StepCache(masked_inside)
+    with passing_batch(model, batch, None, getattr(task, "num_features", None), masked_inside):
+        whole = _output(model, batch, {}, how)
     from graphlth.message_passing import collect_surrogates  # loads PyG
 
     with collect_surrogates() as surrogates:
-        moved = [_compare(model, task, kept) for kept in halves]
+        moved = [_compare(model, task, kept, how) for kept in halves]
     if (worst := max(difference for difference, _ in moved)) > TOLERANCE:
         raise ValueError("`model` must treat an edge of weight 0 as absent, but its output moves "
                          f"by {worst:.2g}: {OPERATORS}")  # fmt: skip
@@ -222,13 +230,13 @@ def _check_operators_follow(model: nn.Module, task: Task, halves: Sequence[Masks
                          f"same without any half of them: {OPERATORS}")  # fmt: skip
     if surrogates:
         SURROGATES[model] = ", ".join(sorted(surrogates))
-    _check_batch_norms(model, task, halves[0])
+    _check_batch_norms(model, task, halves[0], how)
     if (line := find_surrogates(model)) and model not in _WARNED:
         _WARNED.add(model)
         warnings.warn(line, SurrogateWarning, stacklevel=2)
 
 
-def _check_batch_norms(model: nn.Module, task: Task, masks: Masks) -> None:
+def _check_batch_norms(model: nn.Module, task: Task, masks: Masks, how: StepCache) -> None:
     """Refuse batch norms over edges outside operators: in training they would count all edges."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
@@ -237,7 +245,7 @@ def _check_batch_norms(model: nn.Module, task: Task, masks: Masks) -> None:
     try:
         for norm in norms:
             norm.training = True
-        moved, _ = _compare(model, task, masks)
+        moved, _ = _compare(model, task, masks, how)
     finally:
         for norm in norms:
             norm.training = False
@@ -273,26 +281,29 @@ def _check_weights_follow(model: nn.Module, task: Task, halves: Sequence[Masks])
     )
 
 
-def _compare(model: nn.Module, task: Task, masks: Masks) -> tuple[float, Tensor]:
+def _compare(
+    model: nn.Module, task: Task, masks: Masks, how: StepCache | None = None
+) -> tuple[float, Tensor]:
     """How far the output with weights 0 lies from that without those edges, and the latter."""
-    batch = next(iter(task.batches("train")))
+    batch, inside = next(iter(task.batches("train"))), how is not None and how.masked_inside
     features = getattr(task, "num_features", None)
     try:
-        with passing_batch(model, batch, edge_mask(masks), features):
-            soft = _output(model, batch, masks)
+        with passing_batch(model, batch, edge_mask(masks), features, inside):
+            soft = _output(model, batch, masks, how)
     except ValueError as error:
-        if reads_data(model, batch):
+        if reads_data(model, batch, inside):
             raise
         raise ValueError(f"`model` must read an edge weight to mask edges: {error}; {READS}"
                          ) from error  # fmt: skip
-    hard = _output(model, next(iter(apply_edge_masks(task, masks).batches("train"))), {})
+    left = next(iter(apply_edge_masks(task, masks).batches("train")))
+    hard = _output(model, left, {}, how)
     moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
     return (math.inf if math.isnan(moved) else moved), hard
 
 
-def _output(model: nn.Module, batch: Batch, masks: Masks) -> Tensor:
+def _output(model: nn.Module, batch: Batch, masks: Masks, how: StepCache | None) -> Tensor:
     """What `model` returns, of all types of nodes together."""
-    found = forward(model, batch, masks)
+    found = forward(model, batch, masks, how)
     parts = found.values() if isinstance(found, Mapping) else [found]
     return torch.cat([part.flatten() for part in parts if isinstance(part, Tensor)])
 

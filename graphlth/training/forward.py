@@ -17,16 +17,15 @@ from graphlth.task import Batch
 from graphlth.training.own_models import call_own_model
 
 
-def forward(model: nn.Module, batch: Batch, masks: Masks) -> Any:
+def forward(model: nn.Module, batch: Batch, masks: Masks, cache: StepCache | None = None) -> Any:
     """The output for every row under `masks`; neither the model nor its weights change.
 
     A model whose `forward` names a parameter `graph` is given the `Graph`; any other is given
     what PyG's models take: dense `x`, `edge_index`, and `edge_weight` where edges are masked or
     the data have weights; or, if it takes no weights, what it names of `batch.data`.
     """
-    return call_model(
-        model, batch, masked_values(dict(model.named_parameters()), masks), edge_mask(masks)
-    )
+    weights = masked_values(dict(model.named_parameters()), masks)
+    return call_model(model, batch, weights, edge_mask(masks), cache)
 
 
 def call_model(
@@ -37,7 +36,7 @@ def call_model(
 
     A model that takes a `cache` is given that of its training.
     """
-    if reads_data(model, batch):
+    if reads_data(model, batch, cache is not None and cache.masked_inside):
         return call_own_model(model, batch, weights, edges, cache)
     if cache is not None and takes(model, "cache"):
         how["cache"] = cache

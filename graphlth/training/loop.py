@@ -20,6 +20,7 @@ from graphlth.training.forward import forward_rows, policy_logits
 from graphlth.training.masked import MaskedParameters, SoftMasks
 from graphlth.training.optimizers import make_optimizer
 from graphlth.training.recipe import Recipe, RecipeFields
+from graphlth.training.threads import one_thread
 
 Penalty = Callable[[Masks, Masks], Tensor | float]  # of the weights of a pass and the soft masks
 
@@ -61,55 +62,58 @@ def train(
         recipe: `recipe`, or its fields as keywords.
 
     Raises:
-        ValueError: the loss is no longer finite, or the model fails `check_edges`.
+        ValueError: the loss is no longer finite, the model fails `check_edges`, or another thread
+            trains it.
     """
     how, soft = Recipe.of(recipe), soft or SoftMasks()
     check_cached(model, {**masks, **soft.values})
-    if only(soft.values, "edges"):
-        check_edges(model, task, only(soft.values, "edges"), soft=True)
-    count_epoch = epoch_counter(model, task, masks)
-    task, masks = apply_edge_masks(task, masks), only(masks, "weights")  # zero is an absent edge
-    torch.manual_seed(stream_seed(seed, "dropout"))
-    masked = MaskedParameters(model, masks, soft)
-    optimizer = make_optimizer(how, masked.leaves, [*masked.products.values()])
-    span, epochs = task.evaluate_every, epochs_of(how, task)
-    best, lowest = task.metric.worst, math.inf
-    end = epochs if until is None else until
-    # A game is played with the weights of the step that asks for its batch.
-    data = task.with_policy(lambda x: policy_logits(model.eval(), x, masked.weights))
-    for index in range(first, end):
-        masked.resume()
-        passes = 0
-        for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
-            model.train()
-            output = forward_rows(model, batch, masked.weights, masked.edges, masked.cache)
-            loss = compute_loss(task.loss, output, batch)
-            check_attached(loss)
-            optimizer.zero_grad()
-            whole = loss + masked.penalty()
-            if penalty is not None:
-                whole = whole + penalty(masked.weights, masked.soft)
-            whole.backward()
-            optimizer.lr = how.rate(iteration, epochs * span)
-            masked.step(optimizer)
-            if batch.entries is not None and not batch.of_graphs:
-                passes += batch.copies
-            else:
-                passes += len(batch.target if batch.of_graphs else batch.inputs[0])
-        if not math.isfinite(loss.item()):
-            what = f"the loss is {loss.item()} in epoch {index}"
-            raise ValueError(f"{what}: lower `lr`, got {how.lr}")
-        count_epoch(passes)
-        evaluate = Evaluator(model, task, masked.weights, masked.edges, masked.cache)
-        val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
-        better = task.metric.better(val, best)
-        best, improved = val if better else best, better or val_loss < lowest
-        lowest = min(lowest, val_loss)
-        test = math.nan
-        if "test" in scoring and (improved or index == end - 1):
-            test, _ = evaluate("test")
-        masked.pause(write=improved or not best_only)
-        yield Epoch(index, loss.item(), val, test, val_loss)
+    with one_thread(model):
+        edges = only(soft.values, "edges")
+        inside = bool(edges) and check_edges(model, task, edges, soft=True)
+        count_epoch = epoch_counter(model, task, masks)
+        task = apply_edge_masks(task, masks)  # zero is an absent edge
+        masks = only(masks, "weights")
+        torch.manual_seed(stream_seed(seed, "dropout"))
+        masked = MaskedParameters(model, masks, soft, inside)
+        optimizer = make_optimizer(how, masked.leaves, [*masked.products.values()])
+        span, epochs = task.evaluate_every, epochs_of(how, task)
+        best, lowest = task.metric.worst, math.inf
+        end = epochs if until is None else until
+        # A game is played with the weights of the step that asks for its batch.
+        data = task.with_policy(lambda x: policy_logits(model.eval(), x, masked.weights))
+        for index in range(first, end):
+            masked.resume()
+            passes = 0
+            for iteration, batch in enumerate(data.batches("train", seed, index), index * span):
+                model.train()
+                output = forward_rows(model, batch, masked.weights, masked.edges, masked.cache)
+                loss = compute_loss(task.loss, output, batch)
+                check_attached(loss)
+                optimizer.zero_grad()
+                whole = loss + masked.penalty()
+                if penalty is not None:
+                    whole = whole + penalty(masked.weights, masked.soft)
+                whole.backward()
+                optimizer.lr = how.rate(iteration, epochs * span)
+                masked.step(optimizer)
+                if batch.entries is not None and not batch.of_graphs:
+                    passes += batch.copies
+                else:
+                    passes += len(batch.target if batch.of_graphs else batch.inputs[0])
+            if not math.isfinite(loss.item()):
+                what = f"the loss is {loss.item()} in epoch {index}"
+                raise ValueError(f"{what}: lower `lr`, got {how.lr}")
+            count_epoch(passes)
+            evaluate = Evaluator(model, task, masked.weights, masked.edges, masked.cache)
+            val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
+            better = task.metric.better(val, best)
+            best, improved = val if better else best, better or val_loss < lowest
+            lowest = min(lowest, val_loss)
+            test = math.nan
+            if "test" in scoring and (improved or index == end - 1):
+                test, _ = evaluate("test")
+            masked.pause(write=improved or not best_only)
+            yield Epoch(index, loss.item(), val, test, val_loss)
 
 
 def train_masks(

@@ -112,12 +112,15 @@ class MaskedParameters:
         model: the network; its parameters are trained in place.
         masks: {0, 1}, of weights by their names.
         soft: the soft masks.
+        masked_inside: whether operators are masked though the model takes `edge_weight`.
     """
 
     weights: dict[str, Tensor]  # θ ⊙ m_θ, of the leaves as they are now
     edges: AnyEdgeMask | None  # m_g
 
-    def __init__(self, model: nn.Module, masks: Masks, soft: SoftMasks):
+    def __init__(
+        self, model: nn.Module, masks: Masks, soft: SoftMasks, masked_inside: bool = False
+    ):
         self.theta, self.m = (
             {n: MaskedParameter(t, masks.get(n), part in soft.learn) for n, t in values.items()}
             for part, values in (("weights", dict(model.named_parameters())), ("soft", soft.values))
@@ -133,7 +136,9 @@ class MaskedParameters:
         self.soft = {n: part.leaf for n, part in self.m.items()}  # the leaves by name
         self.apart = {n: leaf for n, leaf in self.soft.items() if n not in self.products}
         self.rates = {n: soft.rates[n] for n in self.apart if n in soft.rates}
-        self.cache = StepCache()  # what the passes of this training leave for one another
+        self.cache = StepCache(
+            masked_inside
+        )  # what the passes of this training leave for one another
         self._apply()
         self._versions = self._read_versions()
 
