@@ -111,6 +111,17 @@ def check_targets(metric: Metric, y: Tensor, rows: Mapping[str, Tensor]) -> None
     elif name not in OF_NUMBERS and not bool(((y == 0) | (y == 1)).all()):
         raise ValueError("`metric` must be one of numbers where `data.y` are others than 0 and 1, "
                          f"such as rmse, got {name!r}")  # fmt: skip
+    if hits := HITS.fullmatch(name):
+        _check_negatives(int(hits[1]), y, rows)
+
+
+def _check_negatives(k: int, y: Tensor, rows: Mapping[str, Tensor]) -> None:
+    """Refuse hits@k of fewer than k negative rows, of which there is no k-th highest."""
+    for split in ("val", "test"):
+        if (count := int((y[rows[split]] == 0).sum())) < k:
+            raise ValueError(f"`metric` must be hits@k of at most as many as there are negatives "
+                             f"in each split, got hits@{k} with {count} of {split}: lower k, or "
+                             "give more")  # fmt: skip
 
 
 def _check_classes(name: str, y: Tensor, rows: Mapping[str, Tensor]) -> None:

@@ -113,6 +113,8 @@ def compute_loss(loss: Loss, output: Tensor, batch: Batch) -> Tensor:
         raise _loss_error(type(found).__name__, "return the tensor that torch computes")
     if found.dim():
         raise _loss_error(f"a tensor {list(found.shape)}", "return its mean()")
+    if found.is_complex():
+        raise _loss_error(f"a tensor of {found.dtype}", "return a real number")
     if output.requires_grad and not found.requires_grad:
         raise _loss_error("one that is detached from the output",
                           "remove no_grad, detach, item and argmax from it")  # fmt: skip

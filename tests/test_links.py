@@ -196,7 +196,7 @@ def test_splits_of_ogb_are_taken_and_what_leaks_in_them_is_said():
         "test": {"edge": torch.tensor([[0, 8]]), "edge_neg": torch.tensor([[1, 13], [1, 14]])},
     }
     with pytest.warns(DataWarning, match="2 of the 2 links of val are edges of the graph that"):
-        task = LinkTask(ring(), splits=splits, metric="hits@2")
+        task = LinkTask(ring(), splits=splits, metric="hits@1")
     assert task.notes == ("2 of the 2 links of val are edges of the graph that the model reads",)
     batch = next(task.batches("test"))
     assert batch.pairs.T.tolist() == [[0, 8], [1, 13], [1, 14]]
@@ -261,7 +261,7 @@ BAD = {
     "empty": (given(val={"edge": []}), r"`splits\['val'\]` must hold at least one pair, got none"),
     "no edges": (lambda: LinkTask(Data(x=torch.ones(3, 2), edge_index=torch.empty(2, 0).long())),
                  "`data` must have edges between two nodes, got none"),
-    "one class": (given(test=part([[0], [1]], [1.0])), "test has none without: use hits@<k>"),
+    "one class": (given(test=part([[0], [1]], [1.0])), "test has none without: raise `negatives`"),
 }  # fmt: skip
 
 

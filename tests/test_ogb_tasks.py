@@ -57,9 +57,9 @@ def write_proteins(folder=Path("datasets/ogbn_proteins")):
 LINKS = {
     "train": {"edge": RING, "weight": [2] * 13, "year": [2010] * 13},
     "valid": {"edge": [(0, 5), (2, 7)], "weight": [1, 1], "year": [2018] * 2,
-              "edge_neg": [(i, i + 3) for i in range(8)]},
+              "edge_neg": [(i, i + 3) for i in range(8)] * 7},
     "test": {"edge": [(1, 6)], "weight": [1], "year": [2019],
-             "edge_neg": [(i, i + 4) for i in range(8)]},
+             "edge_neg": [(i, i + 4) for i in range(8)] * 7},
 }  # fmt: skip
 
 

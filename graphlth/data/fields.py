@@ -6,10 +6,12 @@ Every check of what a tensor claims comes before any operation that believes it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from graphlth.data.archives import Array
@@ -263,7 +265,7 @@ def rows(data: Any, y: Tensor, split: int | str, split_seed: int) -> dict[str, T
     """The nodes of each split: those that `data` give in the column `split`, or random ones."""
     if split == "random":
         return draw_split(y, split_seed)
-    if isinstance(split, str):
+    if isinstance(split, bool) or not isinstance(split, Integral):
         raise ValueError(f'`split` must be the number of a column or "random", got {split!r}')
     keys = {part: _mask_key(data, part) for part in SPLITS}
     if not all(keys.values()):
@@ -378,6 +380,7 @@ def classes(y: Tensor, rows: Mapping[str, Tensor], known: int | None = None) -> 
             )
     num_classes = int(y.max()) + 1
     if known is not None:
+        check_number("num_classes", known, Annotated[int, Interval(ge=1, le=CLASSES)])
         if num_classes > known:
             raise ValueError(f"`data.y` must be below the `num_classes` {known}, "
                              f"got {num_classes - 1}")  # fmt: skip

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.losses import OF_NUMBERS, find_loss
-from graphlth.metrics import ACCURACY, METRICS, Metric, check_targets, find_metric
+from graphlth.data.losses import OF_NUMBERS, check_probabilities, find_loss, task_metric
+from graphlth.metrics import METRICS, Metric
 from graphlth.task import SPLITS, Batch, Loss
 
 RANKINGS = ("roc_auc", "average_precision")  # they need a 0 and a 1 of a target
@@ -111,11 +111,7 @@ def graph_metric(metric: str | Metric | None, loss: str | Loss, y: Tensor, rows:
     Raises:
         ValueError: there is none of this name, or it cannot be computed of these labels.
     """
-    if metric is None:
-        of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
-        metric = of_numbers if y.is_floating_point() else ACCURACY
-    found = find_metric(metric)
-    check_targets(found, y.nan_to_num(), rows)
+    found = task_metric(metric, loss, y.nan_to_num(), rows)
     if not y.is_floating_point() or found != METRICS.get(found.name):
         return found
     missing = bool(y.isnan().any())
@@ -164,10 +160,7 @@ def _numbers(y: Tensor, loss: str | Loss) -> Tensor:
     if y.isinf().any():
         raise ValueError(f"`graphs[{int(y.isinf().any(1).nonzero()[0])}].y` must be finite, or NaN "
                          "where a label is missing, got infinity")  # fmt: skip
-    if loss == "binary_cross_entropy" and bool(((y < 0) | (y > 1)).any()):
-        wrong = y[(y < 0) | (y > 1)]
-        raise ValueError("`y` must be in [0, 1], or NaN where a label is missing, for the loss "
-                         f"binary_cross_entropy, got {float(wrong[0]):g}")  # fmt: skip
+    check_probabilities(loss, y, ", or NaN where a label is missing,")
     return y
 
 

@@ -122,6 +122,8 @@ def check_pairs(pairs: Tensor, links: Links, name: str) -> None:
 
 
 def _one_each(labels: Tensor, pairs: Tensor, name: str) -> Tensor:
+    if labels.is_complex():
+        raise ValueError(f"`{name}` must be real numbers, got {labels.dtype}")
     if labels.dim() not in (1, 2) or labels.size(0) != pairs.size(1):
         raise ValueError(f"`{name}` must be one for each of {pairs.size(1)} pairs, got "
                          f"{list(labels.shape)}")  # fmt: skip
@@ -141,7 +143,14 @@ def given_splits(splits: Any, kind: EdgeType | None, links: Links) -> dict[str, 
     if not isinstance(splits, Mapping) or {SPLIT_NAMES.get(n, n) for n in splits} != {*SPLITS}:
         got = [*splits] if isinstance(splits, Mapping) else type(splits).__name__
         raise ValueError(f"`splits` must be a dict of train, val and test, got {got}")
-    return {SPLIT_NAMES[n]: _given(n, each, kind, links) for n, each in splits.items()}
+    found = {SPLIT_NAMES[n]: _given(n, each, kind, links) for n, each in splits.items()}
+    shapes = [[*each.labels.shape[1:]] for each in found.values()]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            "`edge_label` of `splits` must be of one shape but for the number of "
+            f"pairs, got {', '.join(f'[pairs, {n[0]}]' if n else '[pairs]' for n in shapes)}"
+        )
+    return found
 
 
 def _given(name: str, split: Any, kind: EdgeType | None, links: Links) -> LabelledPairs:

@@ -114,6 +114,10 @@ def given_pairs(
     If they are `linked` or not, and training has none that are not, these are drawn.
     """
     held = given_splits(splits, kind, links)
+    if linked and (shape := held["train"].labels.shape[1:]).numel() != 1:
+        raise ValueError("`edge_label` of `splits` must be 1 for a link and 0 for none, got "
+                         f"{shape[0]} numbers for each: or give a `loss` of numbers, such as mse"
+                         )  # fmt: skip
     read = _numbers(links, encoder_edge_index(data, kind))
     notes = (*_leaks(links, held, read), *(_mistakes(links, held, read) if linked else ()))
     whole = encoder_data(data, kind, links, {"val": torch.empty(0), "test": torch.empty(0)})

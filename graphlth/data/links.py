@@ -190,25 +190,46 @@ class Decoder:
                              f"nodes, got {self.compare!r}")  # fmt: skip
 
     def __call__(self, output: Any, pairs: Tensor) -> Tensor:
-        """The outputs [rows, C] of `pairs` [2, rows], of those of all nodes [N, d]."""
-        ends = output, output
-        if self.types is not None and isinstance(output, Mapping):
-            ends = output[self.types[0]], output[self.types[1]]
+        """The outputs [rows, C] of `pairs` [2, rows], of those of all nodes [N, d].
+
+        Raises:
+            ValueError: there are no outputs of a type of nodes, or a function of a user's own
+                raises something or gives something else.
+        """
+        ends = self._ends(output)
         source, target = (h.index_select(-2, i) for h, i in zip(ends, pairs, strict=True))
         if callable(self.compare):
-            return self._check(self.compare(source, target), pairs.size(1))
+            return self._call(self.compare, source, target)
         source, target = (h.unflatten(-1, (self.columns, -1)) for h in (source, target))
         if self.compare == "cosine":
             return F.cosine_similarity(source, target, dim=-1)
         return (source * target).sum(-1)
 
-    def _check(self, found: Any, rows: int) -> Tensor:
-        """Refuse what a function of a user's own gives, if it is something else."""
-        if isinstance(found, Tensor) and found.shape == (rows, self.columns):
-            return found
-        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"`decode` must give [{rows}, {self.columns}], numbers for each pair, got "
-                         f"{got}")  # fmt: skip
+    def _ends(self, output: Any) -> tuple[Tensor, Tensor]:
+        """The outputs of the nodes that are first in pairs, and of those that are second."""
+        if self.types is None or not isinstance(output, Mapping):
+            return output, output
+        if gap := [kind for kind in self.types if kind not in output]:
+            raise ValueError(f"`model` must return outputs of {' and '.join(self.types)}, got none "
+                             f"of {gap[0]}")  # fmt: skip
+        return output[self.types[0]], output[self.types[1]]
+
+    def _call(self, compare: Compare, source: Tensor, target: Tensor) -> Tensor:
+        """What a function of a user's own gives, if that is a number in each column."""
+        wanted = f"`decode` must give [{len(source)}, {self.columns}], numbers for each pair, got "
+        try:
+            found = compare(source, target)
+        except Exception as error:  # a function of a user's own can raise anything
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            first = (str(error).splitlines() or [""])[0]
+            raise ValueError(f"{wanted}one that raises {type(error).__name__}: {first}") from error
+        if not isinstance(found, Tensor):
+            raise ValueError(wanted + type(found).__name__)
+        if found.shape != (len(source), self.columns) or not found.is_floating_point():
+            kind = "" if found.is_floating_point() else f" of {found.dtype}"
+            raise ValueError(f"{wanted}{list(found.shape)}{kind}")
+        return found
 
 
 def _find_loss(loss: str | Loss) -> Loss:
@@ -265,6 +286,6 @@ def _metric(
             if (each := y[rows[split]]).min() == each.max():
                 raise ValueError(f"`metric` must be one that the data have, got {found.name!r}, "
                                  f"which needs pairs with and without a link, and {split} has none "
-                                 f"{'with' if float(each[0, 0]) == 0 else 'without'}: use hits@<k>,"
-                                 " or raise `negatives`")  # fmt: skip
+                                 f"{'with' if float(each[0, 0]) == 0 else 'without'}: raise "
+                                 "`negatives`, or give such pairs")  # fmt: skip
     return found

@@ -1,7 +1,7 @@
 """Losses by name, and tasks with another loss than their own."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
-from graphlth.metrics import Metric, check_targets, find_metric
+from graphlth.metrics import ACCURACY, Metric, check_targets, find_metric
 from graphlth.task import LOSS_CONTRACT, Batch, Loss, Task, cross_entropy
 
 AnyTask = TypeVar("AnyTask", bound=Task)
@@ -95,6 +95,34 @@ def check_loss_targets(loss: str | Loss, task: Task) -> None:
         raise ValueError(f"`loss` must be one of {kinds[0]} where those of `task` are, got "
                          f"{loss!r}, which is of {kinds[1]}: make the task with that `loss`, or "
                          "give a function of (output, batch)")  # fmt: skip
+
+
+def task_metric(
+    metric: str | Metric | None, loss: str | Loss, y: Tensor, rows: Mapping[str, Tensor]
+) -> Metric:
+    """The metric that is asked for, or that of the loss: of classes, or of numbers `y`.
+
+    Raises:
+        ValueError: there is none of this name, or it cannot be computed of these targets.
+    """
+    if metric is None:
+        of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
+        metric = find_metric(of_numbers) if y.is_floating_point() else ACCURACY
+    found = find_metric(metric)
+    check_targets(found, y, rows)
+    return found
+
+
+def check_probabilities(loss: str | Loss, y: Tensor, missing: str = "") -> None:
+    """Refuse numbers `y` that are no targets of binary cross-entropy, if that is the `loss`.
+
+    Raises:
+        ValueError: one is outside [0, 1]; `missing` tells what else it may be.
+    """
+    wrong = y[(y < 0) | (y > 1)]
+    if loss == "binary_cross_entropy" and wrong.numel():
+        raise ValueError(f"`y` must be in [0, 1]{missing} for the loss binary_cross_entropy, got "
+                         f"{float(wrong[0]):g}")  # fmt: skip
 
 
 def with_loss(task: AnyTask, loss: str | Loss, metric: str | Metric | None = None) -> AnyTask:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from graphlth.data import fields
-from graphlth.data.losses import OF_NUMBERS, find_loss
-from graphlth.metrics import ACCURACY, Metric, check_targets, find_metric
+from graphlth.data.losses import OF_NUMBERS, check_probabilities, find_loss, task_metric
+from graphlth.metrics import Metric
 from graphlth.task import Loss
 
 
@@ -41,6 +41,7 @@ class NodeTargets:
                 raise ValueError("`num_classes` must not be given where `data.y` are numbers, got "
                                  f"{num_classes}: each column is a target")  # fmt: skip
             y = fields.targets(data, num_nodes)
+            check_probabilities(loss, y)
             names: tuple[str, ...] = ()
             alike = torch.zeros(num_nodes, dtype=torch.int64)  # no classes to split evenly
             rows, count = fields.rows(data, alike, split, split_seed), y.size(1)
@@ -48,15 +49,4 @@ class NodeTargets:
             y, names = fields.labels(data, num_nodes)
             rows = fields.rows(data, y, split, split_seed)
             count = fields.classes(y, rows, num_classes)
-        return cls(y, names, rows, count, found, _metric(metric, loss, y, rows))
-
-
-def _metric(
-    metric: str | Metric | None, loss: str | Loss, y: Tensor, rows: dict[str, Tensor]
-) -> Metric:
-    """The metric that is asked for, or that of classes or numbers `y`."""
-    if metric is not None:
-        check_targets(found := find_metric(metric), y, rows)
-        return found
-    of_numbers = OF_NUMBERS.get(loss, "rmse") if isinstance(loss, str) else "rmse"
-    return find_metric(of_numbers if y.is_floating_point() else ACCURACY)
+        return cls(y, names, rows, count, found, task_metric(metric, loss, y, rows))

@@ -101,8 +101,8 @@ def train(
                 else:
                     passes += len(batch.target if batch.of_graphs else batch.inputs[0])
             if not math.isfinite(loss.item()):
-                what = f"the loss is {loss.item()} in epoch {index}"
-                raise ValueError(f"{what}: lower `lr`, got {how.lr}")
+                untrained = index == first and iteration == index * span  # its first step
+                raise _loss_error(loss.item(), index, how.lr, untrained)
             count_epoch(passes)
             evaluate = Evaluator(model, task, masked.weights, masked.edges, masked.cache)
             val, val_loss = evaluate("val") if "val" in scoring else (math.nan, math.nan)
@@ -114,6 +114,13 @@ def train(
                 test, _ = evaluate("test")
             masked.pause(write=improved or not best_only)
             yield Epoch(index, loss.item(), val, test, val_loss)
+
+
+def _loss_error(value: float, epoch: int, lr: float, untrained: bool) -> ValueError:
+    if untrained:
+        return ValueError(f"`loss` must be finite, got {value} before any step of training: mend "
+                          "it, or what the model returns")  # fmt: skip
+    return ValueError(f"the loss is {value} in epoch {epoch}: lower `lr`, got {lr}")
 
 
 def train_masks(
