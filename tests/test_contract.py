@@ -14,9 +14,10 @@ from graphlth.algorithms._controls import CONTROLS
 from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
 from graphlth.settings.validation import settings_of
+from graphlth.sparse.cache import StepCache
 from graphlth.task import Batch, Task
 from graphlth.ticket import Ticket, dense, load, ticket_file
-from graphlth.training.checks import check_contract, self_loops
+from graphlth.training.checks import check_contract, check_edges, self_loops
 from graphlth.training.evaluation import evaluate, predict
 from graphlth.training.forward import forward
 from graphlth.training.retraining import fit, retrain
@@ -550,7 +551,8 @@ def test_a_model_that_has_its_own_loop_where_one_is_absent_is_masked_in_its_oper
     *_, ticket = glt.ugs(model, task, rounds=1, drop_edges=0.5, epochs=2)
     loops = {M.EDGES: torch.ones(task.num_edges)}
     loops[M.EDGES][self_loops(task)] = 0
-    soft, hard = (forward(model.eval(), next(t.batches("val")), masks)
+    how = StepCache(masked_inside=check_edges(model, task, loops, soft=True))
+    soft, hard = (forward(model.eval(), next(t.batches("val")), masks, how)
                   for t, masks in ((task, loops), (task.without(loops[M.EDGES]), {})))  # fmt: skip
     torch.testing.assert_close(soft, hard)
     assert fit(model, task, ticket, epochs=2).val >= 0

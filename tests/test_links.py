@@ -432,3 +432,33 @@ def test_a_pass_over_a_corrupted_copy_counts_as_a_pass():
             glt.fit(model, task, glt.dense(model, task.num_edges), epochs=2)
         spent.append(cost.macs)
     assert spent[1] == 2 * spent[0] > 0
+
+
+def test_what_else_the_data_hold_reaches_a_model_as_it_is():
+    about, films = ring(), shop()
+    about.y = torch.arange(24) % 3
+    films["user"].y = torch.arange(20) % 2
+    for task, store in (
+        (LinkTask(about, val=0.1, test=0.2), about),
+        (LinkTask(films, edge_type=RATES, val=0.1, test=0.2), films["user"]),
+    ):
+        read = next(task.batches("train")).data
+        read = read["user"] if hasattr(read, "edge_types") else read
+        assert torch.equal(read.y, store.y) and "train_mask" not in read
+
+
+def test_a_model_without_outputs_of_a_type_of_a_pair_is_refused_in_one_line():
+    class Users(Sages):
+        def forward(self, x_dict, edge_index_dict):
+            return {"user": self.head(x_dict["user"])}
+
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(5, 4)
+
+    model = Users()
+    model.first = model.second = None
+    task = LinkTask(shop(), edge_type=RATES, val=0.1, test=0.2, out_channels=4)
+    ticket = glt.dense(model, edges=False)
+    with pytest.raises(ValueError, match="^`model` must return outputs of user and film, got none"):
+        glt.fit(model, task, ticket, epochs=1)

@@ -116,6 +116,20 @@ def test_relations_and_training_graphs_are_one_graph():
     assert (found.nodes, found.pairs, found.components) == (12, 9, 3)
 
 
+def test_of_links_no_pair_is_taken_for_a_node():
+    nodes, data = torch.arange(8), HeteroData()
+    data["a"].x, data["b"].x = torch.eye(8), torch.eye(8)
+    data["a", "to", "b"].edge_index = torch.stack([nodes, (nodes + 1) % 8])
+    one = Data(x=torch.eye(8), edge_index=torch.stack([nodes, (nodes + 1) % 8]))
+    for task, count in ((glt.LinkTask(one, val=1, test=1), 8),
+                        (glt.LinkTask(data, val=1, test=1), 16)):  # fmt: skip
+        keys = getattr(task.num_edges, "by_key", {"edges": int(task.num_edges)})
+        masks = {key: torch.ones(n) for key, n in keys.items()}
+        found = find("analysis", "structure")(None, task, glt.Ticket({}, masks, 0))
+        assert (found.nodes, found.pairs) == (count, 6)
+        assert found.homophily is None and found.training_share is None
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     place = tmp_path_factory.mktemp("structure")

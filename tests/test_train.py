@@ -13,9 +13,11 @@ from graphlth import masks as M
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind, snapshot
 from graphlth.scores.random import random
+from graphlth.sparse.cache import StepCache
 from graphlth.streams import stream_seed
 from graphlth.task import SPLITS, Batch
 from graphlth.ticket import Ticket, dense
+from graphlth.training.checks import check_edges
 from graphlth.training.epoch import Epoch
 from graphlth.training.evaluation import Evaluator, evaluate, predict
 from graphlth.training.forward import call_model, forward, forward_rows
@@ -549,7 +551,8 @@ def test_operators_follow_edge_masks_that_their_model_knows_nothing_of(make, edg
                soft=SoftMasks(soft)))  # fmt: skip
     assert (soft[M.EDGES] != 1).any()
     batch, left = (next(t.batches("val")) for t in (task, task.without(masks[M.EDGES])))
-    out = forward(model.eval(), batch, masks)
+    how = StepCache(masked_inside=check_edges(model, task, masks, soft=True))
+    out = forward(model.eval(), batch, masks, how)
     torch.testing.assert_close(out, forward(model, left, {}), atol=1e-5, rtol=1e-5)
     assert not torch.equal(out, forward(model, batch, {}))
 

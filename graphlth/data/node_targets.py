@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from graphlth.data import fields
 from graphlth.data.losses import OF_NUMBERS, check_probabilities, find_loss, task_metric
 from graphlth.metrics import Metric
+from graphlth.settings.annotations import check_number
 from graphlth.task import Loss
+
+KnownClasses = Annotated[int, Interval(ge=1, le=fields.CLASSES)]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class NodeTargets:
             ValueError: see `NodeTask`.
         """
         found = find_loss(loss)
+        if num_classes is not None:
+            check_number("num_classes", num_classes, KnownClasses)
         if loss in OF_NUMBERS or (callable(loss) and fields.are_numbers(data)):
             if num_classes is not None:
                 raise ValueError("`num_classes` must not be given where `data.y` are numbers, got "
