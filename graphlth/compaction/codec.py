@@ -7,7 +7,7 @@ those); `palette` (each value once, and which one every entry has).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 from torch import Tensor
 
+from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import NAMES, Layer, Parts, check_parts
 from graphlth.sparse.graph import Graph
 from graphlth.storage import arrays_digest, printable
 
-FORMAT, FORMATS = "graphlth-compact-2", ("graphlth-compact-1", "graphlth-compact-2")
+FORMAT = "graphlth-compact-3"  # 2: the entries of A of each layer, loops among them; 1: no digest
+FORMATS = ("graphlth-compact-1", "graphlth-compact-2", FORMAT)
 
 Array = np.ndarray[Any, Any]
 
 
 def encode(parts: Parts, layout: str, about: Mapping[str, Any]) -> bytes:
     """The file of a network whose edges lie sorted by target; `about` is plain JSON."""
-    arrays, forms = _encode_layers(parts.layers)
+    arrays, forms = _encode_tensors(_name_tensors(parts))
     source, target = parts.graph.edge_index.cpu().numpy()
     read = np.zeros(parts.num_features, bool)
     read[parts.features.cpu().numpy()] = True
@@ -39,6 +41,7 @@ def encode(parts: Parts, layout: str, about: Mapping[str, Any]) -> bytes:
     content = {
         "format": FORMAT, "layout": layout, "activation": parts.activation,
         "depth": len(parts.layers), "nodes": nodes, "features": parts.num_features,
+        "norm": None if parts.adjacency is None else parts.adjacency.norm,
         "forms": forms, "about": about,
     }  # fmt: skip
     content = json.loads(json.dumps(content))  # as it will be read
@@ -46,23 +49,34 @@ def encode(parts: Parts, layout: str, about: Mapping[str, Any]) -> bytes:
     return serialise(arrays, {"graphlth": json.dumps(content, sort_keys=True)})
 
 
-def _encode_layers(layers: Sequence[Layer]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays of all layers, and the form, shape and type of each of their tensors."""
+def _name_tensors(parts: Parts) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor but for the graph, by the number of its layer and a name."""
+    for i, layer in enumerate(parts.layers):
+        held = [(name, getattr(layer, name)) for name in NAMES]
+        yield from ((f"{i}.{name}", value) for name, value in held if value is not None)
+    if parts.weight is not None:
+        weights = parts.weight if isinstance(parts.weight, tuple) else (parts.weight,)
+        yield from ((f"{i}.edge_weight", weight) for i, weight in enumerate(weights))
+    if parts.adjacency is not None and parts.adjacency.loops is not None:
+        yield "0.loops", parts.adjacency.loops
+
+
+def _encode_tensors(
+    tensors: Iterator[tuple[str, Tensor]],
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays of all tensors, and the form, shape and type of each."""
     arrays: dict[str, Array] = {}
     forms: dict[str, Any] = {}
     last: dict[str, Tensor] = {}
-    for i, layer in enumerate(layers):
-        for name in NAMES:
-            value = getattr(layer, name)
-            if value is None:
-                continue
-            if name in last and torch.equal(last[name], value):
-                forms[f"{i}.{name}"] = None  # that of the layer before
-                continue
-            last[name] = value
-            form, own = _shortest(value.cpu().numpy())
-            forms[f"{i}.{name}"] = [form, list(value.shape), str(value.dtype).partition(".")[2]]
-            arrays |= {f"{i}.{name}.{part}": array for part, array in own.items()}
+    for key, value in tensors:
+        name = key.partition(".")[2]
+        if name in last and torch.equal(last[name], value):
+            forms[key] = None  # that of the layer before
+            continue
+        last[name] = value
+        form, own = _shortest(value.cpu().numpy())
+        forms[key] = [form, list(value.shape), str(value.dtype).partition(".")[2]]
+        arrays |= {f"{key}.{part}": array for part, array in own.items()}
     return arrays, forms
 
 
@@ -83,7 +97,7 @@ def decode(path: str | Path) -> tuple[Parts, str, dict[str, Any]]:
                 raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
             arrays = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         said = {n: v for n, v in content.items() if n != "digest"}
-        if content["format"] == FORMAT and content["digest"] != arrays_digest(
+        if content["format"] != FORMATS[0] and content["digest"] != arrays_digest(
             _described(arrays), said
         ):
             raise ValueError("its digest is not that of what it holds")
@@ -105,34 +119,38 @@ def _described(arrays: Mapping[str, Array]) -> Iterator[tuple[str, str, tuple[in
 
 
 def _decode_parts(content: dict[str, Any], arrays: dict[str, Array]) -> Parts:
-    nodes = content["nodes"]
+    nodes, norm = content["nodes"], content.get("norm")
     target = np.repeat(np.arange(nodes), arrays["counts"].astype(np.int64))
     edge_index = torch.from_numpy(np.stack([arrays["sources"].astype(np.int64), target]))
     read = np.unpackbits(arrays["features"], count=content["features"])
-    layers: list[Layer] = []
-    for i in range(content["depth"]):
-        layers.append(_decode_layer(i, content["forms"], arrays, layers))
+    tensors = _decode_tensors(content["forms"], arrays)
+    layers = [
+        Layer(**{name: tensors[f"{i}.{name}"] for name in NAMES if f"{i}.{name}" in tensors})
+        for i in range(content["depth"])
+    ]
+    weights = tuple(value for key, value in tensors.items() if key.endswith(".edge_weight"))
     return Parts(
         Graph(edge_index, nodes), layers, torch.from_numpy(read.nonzero()[0]),
         content["features"], content["activation"],
+        None if norm is None else Adjacency(norm, tensors.get("0.loops")),
+        weights if len(weights) > 1 else next(iter(weights), None),
     )  # fmt: skip
 
 
-def _decode_layer(
-    i: int, forms: dict[str, Any], arrays: dict[str, Array], before: list[Layer]
-) -> Layer:
-    values: dict[str, Tensor] = {}
-    for name in NAMES:
-        key = f"{i}.{name}"
-        if key not in forms:
-            continue
-        if forms[key] is None:
-            values[name] = getattr(before[-1], name)
-            continue
-        form, shape, kind = forms[key]
-        own = {n.rpartition(".")[2]: a for n, a in arrays.items() if n.rpartition(".")[0] == key}
-        values[name] = torch.from_numpy(_restore(form, shape, own)).to(getattr(torch, kind))
-    return Layer(**values)
+def _decode_tensors(forms: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Tensor]:
+    """Every tensor by the number of its layer and its name, in the order of the layers."""
+    tensors: dict[str, Tensor] = {}
+    last: dict[str, Tensor] = {}
+    for key in sorted(forms, key=lambda key: int(key.partition(".")[0])):
+        name = key.partition(".")[2]
+        if forms[key] is not None:
+            form, shape, kind = forms[key]
+            own = {n.rpartition(".")[2]: a for n, a in arrays.items()
+                   if n.rpartition(".")[0] == key}  # fmt: skip
+            value = torch.from_numpy(_restore(form, shape, own))
+            last[name] = value.to(getattr(torch, kind))
+        tensors[key] = last[name]
+    return tensors
 
 
 def _shortest(value: Array) -> tuple[str, dict[str, Array]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphlth.compaction.adjacency import NORMS, Adjacency
+from graphlth.edge_masks import EdgeMask
 from graphlth.settings.types import Layout
 from graphlth.sparse.graph import Graph
 
@@ -22,7 +24,8 @@ class Layer:
     """One layer `A (h W) + h V + b`; the last of them gives the logits."""
 
     weight: Tensor  # [in, out] W
-    edges: Tensor | None = None  # [E] the weights of A, or of attention; None: attention, all 1
+    edges: Tensor | None = None  # [E] the entries of A, or weights of attention; None: all are 1,
+    # or they follow from the graph
     own: Tensor | None = None  # [in, out] V
     sent: Tensor | None = None  # [heads, d] a_s, heads · d = out
     received: Tensor | None = None  # [heads, d] a_t
@@ -37,11 +40,32 @@ MAPS = ("weight", "own")
 class Parts:
     """The graph and the layers of a model whose masks are applied and whose dead units are gone."""
 
-    graph: Graph  # the edges of A, loops that the model adds among them
-    layers: list[Layer]
+    graph: Graph  # the edges that are kept; without `adjacency` those of A
+    layers: list[Layer]  # without `edges`, unless there is no `adjacency`
     features: Tensor  # [F'] the columns of the input that any weight reads, ascending
     num_features: int  # F
     activation: str  # between the layers: "relu" or "elu"
+    adjacency: Adjacency | None = None  # how A follows from any graph; None: A is that of `layers`
+    weight: EdgeMask | None = None  # [E] of the edges, of all layers or of each; None: all are 1
+
+
+def lay_edges(
+    layers: Sequence[Layer],
+    adjacency: Adjacency,
+    edge_index: Tensor,
+    weight: EdgeMask | None,
+    num_nodes: int,
+) -> tuple[Tensor, list[Layer]]:
+    """The edges [2, E'] of A over a graph, and `layers` with their entries of A.
+
+    Attention over edges that all weigh 1 is given no weights: a loop has the weight 1 there.
+    """
+    edge_index = adjacency.add_loops(edge_index, num_nodes)
+    if weight is None and all(layer.sent is not None for layer in layers):
+        return edge_index, [*layers]
+    dtype = layers[0].weight.dtype
+    entries = adjacency.weigh(edge_index, weight, num_nodes, len(layers), dtype)
+    return edge_index, [replace(a, edges=e) for a, e in zip(layers, entries, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -89,11 +113,13 @@ def check_parts(parts: Parts, layout: str) -> None:
     columns, limit = parts.features, parts.num_features
     if columns.numel() and not (0 <= int(columns.min()) and int(columns.max()) < limit):
         raise ValueError(f"`features` must be in [0, {limit}), got {columns.tolist()}")
+    if parts.adjacency is not None:
+        _check_adjacency(parts, parts.adjacency)
     width = columns.numel()
     for i, layer in enumerate(parts.layers):
         if layer.weight.dim() != 2:
             raise ValueError(f"layer {i}: `weight` must be a matrix, got {layer.weight.dim()}-d")
-        for name, shape in _shapes(i, layer, width, parts.graph.num_edges).items():
+        for name, shape in _shapes(i, layer, width, parts).items():
             value = getattr(layer, name)
             if value is not None and tuple(value.shape) != shape:
                 got = list(value.shape)
@@ -101,13 +127,33 @@ def check_parts(parts: Parts, layout: str) -> None:
         width = layer.weight.size(1)
 
 
-def _shapes(i: int, layer: Layer, width: int, num_edges: int) -> dict[str, tuple[int, ...]]:
+def _check_adjacency(parts: Parts, adjacency: Adjacency) -> None:
+    """Refuse edges that do not follow from the graph as `adjacency` says.
+
+    Raises:
+        ValueError: names what is wrong, what it must be and what it is.
+    """
+    depth, edges = len(parts.layers), parts.graph.num_edges
+    if adjacency.norm not in NORMS:
+        raise ValueError(f"`norm` must be one of {', '.join(NORMS)}, got {adjacency.norm!r}")
+    if adjacency.loops is not None and adjacency.loops.shape not in ((1,), (depth,)):
+        raise ValueError(f"`loops` must be [1] or [{depth}], got {list(adjacency.loops.shape)}")
+    if any(layer.edges is not None for layer in parts.layers):
+        raise ValueError("`edges` must be None in layers whose A follows from the graph, got some")
+    layers = parts.weight if isinstance(parts.weight, tuple) else (parts.weight,)
+    shapes = [list(m.shape) for m in layers if m is not None]
+    if any(shape != [edges] for shape in shapes) or len(shapes) not in (0, 1, depth):
+        raise ValueError(f"`weight` must be [{edges}], one or {depth}, got {shapes}")
+
+
+def _shapes(i: int, layer: Layer, width: int, parts: Parts) -> dict[str, tuple[int, ...]]:
     """The shape that each tensor of layer `i` must have, whose inputs are of `width`."""
     out = layer.weight.size(1)
     shapes: dict[str, tuple[int, ...]] = {
-        "weight": (width, out), "own": (width, out), "bias": (out,), "edges": (num_edges,),
+        "weight": (width, out), "own": (width, out), "bias": (out,),
+        "edges": (parts.graph.num_edges,),
     }  # fmt: skip
-    if layer.edges is None or layer.sent is not None:
+    if layer.sent is not None or (layer.edges is None and parts.adjacency is None):
         heads = 0 if layer.sent is None or layer.sent.dim() != 2 else layer.sent.size(0)
         if heads == 0 or out % heads or layer.received is None:
             raise ValueError(f"layer {i}: `sent` and `received` must be [heads, {out} / heads]")

@@ -16,6 +16,7 @@ first layer; it has three layouts, which compute the same function:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlth.compaction.codec import decode, encode
-from graphlth.compaction.layers import NAMES, Layer, Parts, check_parts
+from graphlth.compaction.layers import Layer, Parts, check_parts, lay_edges
 from graphlth.compaction.layouts import (
     Columns,
     map_names,
@@ -36,8 +37,16 @@ from graphlth.compaction.layouts import (
     strip_matrix,
     weight_graph,
 )
-from graphlth.compaction.plain import PlainNetwork, apply_layers, layers_of
-from graphlth.compaction.program import LoadedProgram, load_program
+from graphlth.compaction.plain import PlainNetwork, apply_layers, check_takes_graphs
+from graphlth.compaction.program import (
+    PROGRAMS,
+    LoadedProgram,
+    call_by_place,
+    export_network,
+    load_program,
+    write_program,
+)
+from graphlth.edge_masks import EdgeMask, map_edges
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention, weighted_sum
@@ -49,49 +58,62 @@ class Compact(nn.Module):
     """A compacted network with its graph inside; `about` says where it comes from.
 
     Called with the features of all nodes, a tensor [N, F] or `Features`, it returns their logits
-    [N, C]. It is a constant: always in evaluation mode, and no gradient flows. On a CPU, in float32
-    or float64, its loops are compiled and `layout` holds; elsewhere `graphlth.sparse.message`
-    chooses. What depends on the features alone is kept for the next call with the same features.
+    [N, C]. `network` is the same for any graph, in torch's own operators; `on` lays it on another
+    graph, compiled. It is a constant: always in evaluation mode, and no gradient flows. On a CPU,
+    in float32 or float64, its loops are compiled and `layout` holds; elsewhere
+    `graphlth.sparse.message` chooses. What depends on the features alone is kept for the next call
+    with the same features.
 
     Raises:
         ValueError: the parts do not fit together, or `layout` is unknown.
     """
 
-    edge_index: Tensor
-    features: Tensor
+    edge_index: Tensor  # [2, E] the edges that are kept, sorted by target
+    edge_weight: Tensor | None  # [E], or [layers, E]
 
     def __init__(self, parts: Parts, layout: str = "dense", about: dict[str, Any] | None = None):
         super().__init__()
         check_parts(parts, layout)
-        self.num_nodes, self.num_features = parts.graph.num_nodes, parts.num_features
-        self.activation, self.layout, self.about = parts.activation, layout, about or {}
-        self.depth = len(parts.layers)
-        source, target = parts.graph.edge_index
-        order = (target * self.num_nodes + source).argsort(stable=True)
-        self.register_buffer("edge_index", parts.graph.edge_index[:, order])
-        self.register_buffer("features", parts.features)
-        for i, layer in enumerate(parts.layers):
-            for name in NAMES:
-                value = getattr(layer, name)
-                value = value[order] if name == "edges" and value is not None else value
-                self.register_buffer(f"{name}_{i}", None if value is None else value.detach())
+        self.num_nodes, self.layout, self.about = parts.graph.num_nodes, layout, about or {}
+        edge_index, layers, weight = _sort_edges(parts)
+        self.network = PlainNetwork(replace(parts, layers=layers))
+        self.register_buffer("edge_index", edge_index)
+        self.per_layer = isinstance(weight, tuple)
+        weight = torch.stack(weight) if isinstance(weight, tuple) else weight
+        self.register_buffer("edge_weight", None if weight is None else weight.detach())
         self._made: dict[Any, Any] = {}
         self.eval()
 
     @property
+    def features(self) -> Tensor:
+        """The columns [F'] of the input that any weight reads, ascending."""
+        return self.network.features
+
+    @property
+    def num_features(self) -> int:
+        """F of the input."""
+        return self.network.num_features
+
+    @property
     def layers(self) -> list[Layer]:
         """The layers, with `edges` in the order of `graph`."""
-        return self._once("layers", lambda: layers_of(self, self.depth))
+        return self._once("laid", self._lay)[1]
 
     @property
     def graph(self) -> Graph:
         """The edges that are left, loops that the model adds among them, sorted by target."""
-        return self._once("graph", lambda: Graph(self.edge_index, self.num_nodes))
+        return self._once("laid", self._lay)[0]
 
     @property
     def parts(self) -> Parts:
-        """Its graph and its layers."""
-        return Parts(self.graph, self.layers, self.features, self.num_features, self.activation)
+        """The graph that is kept and its layers, as a model tells them."""
+        weight: Any = self.edge_weight
+        network = self.network
+        return Parts(
+            Graph(self.edge_index, self.num_nodes), network.layers, network.features,
+            network.num_features, network.activation, network.adjacency,
+            weight.unbind() if self.per_layer else weight,
+        )  # fmt: skip
 
     def forward(self, x: Tensor | Features) -> Tensor:
         """Logits [N, C] of the features `x` [N, F] of all nodes.
@@ -110,24 +132,64 @@ class Compact(nn.Module):
             ready = self._ready(x, values)
             if self._convolves:
                 return self._by_strips(ready)
-            return apply_layers(self.layers, self.activation, ready, self._multiply, self._message)
+            activation = self.network.activation
+            return apply_layers(self.layers, activation, ready, self._multiply, self._message)
 
-    def plain(self) -> nn.Module:
-        """The same function of dense `x` [N, F] in torch's own operators, for `torch.export`."""
-        return PlainNetwork(self, self.activation, self.depth)
+    def on(self, graph: Graph, edge_weight: EdgeMask | None = None) -> Compact:
+        """The same network on another graph, whose edges have the weights [E]; None: all are 1.
+
+        Raises:
+            ValueError: the network is one of its own graph alone, or the weights do not fit.
+        """
+        check_takes_graphs(self.network.adjacency)
+        parts = replace(self.parts, graph=graph, weight=edge_weight)
+        return Compact(parts, self.layout, self.about)
 
     def train(self, mode: bool = True) -> Compact:
         """This network, in evaluation mode: there is nothing to train."""
         return super().train(False)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, all of it or nothing."""
+        """Write it to a file, all of it or nothing: .pt2 and .onnx any graph, else safetensors.
+
+        A .pt2 (`torch.export`) and an .onnx are programs of dense features and of the edges and
+        their weights, if those that are kept have any; there are no features and no labels in them.
+        A .pt2 has the kept edges, so that `graphlth.load_compact` gives a network that can be
+        called with the features alone; not those that each layer has for itself.
+
+        Raises:
+            ValueError: it cannot be a program of any graph; the reason.
+        """
+        if Path(path).suffix in PROGRAMS:
+            write_program(path, *self.program(), self._kept_edges, self.about)
+            return
         content = self.to_bytes()
         with replace_file(path) as draft:
             draft.write_bytes(content)
 
+    def program(self) -> tuple[torch.export.ExportedProgram, list[str]]:
+        """What `torch.export` makes of it for any graph, and the names of its inputs.
+
+        Raises:
+            ValueError: it is one of its own graph alone, or torch cannot export it.
+        """
+        check_takes_graphs(self.network.adjacency)
+        weight = self.layers[0].weight
+        edges = self._kept_edges or {"edge_index": self.edge_index}
+        shapes = {n: t[..., :0] for n, t in edges.items()}
+        shapes = {"x": weight.new_empty(0, self.num_features)} | shapes
+        return export_network(self.network, shapes, call_by_place)
+
+    @property
+    def _kept_edges(self) -> dict[str, Tensor]:
+        """The edges that are kept, and their weights if they have any; none if layers differ."""
+        if self.per_layer:
+            return {}
+        weight = {} if self.edge_weight is None else {"edge_weight": self.edge_weight}
+        return {"edge_index": self.edge_index, **weight}
+
     def to_bytes(self) -> bytes:
-        """The content of its file, in which no number is rounded."""
+        """The content of its file of safetensors, in which no number is rounded."""
         return encode(self.parts, self.layout, self.about)
 
     # --- how it is computed ----------------------------------------------------------------------
@@ -142,7 +204,7 @@ class Compact(nn.Module):
     def _convolves(self) -> bool:
         """Whether the loops over strips know all of it."""
         known = all(layer.sent is None and layer.bias is None for layer in self.layers)
-        return self.is_compiled and known and self.activation == "relu"
+        return self.is_compiled and known and self.network.activation == "relu"
 
     def _by_strips(self, x: Any) -> Tensor:
         """Convolutions with ReLU, by strips; a hidden matrix is written if the next is wide."""
@@ -178,6 +240,18 @@ class Compact(nn.Module):
             return product(h, w)
         graph, values = self._once(("sparse", name), lambda: weight_graph(w))
         return weighted_sum(graph, h.columns, values).t().contiguous()
+
+    def _lay(self) -> tuple[Graph, list[Layer]]:
+        """The edges of A, sorted by target, and the layers with their entries of it."""
+        parts = self.parts
+        if parts.adjacency is None:
+            return parts.graph, parts.layers
+        edge_index, layers = lay_edges(
+            parts.layers, parts.adjacency, self.edge_index, parts.weight, self.num_nodes
+        )
+        laid = replace(parts, graph=Graph(edge_index, self.num_nodes), layers=layers, weight=None)
+        edge_index, layers, _ = _sort_edges(laid)
+        return Graph(edge_index, self.num_nodes), layers
 
     def _edges(self, i: int) -> tuple[Graph, Tensor | None]:
         """The edges of layer `i` and their weights, without those of weight 0."""
@@ -229,6 +303,15 @@ class Compact(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": {}}
+
+
+def _sort_edges(parts: Parts) -> tuple[Tensor, list[Layer], EdgeMask | None]:
+    """The edges of `parts` sorted by target, the layers, and the weights in that order."""
+    source, target = parts.graph.edge_index
+    order = (target * parts.graph.num_nodes + source).argsort(stable=True)
+    layers = [a if a.edges is None else replace(a, edges=a.edges[order]) for a in parts.layers]
+    weight = map_edges(lambda m: m[order], parts.weight)
+    return parts.graph.edge_index[:, order], layers, weight
 
 
 def without_zeros(graph: Graph, weight: Tensor) -> tuple[Graph, Tensor]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graphlth.arguments import own_arguments, reads_weights
-from graphlth.compaction.program import export_network, save_onnx, save_program
+from graphlth.compaction.program import PROGRAMS, call_by_place, export_network, write_program
 from graphlth.compaction.smaller import Call, Inputs, Smaller, remove_units
 from graphlth.edge_masks import EdgeMask
 from graphlth.model import takes_graph
@@ -100,14 +100,9 @@ class SmallerModel(nn.Module):
         Raises:
             ValueError: the suffix is another, or the model cannot be exported; the reason.
         """
-        kind = Path(path).suffix
-        if self.shapes and kind not in (".pt2", ".onnx"):
+        if self.shapes and Path(path).suffix not in PROGRAMS:
             raise ValueError(f"`path` must end in .pt2 or .onnx, got {str(path)!r}")
-        program, names = self.program(path)
-        if kind == ".onnx":
-            save_onnx(program, path, names)
-        else:
-            save_program(program, path, names, self.kept_edges, self.about)
+        write_program(path, *self.program(path), self.kept_edges, self.about)
 
     def program(
         self, path: str | Path = "network.pt"
@@ -124,16 +119,6 @@ class SmallerModel(nn.Module):
                              )  # fmt: skip
         call = partial(call_with, call=self.call)
         return export_network(self.network, self.shapes, call)
-
-    def plain(self) -> NoReturn:
-        """There is no such network: the model's own code is needed.
-
-        Raises:
-            ValueError: always; it says what to do.
-        """
-        raise ValueError("`model` must have a method `parts` to be made plain, got "
-                         f"{type(self.model).__name__}: use it as it is, an nn.Module that is "
-                         "called with the features alone")  # fmt: skip
 
 
 class ModelOnGraph(SmallerModel):
@@ -257,12 +242,6 @@ def call_with(model: nn.Module, data: Any, call: Forward | None) -> Any:
         return call(model, data)
     inner = model.model if isinstance(model, SmallerModel) else model
     return model(**own_arguments(inner, data))
-
-
-def call_by_place(model: nn.Module, data: Any) -> Any:
-    """What a model returns that is called with (x, edge_index) and the weights, if there are."""
-    weight = data.edge_weight
-    return model(data.x, data.edge_index, *([] if weight is None else [weight]))
 
 
 def shapes_of(model: nn.Module, data: Any, call: Forward | None) -> Inputs:

@@ -1,4 +1,4 @@
-"""A compacted network in torch's own operators, for `torch.export`, any device and number type."""
+"""A compacted network on any graph, in torch's own operators: any device, number type, compiler."""
 
 from __future__ import annotations
 
@@ -9,15 +9,87 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphlth.compaction.layers import ACTIVATIONS, NAMES, Layer
+from graphlth.compaction.adjacency import Adjacency
+from graphlth.compaction.layers import ACTIVATIONS, NAMES, Layer, Parts, lay_edges
+from graphlth.edge_masks import EdgeMask
 
 
-def layers_of(module: nn.Module, depth: int) -> list[Layer]:
-    """The layers that the buffers of `module` make up."""
-    held = dict(module.named_buffers())
-    return [
-        Layer(**{n: held[f"{n}_{i}"] for n in NAMES if f"{n}_{i}" in held}) for i in range(depth)
-    ]
+class PlainNetwork(nn.Module):
+    """The layers of a compacted network, for any graph, in `index_select` and `index_add`.
+
+    Called as PyG's models are, with features [N, F], edge_index [2, E] and, if edges have weights,
+    edge_weight [E], it returns logits [N, C]. N and E are any; loops, degrees and normalisation are
+    those that the model makes of these edges. It is a constant, in evaluation mode.
+    """
+
+    features: Tensor
+    loops: Tensor | None
+
+    def __init__(self, parts: Parts):
+        super().__init__()
+        self.num_features, self.activation = parts.num_features, parts.activation
+        self.depth = len(parts.layers)
+        adjacency = parts.adjacency
+        self.norm = None if adjacency is None else adjacency.norm
+        self.register_buffer("features", parts.features)
+        self.register_buffer("loops", None if adjacency is None else adjacency.loops)
+        for i, layer in enumerate(parts.layers):
+            for name in NAMES:
+                value = getattr(layer, name)
+                self.register_buffer(f"{name}_{i}", None if value is None else value.detach())
+        self.eval()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without entries of A if these follow from the graph."""
+        held: Any = self._buffers
+        return [Layer(**{n: held[f"{n}_{i}"] for n in NAMES}) for i in range(self.depth)]
+
+    @property
+    def adjacency(self) -> Adjacency | None:
+        """How A follows from a graph; None: it is that of one graph."""
+        return None if self.norm is None else Adjacency(self.norm, self.loops)
+
+    def train(self, mode: bool = True) -> PlainNetwork:
+        """This network, in evaluation mode: there is nothing to train."""
+        return super().train(False)
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_weight: EdgeMask | None = None
+    ) -> Tensor:  # fmt: skip
+        """Logits [N, C] of the features `x` [N, F] over the edges [2, E].
+
+        Args:
+            x: dense features.
+            edge_index: source and target of every edge.
+            edge_weight: of every edge [E], at least 0, or a tuple of one for each layer; not given
+                where all are 1. An edge of weight 0 is absent.
+
+        Raises:
+            ValueError: `x` has another width, or the network is one of its own graph alone.
+        """
+        if x.dim() != 2 or x.size(1) != self.num_features:
+            raise ValueError(f"`x` must be [N, {self.num_features}], got {list(x.shape)}")
+        adjacency = check_takes_graphs(self.adjacency)
+        edge_index, layers = lay_edges(self.layers, adjacency, edge_index, edge_weight, x.size(0))
+        return apply_plain(layers, self.activation, self.select_features(x), edge_index)
+
+    def select_features(self, x: Tensor) -> Tensor:
+        """`x` without the features that no weight reads."""
+        whole = self.features.numel() == self.num_features
+        return x if whole else x.index_select(1, self.features)
+
+
+def check_takes_graphs(adjacency: Adjacency | None) -> Adjacency:
+    """`adjacency`; refuse a network of which it is not known how A follows from a graph.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    if adjacency is None:
+        raise ValueError("`adjacency` must be told by `parts` of a network that takes any graph, "
+                         "got None: export its ticket again, or let its model tell it")  # fmt: skip
+    return adjacency
 
 
 def apply_layers(
@@ -37,55 +109,39 @@ def apply_layers(
     return h
 
 
-class PlainNetwork(nn.Module):
-    """A network in `index_select` and `index_add`; for any device, number type and compiler."""
+def apply_plain(layers: Sequence[Layer], activation: str, x: Tensor, edge_index: Tensor) -> Tensor:
+    """`apply_layers` of dense `x` [N, F'] over the edges [2, E'] of A, in torch's own operators."""
+    return apply_layers(
+        layers, activation, x,
+        lambda h, layer, name: h @ getattr(layer, name),
+        lambda i, h: _message(layers[i], h, edge_index[0], edge_index[1]),
+    )  # fmt: skip
 
-    features: Tensor
-    source: Tensor
-    target: Tensor
 
-    def __init__(self, network: nn.Module, activation: str, depth: int):
-        super().__init__()
-        self.activation, self.depth = activation, depth
-        for name, value in network.named_buffers():
-            self.register_buffer(name, value)
-        source, target = network.get_buffer("edge_index")
-        self.register_buffer("source", source.contiguous())
-        self.register_buffer("target", target.contiguous())
-        self.eval()
+def _message(layer: Layer, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """`A h`."""
+    if layer.sent is not None:
+        return _attention(layer, h, source, target)
+    assert layer.edges is not None
+    sent = layer.edges.unsqueeze(1) * h.index_select(0, source)
+    return h.new_zeros(h.shape).index_add(0, target, sent)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, C] of the features `x` [N, F] of all nodes."""
-        layers = layers_of(self, self.depth)
-        return apply_layers(
-            layers, self.activation, x.index_select(1, self.features),
-            lambda h, layer, name: h @ getattr(layer, name),
-            lambda i, h: self.message(layers[i], h),
-        )  # fmt: skip
 
-    def message(self, layer: Layer, h: Tensor) -> Tensor:
-        """`A h`."""
-        if layer.sent is not None:
-            return self.attention(layer, h)
-        assert layer.edges is not None
-        sent = layer.edges.unsqueeze(1) * h.index_select(0, self.source)
-        return h.new_zeros(h.shape).index_add(0, self.target, sent)
-
-    def attention(self, layer: Layer, h: Tensor) -> Tensor:
-        """`α h`, where an edge of weight 0 is absent from the softmax, too."""
-        assert layer.sent is not None and layer.received is not None
-        h = h.reshape(h.size(0), *layer.sent.shape)
-        out = (h * layer.sent).sum(-1).index_select(0, self.source)
-        into = (h * layer.received).sum(-1).index_select(0, self.target)
-        logits = F.leaky_relu(out + into, 0.2)  # [E, heads]
-        if layer.edges is not None:
-            logits = logits.masked_fill((layer.edges == 0).unsqueeze(1), -torch.inf)
-        place = self.target.unsqueeze(1).expand_as(logits)
-        top = logits.new_full((h.size(0), logits.size(1)), -torch.inf)
-        top = top.scatter_reduce(0, place, logits, "amax")
-        share = (logits - top.index_select(0, self.target)).exp()
-        share = share if layer.edges is None else share * layer.edges.unsqueeze(1)
-        total = share.new_zeros(top.shape).index_add(0, self.target, share)
-        alpha = share / total.index_select(0, self.target)
-        sent = alpha.unsqueeze(-1) * h.index_select(0, self.source)
-        return h.new_zeros(h.shape).index_add(0, self.target, sent).flatten(1)
+def _attention(layer: Layer, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """`α h`, where an edge of weight 0 is absent from the softmax, too."""
+    assert layer.sent is not None and layer.received is not None
+    h = h.reshape(h.size(0), *layer.sent.shape)
+    out = (h * layer.sent).sum(-1).index_select(0, source)
+    into = (h * layer.received).sum(-1).index_select(0, target)
+    logits = F.leaky_relu(out + into, 0.2)  # [E', heads]
+    if layer.edges is not None:
+        logits = logits.masked_fill((layer.edges == 0).unsqueeze(1), -torch.inf)
+    place = target.unsqueeze(1).expand_as(logits)
+    top = logits.new_full((h.size(0), logits.size(1)), -torch.inf)
+    top = top.scatter_reduce(0, place, logits, "amax")
+    share = (logits - top.index_select(0, target)).exp()
+    share = share if layer.edges is None else share * layer.edges.unsqueeze(1)
+    total = share.new_zeros(top.shape).index_add(0, target, share)
+    alpha = share / total.index_select(0, target)
+    sent = alpha.unsqueeze(-1) * h.index_select(0, source)
+    return h.new_zeros(h.shape).index_add(0, target, sent).flatten(1)

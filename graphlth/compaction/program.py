@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from graphlth.storage import add_archive_digest, check_archive, printable, replace_file
 
 FORMAT = "graphlth-program-1"
+PROGRAMS = (".pt2", ".onnx")  # suffixes of files that take any graph
 ABOUT = "graphlth.json"  # the place in the archive of what the file says of itself
 NODES, EDGES, GRAPHS = (7, 12, 2)  # of the graph that a program is traced with
 
@@ -80,6 +81,12 @@ def _counted_graphs(batch: Tensor | None) -> Iterator[None]:
                 stack.enter_context(patch.object(module, "scatter", scatter_graphs))
         stack.enter_context(patch.object(Aggregation, "__call__", call_aggregation))
         yield
+
+
+def call_by_place(model: nn.Module, data: Any) -> Any:
+    """What a model returns that is called with (x, edge_index) and the weights, if there are."""
+    weight = data.edge_weight
+    return model(data.x, data.edge_index, *([] if weight is None else [weight]))
 
 
 def export_network(
@@ -158,6 +165,31 @@ def _counts(name: str) -> str:
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+def write_program(
+    path: str | Path,
+    program: torch.export.ExportedProgram,
+    names: Sequence[str],
+    graph: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+) -> None:
+    """Write what `export_network` gives, all of it or nothing: .pt2 (torch.export), or .onnx.
+
+    Args:
+        path: the file.
+        program: for any graph.
+        names: of its inputs, in their order.
+        graph: the kept edges by these names, which a .pt2 has in it; none of many graphs.
+        about: where the network comes from; plain JSON.
+
+    Raises:
+        ValueError: ONNX has no such operation, or the package for it is not installed.
+    """
+    if Path(path).suffix == ".onnx":
+        save_onnx(program, path, names)
+    else:
+        save_program(program, path, names, graph, about)
 
 
 def save_program(

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units
 from graphlth.edge_masks import EdgeMask, map_edges, per_layer
@@ -142,8 +143,6 @@ class GAT(nn.Module):
         biases = [weights[f"biases.{i}"] for i in depth] if len(self.biases) else []
         heeded = [(s != 0) | (r != 0) for s, r in zip(sent, received, strict=True)]
         features, *units = live_units(maps, biases, heeded)
-        weight = map_edges(lambda w: add_loops(w, graph.num_nodes), weight)
-        edges = per_layer(weight, len(maps))
         rows, layers = features.nonzero().squeeze(1), []
         for i in depth:
             columns = pad_heads(units[i].view(sent[i].shape))  # [heads, d]
@@ -154,12 +153,11 @@ class GAT(nn.Module):
                     sent=_pick(sent[i].flatten(), pick, 0).view(columns.shape),
                     received=_pick(received[i].flatten(), pick, 0).view(columns.shape),
                     bias=_pick(biases[i], pick, 0) if biases else None,
-                    edges=edges[i],
                 )
             )
             rows = pick
-        kept = features.nonzero().squeeze(1)
-        return Parts(graph.with_loops, layers, kept, maps[0].size(0), "elu")
+        kept, loops = features.nonzero().squeeze(1), Adjacency("sum", maps[0].new_ones(1))
+        return Parts(graph, layers, kept, maps[0].size(0), "elu", loops, weight)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Which entries of its parameters belong to which hidden unit."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.edge_masks import EdgeMask, per_layer
@@ -155,15 +156,12 @@ class GCN(nn.Module):
         """Its layers without dead units, of `weights` by name, on the edges of `graph`.
 
         `weight` [E] is that of every edge, or a tuple of one for each layer; None: all are 1.
-        The weights of Â are constants from here on.
         """
-        with_loops = graph.with_loops
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
-        norm = self.normalise(with_loops, weight, maps[0].dtype)
         kept = sort_units(maps, live_units(maps))
-        norms = per_layer(norm, len(maps))
-        layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), norms, strict=True)]
-        return Parts(with_loops, layers, kept[0], maps[0].size(0), "relu")
+        layers = [Layer(w) for w in submatrices(maps, kept)]
+        adjacency = Adjacency(self.degree, maps[0].new_ones(1))
+        return Parts(graph, layers, kept[0], maps[0].size(0), "relu", adjacency, weight)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Which entries of its parameters belong to which hidden unit."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.edge_masks import EdgeMask, per_layer
@@ -108,11 +109,9 @@ class GIN(nn.Module):
         """
         maps = [weights[f"weights.{i}"] for i in range(len(self.weights))]
         kept = sort_units(maps, live_units(maps))
-        a = maps[0].new_ones(graph.num_edges) if weight is None else weight
-        pairs = zip(per_layer(a, len(maps)), weights["eps"], strict=True)
-        sums = [torch.cat([m, (1 + e).expand(graph.num_nodes)]) for m, e in pairs]
-        layers = [Layer(w, a) for w, a in zip(submatrices(maps, kept), sums, strict=True)]
-        return Parts(graph.with_loops, layers, kept[0], maps[0].size(0), "relu")
+        layers = [Layer(w) for w in submatrices(maps, kept)]
+        adjacency = Adjacency("sum", 1 + weights["eps"])
+        return Parts(graph, layers, kept[0], maps[0].size(0), "relu", adjacency, weight)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Which entries of its parameters belong to which hidden unit."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units, sort_units, submatrices
 from graphlth.edge_masks import EdgeMask, per_layer
@@ -116,12 +117,10 @@ class GraphSAGE(nn.Module):
         own = [weights[f"self_weights.{i}"] for i in depth]
         either = [(a != 0) | (b != 0) for a, b in zip(near, own, strict=True)]
         kept = sort_units(either, live_units(either))
-        target = graph.edge_index[1]
-        a = near[0].new_ones(graph.num_edges) if weight is None else weight
-        means = [_normalise_sum(m, target, graph.num_nodes) for m in per_layer(a, len(near))]
-        each = zip(submatrices(near, kept), means, submatrices(own, kept), strict=True)
-        layers = [Layer(w, mean, own=v) for w, mean, v in each]
-        return Parts(graph, layers, kept[0], near[0].size(0), "relu")
+        each = zip(submatrices(near, kept), submatrices(own, kept), strict=True)
+        layers = [Layer(w, own=v) for w, v in each]
+        features, mean = near[0].size(0), Adjacency("mean")
+        return Parts(graph, layers, kept[0], features, "relu", mean, weight)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Which entries of its parameters belong to which hidden unit."""
@@ -139,12 +138,6 @@ class GraphSAGE(nn.Module):
             + edges[i] * w.size(1)
             for i, w in enumerate(self.self_weights)
         }
-
-
-def _normalise_sum(weight: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    """`weight` [E] over the sum of those into the same node; 0 where that is 0."""
-    total = weight.new_zeros(num_nodes).index_add(0, target, weight)[target]
-    return weight / total.where(total > 0, torch.ones_like(total))
 
 
 def sage(
