@@ -51,6 +51,7 @@ from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import attention, weighted_sum
 from graphlth.sparse.products import product
+from graphlth.sparse.untraced import untraced
 from graphlth.storage import replace_file
 
 
@@ -115,6 +116,7 @@ class Compact(nn.Module):
             weight.unbind() if self.per_layer else weight,
         )  # fmt: skip
 
+    @untraced
     def forward(self, x: Tensor | Features) -> Tensor:
         """Logits [N, C] of the features `x` [N, F] of all nodes.
 

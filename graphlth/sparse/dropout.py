@@ -22,6 +22,7 @@ from graphlth.sparse import vmap
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.kernels._compiled import compiled
 from graphlth.sparse.kernels._memory import new_empty
+from graphlth.sparse.untraced import untraced
 
 LEVELS = 1 << 16  # a chance is one of so many equal ones
 COUNTERS = 512  # of Philox at a time; each gives 8 entries their chance
@@ -45,6 +46,7 @@ def relu_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     return x.relu() if not training or keep == LEVELS else _apply(_ReluDropout, x, keep)
 
 
+@untraced
 @torch.no_grad()
 def relu_dropout_values(x: Tensor, p: float) -> tuple[Tensor, float]:
     """`relu_dropout(x, p)` without gradients, and the scale of the entries that are kept."""
@@ -110,6 +112,7 @@ class StackedKeys(NamedTuple):
     dim: int
 
 
+@untraced
 def _apply(function: Any, x: Tensor, keep: int) -> Tensor:
     if vmap.inside():
         return vmap.apply_rule(_each, x, _key(), keep, function)

@@ -32,8 +32,10 @@ from graphlth.sparse.kernels._propagate import KnownProduct, Propagate, propagat
 from graphlth.sparse.kernels._rows import readings_per_row
 from graphlth.sparse.kernels._sums import sum_rows, sum_rows_with_dots
 from graphlth.sparse.pattern import ScatteredWeight, SparsityPattern
+from graphlth.sparse.untraced import untraced_methods
 
 
+@untraced_methods
 class Numba(Backend):
     """Every operation of `Backend` in compiled loops."""
 

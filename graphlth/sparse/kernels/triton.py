@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from graphlth.sparse.backend import Backend
 from graphlth.sparse.graph import Graph, Rows
+from graphlth.sparse.untraced import untraced_methods
 
 EDGES = 16  # edges of a tile, at least, so that a hub takes few steps
 TILE = 512, 2048  # elements [edges, channels] of a tile, at least and at most
@@ -29,6 +30,7 @@ PER_WARP = 256  # elements of a tile for each warp: 8 a thread
 WIDE = 128  # channels of a program, over all its heads, where a row can be split
 
 
+@untraced_methods
 class Triton(Backend):
     """Fused sums and attention; the other operations are composed of sums."""
 
