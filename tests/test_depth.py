@@ -113,8 +113,6 @@ def test_a_compacted_one_without_a_file_says_what_to_save(tmp_path):
     line = r"^`model` must have a method `parts` to be saved compacted, got ResGCN: use torch.save"
     with pytest.raises(ValueError, match=line):
         small.save(tmp_path / "small")
-    with pytest.raises(ValueError, match="`parts` to be made plain, got ResGCN: use it as it is"):
-        small.plain()
     torch.save(small.state_dict(), tmp_path / "state")
     other = build("resgcn", task, seed=1)
     again = dense(other, task.num_edges).compact(other, task)

@@ -249,6 +249,7 @@ def export(argv: list[str]) -> None:
     """Retrain a ticket and write it compacted."""
     from graphlth.cli.progress import retraining_progress
     from graphlth.compaction.network import Compact
+    from graphlth.compaction.program import PROGRAMS
     from graphlth.experiment import export
     from graphlth.records.statistics import format_value
 
@@ -261,16 +262,18 @@ def export(argv: list[str]) -> None:
     with raise_on_signal(), retraining_progress() as watch:
         network, best = export.export(given.pop("ticket"), **given, watch=watch)
     size = Path(given["out"]).stat().st_size
+    if Path(given["out"]).suffix in PROGRAMS:
+        many = isinstance(network, Compact) or hasattr(network, "removed")
+        kind = f"a program for {'any graph' if many else 'batches of any size'}"
+    else:
+        kind = f"layout {network.layout}"
+    print(f"{given['out']}: {size:,} bytes, {kind}")
     if isinstance(network, Compact):
-        print(f"{given['out']}: {size:,} bytes, layout {network.layout}")
         units = " → ".join(f"{layer.weight.size(1):,}" for layer in network.layers)
         print(f"  {network.features.numel():,} of {network.num_features:,} features → {units} "
               f"units, {network.graph.num_edges:,} edges")  # fmt: skip
     else:
-        kind = "a program for any graph" if hasattr(network, "removed") else (
-            "a program for batches of any size")  # fmt: skip
         weights = [p for p in network.parameters() if p.dim() > 1]
-        print(f"{given['out']}: {size:,} bytes, {kind}")
         print(f"  {sum(p.numel() for p in weights):,} weights, "
               f"{sum(int(p.count_nonzero()) for p in weights):,} of them not 0")  # fmt: skip
     val, test = (format_value(value, best.metric) for value in (best.val, best.test))

@@ -121,7 +121,9 @@ def show_benchmarks(rows: Sequence["Latency"], batch: int) -> None:
         shown = [i for i, name in enumerate(head) if name not in ("dense MACs", "fewer")]
         head, table = [head[i] for i in shown], [[line[i] for i in shown] for line in table]
     print_table(head, table, left=["layout"])
-    if any(row.images is None for row in rows):
+    if any(row.graphs is not None for row in rows):
+        print_text("milliseconds: median (least – most) of the first batch of test graphs at once")
+    if any(row.images is None and row.graphs is None for row in rows):
         print_text("milliseconds: median (least – most) of a full-graph inference, "
                    "features laid out before")  # fmt: skip
     if any(row.images is not None for row in rows):

@@ -78,11 +78,16 @@ def compact(
     return _compact_on_graph(ticket, model, task, x, layout)
 
 
+def about_ticket(ticket: Ticket) -> dict[str, Any]:
+    """What the file of a compacted network says of where it comes from."""
+    known = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
+    return known | {"round": ticket.round}
+
+
 def _compact_on_graph(
     ticket: Ticket, model: nn.Module, task: Any, x: Tensor | Features | None, layout: str
 ) -> Compact | SmallerModel:
-    about = {n: ticket.provenance[n] for n in ORIGIN if n in ticket.provenance}
-    about |= {"round": ticket.round}
+    about = about_ticket(ticket)
     if not isinstance(model, CompactableModel) and hasattr(task, "batches"):
         own = _compact_own(ticket, model, task, about)
         if own is not None:

@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphlth.arguments import own_arguments, reads_weights
+from graphlth.arguments import own_arguments, reads_data, reads_weights
 from graphlth.compaction.program import PROGRAMS, call_by_place, export_network, write_program
 from graphlth.compaction.smaller import Call, Inputs, Smaller, remove_units
 from graphlth.edge_masks import EdgeMask
 from graphlth.model import takes_graph
 from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
+from graphlth.sparse.memo import Memo
 from graphlth.task import Batch
 
 Forward = Callable[[Any, Any], Any]  # how a task calls a model with its data
+_GRAPHS: Memo[Graph] = Memo()  # of the edges of models that are given a `Graph`
 LABELS = ("y", "train_mask", "val_mask", "test_mask")  # of `data`, which no model is given
 
 
@@ -148,13 +150,17 @@ class ModelOnGraph(SmallerModel):
         """The model's output for `x` [N, F] on the edges that are kept."""
         edges: Any = self.edge_index
         if takes_graph(self.model):
-            edges = Graph(edges, self.num_nodes)
+            edges = _GRAPHS(edges, partial(_copy_graph, edges, self.num_nodes))
         elif isinstance(x, Features):
             x = x.dense
         weight: Any = self.edge_weight
         weight = weight.unbind() if self.per_layer else weight
         x = x if isinstance(x, Features) else self._select("", x)
         return self.model(x, edges, *([] if weight is None else [weight]))
+
+
+def _copy_graph(edge_index: Tensor, num_nodes: int) -> Graph:
+    return Graph(edge_index.clone(), num_nodes)  # what a memo keeps must not refer to its key
 
 
 class ModelOnData(SmallerModel):
@@ -292,11 +298,31 @@ def compact_on_data(model: nn.Module, batch: Batch, about: dict[str, Any]) -> Sm
         batch: its data are without the edges that are gone.
         about: where it comes from.
     """
-    smaller = remove_units(model, *call_on_data(batch))
-    shapes = shapes_of(model, without_labels(batch.data, "x"), batch.forward)
+    return lay_on_data(remove_units(model, *call_on_data(batch)), batch, about)
+
+
+def lay_on_data(smaller: Smaller, batch: Batch, about: dict[str, Any]) -> SmallerModel:
+    """A model on the data of `batch`; of many graphs, on none."""
+    shapes = shapes_of(smaller.model, without_labels(batch.data, "x"), batch.forward)
     if "ptr" in batch.data:
         return SmallerModel(smaller, shapes, batch.forward, about)
     return ModelOnData(smaller, batch, shapes, about)
+
+
+def lay_on_batch(smaller: Smaller, batch: Batch, about: dict[str, Any]) -> SmallerModel:
+    """A model on the graph or the data of `batch`; of many graphs, on none."""
+    if reads_data(smaller.model, batch):
+        return lay_on_data(smaller, batch, about)
+    return ModelOnGraph(smaller, batch.inputs[1], batch.edge_weight, about=about)
+
+
+def call_on_batch(network: SmallerModel, batch: Batch) -> Any:
+    """What `network` returns of the features of `batch`, and of its graphs if it has none."""
+    if isinstance(network, ModelOnGraph):
+        return network(batch.inputs[0])
+    if isinstance(network, ModelOnData):
+        return network(features_in(batch.data))
+    return call_with(network, batch.data, batch.forward)
 
 
 @torch.no_grad()
