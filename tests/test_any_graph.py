@@ -241,7 +241,7 @@ def test_the_network_compiles_whole_and_the_compacted_one_as_it_is(name, setting
     small, model, ticket, task = small_of(name, settings)
     torch.compiler.reset()  # the number of times that one function is compiled is limited
     compiled = torch.compile(small.network, backend="eager", fullgraph=True, dynamic=True)
-    for x, edge_index, weight in other_graphs():
+    for x, edge_index, weight in [*other_graphs()][:3]:
         close(compiled(x, edge_index), masked(model, ticket, x, edge_index))
         close(compiled(x, edge_index, weight), masked(model, ticket, x, edge_index, weight))
     again = torch.compile(small, backend="eager")

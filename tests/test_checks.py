@@ -15,6 +15,7 @@ from torch import nn
 
 import graphlth as glt
 from graphlth.cli import main as cli
+from graphlth.compaction.program import write_program
 from graphlth.experiment import export
 from graphlth.plugins import with_size_check
 from graphlth.registry import KINDS, find, names
@@ -299,7 +300,7 @@ def test_what_is_read_is_not_written_over_by_any_name(place, link):
 
 WRITE = [  # a call of every command that writes where it is told; {} is the file
     ["export", "runs/run/seed0-round1.safetensors", "--epochs=1", "--out={}"],
-    ["export", "runs/run/seed0-round1.safetensors", "--epochs=1", "--out=a", "--program={}"],
+    ["export", "runs/run/seed0-round1.safetensors", "--epochs=1", "--out={}", "--layout=dense"],
     ["plot", "sparsity", "runs", "--out={}"],
 ]
 
@@ -308,7 +309,7 @@ WRITE = [  # a call of every command that writes where it is told; {} is the fil
 @pytest.mark.parametrize("argv", WRITE, ids=lambda argv: argv[0] + argv[-1])
 @pytest.mark.parametrize("file", ["seed0.jsonl", "seed0-round1.safetensors", "settings.json"])
 def test_no_command_writes_over_a_run(place, capsys, argv, link, file):
-    name = "out.pt2" if argv[-1] == "--program={}" else "out.safetensors"
+    name = "out.pt2" if argv[-1] == "--layout=dense" else "out.safetensors"
     name = "out.png" if argv[0] == "plot" else name
     link(Path("runs/run", file).resolve(), name)
     reads = argv[0] == "export" and file == "seed0-round1.safetensors"
@@ -389,13 +390,13 @@ def weights_of(network):
 
 
 def test_a_program_of_a_graph_holds_weights_and_edges_but_no_features(place):
-    network, _ = export.export("runs/run/seed0-round1.safetensors", out="a", program="a.pt2",
-                               epochs=1)  # fmt: skip
+    network, _ = export.export("runs/run/seed0-round1.safetensors", out="a", epochs=1)
+    network.save("a.pt2")
     task, _ = export.rebuild(load("runs/run/seed0-round1.safetensors"))
     x = task.x if isinstance(task.x, torch.Tensor) else task.x.dense
     program = torch.export.load("a.pt2")
     assert program.example_inputs is None
-    torch.testing.assert_close(program.module()(x), network(x))
+    torch.testing.assert_close(program.module()(x, network.edge_index), network(x))
     assert without("a.pt2", x) and without("a", x)
 
 
@@ -412,7 +413,8 @@ class Wide(nn.Module):
 
 def test_the_size_of_a_program_is_that_of_its_weights(tmp_path):
     x = torch.randn(5000, 2000, generator=torch.Generator().manual_seed(1))  # 40 MB
-    export._save_program(Wide().requires_grad_(False), x, tmp_path / "a.pt2")
+    program = torch.export.export(Wide().requires_grad_(False), (x,))
+    write_program(tmp_path / "a.pt2", program, ["x"], {}, {})
     size = (tmp_path / "a.pt2").stat().st_size
     assert weights_of(Wide()) <= size < weights_of(Wide()) + 50_000
     program = torch.export.load(tmp_path / "a.pt2").module()

@@ -239,7 +239,7 @@ def test_a_ticket_of_a_class_is_exported_as_a_program_for_any_graph(own, capsys)
     assert glt.load_compact("net.pt2") is not None and cli.main(["verify", "net.pt2"]) == 0
     for flags, line in (
         (["--out=net.safetensors"], "`out` must end in .pt2 or .onnx for a ticket of a model of"),
-        (["--out=net.pt2", "--program=b.pt2"], "`program` must not be given for a ticket of a mod"),
+        (["--out=net.pt2", "--layout=blocks"], "`layout` must be auto or dense for a program"),
     ):
         assert cli.main(["export", ticket, *flags]) == 2
         assert capsys.readouterr().err.startswith(f"graphlth: error: {line}")

@@ -19,6 +19,7 @@ from graphlth.analysis.latency import latency
 from graphlth.cli import main as cli
 from graphlth.compaction.channels import hidden_levels, surviving_channels
 from graphlth.cost.macs import input_macs
+from graphlth.experiment.export import export
 from graphlth.models.image._vgg import vgg
 from graphlth.registry import find
 from graphlth.rewinding import snapshot
@@ -282,8 +283,7 @@ def test_export_of_images_is_a_program_with_the_accuracy_that_it_says(found, cap
 
 
 @pytest.mark.parametrize(("flags", "says"), [
-    ("--out=small.safetensors", "`out` must end in .pt2 for a ticket of images, got 'small"),
-    ("--out=a.pt2 --program=b.pt2", "`program` must not be given .*, got 'b.pt2'"),
+    ("--out=small.safetensors", "`out` must end in .pt2 or .onnx for a ticket of images, got 'sm"),
     ("--out=a.pt2 --layout=sparse", "`layout` must be auto or dense .*, got 'sparse'"),
 ])  # fmt: skip
 def test_an_export_of_images_that_cannot_be_written_is_told_before_it_trains(
@@ -292,6 +292,17 @@ def test_an_export_of_images_that_cannot_be_written_is_told_before_it_trains(
     assert cli.main(["export", str(found), *flags.split()]) == 2
     assert re.search(says, capsys.readouterr().err)
     assert [p.name for p in Path().iterdir()] == ["out"]
+
+
+def test_onnxruntime_runs_an_export_of_images_in_batches_of_any_size(found):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network, _ = export(str(found), out="small.onnx", epochs=1)
+    session = onnxruntime.InferenceSession("small.onnx")
+    (images,) = next(find("tasks", "digits_images")().batches("test")).inputs
+    for x in (images[:1], images[:5]):
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), network(x), atol=1e-4, rtol=1e-4)
 
 
 def test_bench_of_images_tells_bytes_and_multiplications(found, capsys):

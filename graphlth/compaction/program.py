@@ -26,6 +26,7 @@ from graphlth.storage import add_archive_digest, check_archive, printable, repla
 FORMAT = "graphlth-program-1"
 PROGRAMS = (".pt2", ".onnx")  # suffixes of files that take any graph
 ABOUT = "graphlth.json"  # the place in the archive of what the file says of itself
+EXPORTERS = ("torch.onnx._internal.exporter._registration", "onnx_ir._convenience")  # loggers
 NODES, EDGES, GRAPHS = (7, 12, 2)  # of the graph that a program is traced with
 
 
@@ -235,17 +236,19 @@ def save_onnx(
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """A context in which torch does not tell of its own deprecated calls and absent packages."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """A context in which torch does not tell of its own calls that are deprecated or unclear."""
+    loggers = [logging.getLogger(name) for name in EXPORTERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class LoadedProgram(nn.Module):

@@ -5,7 +5,7 @@ It traces NumPy arrays as tensors of its own, so that what a compiled loop write
 
 import sys
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -20,11 +20,15 @@ def untraced(function: F) -> F:
     The compiler loads slowly (4 s): it is not asked for before it is there.
     """
 
+    disabled: list[Callable[..., Any]] = []  # no `functools.cache`, which the compiler warns of
+
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        return _disable(function)(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args, **kwargs)
 
     return call  # type: ignore[return-value]
 
@@ -35,9 +39,3 @@ def untraced_methods(kind: T) -> T:
         if callable(value) and not name.startswith("_"):
             setattr(kind, name, untraced(value))
     return kind
-
-
-@cache
-def _disable(function: Callable[..., Any]) -> Callable[..., Any]:
-    disabled: Callable[..., Any] = torch.compiler.disable(function)
-    return disabled
