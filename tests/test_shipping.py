@@ -25,7 +25,7 @@ def molecules():
     draw = torch.Generator().manual_seed(0)
     def graph(i):
         ends = torch.randint(6, (2, 9), generator=draw)
-        return Data(x=torch.rand(6, 4, generator=draw), edge_index=ends, y=i % 2)
+        return Data(x=torch.rand(6, 4, generator=draw), edge_index=ends, y=torch.tensor([i % 2]))
     return glt.GraphTask([graph(i) for i in range(40)], name="molecules")
 """
 
@@ -56,10 +56,11 @@ def molecules(tmp_path, monkeypatch):
 
 def nodes(weights=False):
     draw = torch.Generator().manual_seed(1)
-    graph = Data(x=torch.rand(30, 6, generator=draw), y=torch.arange(30) % 2,
-                 edge_index=torch.randint(30, (2, 90), generator=draw))  # fmt: skip
+    ends = torch.randint(30, (2, 100), generator=draw).unique(dim=1)
+    ends = ends[:, ends[0] != ends[1]][:, :80]
+    graph = Data(x=torch.rand(30, 6, generator=draw), y=torch.arange(30) % 2, edge_index=ends)
     if weights:
-        graph.edge_weight = torch.rand(90, generator=draw) + 0.1
+        graph.edge_weight = torch.rand(80, generator=draw) + 0.1
     return glt.NodeTask(graph, split="random")
 
 

@@ -16,9 +16,8 @@ from graphlth.compaction.own_models import (
     ModelOnData,
     SmallerModel,
     call_on_batch,
-    lay_on_batch,
+    lay_unchanged,
 )
-from graphlth.compaction.smaller import Smaller
 from graphlth.compaction.units import tensors_in
 from graphlth.cost.macs import pass_macs
 from graphlth.masks import only, sparsity
@@ -127,7 +126,7 @@ def _pair_of_layers(small: Compact, model: nn.Module, task: Task, ticket: Ticket
 def _pair_of_own(small: SmallerModel, model: nn.Module, task: Task, ticket: Ticket) -> _Pair:
     """Both are called alike: with features on a graph of their own, or with many graphs."""
     whole, masks = next(iter(task.batches("test"))), ticket.masks
-    dense = lay_on_batch(Smaller(model, {}), whole, {})
+    dense = lay_unchanged(model, whole)
     given, about = whole, dict[str, Any]()
     if whole.of_graphs:  # which are not inside, and of which a task may prune those of a test, too
         given = next(iter(apply_edge_masks(task, masks).batches("test")))

@@ -309,11 +309,11 @@ def lay_on_data(smaller: Smaller, batch: Batch, about: dict[str, Any]) -> Smalle
     return ModelOnData(smaller, batch, shapes, about)
 
 
-def lay_on_batch(smaller: Smaller, batch: Batch, about: dict[str, Any]) -> SmallerModel:
-    """A model on the graph or the data of `batch`; of many graphs, on none."""
-    if reads_data(smaller.model, batch):
-        return lay_on_data(smaller, batch, about)
-    return ModelOnGraph(smaller, batch.inputs[1], batch.edge_weight, about=about)
+def lay_unchanged(model: nn.Module, batch: Batch) -> SmallerModel:
+    """`model` itself, called as a smaller one is: on the graph or the data of `batch`."""
+    if reads_data(model, batch):
+        return lay_on_data(Smaller(model, dict.fromkeys(features_in(batch.data))), batch, {})
+    return ModelOnGraph(Smaller(model, {}), batch.inputs[1], batch.edge_weight)
 
 
 def call_on_batch(network: SmallerModel, batch: Batch) -> Any:

@@ -19,7 +19,6 @@ def untraced(function: F) -> F:
 
     The compiler loads slowly (4 s): it is not asked for before it is there.
     """
-
     disabled: list[Callable[..., Any]] = []  # no `functools.cache`, which the compiler warns of
 
     @wraps(function)
