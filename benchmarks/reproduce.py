@@ -154,8 +154,7 @@ def print_round(step: Any) -> None:
 
 def metric_name(runs: Runs) -> str:
     """What the results of the runs are: "accuracy", "ROC-AUC" and so on."""
-    name = record.metric_of(next(iter(runs.values()))[0])
-    return {"roc_auc": "ROC-AUC"}.get(name, name.replace("_", " "))
+    return record.metric_title(record.metric_of(next(iter(runs.values()))[0]))
 
 
 def accuracy(row: record.Row) -> Value:

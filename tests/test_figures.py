@@ -312,7 +312,7 @@ def test_series_of_one_algorithm_are_told_apart_by_their_settings():
 def test_another_metric_than_accuracy_is_drawn_as_it_is_under_its_name():
     records = [r | {"metric": "roc_auc", "direction": "max"} for r in run("ugs")]
     axis, plain = draw_figure(records).axes[0], draw_figure(run("ugs")).axes[0]
-    assert axis.get_ylabel() == "test roc auc" and plain.get_ylabel() == "test accuracy (%)"
+    assert axis.get_ylabel() == "test ROC-AUC" and plain.get_ylabel() == "test accuracy (%)"
     ours, theirs = (max(max(line.get_ydata()) for line in a.lines) for a in (axis, plain))
     assert 100 * ours == pytest.approx(theirs)
 
@@ -331,7 +331,7 @@ def of_metrics():
 def test_each_metric_has_a_panel_of_its_own_with_its_label_and_scale():
     drawn = draw_figure(of_metrics())
     labels = [axis.get_ylabel() for axis in drawn.axes if axis.get_ylabel()]
-    assert labels == ["test accuracy (%)", "test f1 macro", "test roc auc"]
+    assert labels == ["test accuracy (%)", "test f1 macro", "test ROC-AUC"]
     firsts = [axis for axis in drawn.axes if axis.get_ylabel()]
     assert [axis.get_ylim()[1] > 1.5 for axis in firsts] == [True, False, False]
     names = [text.get_text() for text in drawn.legends[0].get_texts()]
@@ -343,7 +343,7 @@ def test_other_figures_too_keep_metrics_apart(name):
     records = costed([r | {"settings": r["settings"] | {"lr": 0.1}} for r in of_metrics()])
     module = sys.modules[find("figures", name).__module__]
     labels = [axis.get_ylabel() for axis in module.draw_figure(records).axes]
-    assert labels == ["test accuracy (%)", "test f1 macro", "test roc auc"]
+    assert labels == ["test accuracy (%)", "test f1 macro", "test ROC-AUC"]
 
 
 def test_the_validation_accuracy_can_be_drawn_instead():

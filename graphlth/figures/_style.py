@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from graphlth.records.schema import ACCURACY, Record
+from graphlth.records.schema import ACCURACY, Record, metric_title
 from graphlth.records.statistics import Row, interval, run_of
 from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Fraction
@@ -191,7 +191,7 @@ def scale_of(row: Row) -> int:
 def metric_label(row: Row, split: str, when: str = "") -> str:
     """What a vertical axis of the metric is called, such as "test accuracy (%)"."""
     unit = " (%)" if row.metric == ACCURACY else ""
-    return f"{split} {row.metric.replace('_', ' ')}{when}{unit}"
+    return f"{split} {metric_title(row.metric)}{when}{unit}"
 
 
 def metric_axis(axis: Axes, row: Row, split: str, floor: float | None = None) -> None:

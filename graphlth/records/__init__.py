@@ -24,6 +24,7 @@ from graphlth.records.schema import (
     Record,
     check_search,
     metric_of,
+    metric_title,
     run_key,
     settings_hash,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "largest_sd",
     "mark_rows",
     "metric_of",
+    "metric_title",
     "paired_differences",
     "read",
     "read_file",

@@ -219,6 +219,12 @@ def metric_of(record: Mapping[str, Any]) -> str:
     return name
 
 
+def metric_title(name: str) -> str:
+    """A metric as papers write it: "ROC-AUC", "RMSE", "average precision"."""
+    known = {"roc_auc": "ROC-AUC", "rmse": "RMSE", "mae": "MAE"}
+    return known.get(name, name.replace("_", " "))
+
+
 def check_search(search: Any) -> Record:
     """What a search tells of its ticket, if none of it stands in for a field of the run's own.
 
