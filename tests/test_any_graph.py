@@ -250,6 +250,7 @@ def test_the_network_compiles_whole_and_the_compacted_one_as_it_is(name, setting
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own calls
 @pytest.mark.parametrize("name", ["gcn", "gat"])
 def test_inductor_computes_what_the_network_does(name):
     small, model, ticket, _ = small_of(name, {})
