@@ -181,7 +181,7 @@ def accuracy_table(runs: Runs, suite: Suite) -> Table:
     columns = {"MACs, M": ",.4g"} | dict.fromkeys((*rows, *published), ".1f")
     return Table("accuracy", keys, columns, [
         [r, 100 * first[r].edge_sparsity, 100 * first[r].weight_sparsity,
-         (first[r].macs or 0) / 1e6,
+         None if first[r].macs is None else first[r].macs / 1e6,
          *[accuracy(own[r]) if r in own else None for own in rows.values()],
          *[100 * p[str(r)] if str(r) in p else None for p in published.values()]]
         for r in shown_rounds(first)
