@@ -647,7 +647,7 @@ def test_a_trajectory_is_the_mean_of_the_seeds_that_still_search():
     x, y = line(axis, "joint early bird")
     assert x.tolist() == [1, 2, 3, 4]
     assert y == pytest.approx([2 + 0.001, 1 + 0.001, 0.5 + 0.0015, 0.25 + 0.001])
-    ends, last = line(axis, "_drawn by joint early bird")
+    ends, last = line(axis, "_draws of joint early bird")
     assert ends.tolist() == [2, 4, 3]
     assert last == pytest.approx([1, 0.251, 0.502])
     assert line(axis, "_threshold")[1] == pytest.approx([0.1, 0.1])
@@ -665,7 +665,7 @@ def of_channels(*when):
 def test_a_trajectory_of_channels_begins_at_the_second_epoch():
     (axis,) = distances.draw_figure(of_channels(2, 4, 3)).axes
     assert line(axis, "early bird")[0].tolist() == [2, 3, 4]
-    ends, last = line(axis, "_drawn by early bird")
+    ends, last = line(axis, "_draws of early bird")
     assert ends.tolist() == [2, 4, 3]
     assert last == pytest.approx([2, 0.501, 1.002])
 

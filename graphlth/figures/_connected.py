@@ -63,4 +63,4 @@ def plot_columns(
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)
     if np.isfinite(half).any():
         band: Look = {"color": look["color"], "alpha": 0.12, "linewidth": 0, "zorder": 1}
-        axis.fill_between(x, mean - half, mean + half, **band)
+        axis.fill_between(x, mean - half, mean + half, **band, label=f"_band of {look['label']}")

@@ -83,10 +83,14 @@ def check_floor(floor: float | None) -> None:
     check_value("floor", floor, Fraction | None)
 
 
-def no_records_error(need: str, records: Iterable[Record]) -> ValueError:
+class NoRecordsError(ValueError):
+    """There is no record of what a figure shows."""
+
+
+def no_records_error(need: str, records: Iterable[Record]) -> NoRecordsError:
     """The error of a figure that finds no record to draw: what it needs, and what it was given."""
     given = sorted({record["algorithm"] for record in records})
-    return ValueError(f"`records` must hold {need}, got {', '.join(given) or 'none'}")
+    return NoRecordsError(f"`records` must hold {need}, got {', '.join(given) or 'none'}")
 
 
 def blocks_of(rows: Iterable[Row]) -> list[list[Series]]:
@@ -212,6 +216,17 @@ def set_log_ticks(axis: Any, formatter: Formatter) -> None:
 # --- marks ---------------------------------------------------------------------------------------
 
 
+class RoundPoints(Line2D):
+    """Where the rounds of a run stand in a panel: not drawn, but what a page tells of each.
+
+    Its label, and those of all else that belongs to a series, ends in " of " and the series' own.
+    """
+
+    def __init__(self, x: Any, y: Any, rows: Series, label: str) -> None:
+        super().__init__(x, y, visible=False, label=f"_rounds of {label}")
+        self.rows = rows
+
+
 def means_and_half_widths(series: Series, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and half-widths, of accuracy in per cent; that of one seed is NaN."""
     columns = [[record[metric] for record in row.records] for row in series]
@@ -232,7 +247,7 @@ def plot_curve(
     """Means over seeds, joined, and the band of their intervals; bars where x turns or stays."""
     if series:
         mean, half = means_and_half_widths(series, metric)
-        plot_band(axis, x, mean, mean - half, mean + half, look)
+        plot_band(axis, x, mean, mean - half, mean + half, look, series)
 
 
 def plot_band(
@@ -242,17 +257,20 @@ def plot_band(
     low: np.ndarray,
     high: np.ndarray,
     look: Look,
+    rows: Series,
 ) -> None:
-    """Some means, joined, and the band from `low` to `high`, NaN where there is none."""
+    """The means of some rounds, joined, and the band from `low` to `high`, NaN where none is."""
     white = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(x, mean, **look, **white, linewidth=1.6, markersize=4.5, zorder=3)  # type: ignore[arg-type]
+    axis.add_line(RoundPoints(x, mean, rows, look["label"]))
     steps = np.diff(np.array(x, dtype=float))
     if np.isfinite(low).any() and not ((steps > 0).all() or (steps < 0).all()):
         sides = [mean - low, high - mean]
-        axis.errorbar(x, mean, sides, fmt="none", ecolor=look["color"], alpha=0.4, zorder=2)  # type: ignore[arg-type]
+        bars = {"ecolor": look["color"], "label": f"_bars of {look['label']}"}
+        axis.errorbar(x, mean, sides, fmt="none", alpha=0.4, zorder=2, **bars)  # type: ignore[arg-type]
     elif np.isfinite(low).any():
         shade = {"color": look["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
-        axis.fill_between(x, low, high, **shade)  # type: ignore[arg-type]
+        axis.fill_between(x, low, high, **shade, label=f"_band of {look['label']}")  # type: ignore[arg-type]
 
 
 def plot_point(
@@ -282,9 +300,10 @@ def plot_point(
     )  # fmt: skip
     for bar in (*caps, *bars):
         bar.set_alpha(0.6)
+    point = axis.add_line(RoundPoints([centre], [mean], [row], look["label"]))
     if shift:  # now that the true place has told the axes how far they reach
         aside = ScaledTranslation(shift / 72, 0, axis.figure.dpi_scale_trans)
-        for artist in (line, *caps, *bars):
+        for artist in (line, point, *caps, *bars):
             artist.set_transform(axis.transData + aside)
 
 

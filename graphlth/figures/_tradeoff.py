@@ -34,11 +34,15 @@ from graphlth.figures._style import (
     plot_point,
     set_log_ticks,
 )
+from graphlth.records.frontier import find_frontier
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, check_metric, summary
 
 Amounts = Callable[[Series, Row], list[float]]  # of a round of a run: one a seed
 Mark = Callable[[Row], dict[str, Any]]  # size and shift of the mark of a ticket, as of `point`
+FRONTIER: Sign = (
+    Line2D([], [], color="0.35", linewidth=5, alpha=0.2), "frontier, chosen by validation"
+)  # fmt: skip
 DENSE_MARK: Sign = (
     Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1, marker="*", markersize=11), "dense"
 )  # fmt: skip
@@ -70,6 +74,7 @@ def draw_tradeoff(
     numbered: bool = False,
     mark: Mark = lambda _: {},
     signs: Sequence[Sign] = (),
+    frontier: bool = False,
     floor: float | None,
     title: str | None,
 ) -> Figure:
@@ -85,6 +90,8 @@ def draw_tradeoff(
         numbered: write the number of the last round at the end of a line.
         mark: how the mark of a single ticket differs from others of its run's look.
         signs: of the legend, what that means.
+        frontier: draw a line over the networks of each panel that no other equals in both mean
+            validation and mean amount and beats in one.
         floor: the lowest accuracy shown.
         title: above the panels.
     """
@@ -95,6 +102,8 @@ def draw_tradeoff(
         figure, axes = make_panels(len(blocks))
         for axis, block in zip(axes, blocks, strict=True):
             _panel(axis, block, amounts, looks, metric, mark, numbered)
+            if frontier:
+                _plot_frontier(axis, block, amounts, metric)
             axis.set_xlabel(f"{name} (log scale)")
             axis.set_xscale("log")
             axis.margins(x=0.09)
@@ -105,8 +114,25 @@ def draw_tradeoff(
             metric_axis(axis, block[0][0], metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
-        finish_figure(figure, told.values(), [*signs, *dense, *interval_signs(rows)], title)
+        signs = [*signs, *dense, *([FRONTIER] if frontier else []), *interval_signs(rows)]
+        finish_figure(figure, told.values(), signs, title)
     return figure
+
+
+def frontier_rows(block: Sequence[Series], amounts: Amounts) -> list[tuple[Row, float]]:
+    """The rounds of a panel on its frontier, chosen by validation, and their mean amounts."""
+    rows = [(row, fmean(amounts(series, row))) for series in block for row in series]
+    sign = 1 if block[0][0].direction == "max" else -1
+    places = find_frontier([cost for _, cost in rows], [sign * row.val for row, _ in rows])
+    return [rows[i] for i in places]
+
+
+def _plot_frontier(axis: Axes, block: Sequence[Series], amounts: Amounts, metric: str) -> None:
+    found = frontier_rows(block, amounts)
+    means, _ = means_and_half_widths([row for row, _ in found], metric)
+    line, _ = FRONTIER
+    axis.plot([cost for _, cost in found], means, color=line.get_color(), linewidth=5, alpha=0.2,
+              solid_capstyle="round", label="_frontier", zorder=0)  # fmt: skip
 
 
 def _panel(
@@ -138,7 +164,7 @@ def _panel(
             axis.annotate(
                 f"round {found[-1].round}", last, (0, -11),
                 textcoords="offset points", ha="center", va="top", fontsize=8,
-                color=look["color"],
+                color=look["color"], label=f"_name of {look['label']}",
             )  # fmt: skip
     axis.set_title(panel_title(block, lines=2), loc="left")
     add_grid(axis)

@@ -28,6 +28,7 @@ def cost(
     metric: str = "test",
     title: str | None = None,
     floor: Fraction | None = None,
+    frontier: bool = False,
 ) -> None:
     """Draw accuracy against total cost into a file; what `draw` shows.
 
@@ -38,6 +39,7 @@ def cost(
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.
         floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
+        frontier: join the networks that no cheaper one equals, chosen by validation.
 
     Raises:
         ValueError: another suffix, an unknown unit or metric, a floor out of range, no ticket, or
@@ -45,7 +47,9 @@ def cost(
         OSError: `out` cannot be written; what was there is left as it was.
     """
     path = figure_path(out)
-    save_figure(draw_figure(records, unit, metric, title=title, floor=floor), path)
+    save_figure(
+        draw_figure(records, unit, metric, title=title, floor=floor, frontier=frontier), path
+    )
 
 
 def draw_figure(
@@ -55,6 +59,7 @@ def draw_figure(
     *,
     title: str | None = None,
     floor: Fraction | None = None,
+    frontier: bool = False,
 ) -> Figure:
     """The figure: a panel per task, model, edge universe and metric.
 
@@ -71,5 +76,6 @@ def draw_figure(
 
     return draw_tradeoff(
         rows, amounts, looks_of(map(key_of, rows)), metric=metric, name=name,
-        formatter=EngFormatter(symbol, sep=" "), numbered=True, floor=floor, title=title,
+        formatter=EngFormatter(symbol, sep=" "), numbered=True, frontier=frontier,
+        floor=floor, title=title,
     )  # fmt: skip

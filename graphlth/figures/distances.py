@@ -179,11 +179,12 @@ def _trajectory(axis: Axes, series: Series, look: Look) -> None:
     mean = [float(np.mean(now)) for now in still]
     axis.plot(steps, mean, color=colour, label=look["label"], zorder=2, **broken)
     band = {"color": colour, "alpha": 0.15, "linewidth": 0, "zorder": 1}
-    axis.fill_between(steps, [*map(min, still)], [*map(max, still)], **band)
+    low, high = [*map(min, still)], [*map(max, still)]
+    axis.fill_between(steps, low, high, **band, label=f"_band of {look['label']}")
     if not draws_at_set_epochs(series):
         axis.plot(
             drawn_epochs(ticket_rows(series)[-1]), [seed[-1] for seed in seeds], look["marker"],
-            color=colour, label=f"_drawn by {look['label']}", markersize=7, zorder=3,
+            color=colour, label=f"_draws of {look['label']}", markersize=7, zorder=3,
             markeredgecolor="white", markeredgewidth=0.8,
         )  # fmt: skip
 

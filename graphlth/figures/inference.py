@@ -28,6 +28,7 @@ def inference(
     metric: str = "test",
     title: str | None = None,
     floor: Fraction | None = None,
+    frontier: bool = False,
 ) -> None:
     """Draw accuracy against inference MACs into a file; what `draw` shows.
 
@@ -37,6 +38,7 @@ def inference(
         metric: which accuracy, "test" or "val".
         title: a title of your own above the panels.
         floor: the lowest accuracy shown, in [0, 1); what falls below leaves the panel.
+        frontier: join the networks that no cheaper one equals, chosen by validation.
 
     Raises:
         ValueError: another suffix, an unknown metric, a floor out of range, no ticket, or MACs
@@ -44,7 +46,7 @@ def inference(
         OSError: `out` cannot be written; what was there is left as it was.
     """
     path = figure_path(out)
-    save_figure(draw_figure(records, metric, title=title, floor=floor), path)
+    save_figure(draw_figure(records, metric, title=title, floor=floor, frontier=frontier), path)
 
 
 def draw_figure(
@@ -53,6 +55,7 @@ def draw_figure(
     *,
     title: str | None = None,
     floor: Fraction | None = None,
+    frontier: bool = False,
 ) -> Figure:
     """The figure: a panel per task, model, edge universe and metric, a colour per algorithm.
 
@@ -72,7 +75,8 @@ def draw_figure(
 
     return draw_tradeoff(
         rows, _macs, looks, metric=metric, name="MACs of one inference",
-        formatter=EngFormatter(sep=" "), mark=mark, signs=_signs(single), floor=floor, title=title,
+        formatter=EngFormatter(sep=" "), mark=mark, signs=_signs(single), frontier=frontier,
+        floor=floor, title=title,
     )  # fmt: skip
 
 

@@ -105,7 +105,8 @@ def _panel(
     for series in block:
         seeds = [[scale * record[field] for record in row.records] for row in series]
         mean, low, high = (np.array([*map(of, seeds)]) for of in (fmean, min, max))
-        plot_band(axis, weights_remaining(series), mean, low, high, looks[key_of(series[0])])
+        look = looks[key_of(series[0])]
+        plot_band(axis, weights_remaining(series), mean, low, high, look, series)
     for level in dense_levels(block, field):
         axis.axhline(scale * level, color=DENSE, linestyle=BROKEN, linewidth=1.1, label="_dense")
     set_weights_axis(axis)

@@ -98,7 +98,8 @@ def _panel(
             x = [100 * row.edge_sparsity for row, _ in known]
             mean = np.array([fmean(values) for _, values in known])
             half = np.array([half_width(values) for _, values in known])
-            plot_band(axis, x, mean, mean - half, mean + half, look)
+            rows = [row for row, _ in known]
+            plot_band(axis, x, mean, mean - half, mean + half, look, rows)
             drawn = True
     if not drawn:
         axis.set_axis_off()
