@@ -35,7 +35,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["scores"],
     ["algorithms", "analysis", "lightning"],
     ["experiment", "figures", "transforms"],
-    ["sweeps"],
+    ["report", "sweeps"],
     ["cli"],
     ["__init__", "__main__"],
 ]

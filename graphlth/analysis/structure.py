@@ -1,6 +1,6 @@
 """Structure: what the graph that a ticket leaves looks like."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +25,37 @@ def structure(model: nn.Module, task: Task, ticket: Ticket) -> GraphStructure:
     Raises:
         ValueError: the task has no graph.
     """
+    return measure_structure(*remaining_graph(task, ticket))
+
+
+class RemainingGraph(NamedTuple):
+    """The graph that a ticket leaves, as `measure_structure` takes it."""
+
+    edge_index: Tensor  # [2, E]
+    num_nodes: int
+    labels: Tensor | None = None  # [N] classes, below 0 where a node has none
+    train: Tensor | None = None  # the training nodes
+
+
+def remaining_graph(task: Task, ticket: Ticket) -> RemainingGraph:
+    """The graph that a ticket leaves; which one `structure` says.
+
+    Raises:
+        ValueError: the task has no graph.
+    """
     left: Any = apply_edge_masks(task, only(ticket.masks, "edges"))
     graph = getattr(left, "graph", None)
     if hasattr(left, "node_type"):  # of a `HeteroData`
-        return measure_structure(*_all_relations(left))
+        return RemainingGraph(*_all_relations(left))
     if graph is None:
         raise ValueError(f"`task` must have a graph, got {getattr(task, 'name', task)!r}")
     if hasattr(left, "graphs"):
-        return measure_structure(*_training_graphs(left))
+        return RemainingGraph(*_training_graphs(left))
     y = None if hasattr(left, "pairs") else getattr(left, "y", None)  # of pairs, not of nodes
     labels = y if isinstance(y, Tensor) and y.shape == (graph.num_nodes,) else None
     of_nodes = labels is not None or (isinstance(y, Tensor) and len(y) == graph.num_nodes)
     labels = None if labels is None or labels.is_floating_point() else labels
-    return measure_structure(
+    return RemainingGraph(
         graph.edge_index, graph.num_nodes, labels, left.rows["train"] if of_nodes else None
     )
 

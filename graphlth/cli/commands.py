@@ -245,6 +245,20 @@ def records(argv: list[str]) -> None:
     print(f"{count:,} records: {', '.join(str(v) for v in given.values() if v is not None)}")
 
 
+def report(argv: list[str]) -> None:
+    """Write a page of recorded runs."""
+    from graphlth.report.page import write_report
+
+    usage = "graphlth report DIR... --out FILE [--SETTING VALUE ...]"
+    parser = ArgumentParser(prog="graphlth report", usage=usage, exit_on_error=False)
+    parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
+    add_settings(parser, write_report, settings_of(write_report))
+    given = parse_arguments(parser, argv)
+    with raise_on_signal():
+        write_report(given.pop("folders"), **given)
+    print(given["out"])
+
+
 def export(argv: list[str]) -> None:
     """Retrain a ticket and write it compacted."""
     from graphlth.cli.progress import retraining_progress

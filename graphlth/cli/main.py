@@ -35,6 +35,7 @@ commands:
   plot FIGURE DIR... --out FILE      draw recorded runs
   compare A B                        two runs, round by round, with tested verdicts
   show DIR|TICKET...                 tables of recorded runs, what is in a ticket file
+  report DIR... --out FILE           a page of recorded runs, to be read in a browser
   records DIR... --out FILE          records as CSV or Parquet, for TensorBoard or MLflow
   export TICKET --out FILE           retrain a ticket and write it compacted
   bench TICKET...                    its time and disk space, compacted and dense
@@ -47,7 +48,8 @@ options:
 
 An interrupted run, sweep or analysis continues when the same command is given again."""
 PARSED = (  # see `commands`
-    "run", "sweep", "analyze", "plot", "compare", "show", "records", "export", "bench", "verify",
+    "run", "sweep", "analyze", "plot", "compare", "show", "report", "records", "export",
+    "bench", "verify",
 )  # fmt: skip
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 

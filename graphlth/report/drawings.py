@@ -1,0 +1,106 @@
+"""Which figures a report shows of the runs of a task, and what is said of those that it cannot."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from graphlth.figures import (
+    barrier,
+    cost,
+    criteria,
+    distances,
+    drawing,
+    inference,
+    instability,
+    learning_rate,
+    learning_speed,
+    sparsity,
+    structure,
+)
+from graphlth.figures._style import NoRecordsError, Series, panel_title
+from graphlth.records.schema import Record
+from graphlth.report.panels import Drawing, cut_figure
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure on the page, or why it is not there."""
+
+    name: str
+    title: str
+    text: str
+    drawing: Drawing | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure that a report shows where there are records for it."""
+
+    title: str
+    text: str
+    draw: Callable[[Sequence[Record]], Figure]
+
+
+FIGURES = {
+    "sparsity": Kind("Curves", "Test values against what is removed, a point per round.",
+                     sparsity.draw_figure),
+    "inference": Kind("Cost of an inference", "Test values against the multiply–accumulates of one "
+                      "inference.", lambda r: inference.draw_figure(r, frontier=True)),
+    "cost": Kind("Cost of a ticket", "Test values against all that it took to find and to train a "
+                 "ticket: every search up to its round, and its retraining.",
+                 lambda r: cost.draw_figure(r, frontier=True)),
+    "learning_rate": Kind("Learning rates", "Test values against the weights that remain.",
+                          learning_rate.draw_figure),
+    "learning_speed": Kind("Learning speed", "Where training would stop early, at the lowest "
+                           "validation loss.", learning_speed.draw_figure),
+    "drawing": Kind("Drawn tickets", "Test values against the epoch of the search at which a "
+                    "ticket is drawn.", drawing.draw_figure),
+    "criteria": Kind("Criteria", "When each criterion draws, and what it draws.",
+                     criteria.draw_figure),
+    "distances": Kind("Distances between masks", "The part of the mask in which two draws differ, "
+                      "and the distance from one draw to the next.", distances.draw_figure),
+    "structure": Kind("Structure of the graphs", "What the graphs look like that tickets leave, "
+                      "round by round.", structure.draw_figure),
+    "instability": Kind("Instability", "By how much the error on the line between two trained "
+                        "copies rises above theirs.", instability.draw_figure),
+    "barrier": Kind("Error between copies", "The error on the line from one trained copy to "
+                    "another.", barrier.draw_figure),
+}  # fmt: skip
+
+
+def draw_figures(records: Sequence[Record], block: Sequence[Series], name: str) -> Iterator[Shown]:
+    """The figures of the records of one task, model, edge universe and metric.
+
+    Args:
+        records: all of them.
+        block: their summary, run by run.
+        name: distinguishes ids on the page.
+    """
+    titles = [panel_title(block), *panel_title(block, lines=2).split("\n")]
+    rates = {record["settings"].get("lr") for record in records}
+    for number, (figure, kind) in enumerate(FIGURES.items()):
+        if figure == "learning_rate" and len(rates) < 2:
+            continue
+        try:
+            drawn = kind.draw(_records_for(figure, records))
+        except NoRecordsError:
+            continue
+        except ValueError as error:
+            yield Shown(figure, kind.title, kind.text, None, str(error))
+            continue
+        cut = cut_figure(drawn, f"{name}f{number}", titles)
+        yield Shown(figure, kind.title, kind.text, cut)
+
+
+def _records_for(figure: str, records: Sequence[Record]) -> Sequence[Record]:
+    """Those of runs; of what a measure has recorded beside them, those for its own figures."""
+    if figure in ("structure", "instability", "barrier"):
+        return records
+    return run_records(records)
+
+
+def run_records(records: Sequence[Record]) -> Sequence[Record]:
+    """Those that are of runs themselves; if there are none, those of measures of their tickets."""
+    return [record for record in records if "measure" not in record] or records
