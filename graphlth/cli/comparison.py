@@ -1,115 +1,26 @@
 """What `graphlth compare` prints, and what a run says of its seeds before it starts."""
 
 import sys
-from statistics import median
 
 from graphlth.cli.tables import print_table, print_text
-from graphlth.records.comparison import ComparedRound, Comparison
-from graphlth.records.gaps import BETTER, DOUBTFUL, EQUAL, WINNING, WORSE, Gap, format_margin
-from graphlth.records.power import POWER, largest_sd, seeds_needed
-from graphlth.records.schema import ACCURACY
+from graphlth.records.comparison import Comparison
+from graphlth.records.comparison_tables import (
+    WORDS,
+    comparison_notes,
+    comparison_table,
+    comparison_title,
+)
+from graphlth.records.power import POWER, largest_sd
 from graphlth.records.statistics import MIN_SEEDS, format_number
-from graphlth.records.tables import format_numbers
 
 
 def show_comparison(found: Comparison) -> None:
     """Print a table of the gaps of a run, a line per round, and what its words mean."""
-    unit = " (points)" if found.metric == ACCURACY else ""
-    head = ["round", "edges removed", "weights removed", f"− dense{unit}", "at least", "ticket",
-            f"− {found.b}{unit}", "verdict"]  # fmt: skip
-    if found.by == "sparsity":
-        head.insert(1, f"of {found.b}")
-    margin = format_margin(found.margin, found.metric)
     print()
-    print_text(f"{found.a} against {found.b} on {found.task} with {found.model}: {found.split} "
-               f"{found.metric.replace('_', ' ')}, margin {margin}, "
-               f"{format_numbers('seed', found.seeds)}")  # fmt: skip
-    print_table(head, [_cells(each, found) for each in found.rounds], left=["ticket", "verdict"])
-    for line in (*_meanings(found, margin), *_remarks(found)):
+    print_text(comparison_title(found))
+    print_table(*comparison_table(found), left=WORDS)
+    for line in comparison_notes(found):
         print_text(line)
-
-
-def _cells(each: ComparedRound, found: Comparison) -> list[str]:
-    other = [] if found.by == "round" else ["" if each.other is None else str(each.other)]
-    dense, gap = each.to_dense, each.to_other
-    rule = " °" if each.by_paper_rule else ""
-    return [
-        str(each.round), *other, f"{each.edge_sparsity:.1%}", f"{each.weight_sparsity:.1%}",
-        _format_gap(dense, found.metric),
-        _format_number(dense.bound, found.metric) if dense and dense.bound is not None else "",
-        f"{dense.verdict if dense else ''}{rule}",
-        _format_gap(gap, found.metric), gap.verdict if gap else "not comparable",
-    ]  # fmt: skip
-
-
-def _format_gap(gap: Gap | None, metric: str) -> str:
-    if gap is None or not gap.n:
-        return ""
-    mean = _format_number(gap.mean, metric)
-    if gap.interval is None:
-        return mean
-    low, high = (_format_number(end, metric) for end in gap.interval)
-    return f"{mean} ({low} to {high})"
-
-
-def _format_number(value: float, metric: str) -> str:
-    """A gap with its sign: of accuracy in points."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}" if metric == ACCURACY else f"{value:+.3g}"
-
-
-def _meanings(found: Comparison, margin: str) -> list[str]:
-    """What the columns and the verdicts of the table mean, as far as they occur."""
-    order = ("rounds in sequence from the first on" if found.ordered else
-             "adjusted over the rounds by Holm's method, as they have no order")  # fmt: skip
-    lines = ["gaps: means over common seeds, above 0 better; simultaneous 95 % intervals over the "
-             "rounds (Bonferroni); at least: one-sided 95 % lower bound of a round alone"
-             ]  # fmt: skip
-    verdicts = {gap.verdict for r in found.rounds for gap in (r.to_dense, r.to_other) if gap}
-    if WINNING in verdicts:
-        lines.append(f"winning: shown to be less than {margin} below dense (one-sided test at 5 %, "
-                     f"{order})")  # fmt: skip
-    if verdicts & {BETTER, WORSE}:
-        lines.append("better, worse: one-sided tests at 5 %, adjusted over the rounds by Holm's "
-                     "method, which shows more than the intervals")  # fmt: skip
-    if EQUAL in verdicts:
-        lines.append(f"no difference: shown to be less than {margin} apart (two one-sided tests)")
-    if DOUBTFUL in verdicts:
-        lines.append("doubtful: it would be shown, but stands beside a warning; `graphlth show` "
-                     "lists them")  # fmt: skip
-    if any(r.by_paper_rule for r in found.rounds):
-        lines.append("° paper's rule: mean at least dense")
-    return lines
-
-
-def _remarks(found: Comparison) -> list[str]:
-    """What a reader of the table should know of the two runs."""
-    lines = []
-    if found.seeds_of_one:
-        lines.append(f"{format_numbers('seed', found.seeds_of_one)} of one run alone: left out of "
-                     f"the gaps to {found.b}")  # fmt: skip
-    if found.same_dense is False:
-        lines.append("the dense networks of the two runs differ: so do the gaps between the runs, "
-                     "by more than the tickets")  # fmt: skip
-    if found.unequal:
-        lines.append(f"{format_numbers('round', found.unequal)}: the runs differ in sparsity by "
-                     "more than half a point; --by sparsity compares those that do not"
-                     )  # fmt: skip
-    sds = [r.to_dense.sd for r in found.rounds if r.to_dense and r.to_dense.sd is not None]
-    if sds:
-        lines.append(_seeds_line(found, sds))
-    return lines
-
-
-def _seeds_line(found: Comparison, sds: list[float]) -> str:
-    """How many new seeds show a ticket that is as good as dense, by the gaps of these."""
-    needs = []
-    for name, sd in (("median", median(sds)), ("largest", max(sds))):
-        try:
-            needs.append(f"{seeds_needed(found.margin, sd):,} at the {name} standard deviation")
-        except ValueError:  # the margin is a thousandth of it
-            needs.append(f"more than can be run at the {name} standard deviation")
-    return (f"seeds that a new run needs to show a ticket as good as dense with power {POWER:g}: "
-            f"{', '.join(needs)} of these gaps")  # fmt: skip
 
 
 def print_power(margin: float, seeds: int) -> None:

@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from graphlth.figures._style import (
     DENSE,
@@ -243,7 +243,10 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
     dense = {series[0].macs for series in block if series[0].round == 0 and series[0].macs}
     for macs in dense:
         axis.axvline(macs, color=DENSE, linestyle=(0, (1, 2)), linewidth=1, label="_dense")
-    fewest = min(float(np.min(line.get_xdata())) for line in _points(axis))
+    places = [float(x) for line in _points(axis) for x in np.asarray(line.get_xdata())]
+    fewest = min(places)
+    if max(places) < 3 * fewest:  # too short for ticks at 1, 2 and 5
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     if len(dense) != 1 or max(dense) < 1.5 * fewest:
         return
     (macs,) = dense

@@ -4,7 +4,7 @@ import re
 from colorsys import hls_to_rgb, rgb_to_hls
 
 PAPER, INK = 0x17, 0xE8  # of the dark scheme: the greys that white and black become
-DARKEST = 0.52  # lightness, in [0, 1], of a colour on dark paper
+DARKEST, FAINTER = 0.55, 0.75  # least lightness of a colour on dark paper; factor of saturation
 
 
 def for_both_schemes(style: str) -> str:
@@ -13,7 +13,7 @@ def for_both_schemes(style: str) -> str:
 
 
 def dark_colour(colour: str) -> str:
-    """What `colour`, as #rrggbb, is on dark paper: greys are turned, others are no darker than so.
+    """What `colour`, as #rrggbb, is on dark paper: greys are turned, others made lighter.
 
     Raises:
         ValueError: it is no such colour.
@@ -23,5 +23,5 @@ def dark_colour(colour: str) -> str:
         grey = round(INK + (PAPER - INK) * red / 255)
         return f"#{grey:02x}{grey:02x}{grey:02x}"
     hue, lightness, saturation = rgb_to_hls(red / 255, green / 255, blue / 255)
-    turned = hls_to_rgb(hue, max(lightness, DARKEST), saturation)
+    turned = hls_to_rgb(hue, max(lightness, DARKEST), FAINTER * saturation)
     return "#" + "".join(f"{round(255 * part):02x}" for part in turned)

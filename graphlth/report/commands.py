@@ -35,9 +35,10 @@ def run_command(folder: Path, records: Sequence[Record]) -> str:
 
 
 def measure_command(folder: Path, record: Record) -> str:
-    """The command that measures the tickets of a run; the folder of the run is beside `folder`'s."""
+    """The command that measures the tickets of a run, whose records `folder` holds."""
     measure = record["measure"]
-    run = folder.name.rpartition(f"-{measure}-")[0] or "RUN"
+    name = folder.name.rpartition(f"-{measure}-")[0] or "RUN"
+    run = str(beside) if (beside := folder.parent / name).is_dir() else name
     flags = {**record.get("measure_settings", {}), "out": str(folder.parent)}
     return join_command(["graphlth", "analyze", measure, run], flags)
 

@@ -13,8 +13,16 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from graphlth.figures._style import COLOURS, STYLE, add_grid, empty_figure
+from graphlth.figures._style import (
+    BROKEN,
+    COLOURS,
+    STYLE,
+    add_grid,
+    empty_figure,
+    set_log_ticks,
+)
 from graphlth.records.statistics import format_number, format_percent
 from graphlth.report.panels import Drawing, cut_figure
 
@@ -26,8 +34,8 @@ MOST_NODES, MOST_PAIRS = 400, 2500  # of a graph whose nodes and pairs are drawn
 SAMPLE = 200  # nodes, of many small graphs
 SMALL = 100  # nodes, of a small graph
 BINS = 64  # of an adjacency matrix, along a side
+FEW_DEGREES = 60  # up to which their axis is not logarithmic
 REMOVED = "#D55E00"
-HEAD = ("", "before", "after")
 Array = Any  # of numpy
 
 
@@ -159,7 +167,6 @@ def _draw_nodes(
         _dots(axis, places, labels)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        axis.set_aspect("equal")
         axis.margins(0.04)
     signs = [Line2D([], [], color="0.45", label="kept")]
     signs += [Line2D([], [], color=REMOVED, alpha=0.5, label="removed")] if gone else []
@@ -188,8 +195,8 @@ def _dots(axis: Axes, places: dict[int, Array], labels: Array | None) -> None:
 
 def _class_signs(labels: Array | None) -> Iterator[Line2D]:
     for number in [-1] if labels is None else np.unique(labels).tolist():
-        look = {"color": _class_colour(number), "marker": "o", "linestyle": "", "markersize": 6}
-        yield Line2D([], [], **look, label=_class_name(number))
+        colour, name = _class_colour(number), _class_name(number)
+        yield Line2D([], [], color=colour, marker="o", linestyle="", markersize=6, label=name)
 
 
 def _class_name(number: int) -> str:
@@ -229,19 +236,23 @@ def _binned(pairs: Array, place: Array) -> Array:
 
 
 def _draw_degrees(axis: Axes, before: "RemainingGraph", after: "RemainingGraph") -> list[Line2D]:
-    signs = []
-    for graph, colour, dash, name in (
-        (before, "0.25", "--", "degrees before"), (after, COLOURS[0], "-", "degrees after"),
-    ):  # fmt: skip
+    signs, most = [], 0
+    kinds = (("degrees before", before, "0.25", BROKEN), ("degrees after", after, COLOURS[0], "-"))
+    for name, graph, colour, dash in kinds:
         degree = np.bincount(pairs_of(graph).ravel(), minlength=graph.num_nodes)
         count = np.bincount(degree)
         share = 100 * count[::-1].cumsum()[::-1] / max(1, graph.num_nodes)
-        axis.plot(range(len(share)), share, dash, color=colour, label=name, drawstyle="steps-mid")
-        signs.append(Line2D([], [], color=colour, linestyle=dash, label=name))
-    axis.set_xscale("symlog", linthresh=10, linscale=1.5)
-    axis.set_xlim(left=0)
+        look: Any = {"color": colour, "linestyle": dash, "label": name}
+        axis.plot(range(len(share)), share, **look, drawstyle="steps-mid")
+        signs.append(Line2D([], [], **look))
+        most = max(most, len(share))
+    if most > FEW_DEGREES:
+        axis.set_xscale("log")
+        set_log_ticks(axis, FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.set_xlim(left=1 if most > FEW_DEGREES else 0)
     axis.set_ylim(0, 103)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set(xlabel="degree d", ylabel="nodes of degree d or more (%)")
     add_grid(axis)
     return signs

@@ -23,6 +23,7 @@
     const svg = figure.querySelector("svg");
     const points = JSON.parse(figure.querySelector("script").textContent);
     let current = -1;
+    svg.tabIndex = 0;
     const shown = () => points.filter((point) => !hidden.has(point[2]));
     const place = ([x, y]) => new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
 

@@ -13,12 +13,16 @@ import graphlth.records as record
 from graphlth.figures._style import blocks_of, panel_title
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
+from graphlth.records.tables import mark_lines
+from graphlth.report.commands import measure_command
 from graphlth.report.downloads import Download, make_downloads
 from graphlth.report.drawings import Shown, draw_figures, run_records
 from graphlth.report.graphs import ShownGraph, show_graph
 from graphlth.report.runs import Run, describe_run, find_folders, names_of
 from graphlth.report.summary import Summary, summarise
+from graphlth.settings.annotations import check_value
 from graphlth.settings.checks import check_written
+from graphlth.settings.types import Positive
 from graphlth.storage import replace_file
 
 HERE = Path(__file__).parent
@@ -36,9 +40,9 @@ class Section:
     figures: Sequence[Shown]
     graphs: Sequence[ShownGraph]
     runs: Sequence[Run]
-    settings: Sequence[
-        tuple[str, Sequence[str], bool]
-    ]  # name, value in each run, whether it differs
+    measures: Sequence[str]  # the commands of measures of their tickets
+    mark_lines: Sequence[str]  # what the marks of the tables mean
+    settings: Sequence[tuple[str, Sequence[str], bool]]  # name, values, whether they differ
 
 
 def write_report(
@@ -46,7 +50,7 @@ def write_report(
     *,
     out: str,
     title: str | None = None,
-    margin: float | None = None,
+    margin: Positive | None = None,
     graph: bool = True,
     data_root: str | None = None,
 ) -> None:
@@ -72,6 +76,7 @@ def write_report(
         raise ValueError(f"`out` must end in {SUFFIX}, got {out!r}")
     read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
     check_written("out", out, read)
+    check_value("margin", margin, Positive | None)
     records = record.read(*folders)
     show = partial(show_graph, data_root=data_root) if graph else None
     text = make_page(records, find_folders(folders), title, margin, show)
@@ -115,21 +120,30 @@ def _sections(
     records: Sequence[Record], rows: Sequence[Row], folders: Mapping[Path, Sequence[Record]],
     margin: float | None, show: Any,
 ) -> Iterator[Section]:  # fmt: skip
-    stars = record.winning_rows_without_warnings(rows)
+    marks = record.mark_rows(rows, margin=margin)
     for number, block in enumerate(blocks_of(rows)):
         name, names = f"s{number}", names_of([row for series in block for row in series])
-        runs = [describe_run(series, names[run_of(series[0])], stars, folders) for series in block]
+        runs = [describe_run(series, names[run_of(series[0])], marks, folders) for series in block]
         first = block[0][0]
         own = [r for r in records if _universe(r) == _universe(first.records[0])]
         yield Section(
-            name, f"{first.task} · {first.model}", panel_title(block),
-            summarise(runs, margin), [*draw_figures(own, block, name)],
-            [*_graphs(runs, name, show)], runs, [*_settings_table(runs)],
+            name, f"{first.task} · {first.model}", " · ".join(panel_title(block).split(" · ")[2:]),
+            summarise(runs, marks, margin), [*draw_figures(own, block, name, margin)],
+            [*_graphs(runs, name, show)], runs, [*_measure_commands(first.records[0], folders)],
+            mark_lines([row for series in block for row in series], marks, margin),
+            [*_settings_table(runs)],
         )  # fmt: skip
 
 
 def _universe(line: Record) -> tuple[Any, ...]:
     return line["task"], line["model"], line["edges"], record.metric_of(line)
+
+
+def _measure_commands(line: Record, folders: Mapping[Path, Sequence[Record]]) -> Iterator[str]:
+    """The commands of the measures of what `line` is a record of."""
+    for folder, own in folders.items():
+        if "measure" in own[0] and _universe(own[0]) == _universe(line):
+            yield measure_command(folder, own[0])
 
 
 def _graphs(runs: Sequence[Run], name: str, show: Any) -> Iterator[ShownGraph]:

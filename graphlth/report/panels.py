@@ -18,6 +18,8 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from graphlth.figures._style import STYLE, RoundPoints
@@ -27,6 +29,7 @@ from graphlth.report.colours import for_both_schemes
 
 SVG, LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 POINTS_PER_INCH = 72  # of the SVG backend: a pixel of matplotlib is a unit of the SVG
+WIDTH = 3.8  # inches of a panel at most: three stand beside one another, one fills a phone
 PAD = 3.0  # points around a panel, as fonts of browsers differ
 SAMPLE = (26.0, 11.0)  # points, of a sample of the legend
 MOST_POINTS = 2000  # of a panel, that are told of
@@ -60,46 +63,55 @@ class Drawing:
     legend: Sequence[Entry]
 
 
-def cut_figure(figure: Figure, name: str, known_titles: Sequence[str] = ()) -> Drawing:
+def cut_figure(figure: Figure, name: str, about: str = "\n") -> Drawing:
     """The panels and the legend of a figure.
 
     Args:
         figure: its legend names the series.
         name: distinguishes the ids of this figure on a page.
-        known_titles: lines of titles that the page says elsewhere.
+        about: what lines of titles begin with that the page says elsewhere.
     """
-    figure.set_dpi(POINTS_PER_INCH)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     axes = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
     series = _series_in(axes, labels)
-    titles = [_take_title(axis, known_titles) for axis in axes]
+    legend.remove()
+    figure.set_figwidth(min(figure.get_figwidth(), WIDTH * _columns(figure)))
+    titles = [_take_title(axis, about) for axis in axes]
     for axis in axes:
         _show_shared_axis(axis)
         _mark_series(axis, series, f"{name}-")
-    parts = {f"{name}-panel{i}": _with_colour_bars(axis) for i, axis in enumerate(axes)}
-    samples = {f"{name}-sample{i}": handle for i, handle in enumerate(legend.legend_handles)}
-    for prefix, artists in parts.items():
-        for i, artist in enumerate(artists):
-            artist.set_gid(f"{prefix}-{i}")
-    for gid, handle in samples.items():
-        handle.set_gid(gid) if handle is not None else None
-    tree = _draw_svg(figure)
-    groups = {element.get("id", ""): element for element in tree.iter(f"{{{SVG}}}g")}
-    clips = {e.get("id", ""): e for e in tree.iter(f"{{{SVG}}}clipPath")}
+    pieces = _cut(figure, [_with_colour_bars(axis) for axis in axes], f"{name}-panel")
     height = POINTS_PER_INCH * figure.get_figheight()
-    panels = []
-    for (prefix, artists), title in zip(parts.items(), titles, strict=True):
-        box = Bbox.union([artist.get_tightbbox() for artist in artists]).padded(PAD)
-        found = [groups[f"{prefix}-{i}"] for i in range(len(artists))]
-        svg = _svg(found, clips, box, height, prefix)
-        panels.append(Panel(title, svg, [*_points(artists[0], series, height)]))
-    entries = [
-        Entry(label, _sample(groups[gid], clips, handle, height, gid), series.get(label, -1))
-        for (gid, handle), label in zip(samples.items(), labels, strict=True)
-        if label and handle is not None
+    panels = [
+        Panel(title, svg, [*_points(axis, series, height)])
+        for title, svg, axis in zip(titles, pieces, axes, strict=True)
     ]
-    return Drawing(panels, entries)
+    return Drawing(panels, _cut_legend(legend, labels, series, name))
+
+
+def _cut_legend(
+    legend: Legend, labels: Sequence[str], series: Mapping[str, int], name: str
+) -> list[Entry]:
+    """The entries of a legend, drawn again by themselves: the series, then the signs."""
+    known = {
+        label: h for label, h in zip(labels, legend.legend_handles, strict=True) if label and h
+    }
+    figure = Figure((4, 0.3 * len(known) + 0.5))
+    drawn = figure.legend([*known.values()], [*known], loc="center", frameon=False)
+    parts = [[handle] for handle in drawn.legend_handles]
+    samples = _cut(figure, parts, f"{name}-sample", SAMPLE)
+    entries = [
+        Entry(label, sample, series.get(label, -1))
+        for label, sample in zip(known, samples, strict=True)
+    ]
+    return sorted(entries, key=lambda entry: entry.number if entry.number >= 0 else len(labels))
+
+
+def _columns(figure: Figure) -> int:
+    """How many panels stand beside one another."""
+    specs = [axis.get_subplotspec() for axis in figure.axes]
+    return max(spec.get_gridspec().ncols for spec in specs if spec is not None)
 
 
 # --- before it is drawn --------------------------------------------------------------------------
@@ -107,8 +119,8 @@ def cut_figure(figure: Figure, name: str, known_titles: Sequence[str] = ()) -> D
 
 def _series_in(axes: Sequence[Axes], labels: Sequence[str]) -> dict[str, int]:
     """The number of each label of the legend that something in the panels belongs to."""
-    there = {_series_name(artist) for axis in axes for artist in _labelled(axis)}
-    return {label: i for i, label in enumerate(labels) if label and label in there}
+    drawn = dict.fromkeys(_series_name(artist) for axis in axes for artist in _labelled(axis))
+    return {name: i for i, name in enumerate(name for name in drawn if name and name in labels)}
 
 
 def _labelled(axis: Axes) -> Iterator[Any]:
@@ -140,11 +152,12 @@ def _drawn_parts(artist: Any) -> Iterator[Artist]:
             yield part
 
 
-def _take_title(axis: Axes, known: Sequence[str]) -> str:
-    """The lines of a panel's title that are not `known`; the title is taken off."""
+def _take_title(axis: Axes, about: str) -> str:
+    """The lines of a panel's title that say more than `about` and sizes; the title is taken off."""
     lines = axis.get_title(loc="left").split("\n")
     axis.set_title("", loc="left")
-    return " · ".join(line for line in lines if line and line not in known)
+    known = (line.startswith(about) or line.endswith(" weights") for line in lines)
+    return " · ".join(line for line, is_known in zip(lines, known, strict=True) if not is_known)
 
 
 def _show_shared_axis(axis: Axes) -> None:
@@ -170,22 +183,62 @@ def _draw_svg(figure: Figure) -> Element:
 # --- cut out -------------------------------------------------------------------------------------
 
 
+def _cut(
+    figure: Figure,
+    parts: Sequence[Sequence[Any]],
+    name: str,
+    size: tuple[float, float] | None = None,
+) -> list[Markup]:
+    """Parts of a figure, of one artist or several, each as an SVG.
+
+    Args:
+        figure: is drawn.
+        parts: of it.
+        name: distinguishes their ids on a page.
+        size: of all, around their middle; else what they fill.
+    """
+    figure.set_dpi(POINTS_PER_INCH)
+    for i, artists in enumerate(parts):
+        for j, artist in enumerate(artists):
+            artist.set_gid(f"{name}{i}-{j}")
+    tree, height = _draw_svg(figure), POINTS_PER_INCH * figure.get_figheight()
+    groups = {element.get("id", ""): element for element in tree.iter(f"{{{SVG}}}g")}
+    shared = {e.get("id", ""): e for defs in tree.iter(f"{{{SVG}}}defs") for e in defs}
+    found = []
+    for i, artists in enumerate(parts):
+        box = Bbox.union([artist.get_tightbbox() for artist in artists])
+        if size is not None:
+            x, y = box.x0 + box.width / 2 - size[0] / 2, box.y0 + box.height / 2 - size[1] / 2
+            box = Bbox.from_bounds(x, y, *size)
+        mine = [groups[f"{name}{i}-{j}"] for j in range(len(artists))]
+        found.append(_svg(mine, shared, box.padded(0 if size else PAD), height, f"{name}{i}"))
+    return found
+
+
 def _svg(
-    groups: Sequence[Element], clips: Mapping[str, Element], box: Bbox, height: float, name: str
+    groups: Sequence[Element], shared: Mapping[str, Element], box: Bbox, height: float, name: str
 ) -> Markup:
-    """The groups as one SVG that shows `box`, in matplotlib's points from below."""
+    """The groups as one SVG that shows `box`, in matplotlib's points from below.
+
+    What they refer to, such as markers, goes with them from the `shared` definitions.
+    """
     view = f"{box.x0:.1f} {height - box.y1:.1f} {box.width:.1f} {box.height:.1f}"
-    whole = Element("svg", {"viewBox": view, "style": f"width: {box.width:.0f}pt"})
-    used = {i for g in groups for e in g.iter() for i in re.findall(r"url\(#(.+?)\)", _text(e))}
+    look = {"viewBox": view, "style": f"width: {box.width:.0f}pt"}
+    whole = Element("svg", look)
+    used = {i for group in groups for e in group.iter() for i in _references(e)}
     if used:
         defs = ElementTree.SubElement(whole, "defs")
-        defs.extend(_copy(clips[i], name) for i in sorted(used))
+        defs.extend(_copy(shared[i], name) for i in sorted(used & {*shared}))
     whole.extend(_copy(group, name) for group in groups)
     return Markup(ElementTree.tostring(whole, encoding="unicode"))
 
 
-def _text(element: Element) -> str:
-    return " ".join(element.attrib.values())
+def _references(element: Element) -> Iterator[str]:
+    """The ids that an element refers to."""
+    for key, value in element.attrib.items():
+        yield from re.findall(r"url\(#(.+?)\)", value)
+        if key == f"{{{LINK}}}href" and value.startswith("#"):
+            yield value[1:]
 
 
 def _copy(element: Element, name: str) -> Element:
@@ -205,19 +258,8 @@ def _copy(element: Element, name: str) -> Element:
         else:
             value = re.sub(r"url\(#", f"url(#{name}-", value)
             copied.set(key, for_both_schemes(value) if key == "style" else value)
-    copied.extend(_copy(child, name) for child in element if child.tag != f"{{{SVG}}}style")
+    copied.extend(_copy(child, name) for child in element if child.tag != f"{{{SVG}}}defs")
     return copied
-
-
-def _sample(
-    group: Element, clips: Mapping[str, Element], handle: Any, height: float, name: str
-) -> Markup:
-    """A sample of the legend, in the middle of a small box."""
-    box = handle.get_window_extent()
-    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-    wide, high = SAMPLE
-    frame = Bbox.from_bounds(x - wide / 2, y - high / 2, wide, high)
-    return _svg([group], clips, frame, height, name)
 
 
 # --- what is told of a point ---------------------------------------------------------------------
@@ -227,7 +269,7 @@ def _points(
     axis: Axes, series: Mapping[str, int], height: float
 ) -> Iterator[tuple[float, float, int, list[str]]]:
     """The points of a panel: rounds of runs, else points of lines, else the cells of a matrix."""
-    known = [line for line in axis.lines if isinstance(line, RoundPoints)]
+    known: list[Line2D] = [line for line in axis.lines if isinstance(line, RoundPoints)]
     lines = known or [line for line in axis.lines if line.get_label() in series]
     for line in lines:
         xy = np.column_stack([np.asarray(v, float) for v in line.get_data()])
@@ -278,5 +320,6 @@ def _cells(axis: Axes, height: float) -> Iterator[tuple[float, float, int, list[
             continue
         for i, j in np.ndindex(values.shape):
             x, y = axis.transData.transform((j, i))
-            text = [f"draws {j + 1} and {i + 1}", f"{image.colorbar._label}: {values[i, j]:.3g}"]
+            name = image.colorbar.ax.get_ylabel()
+            text = [f"draws {j + 1} and {i + 1}", f"{name}: {values[i, j]:.3g}"]
             yield round(x, 1), round(height - y, 1), -1, text

@@ -12,6 +12,7 @@ from graphlth.figures._style import Series, key_of, looks_of
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
 from graphlth.records.tables import HEAD, format_numbers, run_table, run_title, warning_lines
+from graphlth.records.winning import Marks
 from graphlth.report.commands import measure_command, run_command
 from graphlth.settings.lists import planned_rounds
 
@@ -54,7 +55,7 @@ def names_of(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
 
 
 def describe_run(
-    series: Series, name: str, stars: Sequence[Row], folders: Mapping[Path, Sequence[Record]]
+    series: Series, name: str, marks: Marks, folders: Mapping[Path, Sequence[Record]]
 ) -> Run:
     """What a report tells of a run whose records lie in some of the `folders`."""
     keys = {record.run_key(series[0].records[0])}
@@ -64,7 +65,7 @@ def describe_run(
         if (own := [r for r in records if record.run_key(r) in keys])
     }
     return Run(
-        name, run_title(series), run_table(series, stars), warning_lines(series),
+        name, run_title(series), run_table(series, marks), warning_lines(series),
         [line for folder, own in mine.items() for line in unfinished_lines(folder, own)],
         [command_of(folder, own) for folder, own in mine.items()],
         settings_texts(series[0].records[0]), [*mine], series,
