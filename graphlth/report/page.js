@@ -75,6 +75,7 @@
     for (const ring of document.querySelectorAll(".ring")) ring.remove();
   }
 
+  window.addEventListener("resize", leave);
   document.getElementById("scheme").addEventListener("click", () => {
     const root = document.documentElement;
     const dark = root.style.colorScheme
