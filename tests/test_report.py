@@ -30,7 +30,8 @@ from graphlth.report import graphs
 from graphlth.report.colours import dark_colour, for_both_schemes
 from graphlth.report.commands import seeds_text
 from graphlth.report.drawings import draw_figures
-from graphlth.report.runs import unfinished_lines
+from graphlth.report.runs import describe_run, unfinished_lines
+from graphlth.report.summary import dense_verdict
 
 FAR = re.compile(r"https?:|//")
 
@@ -171,6 +172,23 @@ def test_the_summary_tells_verdicts_and_names_the_rule(runs, tmp_path):
     assert f"Winning, shown to be less than 1 point below dense: {winning}, the last" in text
     assert f"Better than random tickets: {better}." in text
     assert "by the paper's rule" in text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "warnings", "told"),
+    [
+        (10, [], "Winning, shown to be less than 1 point below dense: rounds 1–3, the last"),
+        (10, ["odd"], "Doubtful: less than 1 point below dense, but beside a warning: rounds 1–3."),
+        (2, [], "No verdict: under 3 seeds nothing is tested."),
+    ],
+)
+def test_a_verdict_needs_seeds_and_no_warning(runs, tmp_path, seeds, warnings, told):
+    records = record.read(make_large(runs, tmp_path / "large", seeds=seeds, rounds=3))
+    ugs = [{**r, "warnings": warnings} for r in records if r["algorithm"] == "ugs"]
+    rows = record.summary(ugs)
+    run = describe_run(rows, "ugs", record.mark_rows(rows), {})
+    (sentence,) = dense_verdict(run, None)
+    assert sentence.startswith(told)
 
 
 def test_a_page_of_four_methods_ten_seeds_and_twenty_rounds_is_small(runs, tmp_path):

@@ -10,6 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from graphlth.figures._draws import (
     drawn_epochs,
@@ -99,6 +100,7 @@ def _panel(axis: Axes, block: Sequence[Series], metric: str, looks: Mapping[Key,
                 axis, row, drawn_epochs(row), metric, look, hollow=not masks_have_settled(row)
             )
     axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("epoch of the search at which the ticket is drawn")
     axis.set_title(panel_title(block, lines=2), loc="left")
     metric_axis(axis, block[0][0], metric)

@@ -128,7 +128,7 @@ def _sections(
         own = [r for r in records if _universe(r) == _universe(first.records[0])]
         yield Section(
             name, f"{first.task} · {first.model}", " · ".join(panel_title(block).split(" · ")[2:]),
-            summarise(runs, marks, margin), [*draw_figures(own, block, name, margin)],
+            summarise(runs, margin), [*draw_figures(own, block, name, margin)],
             [*_graphs(runs, name, show)], runs, [*_measure_commands(first.records[0], folders)],
             mark_lines([row for series in block for row in series], marks, margin),
             [*_settings_table(runs)],

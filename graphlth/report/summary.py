@@ -1,6 +1,6 @@
 """What the runs of a section come to: sentences with verdicts, and each run beside a random one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphlth.records.comparison import Comparison, compare_records
@@ -9,10 +9,17 @@ from graphlth.records.comparison_tables import (
     comparison_table,
     comparison_title,
 )
-from graphlth.records.gaps import check_margin, default_margin, format_margin
+from graphlth.records.gaps import (
+    DOUBTFUL,
+    WINNING,
+    Gap,
+    check_margin,
+    default_margin,
+    format_margin,
+)
 from graphlth.records.statistics import MIN_SEEDS, Row, format_metric
 from graphlth.records.tables import extreme_line, format_numbers
-from graphlth.records.winning import Marks
+from graphlth.records.winning import gaps_to_dense
 from graphlth.report.runs import Run
 
 CONTROL = "random_tickets"  # the algorithm that searched tickets must be better than
@@ -45,13 +52,13 @@ class Summary:
     comparisons: Sequence[ComparedRuns]
 
 
-def summarise(runs: Sequence[Run], marks: Marks, margin: float | None) -> Summary:
+def summarise(runs: Sequence[Run], margin: float | None) -> Summary:
     """The summary of the runs of one section; the margin is what is no worse than dense."""
     found = {run.name: _compare_with_control(run, runs, margin) for run in runs}
     told = [
         RunSummary(
             run.name,
-            [*dense_verdict(run, marks, margin), *_control_verdict(run, found[run.name])],
+            [*dense_verdict(run, margin), *_control_verdict(run, found[run.name])],
             run_facts(run, margin),
         )
         for run in runs
@@ -67,7 +74,7 @@ def summarise(runs: Sequence[Run], marks: Marks, margin: float | None) -> Summar
 # --- against dense -------------------------------------------------------------------------------
 
 
-def dense_verdict(run: Run, marks: Marks, margin: float | None) -> Iterator[str]:
+def dense_verdict(run: Run, margin: float | None) -> Iterator[str]:
     """Which tickets of a run are shown to be no worse than dense, or why none is."""
     tickets = [row for row in run.series if row.round]
     metric = run.series[0].metric
@@ -78,16 +85,24 @@ def dense_verdict(run: Run, marks: Marks, margin: float | None) -> Iterator[str]
     elif max(row.n for row in tickets) < MIN_SEEDS:
         yield f"No verdict: under {MIN_SEEDS} seeds nothing is tested."
     else:
-        allowed = format_margin(check_margin(margin, metric), metric)
-        yield _winning_sentence([row for row in tickets if row in marks.winning], allowed)
+        stated = check_margin(margin, metric)
+        yield _winning_sentence(tickets, gaps_to_dense(run.series, margin=stated), stated)
 
 
-def _winning_sentence(won: Sequence[Row], allowed: str) -> str:
-    if not won:
-        return f"No round is shown to be less than {allowed} below dense."
-    numbers = format_numbers("round", [row.round for row in won])
-    return (f"Winning, shown to be less than {allowed} below dense: {numbers}, the last with "
-            f"{removed_text(won[-1])} and test {value_text(won[-1])}.")  # fmt: skip
+def _winning_sentence(tickets: Sequence[Row], gaps: Mapping[int, Gap], margin: float) -> str:
+    allowed = format_margin(margin, tickets[0].metric)
+    won, doubtful = (
+        [row for row in tickets if gaps[row.round].verdict == verdict]
+        for verdict in (WINNING, DOUBTFUL)
+    )
+    if won:
+        numbers = format_numbers("round", [row.round for row in won])
+        return (f"Winning, shown to be less than {allowed} below dense: {numbers}, the last with "
+                f"{removed_text(won[-1])} and test {value_text(won[-1])}.")  # fmt: skip
+    if doubtful:
+        numbers = format_numbers("round", [row.round for row in doubtful])
+        return f"Doubtful: less than {allowed} below dense, but beside a warning: {numbers}."
+    return f"No round is shown to be less than {allowed} below dense."
 
 
 def run_facts(run: Run, margin: float | None) -> list[str]:
