@@ -400,7 +400,7 @@ def test_a_process_that_is_killed_is_replaced_and_an_interrupt_leaves_nothing(tm
                                 stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
     def computing(process):
-        pids = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        pids = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)],
                               capture_output=True, text=True).stdout.splitlines()  # fmt: skip
         return [int(line.split()[0]) for line in pids if "spawn_main" in line]
 
