@@ -94,6 +94,26 @@ Loss = Callable[[Tensor, Batch], Tensor]  # of the outputs [rows, C] of a batch:
 LOSS_CONTRACT = "loss(output, batch) -> scalar tensor with a gradient"
 
 
+def call_own(function: Callable[..., Any], *given: Any, refuse: Callable[[str], ValueError]) -> Any:
+    """What a function of a user's own returns.
+
+    Args:
+        function: what is called.
+        given: what it is called with.
+        refuse: makes the error of what it was got to be, "one that raises ...".
+
+    Raises:
+        ValueError: that of `refuse`, if the function raises anything but a lack of memory.
+    """
+    try:
+        return function(*given)
+    except Exception as error:  # a function of a user's own can raise anything
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        raise refuse(f"one that raises {type(error).__name__}: {first}") from error
+
+
 def compute_loss(loss: Loss, output: Tensor, batch: Batch) -> Tensor:
     """The loss of the outputs [rows, C] of a batch, which may be a function of a user's own.
 
@@ -101,14 +121,8 @@ def compute_loss(loss: Loss, output: Tensor, batch: Batch) -> Tensor:
         ValueError: it cannot be computed, is no tensor or more than a number, or has no gradient
             where `output` has one.
     """
-    try:
-        found = loss(output, batch)
-    except Exception as error:  # a function of a user's own can raise anything
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        first = (str(error).splitlines() or [""])[0]
-        raise _loss_error(f"one that raises {type(error).__name__}: {first}",
-                          "mend it; targets are batch.target") from error  # fmt: skip
+    remedy = "mend it; targets are batch.target"
+    found = call_own(loss, output, batch, refuse=lambda got: _loss_error(got, remedy))
     if not isinstance(found, Tensor):
         raise _loss_error(type(found).__name__, "return the tensor that torch computes")
     if found.dim():

@@ -21,7 +21,7 @@ from graphlth.data.whole_graph import WholeGraphTask, graph_data, warn_of
 from graphlth.metrics import Metric, check_targets, find_metric
 from graphlth.settings.annotations import check_number
 from graphlth.settings.types import NonNegative, Seed, Width
-from graphlth.task import SPLITS, Batch, Forward, Loss, content_digest
+from graphlth.task import SPLITS, Batch, Forward, Loss, call_own, content_digest
 
 if TYPE_CHECKING:  # they load slowly
     from torch_geometric.data import Data, HeteroData
@@ -217,13 +217,7 @@ class Decoder:
     def _call(self, compare: Compare, source: Tensor, target: Tensor) -> Tensor:
         """What a function of a user's own gives, if that is a number in each column."""
         wanted = f"`decode` must give [{len(source)}, {self.columns}], numbers for each pair, got "
-        try:
-            found = compare(source, target)
-        except Exception as error:  # a function of a user's own can raise anything
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            first = (str(error).splitlines() or [""])[0]
-            raise ValueError(f"{wanted}one that raises {type(error).__name__}: {first}") from error
+        found = call_own(compare, source, target, refuse=lambda got: ValueError(wanted + got))
         if not isinstance(found, Tensor):
             raise ValueError(wanted + type(found).__name__)
         if found.shape != (len(source), self.columns) or not found.is_floating_point():
