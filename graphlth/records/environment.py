@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,11 +18,20 @@ PACKAGES = (
 
 def _git(*arguments: str) -> str | None:
     with suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        folder = str(Path(__file__).parent)
+        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
+            command, capture_output=True, text=True, check=True, timeout=60
         ).stdout.strip()
     return None
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of this code, asked for once: all runs of a process are of the same code."""
+    if not _git("ls-files", "--error-unmatch", Path(__file__).name):  # a work tree around us
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _cpu() -> str:
@@ -45,7 +55,6 @@ def environment() -> Record:
     found["cpu"] = _cpu()
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only: what this process may use
     found["cores"] = len(affinity(0)) if affinity else os.cpu_count() or 1
-    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)  # or a work tree around us
-    if ours and (commit := _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")):
+    if commit := _commit():
         found["commit"] = commit
     return found
