@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphlth.algorithms.imp import imp as imp
     from graphlth.algorithms.joint_early_bird import joint_early_bird as joint_early_bird
     from graphlth.algorithms.one_shot import one_shot as one_shot
+    from graphlth.algorithms.random_edges import random_edges as random_edges
     from graphlth.algorithms.random_graph import random_graph as random_graph
     from graphlth.algorithms.random_tickets import random_tickets as random_tickets
     from graphlth.algorithms.sgcn import sgcn as sgcn
@@ -100,6 +101,7 @@ _HOME = {  # public name: the module that it is loaded from
     "predict": "training.evaluation",
     "pretrain_dgi": "training.pretraining",
     "prune_data": "data.pruned",
+    "random_edges": "algorithms.random_edges",
     "random_graph": "algorithms.random_graph",
     "random_tickets": "algorithms.random_tickets",
     "retrain": "training.retraining",

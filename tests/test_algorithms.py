@@ -34,6 +34,7 @@ DRAWN = [
     n for n in ALGORITHMS if takes(n, "draws")
 ]  # several tickets, each a cut of the dense masks
 ROUNDS = [n for n in ALGORITHMS if takes(n, "rounds")]  # each ticket a cut of the one before
+DRAWN_ANEW = ("random_edges", "random_tickets")  # masks, in every round
 SINGLE = [n for n in ALGORITHMS if n not in DRAWN + ROUNDS]  # one ticket
 TICKETS = {n: 1 if n in SINGLE else 3 for n in ALGORITHMS}  # after the dense one
 RATES = {n: [s for s in ("drop_edges", "drop_weights") if takes(n, s)] for n in ALGORITHMS}
@@ -124,7 +125,7 @@ def test_the_scope_is_obeyed(name, scope):
     assert (by_layer == [0.5, 0.5]) == (scope == "layer")
 
 
-@pytest.mark.parametrize("name", [n for n in ROUNDS if n != "random_tickets"])
+@pytest.mark.parametrize("name", [n for n in ROUNDS if n not in DRAWN_ANEW])
 def test_what_is_removed_never_returns(name):
     tickets = run(name, lr=0.05, weight_decay=0.1)
     for before, after in pairwise(tickets):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import build, toy
+from toys import build, call, toy
 
 import graphlth.records as record
 from graphlth.algorithms._controls import CONTROLS
@@ -276,3 +276,24 @@ def test_tickets_that_do_not_fit_are_refused_before_anything_is_written(
     with pytest.raises(error, match=message):
         run("control", "karate", "gcn", settings, out=tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+# --- random edges --------------------------------------------------------------------------------
+
+
+def test_random_edges_stand_under_the_weights_of_imp():
+    task, settings = toy(), {"rounds": 3, "epochs": 5, "drop_weights": 0.2}
+    found = list(call("random_edges", build("gcn", task), task, drop_edges=0.1, **settings))
+    of_imp = list(call("imp", build("gcn", task), task, **settings))
+    drawn = list(call("random_tickets", build("gcn", task), task, rounds=3, drop_edges=0.1))
+    for ticket, weights, edges in zip(found, of_imp, drawn, strict=True):
+        expected = {**weights.masks, "edges": edges.masks["edges"]}
+        assert bits(ticket.masks) == bits(expected) and bits(ticket.init) == bits(weights.init)
+
+
+def test_random_edges_go_on_after_any_round():
+    task, settings = toy(), {"rounds": 3, "epochs": 5, "drop_edges": 0.1}
+    whole = list(call("random_edges", build("gcn", task), task, **settings))
+    for i, last in enumerate(whole):
+        rest = list(call("random_edges", build("gcn", task), task, last=last, **settings))
+        assert [bits(t.masks) for t in rest] == [bits(t.masks) for t in whole[i + 1 :]]

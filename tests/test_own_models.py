@@ -458,7 +458,8 @@ def test_a_forward_without_names_is_refused_in_one_line():
 ALGORITHMS = {
     "at_init": {"rounds": 1}, "edge_popup": {"epochs": 3, "drop_edges": 0.2},
     "geb": {"pretrain": 2, **FEW}, "imp": {"rounds": 1, **FEW}, "joint_early_bird": FEW,
-    "one_shot": {"rounds": 1, **FEW}, "random_graph": {}, "random_tickets": {"rounds": 1},
+    "one_shot": {"rounds": 1, **FEW}, "random_edges": {"rounds": 1, **FEW},
+    "random_graph": {}, "random_tickets": {"rounds": 1},
     "sgcn": {"pretrain": 2, **FEW}, "supermask": {"epochs": 3, "drop_edges": 0.2},
     "ugs": {"rounds": 1, **FEW},
 }  # fmt: skip
