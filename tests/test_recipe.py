@@ -11,7 +11,7 @@ import graphlth as glt
 from graphlth.algorithms._admm import GraphTraining
 from graphlth.algorithms._channels import ChannelRanking
 from graphlth.algorithms._controls import CONTROLS
-from graphlth.algorithms.imp import Rewinding, WeightPruning
+from graphlth.algorithms._imp import Rewinding, WeightPruning
 from graphlth.algorithms.ugs import batched_ugs, ugs
 from graphlth.experiment.settings import batched_form, defining_module, plugin_settings
 from graphlth.registry import find, names

@@ -7,7 +7,7 @@ from typing import Unpack
 from torch import nn
 
 from graphlth.algorithms._graph import check_edges, dense_graph
-from graphlth.algorithms.imp import Settings, imp
+from graphlth.algorithms._imp import Settings, weight_tickets
 from graphlth.masks import only as only_masks
 from graphlth.prune import drop_lowest
 from graphlth.scores.random import random
@@ -57,8 +57,10 @@ def random_edges(
     check_edges(task, last)
     whole = dense_graph(model, task, weights=True, ignore=ignore).masks
     weights = last and replace(last, masks=only_masks(last.masks, "weights"))
-    for ticket in imp(model, task, rounds=rounds, only=only, one_shot=one_shot, ignore=ignore,
-                      seed=seed, last=weights, **settings):  # fmt: skip
+    for ticket in weight_tickets(
+        model, task, settings, rounds=rounds, only=only, one_shot=one_shot, ignore=ignore,
+        seed=seed, last=weights,
+    ):  # fmt: skip
         scores = random(model, task, whole, seed=stream_seed(seed, "masks", ticket.round))
         edges = only_masks(whole, "edges")
         for _ in range(ticket.round):  # in steps, so that the counts are those of rounds of UGS
