@@ -18,6 +18,7 @@ from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
     Fraction,
     RewindTo,
+    RoundNumbers,
     Scope,
     WeightScore,
 )
