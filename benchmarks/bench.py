@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from report import RESULTS
 from torch import Tensor
 
 from graphlth.data.node import NodeTask
@@ -22,6 +21,7 @@ from graphlth.settings.checks import check_written
 from graphlth.sparse.graph import Graph
 from graphlth.storage import replace_file
 
+RESULTS = Path(__file__).parent / "results"
 Seconds = dict[str, list[float]]  # of every way, its measurements
 UNFINISHED = "unfinished.json"  # what is measured so far
 WARM = 1.0  # seconds that a call takes at most to be warmed up before every measurement

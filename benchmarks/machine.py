@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 from graphlth.records.environment import environment
+from graphlth.reproduction.result import name_machine, shorten_commit
 from graphlth.sparse.kernels._memory import SECOND
 
 PLACES = {"--data_root": "DIR", "--out": "FOLDER", "--tickets": "FOLDER", "--runs": "FOLDER"}
@@ -46,14 +47,6 @@ def describe_hardware(cpu: str, cores: int, threads: str) -> Data:
     }  # fmt: skip
 
 
-def name_machine(hardware: Mapping[str, Any]) -> str:
-    """`AMD EPYC znver5`: the processor, and its kind of core or else the width of its vectors."""
-    cpu = " ".join(re.sub(r"\(R\)|\(TM\)|Processor", "", hardware["cpu"]).split())
-    bits = hardware["vector_bits"]
-    kind = hardware["core"] or (f"{bits}-bit" if bits else "")
-    return f"{cpu} {kind}".strip()
-
-
 def name_file(stem: str, about: Mapping[str, Any]) -> str:
     """The file of a picture that every machine and case has one of."""
     words = [
@@ -75,8 +68,3 @@ def find_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def shorten_commit(commit: str) -> str:
-    """The first 12 digits of a commit, and whether files had changed."""
-    return commit[:12] + "-dirty" * commit.endswith("-dirty")

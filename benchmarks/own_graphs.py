@@ -19,7 +19,15 @@ import numpy as np
 import torch
 from bench import parse_output_path, result_folder, run_main
 from machine import measurement
-from report import (
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+import graphlth as glt
+import graphlth.records as record
+from graphlth.data.graph_files import read_graph
+from graphlth.data.node import split_per_class
+from graphlth.records import Record
+from graphlth.reproduction.result import (
     DEVIATION,
     RANGE,
     Claim,
@@ -30,14 +38,6 @@ from report import (
     mean_and_interval,
     write,
 )
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
-
-import graphlth as glt
-import graphlth.records as record
-from graphlth.data.graph_files import read_graph
-from graphlth.data.node import split_per_class
-from graphlth.records import Record
 
 PUBLISHED = {  # GCN, table 2 of that paper: mean and standard deviation over 100 splits
     "amazon_photo": (0.912, 0.012),

@@ -27,7 +27,6 @@ from bench import (
     undirected_graph,
 )
 from machine import measurement
-from report import Claim, Result, Table, median_and_range, write
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 from torch_geometric.nn import GATConv
@@ -35,6 +34,7 @@ from torch_geometric.utils import scatter
 
 import graphlth as glt
 from graphlth.models.graph.gat import GAT
+from graphlth.reproduction.result import Claim, Result, Table, median_and_range, write
 from graphlth.sparse.blocks import Block
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.features import Features, sparse_features

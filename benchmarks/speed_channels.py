@@ -22,12 +22,12 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Claim, Result, Table, median_and_range, write
 from torch import nn
 
 from graphlth.compaction.channels import channel_masks, norm_scales, shrink
 from graphlth.cost.macs import input_macs
 from graphlth.registry import find
+from graphlth.reproduction.result import Claim, Result, Table, median_and_range, write
 from graphlth.task import Batch
 from graphlth.training.forward import forward
 

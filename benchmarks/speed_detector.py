@@ -27,7 +27,6 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Claim, Result, Table, median_and_range, write
 from torch import Tensor
 
 from graphlth.algorithms import _draw
@@ -36,6 +35,7 @@ from graphlth.experiment.plan import build_plugin, plan
 from graphlth.experiment.settings import plugin_settings
 from graphlth.masks import Masks, count, only
 from graphlth.prune import make_redraw
+from graphlth.reproduction.result import Claim, Result, Table, median_and_range, write
 
 SEARCH = "graphlth.algorithms.joint_early_bird"
 TARGET = 0.01  # of an epoch, at most

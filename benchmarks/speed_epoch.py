@@ -28,13 +28,13 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Claim, Result, Table, Value, median_and_range, write
 from torch import Tensor
 from torch.func import functional_call
 
 import graphlth as glt
 from graphlth.experiment.plan import build_plugin
 from graphlth.masks import EDGES
+from graphlth.reproduction.result import Claim, Result, Table, Value, median_and_range, write
 from graphlth.settings.presets import preset
 from graphlth.ticket import dense
 from graphlth.training.loop import train

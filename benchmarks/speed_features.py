@@ -23,10 +23,10 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Result, Table, median_and_range, write
 
 from graphlth.data.node import NodeTask
 from graphlth.experiment.plan import build_plugin
+from graphlth.reproduction.result import Result, Table, median_and_range, write
 from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.ticket import dense
 from graphlth.training.loop import train

@@ -23,13 +23,13 @@ from bench import (
     undirected_graph,
 )
 from machine import measurement
-from report import Claim, Result, Table, Value, median_and_range, write
 from roofline import compulsory_bytes, copy_bandwidth, gathered_bytes
 from torch import Tensor, nn
 
 from graphlth.algorithms.ugs import batched_ugs
 from graphlth.experiment.plan import build_plugin, plan
 from graphlth.masks import EDGES
+from graphlth.reproduction.result import Claim, Result, Table, Value, median_and_range, write
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import weighted_sum
 from graphlth.task import Task

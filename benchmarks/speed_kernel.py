@@ -28,13 +28,13 @@ from bench import (
     undirected_graph,
 )
 from machine import measurement, name_file
-from report import Claim, Result, Table, Value, median_and_range, write
 from roofline import Point, Roof, compulsory_bytes, draw, measure, operations
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_scatter import scatter, segment_csr
 
 import graphlth as glt
+from graphlth.reproduction.result import Claim, Result, Table, Value, median_and_range, write
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.message import weighted_sum
 

@@ -27,7 +27,6 @@ from bench import (
     undirected_graph,
 )
 from machine import measurement
-from report import Claim, Result, Table, median_and_range, write
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 from torch_geometric.nn import conv as pyg
@@ -35,6 +34,7 @@ from torch_geometric.utils import scatter
 
 import graphlth as glt
 from graphlth.message_passing import GraphCache, masked_edges
+from graphlth.reproduction.result import Claim, Result, Table, median_and_range, write
 from graphlth.sparse.graph import Graph
 
 ABOUT = (

@@ -30,7 +30,6 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Claim, Result, Table, Value, median_and_range, write
 from speed_epoch import HOW, PyGGCN, epochs_by_hand
 from torch import Tensor, nn
 from torch_geometric.nn import conv as pyg
@@ -38,6 +37,7 @@ from torch_geometric.nn import conv as pyg
 import graphlth as glt
 from graphlth.masks import EDGES
 from graphlth.models.graph.gcn import GCN
+from graphlth.reproduction.result import Claim, Result, Table, Value, median_and_range, write
 from graphlth.ticket import dense
 from graphlth.training.loop import train
 from graphlth.training.masked import SoftMasks

@@ -22,13 +22,13 @@ from bench import (
     run_main,
 )
 from machine import measurement
-from report import Claim, Result, Table, median_and_range, write
 
 import graphlth as glt
 from graphlth.experiment.plan import build_plugin
 from graphlth.experiment.settings import RETRAINING
 from graphlth.masks import only, sparsity
 from graphlth.records import settings_hash
+from graphlth.reproduction.result import Claim, Result, Table, median_and_range, write
 from graphlth.rewinding import rewind
 from graphlth.task import Task
 from graphlth.ticket import Ticket, ticket_file

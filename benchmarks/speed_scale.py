@@ -28,9 +28,9 @@ from bench import (
     run_main,
 )
 from machine import measurement, name_file
-from report import Claim, Result, Table, Value, median_and_range, write
 
 from graphlth.models.graph.gcn import GCN
+from graphlth.reproduction.result import Claim, Result, Table, Value, median_and_range, write
 from graphlth.storage import replace_file
 from graphlth.task import Task
 from graphlth.ticket import dense

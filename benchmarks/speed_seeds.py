@@ -25,10 +25,10 @@ from bench import (
 )
 from cores import latencies
 from machine import measurement
-from report import RANGE, Claim, Result, Table, Value, median_and_range, write
 
 import graphlth as glt
 import graphlth.records as record
+from graphlth.reproduction.result import RANGE, Claim, Result, Table, Value, median_and_range, write
 
 ABOUT = (
     "UGS on Cora with GCN: all records agree in everything but their times, in all runs. Medians "

@@ -26,7 +26,6 @@ from bench import (
     run_main,
 )
 from machine import measurement, name_file
-from report import Claim, Result, Table, exact_value, median_and_range, write
 from safetensors.torch import save as serialise
 from torch import Tensor
 from torch_geometric.nn import GCNConv
@@ -35,6 +34,7 @@ import graphlth as glt
 from graphlth.compaction.layers import LAYOUTS
 from graphlth.experiment.export import rebuild
 from graphlth.masks import only, sparsity
+from graphlth.reproduction.result import Claim, Result, Table, exact_value, median_and_range, write
 from graphlth.storage import replace_file
 from graphlth.ticket import ticket_file
 from graphlth.training.forward import forward

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from graphlth.records.extreme import extreme_sparsity as extreme_sparsity
     from graphlth.records.power import seeds_needed as seeds_needed
     from graphlth.registry import names as names
+    from graphlth.reproduction.run import reproduce as reproduce
     from graphlth.sparse.graph import Graph as Graph
     from graphlth.sweeps.run import sweep as sweep
     from graphlth.sweeps.search import search_settings as search_settings
@@ -104,6 +105,7 @@ _HOME = {  # public name: the module that it is loaded from
     "random_edges": "algorithms.random_edges",
     "random_graph": "algorithms.random_graph",
     "random_tickets": "algorithms.random_tickets",
+    "reproduce": "reproduction.run",
     "retrain": "training.retraining",
     "run": "experiment.run",
     "search_settings": "sweeps.search",

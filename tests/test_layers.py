@@ -36,6 +36,7 @@ LAYERS = [  # packages, and files of them that stand elsewhere; below first
     ["algorithms", "analysis", "lightning"],
     ["experiment", "figures", "transforms"],
     ["report", "sweeps"],
+    ["reproduction"],
     ["cli"],
     ["__init__", "__main__"],
 ]

@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from graphlth.reproduction.result import format_value, lay_out
 
-from report import RESULTS, format_value, lay_out
-
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 Data = Mapping[str, Any]
 

@@ -22,6 +22,7 @@ from graphlth.cli.arguments import (
     split_first,
     with_config,
 )
+from graphlth.cli.reproduction import reproduce as reproduce
 from graphlth.cli.show import show_benchmarks, show_runs, show_structure, show_ticket
 from graphlth.cli.sweep import sweep as sweep
 from graphlth.registry import KINDS, find

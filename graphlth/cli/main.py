@@ -30,6 +30,7 @@ Find, study and use lottery tickets in graph neural networks.
 
 commands:
   run ALGORITHM --task T --model M   find tickets, retrain and record them
+  reproduce NAME|--list              a published figure: its runs, a verdict per claim
   sweep FILE --workers N             run all seeds of all runs of a file, also on a cluster
   analyze MEASURE DIR... --out DIR   measure the tickets of recorded runs
   plot FIGURE DIR... --out FILE      draw recorded runs
@@ -48,8 +49,8 @@ options:
 
 An interrupted run, sweep or analysis continues when the same command is given again."""
 PARSED = (  # see `commands`
-    "run", "sweep", "analyze", "plot", "compare", "show", "report", "records", "export",
-    "bench", "verify",
+    "run", "reproduce", "sweep", "analyze", "plot", "compare", "show", "report", "records",
+    "export", "bench", "verify",
 )  # fmt: skip
 NO_MEMORY = "out of memory: lower `hidden`, `layers`, `batch_size` or `jobs`, or take smaller data"
 

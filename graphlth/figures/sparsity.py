@@ -5,6 +5,7 @@ arXiv 2102.06790, figures 3 and 4.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from graphlth.figures._style import (
     plot_baseline,
     plot_curve,
     save_figure,
+    scale_of,
     set_log_ticks,
 )
 from graphlth.records.gaps import check_margin, format_margin
@@ -51,12 +53,17 @@ TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  
 HARDLY = 1.01  # times fewer MACs, below which they are not worth a panel
 STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
 HOLLOW_STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="", mfc="white")
+PUBLISHED: dict[str, Any] = {
+    "color": "0.2", "linestyle": "", "markersize": 6, "mfc": "none", "zorder": 5,
+}  # fmt: skip
+PUBLISHED_MARKS = ("D", "s", "^", "v", "P", "X")
 PANELS: dict[str, Callable[[Row], float | None]] = {  # the axis, and the place of a round on it
     "edges removed (%)": lambda row: 100 * row.edge_sparsity,
     "weights removed (%)": lambda row: 100 * row.weight_sparsity,
     "MACs of one inference (log scale)": lambda row: row.macs or None,  # a logarithm knows no 0
 }
 _, WEIGHTS, MACS = PANELS
+Published = Mapping[str, Mapping[int, float]]  # source: round: value, in the unit of the metric
 
 
 def sparsity(
@@ -95,6 +102,7 @@ def draw_figure(
     title: str | None = None,
     floor: Fraction | None = None,
     margin: Positive | None = None,
+    published: Published | None = None,
 ) -> Figure:
     """The figure: a row of panels per task, model, edge universe and metric, a line per run.
 
@@ -103,7 +111,8 @@ def draw_figure(
     Student-t intervals (of two seeds their range, of one none). Full stars stand on winning rounds,
     shown to be not inferior to dense by the margin; hollow ones on the others whose mean is at
     least the dense mean of their own run, the paper's rule. None stands beside a warning of its
-    records, or of those of the dense round.
+    records, or of those of the dense round. `published` has points of others, by round, in the unit
+    of the metric, under the name of their source; they stand where the first run has that round.
     """
     check_metric(metric)
     check_floor(floor)
@@ -123,8 +132,10 @@ def draw_figure(
             for spare in axes[len(shown) :]:
                 spare.remove()
             _row(dict(zip(shown, axes, strict=False)), block, metric, looks, marks)
+            _published_points(dict(zip(shown, axes, strict=False)), block[0], published or {})
             metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
-        add_legend(figure, looks.values(), _signs(rows, margin, marks))
+        signs = [*_signs(rows, margin, marks), *_published_signs(published or {})]
+        add_legend(figure, looks.values(), signs)
         if title:
             figure.suptitle(title, fontsize=13)
     return figure
@@ -197,6 +208,24 @@ def _stars(
         x, mean, "*", label=f"_{kind} of {look['label']}", markersize=size, zorder=4,  # type: ignore[arg-type]
         color=colour, markerfacecolor=fill, markeredgecolor=edge, markeredgewidth=0.8,
     )  # fmt: skip
+
+
+def _published_points(panels: Mapping[str, Axes], series: Series, published: Published) -> None:
+    """The points of others, over the rounds of a series that they are of."""
+    for name, axis in panels.items():
+        for (source, values), mark in zip(published.items(), cycle(PUBLISHED_MARKS), strict=False):
+            rows = [row for row in series if row.round in values]
+            shown = [row for row in rows if PANELS[name](row) is not None]
+            axis.plot(
+                [PANELS[name](row) for row in shown],  # type: ignore[arg-type]
+                [scale_of(row) * values[row.round] for row in shown],
+                label=f"_{source}", **PUBLISHED, marker=mark,
+            )  # fmt: skip
+
+
+def _published_signs(published: Published) -> list[Sign]:
+    return [(Line2D([], [], **PUBLISHED, marker=mark), f"published: {source}")
+            for source, mark in zip(published, cycle(PUBLISHED_MARKS), strict=False)]  # fmt: skip
 
 
 def _per_cent(axis: Axes, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The file of a sweep: runs by name, what they share, grids, seeds; also a suite of benchmarks.
+"""The file of a sweep: runs by name, what they share, grids, seeds; also a suite.
 
 seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k
 [settings]                     # of every run: also algorithm, task, model, protocol, device
@@ -30,9 +30,9 @@ MOST_RUNS = 10_000
 NAMES = tuple(map(kind_noun, OF_RUN))  # algorithm, task, model
 RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its settings
 OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
-REPORT = (  # what only the report of a suite reads
-    "title", "notes", "expected", "published", "figures", "pairs", "columns", "compare", "analyze",
-    "instability", "early", "behind",
+REPORT = (  # what `graphlth reproduce` reads besides
+    "title", "source", "notes", "published", "expected", "instability", "claims", "pairs",
+    "columns", "tickets", "compare", "analyze", "figures", "quick",
 )  # fmt: skip
 
 
@@ -73,23 +73,33 @@ def read_sweep(file: str | Path | Mapping[str, Any]) -> Sweep:
         ValueError: names the file and what is wrong in it.
     """
     if isinstance(file, Mapping):
-        return _read_table(file)
+        return _read_runs(file)
+    table = read_table(file)
+    try:
+        return _read_runs(table)
+    except ValueError as error:
+        raise ValueError(f"{error}; in `file` {str(file)!r}") from None
+
+
+def read_table(file: str | Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is too large, or no TOML.
+    """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"`file` must be a file, got {str(path)!r}")
     if path.suffix != ".toml" or path.stat().st_size > LARGEST:
         raise ValueError(f"`file` must be a .toml of at most {LARGEST:,} bytes, got {str(path)!r}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"`file` {str(path)!r} is not TOML: {error}") from None
-    try:
-        return _read_table(table)
-    except ValueError as error:
-        raise ValueError(f"{error}; in `file` {str(path)!r}") from None
 
 
-def _read_table(table: Mapping[str, Any]) -> Sweep:
+def _read_runs(table: Mapping[str, Any]) -> Sweep:
     for name in table:
         check_setting(name, (*OWN, *REPORT), "of a sweep")
     for name in ("settings", "grid", "runs", "search"):

@@ -1,6 +1,7 @@
-"""The result of a benchmark: one folder that holds data (JSON), a page (Markdown) and pictures.
+"""A result: one folder that holds data (JSON), a page (Markdown) and pictures.
 
-Every script writes through `write`; a page says nothing that is not in its data file. `data.json`:
+Reproductions and benchmarks write through `write`; a page says nothing that is not in its data
+file. `data.json`:
 
     name, title, about, notes       text; `about` says how to read the tables
     measurements                    machine, case, command, date, commits, hardware, load,
@@ -9,7 +10,8 @@ Every script writes through `write`; a page says nothing that is not in its data
     rows                            table, machine, case, the table's keys, column, value, low,
                                     high, interval, n: a flat row for every cell
     claims                          machine, case, claim, value, low, high, interval, n, at_least,
-                                    at_most, format
+                                    at_most, format: what was asked for before the measurement
+    verdicts                        machine, case, claim, source, found, verdict: what is published
     warnings, pictures              lines of text; machine, case, file, caption
 
 What is not known is null. `interval` says what `low` and `high` are: `RANGE`, `STUDENT`,
@@ -17,20 +19,18 @@ What is not known is null. `interval` says what `low` and `high` are: `RANGE`, `
 """
 
 import json
+import re
 import statistics
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from graphlth.records import interval
 from graphlth.storage import replace_file
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 RANGE = "smallest and largest measurement"
 STUDENT = "95 % Student-t interval of the mean"
 DEVIATION = "mean ± standard deviation"
@@ -77,8 +77,18 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a paper claims, and whether it was found again."""
+
+    claim: str
+    source: str
+    found: str
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Result:
-    """What one run of a benchmark found."""
+    """What a reproduction or a benchmark found."""
 
     name: str
     title: str
@@ -86,6 +96,7 @@ class Result:
     measurement: Data
     tables: Sequence[Table]
     claims: Sequence[Claim] = ()
+    verdicts: Sequence[Verdict] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)  # the caption of every file
     warnings: Sequence[str] = ()
     notes: str = ""
@@ -163,6 +174,7 @@ def to_data(result: Result) -> Data:
         "rows": [row for t in result.tables for row in to_rows(t, whose)],
         "claims": [{**whose, "claim": c.claim, **asdict(c.value), "at_least": c.at_least,
                     "at_most": c.at_most, "format": c.format} for c in result.claims],
+        "verdicts": [{**whose, **asdict(v)} for v in result.verdicts],
         "warnings": list(result.warnings),
         "pictures": [{**whose, "file": file, "caption": caption}
                      for file, caption in result.pictures.items()],
@@ -189,7 +201,7 @@ def merge(old: Data, new: Data) -> Data:
     kept = [m for m in old["measurements"] if identify(m) not in map(identify, new["measurements"])]
     others = {identify(m) for m in kept}
     joined = dict(new)
-    for part in ("measurements", "rows", "claims", "pictures"):
+    for part in ("measurements", "rows", "claims", "verdicts", "pictures"):
         joined[part] = [item for item in old[part] if identify(item) in others] + new[part]
     before = {table["name"]: table for table in old["tables"]}
     joined["tables"] = [
@@ -206,12 +218,13 @@ def identify(item: Mapping[str, Any]) -> tuple[str, str | None]:
 def render(data: Mapping[str, Any]) -> str:
     """The page of a data file."""
     places = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
+        loader=PackageLoader("graphlth.reproduction", ""), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     tables = [{**table, "lines": lay_out(data, table)} for table in data["tables"]]
     tables = [table for table in tables if len(table["lines"]) > 1]
     shown = {**data, "tables": tables, "claim_lines": list(lay_out_claims(data)),
+             "verdict_lines": list(lay_out_verdicts(data)),
              "measured": [describe_measurement(m) for m in data["measurements"]]}  # fmt: skip
     return places.get_template("page.md.jinja").render(shown)
 
@@ -241,6 +254,15 @@ def name_measurement(data: Mapping[str, Any], whose: tuple[str, str | None] | No
     several = [len(set(found)) > 1 for found in names]
     cells = ("machine", "case") if whose is None else (whose[0], whose[1] or "–")
     return [cell for cell, shown in zip(cells, several, strict=True) if shown]
+
+
+def lay_out_verdicts(data: Mapping[str, Any]) -> Iterable[list[str]]:
+    """The heading and the lines of the table of verdicts."""
+    if data["verdicts"]:
+        yield ["published claim", *name_measurement(data, None), "source", "found", "verdict"]
+    for each in data["verdicts"]:
+        told = each["source"], each["found"], each["verdict"]
+        yield [each["claim"], *name_measurement(data, identify(each)), *told]
 
 
 def lay_out_claims(data: Mapping[str, Any]) -> Iterable[list[str]]:
@@ -292,6 +314,22 @@ def format_target(claim: Mapping[str, Any]) -> str:
     return f"at least {least:g}" if most is None else f"{least:g} – {most:g}"
 
 
+# --- machines ----------------------------------------------------------------------------------
+
+
+def name_machine(hardware: Mapping[str, Any]) -> str:
+    """`AMD EPYC znver5`: the processor, and its kind of core or else the width of its vectors."""
+    cpu = " ".join(re.sub(r"\(R\)|\(TM\)|Processor", "", hardware["cpu"]).split())
+    bits = hardware["vector_bits"]
+    kind = hardware["core"] or (f"{bits}-bit" if bits else "")
+    return f"{cpu} {kind}".strip()
+
+
+def shorten_commit(commit: str) -> str:
+    """The first 12 digits of a commit, and whether files had changed."""
+    return commit[:12] + "-dirty" * commit.endswith("-dirty")
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -328,16 +366,3 @@ def dump(data: Mapping[str, Any]) -> str:
             text = f"[\n{lines}\n  ]"
         parts.append(f"  {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def main() -> None:
-    """Write every page again, with the notes as they stand in the suites."""
-    for file in sorted(RESULTS.glob("*/data.json")):
-        data, suite = json.loads(file.read_text()), HERE / "suites" / f"{file.parent.name}.toml"
-        if suite.exists():
-            data["notes"] = tomllib.loads(suite.read_text())["notes"].strip()
-        save(file.parent, data)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Published figures and tables, each reproduced by one command."""
