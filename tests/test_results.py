@@ -2,10 +2,13 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
+
+from graphlth.reproduction import result as report
+from graphlth.reproduction.result import verdict
+from graphlth.reproduction.suite import read_suite, suite_names
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").glob("*/data.json"))
@@ -23,6 +26,7 @@ FIELDS = {  # of every entry, with its types; rows have the keys of their table 
     "claims": WHOSE | FIGURE | {
         "claim": TEXT, "value": NUMBER, "at_least": MAYBE, "at_most": MAYBE, "format": TEXT,
     },
+    "verdicts": WHOSE | dict.fromkeys(("claim", "source", "found", "verdict"), TEXT),
     "pictures": WHOSE | {"file": TEXT, "caption": TEXT},
 }  # fmt: skip
 HARDWARE = {"cpu", "core", "vector_bits", "second_cache_kib", "cores", "threads"}
@@ -35,8 +39,6 @@ def beside(monkeypatch):
 
 def check_data(data):
     """Assert that the content of a data file has every field, of its type, and nothing else."""
-    import report
-
     texts = ("name", "title", "about", "notes")
     assert set(data) == {*texts, *FIELDS, "warnings"}
     assert all(isinstance(data[name], str) for name in texts) and data["measurements"]
@@ -50,7 +52,7 @@ def check_data(data):
             assert all(isinstance(entry[name], kind) for name, kind in fields.items()), entry
             assert part == "tables" or (entry["machine"], entry["case"]) in whose
             if "interval" in fields:
-                check_interval(entry, report)
+                check_interval(entry)
             if part == "rows":
                 assert entry["column"] in tables[entry["table"]]["columns"]
     for about in data["measurements"]:
@@ -58,7 +60,7 @@ def check_data(data):
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"]) and about["commits"]
 
 
-def check_interval(figure, report):
+def check_interval(figure):
     """Assert that a figure has both ends of an interval that has a name, or neither."""
     low, high, value = (figure[name] for name in ("low", "high", "value"))
     known = (report.RANGE, report.STUDENT, report.DEVIATION, report.EXACT)
@@ -73,7 +75,7 @@ def names(path):
 
 
 def test_there_is_a_result_of_every_suite_and_of_every_measured_script():
-    suites = {path.stem for path in (BENCHMARKS / "suites").glob("*.toml")}
+    suites = {*suite_names()}
     scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")} | {"own_graphs"}
     found = {*map(names, RESULTS)}
     assert suites <= found <= suites | scripts
@@ -88,8 +90,6 @@ def test_a_data_file_has_every_field(path):
 
 @pytest.mark.parametrize("path", RESULTS, ids=names)
 def test_a_page_says_what_its_data_say(path):
-    import report
-
     data = json.loads(path.read_text())
     assert report.dump(data) == path.read_text()
     assert report.render(data) == path.with_name("README.md").read_text()
@@ -103,9 +103,8 @@ def test_every_picture_is_named_once_and_is_there(path):
 
 def test_the_notes_of_a_result_are_those_of_its_suite():
     for path in RESULTS:
-        suite = BENCHMARKS / "suites" / f"{path.parent.name}.toml"
-        if suite.exists():
-            notes = tomllib.loads(suite.read_text())["notes"].strip()
+        if path.parent.name in suite_names():
+            notes = read_suite(path.parent.name)["notes"].strip()
             assert json.loads(path.read_text())["notes"] == notes, path.parent.name
 
 
@@ -115,8 +114,6 @@ def test_no_file_of_the_benchmarks_has_a_date_in_its_name():
 
 
 def student(low, high, n=5):
-    import report
-
     return {"low": low, "high": high, "n": n, "interval": report.STUDENT}
 
 
@@ -128,8 +125,6 @@ def student(low, high, n=5):
     (70, 79, 80, 83, "**missed**"), (84, 85, 80, 83, "**missed**"),
 ])  # fmt: skip
 def test_a_verdict_is_of_both_ends_of_an_interval(low, high, least, most, expected):
-    from report import verdict
-
     assert verdict(student(low, high) | {"at_least": least, "at_most": most}) == expected
 
 
@@ -144,15 +139,11 @@ def test_a_verdict_is_of_both_ends_of_an_interval(low, high, least, most, expect
     ],
 )
 def test_a_range_decides_from_six_measurements_on(n, expected):
-    import report
-
     claim = {"low": 4.0, "high": 5.0, "n": n, "interval": report.RANGE}
     assert report.verdict(claim | {"at_least": 3, "at_most": None}) == expected
 
 
 def test_a_figure_without_an_interval_decides_nothing():
-    from report import verdict
-
     claim = {"low": None, "high": None, "n": 1, "interval": None}
     assert verdict(claim | {"at_least": 3, "at_most": None}) == "–"
 
@@ -160,8 +151,6 @@ def test_a_figure_without_an_interval_decides_nothing():
 def measured(name, value, case=None):
     """The data of a result with one figure, of one machine."""
     import machine
-    import report
-
     about = machine.measurement(case=case) | {"machine": name}
     table = report.Table("t", {"graph": ""}, {"ms": ".1f"}, [["Cora", report.Value(value)]])
     claim = report.Claim("ms", report.exact_value(value), at_most=3)
@@ -172,8 +161,6 @@ def measured(name, value, case=None):
 
 def test_another_machine_adds_a_row_and_the_same_machine_replaces_its_own():
     from functools import reduce
-
-    import report
 
     runs = [("a", 1.0), ("b", 2.0), ("a", 4.0, "another case"), ("a", 3.5)]
     data = reduce(report.merge, [measured(*run) for run in runs])
@@ -191,8 +178,6 @@ def test_another_machine_adds_a_row_and_the_same_machine_replaces_its_own():
 
 
 def test_a_result_of_one_machine_does_not_repeat_it_in_its_tables():
-    import report
-
     assert "| graph | ms |" in report.render(measured("a", 1.0))
 
 
@@ -207,8 +192,6 @@ def test_a_result_of_one_machine_does_not_repeat_it_in_its_tables():
     ((3118256, 3118256, 3118256, "EXACT"), ",d", "3,118,256"),
 ])  # fmt: skip
 def test_a_figure_is_shown_with_its_interval(cell, spec, expected):
-    import report
-
     shown = dict(zip(("value", "low", "high", "interval"), cell, strict=True))
     shown["interval"] = shown["interval"] and getattr(report, shown["interval"])
     assert report.format_value(shown, spec) == expected
