@@ -58,6 +58,27 @@ def test_a_chance_out_of_range_is_refused_as_by_torch(p):
         torch_dropout.dropout(torch.ones(FEW), p)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [(torch.nn.Parameter(torch.tensor(0.5)),), (torch.tensor([0.5]),), (0.5, 1)],
+    ids=["learned", "several", "training"],
+)
+def test_what_torch_refuses_is_refused_in_its_words(how):
+    messages = []
+    for dropout in (F.dropout, torch_dropout.dropout):
+        with pytest.raises(TypeError) as refused:
+            dropout(torch.ones(FEW), *how)
+        messages.append(str(refused.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`:DeprecationWarning")
+def test_a_traced_dropout_draws_anew():
+    with DropoutMode():
+        traced = torch.jit.trace(torch.nn.Dropout(0.5), torch.ones(FEW), check_trace=False)
+    assert not torch.equal(traced(torch.ones(FEW)), traced(torch.ones(FEW)))
+
+
 def test_where_torch_draws_others_they_are_torchs(monkeypatch):
     monkeypatch.setattr(torch_dropout, "_draws_the_same", lambda: False)
     x = torch.randn(FEW)

@@ -36,7 +36,8 @@ class _State(NamedTuple):
 
 def dropout(x: Tensor, p: float, training: bool = True, inplace: bool = False) -> Tensor:
     """What `torch.nn.functional.dropout` returns, with the numbers that it draws."""
-    if not (training and 0 < p < 1 and not inplace and _is_known(x) and _draws_the_same()):
+    plain = type(p) is float and training is True and inplace is False  # torch refuses some others
+    if not (plain and 0 < p < 1 and _is_known(x) and _draws_the_same()):
         return F.dropout(x, p, training, inplace)
     scale = x.new_ones(()).div_(1 - p).item()
     noise = new_empty(x, *x.shape)
@@ -56,7 +57,9 @@ class DropoutMode(TorchFunctionMode):
 
 def _is_known(x: Tensor) -> bool:
     plain = type(x) in (Tensor, torch.nn.Parameter) and x.layout == torch.strided
-    if not plain or vmap.inside() or x.device.type != "cpu" or x.numel() < FEW:
+    if not plain or vmap.inside() or torch.jit.is_tracing():
+        return False
+    if x.device.type != "cpu" or x.numel() < FEW:
         return False
     return x.dtype in (torch.float32, torch.float64) and x.is_contiguous()
 
