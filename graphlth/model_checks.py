@@ -7,6 +7,7 @@ looking: no random number is drawn, no statistic moves, no weight is written.
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from graphlth.sparse.features import Features
 from graphlth.sparse.graph import Graph
 from graphlth.task import Batch, Task
 
+OF_MODULES = vars(nn.Module()).keys()  # attributes that every module has
 FEW = 2  # rows of a batch without a graph that a model is tried on
 MOST_WEIGHTS = 1 << 28  # of a model: 1 GiB
 HOOKS: dict[Any, str] = {  # what computes a weight before each pass: what makes it plain again
@@ -241,15 +243,39 @@ def check_inputs(model: nn.Module, inputs: Sequence[Any]) -> None:
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """`model` in evaluation mode; it and all random numbers are afterwards as they were."""
-    modes = [(module, module.training) for module in model.modules()]
     cuda = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    with restored(model), torch.random.fork_rng([*cuda]), torch.no_grad():
+        model.eval()
+        yield
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Modes, buffers and what modules of `model` keep otherwise are afterwards as they were.
+
+    These are their attributes, and the lists, dicts and sets there.
+    """
+    kept = [(module, _attributes(module), dict(module._buffers)) for module in model.modules()]
+    buffers = [(b, b.clone()) for b in model.buffers() if not (b.is_inference() or b.is_meta)]
     try:
-        with torch.random.fork_rng([*cuda]), torch.no_grad():
-            model.eval()
-            yield
+        yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, attributes, named in kept:
+            for n in _attributes(module).keys() - attributes.keys():
+                del vars(module)[n]
+            vars(module).update(attributes)
+            module._buffers.update(named)
+        for buffer, values in buffers:
+            if not torch.equal(buffer, values):  # batch norms do not count their changes
+                with torch.no_grad():
+                    buffer.copy_(values)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What `module` keeps beside parameters, modules and hooks; its lists and dicts copied."""
+    own = {n: value for n, value in vars(module).items() if n not in OF_MODULES}
+    own["training"] = module.training
+    return {n: copy(v) if type(v) in (dict, list, set) else v for n, v in own.items()}
 
 
 @contextmanager

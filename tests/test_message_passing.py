@@ -148,6 +148,17 @@ def test_edges_that_come_by_unknown_ways_are_known_by_their_ends():
     assert_absent(anew, edges=edges, weight=weight)
 
 
+@pytest.mark.parametrize("conv", [GATConv, GCNConv])
+@pytest.mark.parametrize("count", [0, 3])
+def test_loops_added_to_edges_of_ones_own_are_no_loops_of_the_data(conv, count):
+    torch.manual_seed(0)
+    layer = conv(3, 2).double()
+    own = torch.tensor([[5, 4, 5], [4, 5, 0]])[:, :count]  # none of them masked
+    expected = layer(features(), own)
+    with masked_edges(layer, [(EDGE_INDEX, WEIGHT)]):
+        close(layer(features(), own.clone()), expected)
+
+
 def test_an_edge_index_in_the_same_memory_is_the_same():
     assert_absent(Rearranging(lambda e: e.detach().data).double())
 

@@ -11,6 +11,7 @@ import torch
 import torch_geometric.nn as pyg
 from torch import nn
 from torch_geometric.data import Data, HeteroData
+from torch_geometric.utils import degree as pyg_degree
 from torch_geometric.utils import scatter
 
 import graphlth as glt
@@ -302,6 +303,76 @@ class Detached(nn.Module):
     def forward(self, x, edge_index):
         self.seen = edge_index.tolist() if self.seen is None else self.seen
         return self.conv(x, torch.tensor(self.seen))
+
+
+class Keeping(nn.Module):
+    """Divides by the degrees of the first graph, which it keeps in one way or another."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.lin, self.how, self.degrees, self.known = nn.Linear(FEATURES, CLASSES), how, None, {}
+        self.register_buffer("held", None)
+        self.register_buffer("filled", torch.zeros(N))
+
+    def first(self, degree):
+        """The degrees of the first call."""
+        if self.how == "filled" and not self.filled.any():
+            self.filled.copy_(degree)
+        if self.how == "held":
+            self.held = degree if self.held is None else self.held
+        elif self.how == "degrees":
+            self.degrees = degree if self.degrees is None else self.degrees
+        return {"held": self.held, "degrees": self.degrees, "filled": self.filled,
+                "known": self.known.setdefault("degree", degree)}[self.how]  # fmt: skip
+
+    def forward(self, x, edge_index):
+        degree = self.first(pyg_degree(edge_index[1], N).clamp(min=1))
+        h = self.lin(x) / degree.view(-1, 1)
+        return scatter(h[edge_index[0]], edge_index[1], 0, N, "sum")
+
+
+@pytest.mark.parametrize("how", ["degrees", "known", "held", "filled"])
+def test_a_model_that_keeps_the_degrees_of_the_first_graph_is_refused_and_keeps_none(how):
+    model = Keeping(how)
+    with pytest.raises(ValueError, match="its output moves by"):
+        list(glt.ugs(model, glt.NodeTask(plain()), rounds=1, **FEW))
+    assert model.degrees is None and model.held is None and not model.known
+    assert not model.filled.any()
+
+
+class FirstHalf(nn.Module):
+    """Reads the first half of its edges, however many there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = pyg.SAGEConv(FEATURES, CLASSES)
+
+    def forward(self, x, edge_index):
+        return self.conv(x, edge_index[:, : edge_index.size(1) // 2])
+
+
+def test_a_model_that_reads_a_number_of_edges_is_refused():
+    with pytest.raises(ValueError, match="its output moves by"):
+        list(glt.ugs(FirstHalf(), glt.NodeTask(plain(), edges="directed"), rounds=1, **FEW))
+
+
+class Fragile(nn.Module):
+    """Fails on a graph of few edges."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.conv, self.count = pyg.SAGEConv(FEATURES, CLASSES), count
+
+    def forward(self, x, edge_index):
+        edge_index[0].topk(self.count)
+        return self.conv(x, edge_index)
+
+
+def test_a_model_that_fails_without_edges_is_told_in_one_line():
+    task = glt.NodeTask(plain())
+    said = "the graph without half of its edges, but raises RuntimeError: .* out of range"
+    with pytest.raises(ValueError, match=said):
+        list(glt.ugs(Fragile(task.num_edges), task, rounds=1, **FEW))
 
 
 @pytest.mark.parametrize("large", [True, False])

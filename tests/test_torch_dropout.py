@@ -72,7 +72,7 @@ def test_what_torch_refuses_is_refused_in_its_words(how):
     assert messages[0] == messages[1]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace`:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 def test_a_traced_dropout_draws_anew():
     with DropoutMode():
         traced = torch.jit.trace(torch.nn.Dropout(0.5), torch.ones(FEW), check_trace=False)

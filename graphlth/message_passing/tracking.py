@@ -132,7 +132,8 @@ class EdgeTracker:
         """Find the ids of an edge_index [2, E'] that has come by unknown ways.
 
         It may be a view of the same memory as one that is known. Else its edges are known by
-        their ends, if no edge occurs twice in what is masked.
+        their ends, if no edge occurs twice in what is masked. What has none of them stays so, also
+        with the loops that the layer adds.
         """
         if self.ids(edge_index) is not None:
             return
@@ -141,6 +142,7 @@ class EdgeTracker:
                 return self.follow(edge_index, ids)
             if (found := self._find(number, edge_index)) is not None:
                 return self.follow(edge_index, found.expand(2, -1))
+        self.follow(edge_index, torch.zeros_like(edge_index[0], dtype=torch.long).expand(2, -1))
 
     def _find(self, number: int, edge_index: Tensor) -> Tensor | None:
         """The ids of the edges of `edge_index` with the same ends; None if none has."""

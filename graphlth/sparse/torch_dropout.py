@@ -57,7 +57,7 @@ class DropoutMode(TorchFunctionMode):
 
 def _is_known(x: Tensor) -> bool:
     plain = type(x) in (Tensor, torch.nn.Parameter) and x.layout == torch.strided
-    if not plain or vmap.inside() or torch.jit.is_tracing():
+    if not plain or vmap.inside() or torch._C._get_tracing_state():
         return False
     if x.device.type != "cpu" or x.numel() < FEW:
         return False

@@ -34,6 +34,7 @@ from graphlth.model_checks import (
     example,
     passing,
     reporting,
+    restored,
     undisturbed,
 )
 from graphlth.sparse.cache import StepCache
@@ -197,10 +198,11 @@ def check_edges(model: nn.Module, task: Task, masks: Masks, soft: bool = False) 
 
 
 def _halves(model: nn.Module, masks: Masks) -> list[dict[str, Tensor]]:
-    """One half of the entries of `masks`, and the other."""
-    device = next(model.parameters()).device
-    odd = {n: (torch.arange(len(m)) % 2).float().to(device) for n, m in masks.items()}
-    return [odd, {n: 1 - m for n, m in odd.items()}]
+    """One half of the entries of `masks`, drawn at random but always the same, and the other."""
+    device, draws = next(model.parameters()).device, torch.Generator().manual_seed(0)
+    half = {n: (torch.randperm(len(m), generator=draws) % 2).float().to(device)
+            for n, m in masks.items()}  # fmt: skip
+    return [half, {n: 1 - m for n, m in half.items()}]
 
 
 def _can_be_masked_inside(model: nn.Module, task: Task, halves: Sequence[Masks]) -> bool:
@@ -216,16 +218,17 @@ def _check_operators_follow(
     model: nn.Module, task: Task, halves: Sequence[Masks], masked_inside: bool = False
 ) -> None:
     batch, how = next(iter(task.batches("train"))), StepCache(masked_inside)
-    with passing_batch(model, batch, None, getattr(task, "num_features", None), masked_inside):
+    features = getattr(task, "num_features", None)
+    with restored(model), passing_batch(model, batch, None, features, masked_inside):
         whole = _output(model, batch, {}, how)
     from graphlth.message_passing import collect_surrogates  # loads PyG
 
     with collect_surrogates() as surrogates:
-        moved = [_compare(model, task, kept, how) for kept in halves]
-    if (worst := max(difference for difference, _ in moved)) > TOLERANCE:
+        worst, removed = _compare(model, task, halves, how)
+    if worst > TOLERANCE:
         raise ValueError("`model` must treat an edge of weight 0 as absent, but its output moves "
                          f"by {worst:.2g}: {OPERATORS}")  # fmt: skip
-    if all(torch.equal(hard, whole) for _, hard in moved):
+    if all(torch.equal(hard, whole) for hard in removed):
         raise ValueError("`model` must read the edges that masks remove, but its output is the "
                          f"same without any half of them: {OPERATORS}")  # fmt: skip
     if surrogates:
@@ -241,16 +244,10 @@ def _check_batch_norms(model: nn.Module, task: Task, masks: Masks, how: StepCach
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
-    buffers = {n: b.clone() for n, b in model.named_buffers()}
-    try:
+    with restored(model):
         for norm in norms:
             norm.training = True
-        moved, _ = _compare(model, task, masks, how)
-    finally:
-        for norm in norms:
-            norm.training = False
-        for n, b in model.named_buffers():
-            b.copy_(buffers[n])
+        moved, _ = _compare(model, task, [masks], how)
     if moved > TOLERANCE:
         raise ValueError(
             "`model` must treat an edge of weight 0 as absent, but in training its batch norms "
@@ -260,15 +257,12 @@ def _check_batch_norms(model: nn.Module, task: Task, masks: Masks, how: StepCach
 
 
 def _check_weights_follow(model: nn.Module, task: Task, halves: Sequence[Masks]) -> None:
-    worst = max(_compare(model, task, kept)[0] for kept in halves)
+    worst, _ = _compare(model, task, halves)
     if worst <= TOLERANCE:
         return
     loops = self_loops(task)
-    apart = loops.any() and max(
-        _compare(model, task, {n: m.masked_fill(loops, 1) for n, m in kept.items()})[0]
-        for kept in halves
-    )
-    if loops.any() and apart <= TOLERANCE:
+    with_loops = [{n: m.masked_fill(loops, 1) for n, m in kept.items()} for kept in halves]
+    if loops.any() and _compare(model, task, with_loops)[0] <= TOLERANCE:
         raise ValueError(
             "`model` must treat an edge of weight 0 as absent, but in place of a self-loop of the "
             f"data, of which there are {int(loops.sum())}, it has its own when that is absent: "
@@ -282,23 +276,49 @@ def _check_weights_follow(model: nn.Module, task: Task, halves: Sequence[Masks])
 
 
 def _compare(
-    model: nn.Module, task: Task, masks: Masks, how: StepCache | None = None
-) -> tuple[float, Tensor]:
-    """How far the output with weights 0 lies from that without those edges, and the latter."""
+    model: nn.Module, task: Task, masks: Sequence[Masks], how: StepCache | None = None
+) -> tuple[float, list[Tensor]]:
+    """How far outputs with weights 0 lie from those without the edges at most, and the latter.
+
+    Each of the latter is of a model that has seen no other graph. The former come one after
+    another, and then edges go once more: so a model that keeps edges or degrees of a call moves.
+    """
+    with restored(model):
+        removed = []
+        for each in masks:
+            with restored(model):
+                removed.append(_remove_edges(model, task, each, how))
+        moved = [_distance(_weigh_edges(model, task, each, how), hard)
+                 for each, hard in zip(masks, removed, strict=True)]  # fmt: skip
+        moved.append(_distance(_remove_edges(model, task, masks[0], how), removed[0]))
+    return max(moved), removed
+
+
+def _distance(soft: Tensor, hard: Tensor) -> float:
+    """How far two outputs lie apart, against their size; inf if they are of different sizes."""
+    if soft.shape != hard.shape:
+        return math.inf
+    moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
+    return math.inf if math.isnan(moved) else moved
+
+
+def _weigh_edges(model: nn.Module, task: Task, masks: Masks, how: StepCache | None) -> Tensor:
     batch, inside = next(iter(task.batches("train"))), how is not None and how.masked_inside
     features = getattr(task, "num_features", None)
     try:
         with passing_batch(model, batch, edge_mask(masks), features, inside):
-            soft = _output(model, batch, masks, how)
+            return _output(model, batch, masks, how)
     except ValueError as error:
         if reads_data(model, batch, inside):
             raise
         raise ValueError(f"`model` must read an edge weight to mask edges: {error}; {READS}"
                          ) from error  # fmt: skip
+
+
+def _remove_edges(model: nn.Module, task: Task, masks: Masks, how: StepCache | None) -> Tensor:
     left = next(iter(apply_edge_masks(task, masks).batches("train")))
-    hard = _output(model, left, {}, how)
-    moved = (soft - hard).abs().max().item() / max(1.0, hard.abs().max().item())
-    return (math.inf if math.isnan(moved) else moved), hard
+    with reporting("the graph without half of its edges", None):
+        return _output(model, left, {}, how)
 
 
 def _output(model: nn.Module, batch: Batch, masks: Masks, how: StepCache | None) -> Tensor:
