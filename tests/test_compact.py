@@ -29,6 +29,10 @@ MODELS = [
     ("gin", {}), ("gin", {"layers": 3}), ("sage", {}), ("sage", {"layers": 3}),
     ("gat", {}), ("gat", {"layers": 3}), ("gat", {"layers": 1, "bias": False}),
     ("gcn", {"hidden": 70}), ("sage", {"hidden": 70}),
+    ("gin", {"aggregation": "mean"}), ("gin", {"readout": "layers", "layers": 1}),
+    ("gin", {"aggregation": "mean", "readout": "layers"}), ("gin", {"readout": "layers"}),
+    ("gin", {"aggregation": "mean", "readout": "layers", "layers": 4}),
+    ("gat", {"negative_slope": 0.01, "add_self_loops": False, "bias": False}),
 ]  # fmt: skip
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 layouts = pytest.mark.parametrize("layout", LAYOUTS[1:])

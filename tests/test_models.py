@@ -22,6 +22,11 @@ pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_sca
 MODELS = [(name, {}) for name in GRAPH_MODELS]
 MODELS += [("resgcn", {"layers": n}) for n in (1, 2, 3, 7)]
 MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
+MODELS[-1:-1] = [
+    ("gin", {"aggregation": "mean", "readout": "layers"}),
+    ("gin", {"readout": "layers", "layers": 3, "weight_initializer": "kaiming_uniform"}),
+    ("gat", {"negative_slope": 0.01, "weight_initializer": "kaiming_uniform", "bias": False}),
+]
 LAYERS = [(name, {"layers": n}) for name in GRAPH_MODELS for n in (1, 2, 3, 7)]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])

@@ -18,12 +18,17 @@ from safetensors.numpy import save as serialise
 from torch import Tensor
 
 from graphlth.compaction.adjacency import Adjacency
-from graphlth.compaction.layers import NAMES, Layer, Parts, check_parts
+from graphlth.compaction.layers import NAMES, SLOPE, Layer, Parts, check_parts
 from graphlth.sparse.graph import Graph
 from graphlth.storage import arrays_digest, printable
 
-FORMAT = "graphlth-compact-3"  # 2: the entries of A of each layer, loops among them; 1: no digest
-FORMATS = ("graphlth-compact-1", "graphlth-compact-2", FORMAT)
+FORMAT = "graphlth-compact-4"
+FORMATS = (
+    "graphlth-compact-1",  # no digest
+    "graphlth-compact-2",  # the entries of A of each layer, loops among them
+    "graphlth-compact-3",  # no slope of LeakyReLU, which is that of GAT
+    FORMAT,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +47,7 @@ def encode(parts: Parts, layout: str, about: Mapping[str, Any]) -> bytes:
         "format": FORMAT, "layout": layout, "activation": parts.activation,
         "depth": len(parts.layers), "nodes": nodes, "features": parts.num_features,
         "norm": None if parts.adjacency is None else parts.adjacency.norm,
-        "forms": forms, "about": about,
+        "slope": parts.slope, "forms": forms, "about": about,
     }  # fmt: skip
     content = json.loads(json.dumps(content))  # as it will be read
     content["digest"] = arrays_digest(_described(arrays), content)
@@ -133,7 +138,7 @@ def _decode_parts(content: dict[str, Any], arrays: dict[str, Array]) -> Parts:
         Graph(edge_index, nodes), layers, torch.from_numpy(read.nonzero()[0]),
         content["features"], content["activation"],
         None if norm is None else Adjacency(norm, tensors.get("0.loops")),
-        weights if len(weights) > 1 else next(iter(weights), None),
+        weights if len(weights) > 1 else next(iter(weights), None), content.get("slope", SLOPE),
     )  # fmt: skip
 
 

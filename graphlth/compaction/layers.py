@@ -16,6 +16,7 @@ from graphlth.settings.types import Layout
 from graphlth.sparse.graph import Graph
 
 LAYOUTS: tuple[str, ...] = get_args(Layout)
+SLOPE = 0.2  # of LeakyReLU in the attention of GAT
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "elu": F.elu}
 
 
@@ -47,6 +48,7 @@ class Parts:
     activation: str  # between the layers: "relu" or "elu"
     adjacency: Adjacency | None = None  # how A follows from any graph; None: A is that of `layers`
     weight: EdgeMask | None = None  # [E] of the edges, of all layers or of each; None: all are 1
+    slope: float = SLOPE  # of LeakyReLU in the scores of attention, below 0
 
 
 def lay_edges(

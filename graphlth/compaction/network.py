@@ -113,7 +113,7 @@ class Compact(nn.Module):
         return Parts(
             Graph(self.edge_index, self.num_nodes), network.layers, network.features,
             network.num_features, network.activation, network.adjacency,
-            weight.unbind() if self.per_layer else weight,
+            weight.unbind() if self.per_layer else weight, network.slope,
         )  # fmt: skip
 
     @untraced
@@ -271,7 +271,8 @@ class Compact(nn.Module):
         assert layer.received is not None
         h = h.view(-1, *layer.sent.shape)
         sent, received = (h * layer.sent).sum(-1), (h * layer.received).sum(-1)
-        return attention(graph, h, sent, received, weight).flatten(1)
+        slope = self.network.slope
+        return attention(graph, h, sent, received, weight, slope=slope).flatten(1)
 
     def _ready(self, x: Tensor | Features, values: Tensor) -> Any:
         """`x` without the features that no weight reads, as the layout needs it."""

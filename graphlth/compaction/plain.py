@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphlth.compaction.adjacency import Adjacency
-from graphlth.compaction.layers import ACTIVATIONS, NAMES, Layer, Parts, lay_edges
+from graphlth.compaction.layers import ACTIVATIONS, NAMES, SLOPE, Layer, Parts, lay_edges
 from graphlth.edge_masks import EdgeMask
 
 
@@ -28,7 +28,7 @@ class PlainNetwork(nn.Module):
     def __init__(self, parts: Parts):
         super().__init__()
         self.num_features, self.activation = parts.num_features, parts.activation
-        self.depth = len(parts.layers)
+        self.depth, self.slope = len(parts.layers), parts.slope
         adjacency = parts.adjacency
         self.norm = None if adjacency is None else adjacency.norm
         self.register_buffer("features", parts.features)
@@ -72,7 +72,8 @@ class PlainNetwork(nn.Module):
             raise ValueError(f"`x` must be [N, {self.num_features}], got {list(x.shape)}")
         adjacency = check_takes_graphs(self.adjacency)
         edge_index, layers = lay_edges(self.layers, adjacency, edge_index, edge_weight, x.size(0))
-        return apply_plain(layers, self.activation, self.select_features(x), edge_index)
+        x = self.select_features(x)
+        return apply_plain(layers, self.activation, x, edge_index, self.slope)
 
     def select_features(self, x: Tensor) -> Tensor:
         """`x` without the features that no weight reads."""
@@ -109,39 +110,50 @@ def apply_layers(
     return h
 
 
-def apply_plain(layers: Sequence[Layer], activation: str, x: Tensor, edge_index: Tensor) -> Tensor:
-    """`apply_layers` of dense `x` [N, F'] over the edges [2, E'] of A, in torch's own operators."""
+def apply_plain(
+    layers: Sequence[Layer], activation: str, x: Tensor, edge_index: Tensor, slope: float = SLOPE
+) -> Tensor:  # fmt: skip
+    """`apply_layers` of dense `x` [N, F'] over the edges [2, E'] of A, in torch's own operators.
+
+    `slope` is that of LeakyReLU in attention.
+    """
     return apply_layers(
         layers, activation, x,
         lambda h, layer, name: h @ getattr(layer, name),
-        lambda i, h: _message(layers[i], h, edge_index[0], edge_index[1]),
+        lambda i, h: _message(layers[i], h, edge_index[0], edge_index[1], slope),
     )  # fmt: skip
 
 
-def _message(layer: Layer, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def _message(
+    layer: Layer, h: Tensor, source: Tensor, target: Tensor, slope: float
+) -> Tensor:  # fmt: skip
     """`A h`."""
     if layer.sent is not None:
-        return _attention(layer, h, source, target)
+        return _attention(layer, h, source, target, slope)
     assert layer.edges is not None
     sent = layer.edges.unsqueeze(1) * h.index_select(0, source)
     return h.new_zeros(h.shape).index_add(0, target, sent)
 
 
-def _attention(layer: Layer, h: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def _attention(
+    layer: Layer, h: Tensor, source: Tensor, target: Tensor, slope: float
+) -> Tensor:  # fmt: skip
     """`α h`, where an edge of weight 0 is absent from the softmax, too."""
     assert layer.sent is not None and layer.received is not None
     h = h.reshape(h.size(0), *layer.sent.shape)
     out = (h * layer.sent).sum(-1).index_select(0, source)
     into = (h * layer.received).sum(-1).index_select(0, target)
-    logits = F.leaky_relu(out + into, 0.2)  # [E', heads]
+    logits = F.leaky_relu(out + into, slope)  # [E', heads]
     if layer.edges is not None:
         logits = logits.masked_fill((layer.edges == 0).unsqueeze(1), -torch.inf)
     place = target.unsqueeze(1).expand_as(logits)
     top = logits.new_full((h.size(0), logits.size(1)), -torch.inf)
     top = top.scatter_reduce(0, place, logits, "amax")
+    top = top.masked_fill(top == -torch.inf, 0)  # of a node without an edge
     share = (logits - top.index_select(0, target)).exp()
     share = share if layer.edges is None else share * layer.edges.unsqueeze(1)
     total = share.new_zeros(top.shape).index_add(0, target, share)
+    total = total.masked_fill(total == 0, 1)
     alpha = share / total.index_select(0, target)
     sent = alpha.unsqueeze(-1) * h.index_select(0, source)
     return h.new_zeros(h.shape).index_add(0, target, sent).flatten(1)

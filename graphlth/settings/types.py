@@ -121,6 +121,12 @@ Augmentation = Literal["none", "crop-flip"]
 LossName = Annotated[
     Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"], AddedLater()
 ]  # the keys of `graphlth.data.losses.LOSSES`
+Aggregation = Annotated[Literal["sum", "mean"], AddedLater()]
+Readout = Annotated[Literal["last", "layers"], AddedLater()]
+WeightInitializer = Annotated[Literal["glorot", "kaiming_uniform"], AddedLater()]  # as PyG's Linear
+AddSelfLoops = Annotated[bool, AddedLater()]
+SelfLoops = Annotated[bool, AddedLater()]
+NegativeSlope = Annotated[float, Interval(ge=0, le=1), AddedLater()]
 SelfSupervised = Annotated[Literal["none", "dgi"], AddedLater()]  # of θ₀
 LinkLoss = Literal["infoclust", "binary_cross_entropy"]
 MetricName = Annotated[str, AddedLater()] | None  # None: that of the loss

@@ -10,7 +10,17 @@ from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import HiddenLayer, Layer, Parts, chain_units
 from graphlth.compaction.liveness import live_units
 from graphlth.edge_masks import EdgeMask, map_edges, per_layer
-from graphlth.settings.types import BackendName, Depth, Fraction, Heads, Width
+from graphlth.models.graph._weights import draw_weight
+from graphlth.settings.types import (
+    AddSelfLoops,
+    BackendName,
+    Depth,
+    Fraction,
+    Heads,
+    NegativeSlope,
+    WeightInitializer,
+    Width,
+)
 from graphlth.sparse.blocks import Block, blocks
 from graphlth.sparse.cache import StepCache
 from graphlth.sparse.dropout import dropout, edge_dropout
@@ -24,9 +34,10 @@ from graphlth.task import Task
 class GAT(nn.Module):
     """Attention layers `α (X W)` with `α ∝ m · exp(LeakyReLU(a_s·W x_j + a_t·W x_i))`.
 
-    Every node attends to itself through a loop that is the model's own and never pruned. Hidden
-    layers concatenate `heads` heads of `hidden_channels` each and end with ELU; the last has one
-    head. The inputs of every layer and the attention are dropped out.
+    Every node attends to itself through a loop that is the model's own and never pruned, or by
+    those of the data alone. Hidden layers concatenate `heads` heads of `hidden_channels` each and
+    end with ELU; the last has one head. The inputs of every layer and the attention are dropped
+    out.
 
     Args:
         in_channels, hidden_channels, out_channels: widths; `num_layers` layers.
@@ -35,6 +46,10 @@ class GAT(nn.Module):
         input_dropout: probability, in [0, 1), on the features; 0 in UGS.
         bias: whether layers add a bias; not in UGS.
         edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        add_self_loops: whether the model adds its own; else a node without an edge gets zeros.
+        negative_slope: of LeakyReLU, in [0, 1]; torch's own default, 0.01, in the code of UGS.
+        weight_initializer: "glorot" draws Glorot-uniform weights; "kaiming_uniform" those of
+            torch's `Linear`, a head's attention being one of 2 `hidden_channels` inputs.
         backend: the kernel's backend.
     """
 
@@ -50,6 +65,9 @@ class GAT(nn.Module):
         input_dropout: float = 0.6,
         bias: bool = True,
         edge_dropout: float = 0.0,
+        add_self_loops: bool = True,
+        negative_slope: float = 0.2,
+        weight_initializer: str = "glorot",
         backend: str = "auto",
     ):
         super().__init__()
@@ -65,12 +83,18 @@ class GAT(nn.Module):
         self.biases = nn.ParameterList(torch.empty(d) for d in widths)
         self.dropout, self.input_dropout = dropout, input_dropout
         self.edge_dropout, self.backend = edge_dropout, backend
+        self.add_self_loops, self.negative_slope = add_self_loops, negative_slope
+        self.weight_initializer = weight_initializer
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw Glorot-uniform weights; set biases to 0."""
-        for w in self.parameters():
-            nn.init.xavier_uniform_(w) if w.dim() > 1 else nn.init.zeros_(w)
+        """Draw the weights anew; set biases to 0."""
+        for w in self.weights:
+            draw_weight(w, self.weight_initializer)
+        for a in (*self.source_attention, *self.target_attention):
+            draw_weight(a, self.weight_initializer, inputs=2 * a.size(1))
+        for b in self.biases:
+            nn.init.zeros_(b)
 
     @property
     def num_layers(self) -> int:
@@ -94,8 +118,9 @@ class GAT(nn.Module):
         cache = StepCache() if cache is None else cache
         graph = Graph.of(graph, x.shape[0])
         weight = edge_dropout(graph, weight, self.edge_dropout, self.training, like=self.weights[0])
-        graph = graph.with_loops
-        weight = map_edges(lambda w: add_loops(w, graph.num_nodes), weight)
+        if self.add_self_loops:
+            graph = graph.with_loops
+            weight = map_edges(lambda w: add_loops(w, graph.num_nodes), weight)
         layers = per_layer(weight, len(self.weights))
         first, *others = blocks(graph, len(self.weights), rows)
         first, x = first.restrict(x)
@@ -110,7 +135,7 @@ class GAT(nn.Module):
         self, layer: int, x: Tensor | Features, block: Block, weight: Tensor | None,
         cache: StepCache,
     ) -> Tensor:  # fmt: skip
-        """`α (X W) + b` [N, heads · d] over `graph`, loops included."""
+        """`α (X W) + b` [N, heads · d] over the graph of `block`, loops included."""
         a_source, a_target = self.source_attention[layer], self.target_attention[layer]
         w, heads = self.weights[layer], len(a_source)
         h = product(x, w, cache=cache.weight(f"weights.{layer}"), backend=self.backend)
@@ -122,8 +147,8 @@ class GAT(nn.Module):
         keep = None
         if self.training and self.dropout:
             keep = dropout(h.new_ones(block.graph.num_edges, h.size(1)), self.dropout)
-        out = attention(block.graph, h, sent, received, weight, keep, backend=self.backend)
-        out = out.flatten(1)
+        how = {"slope": self.negative_slope, "backend": self.backend}
+        out = attention(block.graph, h, sent, received, weight, keep, **how).flatten(1)  # type: ignore[arg-type]
         return out + self.biases[layer] if len(self.biases) else out
 
     def parts(
@@ -156,8 +181,11 @@ class GAT(nn.Module):
                 )
             )
             rows = pick
-        kept, loops = features.nonzero().squeeze(1), Adjacency("sum", maps[0].new_ones(1))
-        return Parts(graph, layers, kept, maps[0].size(0), "elu", loops, weight)
+        loops = maps[0].new_ones(1) if self.add_self_loops else None
+        return Parts(
+            graph, layers, features.nonzero().squeeze(1), maps[0].size(0), "elu",
+            Adjacency("sum", loops), weight, self.negative_slope,
+        )  # fmt: skip
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """Which entries of its parameters belong to which hidden unit."""
@@ -173,12 +201,16 @@ class GAT(nn.Module):
     def macs(
         self, num_nodes: int, num_edges: int | Sequence[int], nnz: Mapping[str, int]
     ) -> dict[str, int]:
-        """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`."""
+        """Multiply–accumulates per layer: `N · (nnz(W) + nnz(a)) + (E + N) · heads · d_out`.
+
+        N loops of the model's own, if there are any, are among the E + N edges.
+        """
         edges = per_layer(num_edges, len(self.weights))
+        loops = num_nodes if self.add_self_loops else 0
         return {
             f"layer.{i}": num_nodes
             * sum(nnz[f"{n}.{i}"] for n in ("weights", "source_attention", "target_attention"))
-            + (edges[i] + num_nodes) * w.size(1)
+            + (edges[i] + loops) * w.size(1)
             for i, w in enumerate(self.weights)
         }
 
@@ -225,6 +257,9 @@ def gat(
     input_dropout: Fraction = 0.6,
     bias: bool = True,
     edge_dropout: Fraction = 0.0,
+    add_self_loops: AddSelfLoops = True,
+    negative_slope: NegativeSlope = 0.2,
+    weight_initializer: WeightInitializer = "glorot",
     backend: BackendName = "auto",
 ) -> GAT:
     """A graph attention network.
@@ -238,10 +273,14 @@ def gat(
         input_dropout: probability, in [0, 1), on the features; 0 in UGS.
         bias: whether layers add a bias; not in UGS.
         edge_dropout: probability, in [0, 1), that an edge is left out of a training step.
+        add_self_loops: whether the model adds a loop to every node, which is never pruned.
+        negative_slope: of the LeakyReLU of the attention, in [0, 1].
+        weight_initializer: "glorot" (uniform), or "kaiming_uniform", that of torch's `Linear`.
         backend: message-passing backend: auto, sparse, scatter or reference.
     """
     return GAT(
         task.num_features, hidden, task.num_classes, layers,
         heads=heads, dropout=dropout, input_dropout=input_dropout, bias=bias,
-        edge_dropout=edge_dropout, backend=backend,
+        edge_dropout=edge_dropout, add_self_loops=add_self_loops, negative_slope=negative_slope,
+        weight_initializer=weight_initializer, backend=backend,
     )  # fmt: skip
