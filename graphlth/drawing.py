@@ -87,6 +87,45 @@ class Queue:
         return whole
 
 
+class LaggedQueue:
+    """The largest distance between a draw and each of the last few before it, of every draw.
+
+    It is what the released code of You et al. (AAAI 2022) compares. The distance of a part is,
+    added up over its tensors, the most entries that differ from one of these draws, told relative
+    to its first one that is not 0; until then it counts as 1. Of several parts it is the mean.
+
+    Args:
+        window: l, to how many draws before it a draw is compared; the first l have no distance.
+        epsilon: η, below which the distance of a draw must lie.
+        parts: whose distances are taken, of "edges" and "weights"; those without masks are not.
+    """
+
+    def __init__(
+        self, window: int, epsilon: float, parts: Sequence[str] = ("edges", "weights")
+    ):  # fmt: skip
+        self.window, self.epsilon, self.parts = window, epsilon, parts
+        self.earlier: list[Masks] = []  # the last draws, the latest last
+        self.units: dict[str, float] = {}  # by part: what counts as 1
+        self.path: list[float] = []  # every distance so far
+
+    def push(self, drawn: Masks) -> bool:
+        """Add the next draw, and return whether its distance lies below η."""
+        masks = dict(drawn)  # a `Draw` holds them only until the next one
+        settled = False
+        if len(self.earlier) == self.window:
+            moved = [self._relative(part, own) for part in self.parts if (own := only(masks, part))]
+            self.path.append(sum(moved) / len(moved))
+            settled = self.path[-1] < self.epsilon
+        self.earlier = [*self.earlier, masks][-self.window :]
+        return settled
+
+    def _relative(self, part: str, own: Masks) -> float:
+        most = [max(distance({n: m}, other) for other in self.earlier) * m.numel()
+                for n, m in own.items()]  # fmt: skip
+        d = sum(most)
+        return d / self.units.setdefault(part, d) if d or part in self.units else 1.0
+
+
 def distances(a: Masks, b: Masks) -> dict[str, float]:
     """The distance of each part that has masks."""
     return {part: distance(own, b) for part in CRITERIA["both"] if (own := only(a, part))}

@@ -1,28 +1,66 @@
 """What early-bird searches share: when tickets are drawn, and what they start from."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from graphlth.algorithms._admm import TrainingFields
 from graphlth.cost.meters import without_counting
-from graphlth.drawing import Queue
+from graphlth.drawing import LaggedQueue, Queue
 from graphlth.masks import Masks, distance
 from graphlth.rewinding import reinitialise, snapshot
 from graphlth.settings.annotations import check_value
-from graphlth.settings.types import Start
+from graphlth.settings.types import DrawDistance, FirstEpoch, Start
+from graphlth.settings.validation import check_fields
 from graphlth.ticket import Ticket
+
+AnyQueue = Queue | LaggedQueue
+
+
+@dataclass(frozen=True)
+class DrawComparison:
+    """How a draw is compared with those before it.
+
+    Args:
+        distance: "consecutive" is from one draw to the next, and the last `window` ones must be
+            small; "lagged" the largest from a draw to each of the last `window` before it, which
+            must be small itself (see `graphlth.drawing.LaggedQueue`), as in the released code.
+        first_epoch: the first epoch that a settled ticket may be drawn at.
+    """
+
+    distance: DrawDistance = "consecutive"
+    first_epoch: FirstEpoch = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def queue(self, window: int, epsilon: float, parts: Sequence[str], dense: Masks) -> AnyQueue:
+        """What tells when the draws of `parts` have settled; `dense` are the masks before them."""
+        if self.distance == "lagged":
+            return LaggedQueue(window, epsilon, parts)
+        return Queue(window, epsilon, parts, dense)
+
+
+class DrawFields(TrainingFields, total=False):
+    """The fields of a search of edges as keywords, or a group in place of its own."""
+
+    draw_comparison: DrawComparison
+    distance: DrawDistance
+    first_epoch: FirstEpoch
 
 
 def draw_tickets(
     search: Iterable[object],
     draw: Callable[[], Masks],
     weights: Callable[[], dict[str, Tensor]],
-    queue: Queue,
+    queue: AnyQueue,
     *,
     epochs: int,
     count: int,
     last: Ticket | None = None,
     expand: Callable[[Masks], Masks] = dict,
+    first_epoch: int = 1,
 ) -> list[Ticket]:
     """The first draw that has settled, else the last; with `count` above 1 as many, evenly spaced.
 
@@ -38,9 +76,10 @@ def draw_tickets(
         count: how many tickets are drawn.
         last: continue after this ticket.
         expand: makes the masks of a ticket of those of its draw; draws are compared as they are.
+        first_epoch: before which draws have not settled.
     """
     with without_counting(last is not None and last.round > 0):
-        tickets = [*_draw(search, draw, weights, queue, epochs, count, expand)]
+        tickets = [*_draw(search, draw, weights, queue, epochs, count, expand, first_epoch)]
     return tickets[last.round if last else 0 :]
 
 
@@ -48,15 +87,16 @@ def _draw(
     search: Iterable[object],
     draw: Callable[[], Masks],
     weights: Callable[[], dict[str, Tensor]],
-    queue: Queue,
+    queue: AnyQueue,
     epochs: int,
     count: int,
     expand: Callable[[Masks], Masks],
+    first_epoch: int,
 ) -> Iterator[Ticket]:
     earlier: list[Masks] = []
     for epoch, _ in enumerate(search, 1):
         masks = draw()
-        settled = queue.push(masks)
+        settled = queue.push(masks) and epoch >= first_epoch
         due = epoch * count // epochs > (epoch - 1) * count // epochs  # the last one always is
         if due or (settled and count == 1):
             masks = dict(masks)  # a `Draw` holds them only until the next one

@@ -5,16 +5,9 @@ from typing import Unpack
 
 from torch import nn
 
-from graphlth.algorithms._admm import (
-    Admm,
-    GraphTraining,
-    TrainingFields,
-    pretrain_weights,
-    start_graph,
-)
-from graphlth.algorithms._draw import draw_tickets, starting_weights
+from graphlth.algorithms._admm import Admm, GraphTraining, pretrain_weights, start_graph
+from graphlth.algorithms._draw import DrawComparison, DrawFields, draw_tickets, starting_weights
 from graphlth.algorithms._graph import check_edges, dense_graph
-from graphlth.drawing import Queue
 from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
 from graphlth.settings.groups import split_group
@@ -49,7 +42,7 @@ def geb(
     ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
-    **settings: Unpack[TrainingFields],
+    **settings: Unpack[DrawFields],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then the one drawn when its graph has settled (Algorithm 1).
 
@@ -70,13 +63,15 @@ def geb(
         ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the noise.
         last: continue after this ticket.
-        settings: how weights (see `Recipe`) and graph (see `GraphTraining`) are trained; the
-            epochs are the most that the graph is trained for.
+        settings: how weights (see `Recipe`) and graph (see `GraphTraining`) are trained, and
+            how draws are compared (see `DrawComparison`); the epochs are the most that the graph
+            is trained for.
 
     Raises:
         ValueError: the task has no edges, or `start` is unknown.
     """
-    graph, training = split_group(GraphTraining, settings)
+    comparison, others = split_group(DrawComparison, settings)
+    graph, training = split_group(GraphTraining, others)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     check_edges(task, last)
@@ -93,7 +88,8 @@ def geb(
         yield from admm.train(model, task, first.masks, recipe, seed)
 
     draw = make_redraw(first.masks, edges, edges=drop_edges, groups=task.edge_groups)  # A ≥ 0
-    queue = Queue(window, epsilon, ("edges",), first.masks)
+    queue = comparison.queue(window, epsilon, ("edges",), first.masks)
     yield from draw_tickets(
-        search(), draw, weights, queue, epochs=recipe.epochs, count=draws, last=last
-    )
+        search(), draw, weights, queue,
+        epochs=recipe.epochs, count=draws, last=last, first_epoch=comparison.first_epoch,
+    )  # fmt: skip

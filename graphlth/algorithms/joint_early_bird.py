@@ -6,15 +6,25 @@ from typing import Literal, Unpack
 
 from torch import nn
 
-from graphlth.algorithms._admm import Admm, GraphTraining, TrainingFields, start_graph
-from graphlth.algorithms._draw import draw_tickets, starting_weights
+from graphlth.algorithms._admm import Admm, GraphTraining, start_graph
+from graphlth.algorithms._draw import DrawComparison, DrawFields, draw_tickets, starting_weights
 from graphlth.algorithms._graph import check_edges
-from graphlth.drawing import CRITERIA, Queue
-from graphlth.masks import ones, prunable
+from graphlth.drawing import CRITERIA
+from graphlth.masks import ones, only, prunable
 from graphlth.prune import make_redraw
 from graphlth.rewinding import rewind
+from graphlth.settings.annotations import check_value
 from graphlth.settings.groups import split_group
-from graphlth.settings.types import Draws, Fraction, Ignore, Positive, Scope, Seed, Start, Window
+from graphlth.settings.types import (
+    Draws,
+    Fraction,
+    Ignore,
+    JointStart,
+    Positive,
+    Scope,
+    Seed,
+    Window,
+)
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -37,7 +47,7 @@ class Exceptions:
     ignore: Ignore = ""
 
 
-class SearchFields(TrainingFields, total=False):
+class SearchFields(DrawFields, total=False):
     """The fields of all groups as keywords, or a group in place of its own."""
 
     exceptions: Exceptions
@@ -54,7 +64,7 @@ def joint_early_bird(
     window: Window = 3,
     epsilon: Positive = 0.1,
     criterion: Literal["edges", "weights", "both"] = "both",
-    start: Start = "inherit",
+    start: JointStart = "inherit",
     scope: Scope = "global",
     seed: Seed = 0,
     last: Ticket | None = None,
@@ -77,21 +87,25 @@ def joint_early_bird(
             as 1.
         criterion: whose distance: "edges" (d_g), "weights" (d_w) or "both" (d_g + d_w).
         start: a ticket's weights: those of the search ("inherit"), θ₀ ("rewind"), or new ones
-            ("reinit").
+            ("reinit"), of which with "reinit-dense" none is removed, as in the released code.
         scope: rank weights over all layers ("global") or within each ("layer").
         seed: seeds dropout and the noise.
         last: continue after this ticket.
-        settings: what stays dense (see `Exceptions`), and how weights (see `Recipe`) and graph (see
-            `GraphTraining`) are trained; the epochs are the most that the search takes.
+        settings: what stays dense (see `Exceptions`), how weights (see `Recipe`) and graph (see
+            `GraphTraining`) are trained, and how draws are compared (see `DrawComparison`); the
+            epochs are the most that the search takes.
     """
     exceptions, others = split_group(Exceptions, settings)
+    comparison, others = split_group(DrawComparison, others)
     graph, training = split_group(GraphTraining, others)
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
     check_edges(task, last)
     parts = {"edges": drop_edges > 0, "weights": drop_weights > 0}
     first = dense(model, task.num_edges, **parts, ignore=exceptions.ignore)
-    weights, masks = starting_weights(model, start, seed), first.masks  # m_g, m_θ ← 1
+    check_value("start", start, JointStart)
+    weights = starting_weights(model, "reinit" if start == "reinit-dense" else start, seed)
+    masks = first.masks  # m_g, m_θ ← 1
     if last is None:
         yield first
     elif last.round >= draws:
@@ -106,7 +120,10 @@ def joint_early_bird(
     turns = zip(weight_training, admm.train(model, task, masks, recipe, seed), strict=True)
     values = prunable(model) | edges  # A ≥ 0
     draw = make_redraw(masks, values, drop_weights, drop_edges, scope, task.edge_groups)
-    queue = Queue(window, epsilon, CRITERIA[criterion], masks)
+    queue = comparison.queue(window, epsilon, CRITERIA[criterion], masks)
+    whole = only(masks, "weights") if start == "reinit-dense" else {}
     yield from draw_tickets(
-        turns, draw, weights, queue, epochs=recipe.epochs, count=draws, last=last
-    )
+        turns, draw, weights, queue,
+        epochs=recipe.epochs, count=draws, last=last, expand=lambda drawn: {**drawn, **whole},
+        first_epoch=comparison.first_epoch,
+    )  # fmt: skip

@@ -61,12 +61,13 @@ def load(
     split: str = "public",
     normalize: bool = True,
     project: int = 0,
+    self_loops: bool = False,
 ) -> SimpleNamespace:
     """The graph `name` ("Cora", "CiteSeer", "PubMed"), its counts asserted.
 
     x [N, F] float32, rows summing to 1 if `normalize` (all-zero rows stay zero), or [N, `project`]
-    if that is not 0 (see `project_features`); edge_index [2, E] with both directions, without
-    self-loops; y [N]; train_mask, val_mask, test_mask [N].
+    if that is not 0 (see `project_features`); edge_index [2, E] with both directions, and with
+    `self_loops` one at every node, else none; y [N]; train_mask, val_mask, test_mask [N].
     `split`: "public" (20 per class / 500 / 1,000) or "geom-gcn-0" … "geom-gcn-9" (Pei et al.,
     ICLR 2020, arXiv 2002.05287). Files are looked for below `data_root`, else below the
     environment variable GRAPHLTH_DATA_ROOT, else in `./datasets`, and downloaded into `./datasets`
@@ -88,6 +89,9 @@ def load(
         data.x.div_(torch.where(total > 0, total, 1))  # in place: the largest tensor of all
     if project:
         data.x = project_features(data.x, project)
+    if self_loops:
+        nodes = torch.arange(counts.nodes)
+        data.edge_index = torch.cat([data.edge_index, nodes.expand(2, -1)], dim=1)
     return data
 
 

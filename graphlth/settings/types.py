@@ -111,6 +111,9 @@ RewindTo = Annotated[
 Scope = Literal["global", "layer"]
 Optimizer = Literal["adam", "sgd"]
 Start = Literal["inherit", "rewind", "reinit"]
+JointStart = Literal["inherit", "rewind", "reinit", "reinit-dense"]
+DrawDistance = Annotated[Literal["consecutive", "lagged"], AddedLater()]
+FirstEpoch = Annotated[int, Interval(ge=1, le=1_000_000), AddedLater()]
 BackendName = Literal["auto", "numba", "triton", "sparse", "scatter", "reference"]
 Layout = Literal["auto", "dense", "blocks", "sparse"]
 Edges = Literal["undirected", "directed"]
@@ -124,6 +127,8 @@ LossName = Annotated[
 Aggregation = Annotated[Literal["sum", "mean"], AddedLater()]
 Readout = Annotated[Literal["last", "layers"], AddedLater()]
 WeightInitializer = Annotated[Literal["glorot", "kaiming_uniform"], AddedLater()]  # as PyG's Linear
+NormalInitializer = Annotated[Literal["glorot_normal", "kaiming_normal"], AddedLater()]
+NormInitializer = Annotated[Literal["fixed", "uniform"], AddedLater()]
 AddSelfLoops = Annotated[bool, AddedLater()]
 SelfLoops = Annotated[bool, AddedLater()]
 NegativeSlope = Annotated[float, Interval(ge=0, le=1), AddedLater()]

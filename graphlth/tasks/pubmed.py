@@ -2,7 +2,7 @@
 
 from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import CITATION, load
-from graphlth.settings.types import Edges, OptionalWidth
+from graphlth.settings.types import Edges, OptionalWidth, SelfLoops
 
 COUNTS = CITATION["PubMed"]
 
@@ -13,6 +13,7 @@ def pubmed(
     split: str = "public",
     normalize: bool = True,
     project: OptionalWidth = 0,
+    self_loops: SelfLoops = False,
     edges: Edges = "undirected",
 ) -> NodeTask:
     """The PubMed citation graph.
@@ -22,9 +23,11 @@ def pubmed(
         split: "public" (60 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
         normalize: scale every node's features to sum 1.
         project: keep this many strongest directions of the features; 0: all words.
+        self_loops: add one to every node, an edge like others, for a model that adds none.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
     """
     data = load(
-        "PubMed", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project
-    )
+        "PubMed", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project,
+        self_loops=self_loops,
+    )  # fmt: skip
     return NodeTask(data, edges=edges, name="pubmed")

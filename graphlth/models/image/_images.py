@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphlth.settings.annotations import check_value
+from graphlth.settings.types import NormInitializer
 from graphlth.task import Task
 
 glorot: Callable[[Tensor], Tensor] = nn.init.xavier_normal_  # variance 2 / (fan_in + fan_out)
@@ -17,12 +19,19 @@ class Feedforward(nn.Module):
 
     Args:
         layers: what is applied in turn.
-        draw: redraws a weight in place; biases start at 0, normalisations as the identity.
+        draw: redraws a weight in place; biases start at 0.
+        batchnorm_init: normalisations start as the identity ("fixed"), or with scales that are
+            "uniform" in [0, 1).
     """
 
-    def __init__(self, layers: Iterable[nn.Module], draw: Callable[[Tensor], Tensor]):
+    def __init__(
+        self, layers: Iterable[nn.Module], draw: Callable[[Tensor], Tensor],
+        batchnorm_init: str = "fixed",
+    ):  # fmt: skip
         super().__init__()
+        check_value("batchnorm_init", batchnorm_init, NormInitializer)
         self.layers, self.draw = nn.Sequential(*layers), draw
+        self.batchnorm_init = batchnorm_init
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -34,6 +43,8 @@ class Feedforward(nn.Module):
                     nn.init.zeros_(m.bias)
             elif isinstance(m, nn.BatchNorm2d):
                 m.reset_parameters()
+                if self.batchnorm_init == "uniform":
+                    nn.init.uniform_(m.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of `x` [B, C, H, W]."""

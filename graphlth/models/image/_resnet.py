@@ -79,20 +79,23 @@ def stages(
     return blocks, channels
 
 
-def resnet(task: Task, depth: int, widths: Sequence[int] = WIDTHS) -> Feedforward:
+def resnet(
+    task: Task, depth: int, widths: Sequence[int] = WIDTHS, *, batchnorm_init: str = "fixed"
+) -> Feedforward:
     """A residual network of `basic` blocks: 2 · stages · `depth` + 2 layers.
 
     Args:
         task: gives the shape of the images and the number of classes.
         depth: blocks in each stage.
         widths: channels of each stage.
+        batchnorm_init: as `Feedforward`.
     """
     channels, *_ = image_shape(task)
     blocks, out = stages(widths[0], depth, widths, basic)
     return Feedforward([
         conv(channels, widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True), *blocks,
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(out, task.num_classes),
-    ], kaiming)  # fmt: skip
+    ], kaiming, batchnorm_init)  # fmt: skip
 
 
 def preresnet(task: Task, depth: int, widths: Sequence[int] = WIDTHS) -> Feedforward:

@@ -10,7 +10,10 @@ from graphlth.task import Task
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each stage; all but the first begin with a pooling
 
 
-def vgg(task: Task, depths: Sequence[int], widths: Sequence[int] = WIDTHS) -> Feedforward:
+def vgg(
+    task: Task, depths: Sequence[int], widths: Sequence[int] = WIDTHS, *,
+    batchnorm_init: str = "fixed",
+) -> Feedforward:  # fmt: skip
     """3×3 convolutions with BatchNorm and ReLU, averaged over the image, and one linear layer.
 
     Convolutions have no bias: the norm would take it away.
@@ -19,6 +22,7 @@ def vgg(task: Task, depths: Sequence[int], widths: Sequence[int] = WIDTHS) -> Fe
         task: gives the shape of the images and the number of classes.
         depths: convolutions in each stage.
         widths: channels of each stage.
+        batchnorm_init: as `Feedforward`.
     """
     channels, *_ = image_shape(task, 2 ** (len(depths) - 1))
     layers: list[nn.Module] = []
@@ -29,4 +33,4 @@ def vgg(task: Task, depths: Sequence[int], widths: Sequence[int] = WIDTHS) -> Fe
             layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), norm, nn.ReLU()]
             channels = out
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, task.num_classes)]
-    return Feedforward([*layers, *head], kaiming)
+    return Feedforward([*layers, *head], kaiming, batchnorm_init)

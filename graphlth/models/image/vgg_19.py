@@ -2,13 +2,16 @@
 
 from graphlth.models.image._images import Feedforward
 from graphlth.models.image._vgg import vgg
+from graphlth.settings.types import NormInitializer
 from graphlth.task import Task
 
 
-def vgg_19(task: Task) -> Feedforward:
+def vgg_19(task: Task, *, batchnorm_init: NormInitializer = "fixed") -> Feedforward:
     """16 convolutions with BatchNorm, 3 of the 19 layers in one.
 
     Args:
         task: gives the shape of the images and the number of classes.
+        batchnorm_init: the scales of BatchNorm start at 1 ("fixed") or "uniform" in [0, 1), as in
+            open_lth.
     """
-    return vgg(task, (2, 2, 4, 4, 4))
+    return vgg(task, (2, 2, 4, 4, 4), batchnorm_init=batchnorm_init)
