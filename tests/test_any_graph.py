@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors import safe_open
 from test_compact import MODELS, ticket_of, trained
 from torch.func import functional_call
 from toys import N, build, data, toy
@@ -231,6 +232,28 @@ def test_a_file_of_an_earlier_version_is_a_network_of_its_own_graph(version, tmp
     with pytest.raises(ValueError, match=r"export its ticket again"):
         again.save(tmp_path / "small.pt2")
     assert not (tmp_path / "small.pt2").exists()
+
+
+def test_a_file_without_a_slope_has_that_of_gat(tmp_path):
+    small, *_, task = small_of("gat", {})
+    small.save(path := tmp_path / "small")
+    with safe_open(path, "np") as file:
+        arrays = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        content = json.loads(file.metadata()["graphlth"])
+    assert (content.pop("slope"), content.pop("digest") != "") == (0.2, True)
+    content["format"] = "graphlth-compact-3"
+    content["digest"] = codec.arrays_digest(codec._described(arrays), content)
+    path.write_bytes(codec.serialise(arrays, {"graphlth": json.dumps(content)}))
+    close(load_compact(path)(task.x), small(task.x))
+
+
+def test_a_slope_is_kept_in_the_file(tmp_path):
+    small, *_, task = small_of("gat", {"negative_slope": 0.5, "add_self_loops": False})
+    small.save(tmp_path / "small")
+    again = load_compact(tmp_path / "small")
+    close(again(task.x), small(task.x))
+    close(again.network(task.x, again.edge_index), small(task.x))
+    assert again.network.slope == 0.5
 
 
 # --- torch.compile -------------------------------------------------------------------------------

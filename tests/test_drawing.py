@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphlth.drawing import CRITERIA, Draw, Queue, distances
+from graphlth.drawing import CRITERIA, Draw, LaggedQueue, Queue, distances
 
 SIZE = 20  # entries of either part
 
@@ -87,3 +87,43 @@ def test_draws_that_tell_their_distance_settle_as_masks_do(criterion, relative):
     ]
     assert answers[0] == answers[1] and queues[0].path == queues[1].path
     assert any(queues[0].path)
+
+
+LAGGED = [  # window, epsilon, criterion, edges that change, weights, distances, settled at
+    (1, 0.3, "edges", [9, 4, 2, 1, 0], NONE, [1, 0.5, 0.25, 0], 4),  # 9 is before the first draw
+    (3, 0.3, "edges", [9, 4, 4, 2, 0], NONE, [1, 1], None),  # 4 lies two and three draws back
+    (2, 0.6, "edges", [9, 4, 0, 2, 0], NONE, [1, 0.5, 0.5], 4),
+    (2, 0.6, "both", [9, 4, 0, 2, 0], [9, 8, 0, 2, 0], [1, 0.375, 0.375], 4),  # a mean
+    (1, 0.6, "both", NONE, [9, 4, 1, 1, 1], [1, 0.625, 0.625, 0.625], None),  # still edges are 1
+    (1, 0.3, "edges", [9, 0, 4, 1, 0], NONE, [1, 1, 0.25, 0], 4),  # 1 until it has moved
+]
+
+
+@pytest.mark.parametrize(
+    ("window", "epsilon", "criterion", "edges", "weights", "path", "at"), LAGGED
+)
+def test_a_draw_is_compared_with_each_of_the_last_few(
+    window, epsilon, criterion, edges, weights, path, at
+):
+    _, *masks = drawn(edges, weights)
+    assert settled_at(LaggedQueue(window, epsilon, CRITERIA[criterion]), masks) == at
+    whole = LaggedQueue(window, epsilon, CRITERIA[criterion])
+    for each in masks:
+        whole.push(each)
+    assert whole.path == pytest.approx(path)
+
+
+def test_a_lagged_distance_is_the_largest_of_each_tensor():
+    """One tensor lies farthest from the draw before, the other from the one before that."""
+    ones = torch.ones(4)
+    draws = [{"a": ones, "b": ones}, {"a": 1 - ones, "b": ones}, {"a": ones, "b": 1 - ones}]
+    queue = LaggedQueue(2, 0.1, ("weights",))
+    for each in draws:
+        queue.push(each)
+    assert queue.units == {"weights": 8} and queue.path == [1]
+
+
+def test_a_part_without_masks_has_no_lagged_distance():
+    queue = LaggedQueue(1, 0.3)
+    edges = [torch.ones(8), torch.zeros(8), torch.zeros(8)]
+    assert [queue.push({"edges": each}) for each in edges] == [False, False, True]

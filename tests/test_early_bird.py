@@ -99,6 +99,33 @@ def test_a_ticket_is_drawn_as_soon_as_its_masks_have_settled(name, window):
 
 
 @searches
+@pytest.mark.parametrize(("first_epoch", "at"), [(1, 3), (4, 4), (7, 6)])
+def test_no_ticket_settles_before_the_first_epoch_that_is_told(name, first_epoch, at):
+    still = {"lr": 1e-12, "lr_edges": 1e-12, "window": 2, "first_epoch": first_epoch}
+    _, ticket = run(name, **ONE | still)
+    assert (ticket.search["drawn_epoch"], ticket.search["settled"]) == (at, first_epoch < 7)
+
+
+@searches
+def test_lagged_distances_are_those_of_the_draws(name):
+    about = {"lr_edges": 0.5, "drop_edges": 0.5, "epochs": 6, "draws": 6, "admm_steps": 1, "lr": 1}
+    tickets = run(name, **about | {"distance": "lagged", "window": 2})[1:]
+    moved = []
+    for i in range(2, 6):
+        parts = [M.only(tickets[i].masks, part) for part in ("edges", "weights")]
+        moved.append([
+            sum(max(M.distance({n: m}, tickets[j].masks) for j in (i - 1, i - 2)) * m.numel()
+                for n, m in part.items())
+            for part in parts if part
+        ])  # fmt: skip
+    assert all(moved[0])  # what counts as 1 of each part
+    expected = [sum(d / u for d, u in zip(each, moved[0], strict=True)) / len(each)
+                for each in moved]  # fmt: skip
+    assert tickets[-1].search["mask_distances"] == pytest.approx(expected)
+    assert any(expected[1:])
+
+
+@searches
 def test_a_search_that_does_not_settle_is_drawn_at_its_last_epoch(name):
     _, ticket = run(name, **ONE | {"epsilon": 1e-9, "window": 6})
     assert (ticket.search["drawn_epoch"], ticket.search["settled"]) == (6, False)
@@ -165,6 +192,23 @@ def test_a_ticket_inherits_rewinds_or_starts_anew(name):
     assert len({str(each) for each in theta.values()}) == 3
     _, other = run(name, build("gcn", task), task, start="reinit", seed=1, **ONE)
     assert bits(other.init) != theta["reinit"]
+
+
+def test_new_weights_may_be_dense_under_the_graph_of_the_search():
+    task = toy()
+    tickets = [run("joint_early_bird", build("gcn", task), task, start=start, **ONE)[1]
+               for start in ("reinit", "reinit-dense")]  # fmt: skip
+    pruned, whole = tickets
+    assert bits(pruned.init) == bits(whole.init)
+    assert torch.equal(pruned.masks[M.EDGES], whole.masks[M.EDGES])
+    assert pruned.masks.keys() == whole.masks.keys()
+    assert M.sparsity(M.only(pruned.masks, "weights")) > 0
+    assert M.sparsity(M.only(whole.masks, "weights")) == 0
+    known = "inherit, rewind, reinit, reinit-dense"
+    with pytest.raises(ValueError, match=f"`start` must be one of {known}, got 'x'"):
+        run("joint_early_bird", start="x")
+    with pytest.raises(ValueError, match="`start` must be one of inherit, rewind, reinit, got"):
+        run("geb", start="reinit-dense")
 
 
 def test_geb_inherits_the_pretrained_weights():

@@ -135,6 +135,29 @@ def test_a_zero_entry_is_an_absent_weight(name):
     assert not torch.equal(forward(model, batch, M.ones(model)), pulls[0]["out"])
 
 
+@pytest.mark.parametrize(("init", "variance"), [
+    ("glorot_normal", [2 / 1084, 2 / 400, 2 / 110]),
+    ("kaiming_normal", [2 / 784, 2 / 300, 2 / 100]),
+])  # fmt: skip
+def test_lenet_is_drawn_as_in_the_paper_or_in_open_lth(init, variance):
+    model = build("lenet_300_100", task_of(MNIST), model_init=init)
+    found = [w.var().item() for w in M.matrices(model).values()]
+    assert found == pytest.approx(variance, rel=0.15)
+    with pytest.raises(ValueError, match="`model_init` must be one of glorot_normal, kaiming_nor"):
+        build("lenet_300_100", task_of(MNIST), model_init="zeros")
+
+
+@pytest.mark.parametrize("name", ["resnet_20", "vgg_16", "vgg_19"])
+def test_scales_of_norms_start_at_1_or_uniformly(name):
+    plain, drawn = (build(name, task_of(CIFAR), batchnorm_init=i) for i in ("fixed", "uniform"))
+    norms = [[m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+             for model in (plain, drawn)]  # fmt: skip
+    assert all((m.weight == 1).all() for m in norms[0])
+    scales = torch.cat([m.weight for m in norms[1]])
+    assert scales.min() < 0.02 and 0.98 < scales.max() < 1 and abs(scales.mean() - 0.5) < 0.05
+    assert not any(m.bias.any() for m in norms[1])
+
+
 @images
 def test_parameters_are_drawn_anew_and_follow_the_seed(name):
     model = build(name, task_of(CIFAR)).train()

@@ -28,6 +28,8 @@ MODELS[-1:-1] = [
     ("gat", {"negative_slope": 0.01, "weight_initializer": "kaiming_uniform", "bias": False}),
 ]
 LAYERS = [(name, {"layers": n}) for name in GRAPH_MODELS for n in (1, 2, 3, 7)]
+LAYERS += [("gin", {"aggregation": "mean", "readout": "layers", "layers": 3})]
+LAYERS += [("gat", {"add_self_loops": False, "layers": 2})]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
@@ -396,6 +398,65 @@ def test_gin_is_pyg_gin():
     linear.weight.data = ours.weights[0].data.T
     theirs = pyg.GINConv(linear, eps=0.3)
     close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
+
+
+def test_gin_takes_the_mean_of_the_neighbours_that_are_left():
+    task = toy("directed")
+    ours = GIN(6, 0, 3, num_layers=1, aggregation="mean")
+    ours.eps.data.fill_(0.3)
+    source, target = task.graph.edge_index
+    weight = torch.rand(task.graph.num_edges) * (torch.rand(task.graph.num_edges) < 0.7)
+    a = torch.zeros(N, N).index_put((target, source), weight)
+    mean = a / a.sum(1, keepdim=True).where(a.sum(1, keepdim=True) > 0, torch.tensor(1.0))
+    close(ours(task.x, task.graph, weight), (1.3 * task.x + mean @ task.x) @ ours.weights[0])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_gin_reads_all_layers_out(layers):
+    task = toy()
+    ours = build("gin", task, layers=layers, readout="layers")
+    plain = build("gin", task, layers=layers)
+    hidden = []
+    convolve = plain.convolve
+    plain.convolve = lambda *given: hidden.append(convolve(*given)) or hidden[-1]
+    plain.weights, plain.eps = ours.weights, ours.eps
+    plain(task.x, task.graph)
+    *inner, last = [h.relu() for h in hidden]
+    read = [h @ w for h, w in zip(inner, ours.readouts, strict=True)]
+    close(ours(task.x, task.graph), sum([last, *read]) / layers)
+    assert ours.macs(N, 0, {n: 1 for n, _ in ours.named_parameters()})[f"weights.{layers - 1}"]
+    assert len(ours.macs(N, 0, {n: 1 for n, _ in ours.named_parameters()})) == 2 * layers - 1
+
+
+def test_gat_leaves_loops_to_the_data_and_has_the_slope_that_it_is_told():
+    task = toy()
+    ours = GAT(6, 0, 3, num_layers=1, add_self_loops=False, negative_slope=0.01).eval()
+    theirs = pyg.GATConv(6, 3, bias=False, add_self_loops=False, negative_slope=0.01)
+    theirs.lin.weight.data = ours.weights[0].data.T
+    theirs.att_src.data = ours.source_attention[0].data[None]
+    theirs.att_dst.data = ours.target_attention[0].data[None]
+    close(ours(task.x, task.graph), theirs(task.x, task.graph.edge_index))
+    nothing = torch.zeros(task.graph.num_edges)
+    assert not ours(task.x, task.graph, nothing).any()
+    costs = [GAT(6, 4, 3, add_self_loops=loops, heads=1).macs(N, 5, dict.fromkeys(
+        [f"{n}.{i}" for n in ("weights", "source_attention", "target_attention") for i in (0, 1)],
+        0)) for loops in (True, False)]  # fmt: skip
+    assert [sum(each.values()) for each in costs] == [(5 + N) * 7, 5 * 7]
+
+
+@pytest.mark.parametrize("name", ["gin", "gat"])
+def test_weights_may_be_drawn_as_those_of_torchs_linear(name):
+    task = toy(num_features=100)
+    model = build(name, task, hidden=64, weight_initializer="kaiming_uniform")
+    inputs = {"weights.0": 100, "weights.1": 64 * (2 if name == "gat" else 1)}
+    inputs |= {"source_attention.0": 128, "target_attention.0": 128} if name == "gat" else {}
+    for n, size in inputs.items():
+        most = model.get_parameter(n).abs().max()
+        assert 0.9 * size**-0.5 < most <= size**-0.5, n
+    with pytest.raises(
+        ValueError, match="`weight_initializer` must be one of glorot, kaiming_unif"
+    ):
+        build(name, task, weight_initializer="ones")
 
 
 @pytest.mark.parametrize(("name", "settings"), LAYERS)

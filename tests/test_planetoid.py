@@ -107,6 +107,29 @@ def test_rows_sum_to_one_and_empty_rows_stay_empty(tmp_path):
     assert load("Cora", counts, data_root=str(tmp_path), normalize=False).x.max() == 3
 
 
+def test_a_self_loop_at_every_node_is_an_edge_of_the_data(tmp_path):
+    write(tmp_path / "Cora/raw")
+    counts = Counts(nodes=7, edges=5, features=3, classes=2, train=2, val=5, test=2)
+    plain, looped = (
+        load("Cora", counts, data_root=str(tmp_path), self_loops=loops).edge_index
+        for loops in (False, True)
+    )
+    assert torch.equal(looped[:, : plain.size(1)], plain)
+    assert looped[:, plain.size(1) :].tolist() == [[*range(7)], [*range(7)]]
+
+
+@real
+@pytest.mark.parametrize("edges", ["undirected", "directed"])
+def test_loops_of_cora_have_mask_entries(edges):
+    plain, looped = (
+        find("tasks", "cora")(data_root=ROOT, edges=edges, self_loops=loops)
+        for loops in (False, True)
+    )
+    assert looped.num_edges == plain.num_edges + 2708
+    source, target = looped.graph.edge_index
+    assert looped.entries[source == target].unique().numel() == 2708
+
+
 @pytest.mark.parametrize("where", ["Cora/raw", "CORA/raw", "planetoid/Cora/raw", "a/b/../cora/raw"])
 @pytest.mark.parametrize("how", ["argument", "variable", "cache"])
 def test_the_folder_is_found(tmp_path, monkeypatch, where, how):

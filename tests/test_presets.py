@@ -5,12 +5,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from toys import Pictures, build
 
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.experiment.plan import plan
 from graphlth.experiment.run import run
 from graphlth.experiment.settings import plugin_settings
+from graphlth.masks import matrices
 from graphlth.registry import names
 from graphlth.settings.presets import PROTOCOLS, _tables, preset
 
@@ -72,9 +74,61 @@ def test_a_protocol_is_the_papers_or_that_of_the_released_code(algorithm, task):
         assert (paper.protocol, released.protocol) == PROTOCOLS
 
 
+LAGGED = {"distance": "lagged", "normalize": True}
+SCHEDULE = {"batch_size": 128, "epochs": 160, "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4,
+            "milestones": "0.5,0.75", "warmup": 0, "scope": "global", "drop_weights": 0.2,
+            "batchnorm_init": "uniform"}  # fmt: skip
+RELEASED = [  # algorithm, task, model, some of the settings
+    ("ugs", "cora", "gin", {"aggregation": "mean", "readout": "layers", "edges": "directed",
+                            "hidden": 512, "dropout": 0.0, "ignore": "readouts.*", "lr": 8e-3}),
+    ("ugs", "citeseer", "gat", {"hidden": 512, "heads": 8, "bias": False, "self_loops": True,
+                                "add_self_loops": False, "negative_slope": 0.01, "dropout": 0.0,
+                                "l1_edges": 1e-7, "l1_weights": 1e-3, "lr": 1e-2}),
+    ("random_tickets", "pubmed", "gat", {"hidden": 512, "self_loops": True, "lr": 1e-2}),
+    ("joint_early_bird", "cora", "gcn", {**LAGGED, "first_epoch": 7, "admm_steps": 1,
+                                         "start": "reinit-dense", "rho": 1.0909e-9}),
+    ("geb", "citeseer", "gcn", {**LAGGED, "admm_steps": 25, "start": "reinit", "rho": 7.2274e-10}),
+    ("imp", "mnist", "lenet_300_100", {"batch_size": 128, "epochs": 40, "optimizer": "sgd",
+                                       "lr": 0.1, "momentum": 0.0, "scope": "global",
+                                       "ignore": "layers.5.weight", "drop_weights": 0.2,
+                                       "model_init": "kaiming_normal", "iterations": 0}),
+    ("imp", "cifar10", "resnet_20", SCHEDULE),
+    ("imp", "cifar10", "vgg_16", {**SCHEDULE, "ignore": "layers.45.weight"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("algorithm", "task", "model", "wanted"), RELEASED)
+def test_a_released_protocol_is_that_of_the_code_and_says_so(algorithm, task, model, wanted):
+    paper, released = (plan(algorithm, task, model, protocol=p) for p in PROTOCOLS)
+    assert {n: released.settings.get(n) for n in wanted} == wanted
+    assert released.protocol == "released" and released.name != paper.name
+    told = {n: source for source, given in released.preset.items() for n in given}
+    differ = {n for n, v in released.settings.items() if v != paper.settings.get(n)}
+    new = differ & wanted.keys() - {"iterations", "warmup"}  # the defaults
+    assert new and all("released code" in told[n] for n in new)
+
+
+@pytest.mark.parametrize(("task", "nodes"), [("cora", 2708), ("citeseer", 3327), ("pubmed", 19717)])
+@pytest.mark.parametrize("algorithm", ["geb", "joint_early_bird"])
+def test_the_released_term_of_admm_is_a_mean_over_pairs_of_nodes(algorithm, task, nodes):
+    found = plan(algorithm, task, "gcn", protocol="released").settings["rho"]
+    assert found == pytest.approx(8 * 1e-3 / nodes**2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("lenet_300_100", (1, 28, 28)), ("vgg_16", (3, 32, 32)), ("vgg_19", (3, 32, 32)),
+])  # fmt: skip
+def test_what_stays_dense_in_open_lth_is_the_last_layer(name, shape):
+    task = "mnist" if name.startswith("lenet") else "cifar10"
+    model = build(name, Pictures(shape))
+    settings = plan("imp", task, name, protocol="released").settings
+    assert settings["ignore"] == [*matrices(model)][-1]
+
+
 @pytest.mark.parametrize(("algorithm", "task", "model", "protocol", "message"), [
-    ("ugs", "cora", "gat", "released", "must be paper for ugs on cora with gat, of which no rel"),
-    ("geb", "cora", "gcn", "released", "must be paper for geb on cora with gcn, of which no rel"),
+    ("ugs", "cora", "sage", "released", "must be paper for ugs on cora with sage, of which no rel"),
+    ("geb", "cora", "gat", "released", "must be paper for geb on cora with gat, of which no rel"),
+    ("imp", "cifar10", "conv_4", "released", "must be paper for imp on cifar10 with conv_4, of wh"),
     ("ugs", "karate", "gcn", "released", "must be paper for ugs on karate with gcn"),
     ("ugs", "cora", "gcn", "code", "must be one of paper, released, got 'code'"),
 ])  # fmt: skip

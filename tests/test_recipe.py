@@ -11,6 +11,7 @@ import graphlth as glt
 from graphlth.algorithms._admm import GraphTraining
 from graphlth.algorithms._channels import ChannelRanking
 from graphlth.algorithms._controls import CONTROLS
+from graphlth.algorithms._draw import DrawComparison
 from graphlth.algorithms._imp import Rewinding, WeightPruning
 from graphlth.algorithms.ugs import batched_ugs, ugs
 from graphlth.experiment.settings import batched_form, defining_module, plugin_settings
@@ -22,7 +23,7 @@ from graphlth.training.recipe import ADAM, AdamFields, Recipe, RecipeFields
 
 ALL = names("algorithms")
 FIELDS = asdict(Recipe())
-GROUPS = [Recipe, GraphTraining, ChannelRanking, WeightPruning, Rewinding]
+GROUPS = [Recipe, GraphTraining, DrawComparison, ChannelRanking, WeightPruning, Rewinding]
 
 
 def model():
