@@ -364,6 +364,10 @@ def measured(record):
 
 # --- every figure ------------------------------------------------------------------------------
 
+AT_NODES = {
+    f"{whose}_{what}": 0.2 for whose in ("removed", "all")
+    for what in ("from_training", "into_training", "source_degree", "target_degree")
+}  # fmt: skip
 RECORDS = {  # that each figure can draw
     "barrier": lambda: later(0, 50, rounds=3) + connected(run("ugs", seeds=3, rounds=3)),
     "instability": lambda: later(0, 50, rounds=6) + connected(run("ugs", seeds=3, rounds=6)),
@@ -374,6 +378,7 @@ RECORDS = {  # that each figure can draw
     "inference": lambda: run("ugs", rounds=3) + run("sgcn", rounds=1),
     "learning_rate": by_rate,
     "learning_speed": lambda: images("imp") + reinit(stop=1400),
+    "removed_edges": lambda: [r | AT_NODES for r in run("ugs", rounds=2)],
     "sparsity": lambda: run("ugs", rounds=2),
     "structure": lambda: [
         r | measured(r) for r in run("ugs", rounds=2) + run("random_tickets", rounds=2)

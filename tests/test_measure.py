@@ -17,7 +17,8 @@ from graphlth.ticket import load
 
 QUICK = {"hidden": 4, "epochs": 4, "rounds": 2, "rewind_to": 1, "lr": 0.05}
 SETTINGS = {
-    "instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}, "structure": {},
+    "instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}, "removed_edges": {},
+    "structure": {},
 }  # fmt: skip
 
 
@@ -165,7 +166,7 @@ def both(folder, **told):
 
 
 BAD = [  # what is done to a copy of the run, the arguments, the one line
-    (None, "nope", "`measure` must be one of instability, latency, structure, got 'nope'"),
+    (None, "nope", "`measure` must be one of instability, latency, removed_edges, structure, got 'nope'"),
     (shutil.rmtree, "instability", "`run` must be a folder, got"),
     (lambda f: (f / "settings.json").unlink(), "instability", "without a settings.json"),
     (lambda f: spoilt(f, "settings.json", "{"), "instability", "settings.json` is not that of a"),

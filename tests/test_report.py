@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from report_runs import make_large, make_runs
 
 import graphlth.records as record
-from graphlth.analysis.structure import RemainingGraph
+from graphlth.analysis._remaining_graph import RemainingGraph
 from graphlth.cli import main as cli
 from graphlth.figures import inference, sparsity
 from graphlth.figures._style import RoundPoints, blocks_of

@@ -151,6 +151,7 @@ def test_a_figure_without_an_interval_decides_nothing():
 def measured(name, value, case=None):
     """The data of a result with one figure, of one machine."""
     import machine
+
     about = machine.measurement(case=case) | {"machine": name}
     table = report.Table("t", {"graph": ""}, {"ms": ".1f"}, [["Cora", report.Value(value)]])
     claim = report.Claim("ms", report.exact_value(value), at_most=3)

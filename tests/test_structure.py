@@ -159,3 +159,43 @@ def test_records_without_a_structure_and_data_without_edges_are_told_in_one_line
         draw_figure(record.read(folders[0]))
     with pytest.raises(ValueError, match=r"`data` must be a PyG `Data` with edge_index \[2, E\]"):
         graph_structure(torch.eye(3))
+
+
+# --- removed edges -------------------------------------------------------------------------------
+
+
+def directed_task(train):
+    """0 → 1 → 2 → 3, 0 → 2 and 3 → 0; sorted by (target, source): 3→0, 0→1, 0→2, 1→2, 2→3."""
+    data = Data(x=torch.eye(4), y=torch.tensor([0, 1, 0, 1]),
+                edge_index=torch.tensor([[0, 1, 2, 0, 3], [1, 2, 3, 2, 0]]))  # fmt: skip
+    rest = [n for n in range(4) if n not in train]
+    data.train_idx, data.val_idx, data.test_idx = map(torch.tensor, (train, rest[:1], rest[1:]))
+    return glt.NodeTask(data, edges="directed", num_classes=2)
+
+
+def test_removed_edges_are_told_by_the_nodes_that_they_leave_and_enter():
+    task = directed_task([0, 1])
+    model = find("models", "gcn")(task, hidden=2)
+    ticket = glt.dense(model, task.num_edges)
+    ticket.masks["edges"][[1, 2]] = 0  # 0 → 1 and 0 → 2
+    found = find("analysis", "removed_edges")(model, task, ticket)
+    assert (found.removed_count, found.removed_from_training) == (2, 1.0)
+    assert (found.removed_into_training, found.all_into_training) == (0.5, 0.4)
+    assert (found.removed_source_degree, found.removed_target_degree) == (2.0, 1.5)
+    assert (found.all_from_training, found.all_source_degree) == (0.6, 1.4)
+    assert found.all_target_degree == pytest.approx(1.4)
+
+
+def test_a_dense_ticket_removes_no_edges():
+    task = directed_task([0, 1])
+    model = find("models", "gcn")(task, hidden=2)
+    found = find("analysis", "removed_edges")(model, task, glt.dense(model, task.num_edges))
+    assert (found.removed_count, found.removed_from_training) == (0, None)
+    assert found.all_from_training == 0.6
+
+
+def test_removed_edges_are_those_of_a_graph_with_training_nodes():
+    images = find("tasks", "digits_images")()
+    model = find("models", "mlp")(images, hidden=2)
+    with pytest.raises(ValueError, match="`task` must have "):
+        find("analysis", "removed_edges")(model, images, glt.dense(model, edges=False))

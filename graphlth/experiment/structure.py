@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import graphlth.records as record
-from graphlth.analysis.structure import RemainingGraph, remaining_graph
+from graphlth.analysis._remaining_graph import RemainingGraph, remaining_graph
 from graphlth.data.structure import GraphStructure, measure_structure
 from graphlth.experiment.folder import check_records
 from graphlth.experiment.measure import read_plan_at, select_rounds

@@ -15,6 +15,7 @@ from graphlth.figures import (
     instability,
     learning_rate,
     learning_speed,
+    removed_edges,
     sparsity,
     structure,
 )
@@ -70,6 +71,8 @@ FIGURES = {
                       "and the distance from one draw to the next.", _of(distances.draw_figure)),
     "structure": Kind("Structure of the graphs", "What the graphs look like that tickets leave, "
                       "round by round.", _of(structure.draw_figure)),
+    "removed_edges": Kind("Removed edges", "At which nodes the edges lie that tickets remove.",
+                          _of(removed_edges.draw_figure)),
     "instability": Kind("Instability", "By how much the error on the line between two trained "
                         "copies rises above theirs.", _of(instability.draw_figure)),
     "barrier": Kind("Error between copies", "The error on the line from one trained copy to "
@@ -106,7 +109,7 @@ def draw_figures(
 
 def _records_for(figure: str, records: Sequence[Record]) -> Sequence[Record]:
     """Those of runs; of what a measure has recorded beside them, those for its own figures."""
-    if figure in ("structure", "instability", "barrier"):
+    if figure in ("structure", "removed_edges", "instability", "barrier"):
         return records
     return run_records(records)
 

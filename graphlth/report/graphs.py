@@ -27,7 +27,7 @@ from graphlth.records.statistics import format_number, format_percent
 from graphlth.report.panels import Drawing, cut_figure
 
 if TYPE_CHECKING:  # with torch
-    from graphlth.analysis.structure import RemainingGraph
+    from graphlth.analysis._remaining_graph import RemainingGraph
     from graphlth.experiment.structure import GraphChange
 
 MOST_NODES, MOST_PAIRS = 400, 2500  # of a graph whose nodes and pairs are drawn one by one
