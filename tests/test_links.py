@@ -219,6 +219,51 @@ def test_what_is_learnt_from_tells_one_run_from_another():
     assert moved.content() == base.content() and moved is not base
 
 
+def with_attributes(named=(), wide=2):
+    """A ring with the tensors that are named: of edges, of nodes, of nodes in some type."""
+    made = ring()
+    for name in named:
+        count = made.num_edges if name.startswith("edge_") else 24
+        made[name] = torch.arange(count * wide).view(count, wide).bfloat16()
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:`data.edge_attr`")
+@pytest.mark.parametrize("task", [LinkTask, lambda data: glt.NodeTask(data, split="random")])
+def test_attributes_that_a_model_may_read_are_content(task):
+    found = []
+    for named in ((), ("edge_attr",), ("pos",), ("edge_attr", "pos")):
+        data = with_attributes(named)
+        data.y = torch.arange(24) % 2
+        found.append(task(data).content())
+    other = with_attributes(("edge_attr",))
+    other.edge_attr[0] += 1
+    other.y = torch.arange(24) % 2
+    assert len({*found, task(other).content()}) == 5
+
+
+def test_content_without_attributes_is_as_it_was():
+    assert links().content() == "dabb7313e4c18190"
+    plain = ring()
+    plain.y = torch.arange(24) % 2
+    assert LinkTask(plain).content() == LinkTask(ring()).content()
+
+
+def test_attributes_of_nodes_and_edges_of_several_types_are_content():
+    def task(**named):
+        data = HeteroData()
+        data["a"].x, data["b"].x = torch.eye(12), torch.eye(12)
+        i = torch.arange(12)
+        data["a", "to", "b"].edge_index = torch.stack([i.repeat(2), torch.cat([i, (i + 1) % 12])])
+        for kind, size in (("a", 12), (("a", "to", "b"), 24)):
+            if (name := named.get(str(kind))) is not None:
+                data[kind][name] = torch.arange(size).view(-1, 1).float()
+        return LinkTask(data, edge_type=("a", "to", "b"), val=0.2, test=0.2)
+
+    kinds = [{}, {"a": "pos"}, {"a": "z"}, {"('a', 'to', 'b')": "edge_attr"}]
+    assert len({task(**kind).content() for kind in kinds}) == 4
+
+
 def wrong(**how):
     return lambda: links(**how)
 

@@ -166,9 +166,12 @@ class GraphData:
         return graph_fingerprint(self.x, *edges)
 
     def content(self) -> str:
-        """A digest of the graph and of the attributes of its edges."""
-        own = "" if self.columns is None else attributes_digest(self.given, self.columns)
-        return self.fingerprint() + own
+        """A digest of the graph and of its attributes."""
+        return self.fingerprint() + self.attributes()
+
+    def attributes(self) -> str:
+        """A digest of what a model of a user's own may read besides; "" where there is nothing."""
+        return "" if self.given is None else attributes_digest(self.given, self.columns)
 
     @property
     def summary(self) -> str:

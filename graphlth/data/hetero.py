@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from graphlth.data import fields
 from graphlth.data.edge_list import EdgeList, check_kind, edge_list
 from graphlth.data.graph_data import GraphData
-from graphlth.data.own_data import Columns
+from graphlth.data.own_data import Columns, bytes_of, is_attribute
 from graphlth.edge_masks import AnyEdgeMask, RelationCounts, relation_key
 from graphlth.masks import is_binary
 from graphlth.task import Batch
@@ -129,14 +129,25 @@ class HeteroGraphData:
         return digest.hexdigest()[:16]
 
     def content(self) -> str:
-        """A digest of the graph and of the attributes of its edges."""
+        """A digest of the graph and of its attributes."""
         digest = hashlib.sha256(self.fingerprint().encode())
-        for kind in self.data.edge_types:
-            for name, value in self.data[kind].items():
-                if name not in ("edge_index", "edge_weight") and isinstance(value, Tensor):
-                    digest.update(name.encode())
-                    digest.update(value.detach().cpu().contiguous().numpy().data)
+        for part in self._attributes():
+            digest.update(part)
         return digest.hexdigest()
+
+    def attributes(self) -> str:
+        """A digest of what a model of a user's own may read besides; "" where there is nothing."""
+        parts = [*self._attributes()]
+        return hashlib.sha256(b"".join(parts)).hexdigest() if parts else ""
+
+    def _attributes(self) -> Iterator[bytes]:
+        """The names and values of what edges have besides weights, then nodes besides features."""
+        for kind in (*self.data.edge_types, *self.data.node_types):
+            for name, value in self.data[kind].items():
+                of_edges = isinstance(kind, tuple) and name not in ("edge_index", "edge_weight")
+                if isinstance(value, Tensor) and (of_edges or is_attribute(name, value)):
+                    yield name.encode()
+                    yield bytes(bytes_of(value))
 
     @property
     def summary(self) -> str:

@@ -159,7 +159,8 @@ class LinkTask(WholeGraphTask):
 
     def content(self) -> str:
         """Everything that is learnt from: the graph of `fingerprint`, pairs, labels and splits."""
-        return content_digest(self.fingerprint(), self.pairs, self.y, rows=self.rows)
+        graph = self.fingerprint() + self.graph_data.attributes()
+        return content_digest(graph, self.pairs, self.y, rows=self.rows)
 
     def _with(self, **changes: Any) -> Self:
         return super()._with(**changes, _corruption=None)

@@ -15,6 +15,7 @@ from torch import Tensor
 from graphlth.data.edge_list import EdgeList, edge_attributes
 
 APART = ("adj", "adj_t")  # edges in other forms, in which no mask is followed
+HELD = ("x", "y", "edge_index", "edge_weight", "edge_label", "edge_label_index", "batch", "ptr")
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,33 @@ def select_columns(data: Any, name: str, order: Tensor) -> Any:
     return value.index_select(along, order.to(value.device))
 
 
-def attributes_digest(data: Any, columns: Columns) -> str:
-    """A digest of the edge attributes of `data` and of which columns they are of."""
+def attributes_digest(data: Any, columns: Columns | None) -> str:
+    """A digest of what `data` hold besides features, edges, labels and splits; "" of nothing.
+
+    That is the attributes of edges in the order of `columns`, then the tensors of nodes and graphs.
+    """
+    edges = () if columns is None else columns.names
+    order = torch.empty(0) if columns is None else columns.order
+    held = data.to_dict() if hasattr(data, "to_dict") else vars(data)
+    others = [n for n in held if n not in edges and is_attribute(n, held[n])]
+    parts = {n: select_columns(data, n, order) for n in edges} | {n: held[n] for n in others}
     digest = hashlib.sha256()
-    for name in columns.names:
-        value = select_columns(data, name, columns.order)
+    for name, value in parts.items():
         digest.update(name.encode())
-        if isinstance(value, Tensor):
-            value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(value.numpy().data)
-        else:
-            digest.update(repr(value).encode())
-    return digest.hexdigest()
+        digest.update(bytes_of(value) if isinstance(value, Tensor) else repr(value).encode())
+    return digest.hexdigest() if parts else ""
+
+
+def is_attribute(name: str, value: Any) -> bool:
+    """Whether it is a tensor that a model may read, besides features, edges, labels and splits."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or name in HELD:
+        return False
+    return not name.endswith(("_mask", "_masks", "_idx"))
+
+
+def bytes_of(value: Tensor) -> Any:
+    """The bytes of a tensor of any type, as a buffer."""
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def without_fields(given: Any, names: Sequence[str]) -> Any:
