@@ -726,6 +726,21 @@ def test_every_round_scores_the_untrained_network_under_the_masks_so_far(weights
     assert r == 3
 
 
+def test_one_shot_cuts_every_round_from_the_scores_of_the_dense_network():
+    task = toy()
+    about = {"score": "snip", "drop_weights": 0.5, "drop_edges": 0.0}
+    whole = M.only(M.ones(build("gcn", task), task.num_edges), "weights")
+    once, masks = score("snip", build("gcn", task), task, whole), whole
+    tickets = list(at_init(build("gcn", task), task, one_shot=True, **about))
+    for ticket in tickets[1:]:
+        masks = drop_jointly(masks, once, 0.5, 0.0)
+        assert all(torch.equal(ticket.masks[n], m) for n, m in masks.items())
+    *_, again = at_init(build("gcn", task), task, **about)
+    assert not all(torch.equal(again.masks[n], m) for n, m in masks.items())
+    *_, resumed = at_init(build("gcn", task), task, one_shot=True, last=tickets[1], **about)
+    assert all(torch.equal(resumed.masks[n], m) for n, m in masks.items())
+
+
 @universes
 def test_degree_ranks_once_whatever_earlier_rounds_have_removed(edges):
     task = toy(edges=edges)

@@ -6,7 +6,9 @@ which ranks them once: that score does not look at what earlier rounds have remo
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from graphlth.algorithms._scores import score_part
@@ -16,6 +18,7 @@ from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
+    AddedLater,
     EdgeScore,
     Fraction,
     Ignore,
@@ -37,6 +40,7 @@ def at_init(
     *,
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
+    one_shot: Annotated[bool, AddedLater()] = False,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
     score: WeightScore = "magnitude",
@@ -55,6 +59,7 @@ def at_init(
         task: the data.
         rounds: how often to score the surviving entries and prune.
         only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
+        one_shot: cut every round from the scores of the dense network, as SNIP and GraSP do.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
         score: the score of the weights, or its name.
@@ -85,13 +90,15 @@ def at_init(
     # What cannot be scored is refused before the dense network is retrained.
     wanted = parse_rounds(only, rounds)
     end = max(wanted, default=0)
-    scores = rank(ticket.masks, ticket.round) if ticket.round < end else {}
+    first = {n: torch.ones_like(m) for n, m in ticket.masks.items()} if one_shot else ticket.masks
+    scores = rank(first, 0 if one_shot else ticket.round) if ticket.round < end else {}
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, end + 1):
         rates = drop_weights, drop_edges, scope, task.edge_groups
         masks = drop_jointly(ticket.masks, scores, *rates)
         ticket = Ticket(theta_0, masks, r)
-        scores = rank(masks, r) if r < end else {}
+        if not one_shot:
+            scores = rank(masks, r) if r < end else {}
         if r in wanted:
             yield ticket

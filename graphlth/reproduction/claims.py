@@ -8,9 +8,14 @@ A table of the suite's list `claims` has its `text`, where it stands (`source`),
     value = 0.807, run = "ugs", rounds = [0]  the mean is within `margin` of this
     cheaper = ["joint", "ugs"], rounds = [1, 4], times = 10        search and retraining, in MACs
     drawn = "joint", epoch = 30               most tickets are drawn by this epoch
+    sooner = "imp", rounds = [7], times = 2   early stop comes so many times sooner than dense
+    stable = "imp", rounds = [0, 7]           instability is below `margin`, by default 0.02
+    unstable = "imp", rounds = [0]            it is above
     reason = "..."                            why the claim cannot be compared here
 
-`margin` is in the unit of the metric, 0.01 where not given. Tests are those of `graphlth compare`.
+In `better` and `equal` "dense" is round 0 of the other run. The first four may have a `field`, such
+as "untrained_test", which is then what tickets are compared by. `margin` is in the unit of the
+metric, 0.01 where not given. Tests are those of `graphlth compare`.
 The contrary of "not below dense by the margin" is "below it by more", that of "better" is "worse"
 or "within the margin", that of "within the margin" is "beyond it".
 """
@@ -44,15 +49,21 @@ from graphlth.settings.checks import check_setting
 
 REPRODUCED, CONTRARY, OPEN = "reproduced", "not reproduced", "not decided"
 NOT_COMPARABLE = "not comparable"
+DENSE = "dense"
 FORMS = {  # what each kind of claim has besides its text: needed, and may have
-    "winning": (("rounds",), ("margin",)),
-    "better": (("rounds",), ("margin",)),
-    "equal": (("rounds",), ("margin",)),
-    "value": (("run", "rounds"), ("margin",)),
+    "winning": (("rounds",), ("margin", "field")),
+    "better": (("rounds",), ("margin", "field")),
+    "equal": (("rounds",), ("margin", "field")),
+    "value": (("run", "rounds"), ("margin", "field")),
     "cheaper": (("rounds", "times"), ()),
     "drawn": (("epoch",), ()),
+    "sooner": (("rounds", "times"), ()),
+    "stable": (("rounds",), ("margin",)),
+    "unstable": (("rounds",), ("margin",)),
     "reason": ((), ()),
 }
+FIELDS = {"sooner": "stop_iteration", "stable": "instability", "unstable": "instability"}
+STABLE = 0.02  # of instability, as the paper has it
 Runs = Mapping[str, Sequence[Record]]
 Claim = Mapping[str, Any]
 
@@ -85,15 +96,17 @@ def check_claims(claims: Any, runs: Collection[str] | None) -> None:
             raise ValueError(f"`claims` must give {', '.join(lacking)} beside {kinds[0]}, got none "
                              f"in {claim['text']!r}")  # fmt: skip
         for name in named_runs(claim):
-            if runs is not None and name not in runs:
+            if runs is not None and name not in (*runs, DENSE):
                 raise ValueError(f"`claims` must name runs of the suite, {', '.join(runs)}, got "
                                  f"{name!r} in {claim['text']!r}")  # fmt: skip
 
 
 def named_runs(claim: Claim) -> list[str]:
-    """The runs that a claim is of."""
+    """The runs that a claim is of; "dense" is none."""
     found: list[str] = []
-    for kind in ("winning", "better", "equal", "cheaper", "drawn", "run"):
+    for kind in (*FORMS, "run"):
+        if kind in ("value", "reason"):
+            continue
         named = claim.get(kind, [])
         found += [named] if isinstance(named, str) else named
     return found
@@ -119,17 +132,36 @@ def assess(claim: Claim, runs: Runs) -> Finding:
     """What the runs show of a claim; "not comparable" where a run or a round of it is missing."""
     if "reason" in claim:
         return Finding(claim["reason"], NOT_COMPARABLE)
-    for name in named_runs(claim):
+    names = [name for name in named_runs(claim) if name != DENSE]
+    for name in names:
         if name not in runs:
             return Finding(f"{name} was not run", NOT_COMPARABLE)
     kind = next(kind for kind in FORMS if kind in claim)
-    if kind in ("winning", "better", "equal", "value"):
-        for name in named_runs(claim):
-            known = {r["round"] for r in runs[name]}
+    field = FIELDS.get(kind, "test")
+    chosen = choose_field(runs, claim["field"]) if "field" in claim else runs
+    if kind not in ("cheaper", "drawn"):
+        for name in names:
+            known = {r["round"] for r in chosen[name] if field in r}
             if missing := [r for r in claim["rounds"] if r not in known]:
-                return Finding(f"{name} has no round {', '.join(map(str, missing))}",
+                what = "" if field == "test" else f" with {field}"
+                return Finding(f"{name} has no round {', '.join(map(str, missing))}{what}",
                                NOT_COMPARABLE)  # fmt: skip
-    return ASSESS[kind](claim, runs)
+    return ASSESS[kind](claim, chosen)
+
+
+def choose_field(runs: Runs, field: str) -> dict[str, list[Record]]:
+    """The runs with another field of tickets as their test value, where tickets have it."""
+    return {name: [{**r, "test": r[field]} if r["round"] else r
+                   for r in records if not r["round"] or field in r]
+            for name, records in runs.items()}  # fmt: skip
+
+
+def add_measures(runs: Runs, measured: Runs) -> dict[str, list[Record]]:
+    """The records of the runs, with those that were measured in place of their own."""
+    found = {name: {(r["seed"], r["round"]): r for r in records}
+             for name, records in measured.items()}  # fmt: skip
+    return {name: [found.get(name, {}).get((r["seed"], r["round"]), r) for r in records]
+            for name, records in runs.items()}  # fmt: skip
 
 
 # --- gaps ----------------------------------------------------------------------------------------
@@ -160,7 +192,7 @@ def _winning(claim: Claim, runs: Runs) -> Finding:
 
 def _other(claim: Claim, runs: Runs) -> Finding:
     kind, margin = ("better" if "better" in claim else "equal"), claim.get("margin", MARGIN)
-    ours, theirs = (_rounds(runs[name], claim["rounds"]) for name in claim[kind])
+    ours, theirs = (_side(runs, name, claim) for name in claim[kind])
     found = compare_records(ours, theirs, margin=margin)
     gaps = {r.round: r.to_other for r in found.rounds if r.to_other is not None}
     verdicts = [gap.verdict for gap in gaps.values()]
@@ -172,6 +204,14 @@ def _other(claim: Claim, runs: Runs) -> Finding:
         shown = [v == EQUAL for v in verdicts]
         contrary = [each <= LEVEL for each in adjust_p(p, ordered=False)]
     return Finding(_tell(gaps, ours[0]), _decide(shown, contrary, _fewest(gaps)))
+
+
+def _side(runs: Runs, name: str, claim: Claim) -> list[Record]:
+    """The records of the rounds of a claim; of "dense", round 0 of the first run, as if of each."""
+    if name != DENSE:
+        return _rounds(runs[name], claim["rounds"])
+    first = next(runs[other] for other in named_runs(claim) if other != DENSE)
+    return [{**r, "round": round} for round in claim["rounds"] for r in _rounds(first, {0})]
 
 
 def _fewest(gaps: Mapping[int, Gap]) -> int:
@@ -211,8 +251,7 @@ def _value(claim: Claim, runs: Runs) -> Finding:
         shown.append(p_within(gaps, margin) <= LEVEL)
         outside = [p_above([sign * gap for gap in gaps], margin) for sign in (1, -1)]
         contrary.append(min(outside) <= LEVEL / 2)
-        ends = simultaneous_interval(values, 1) if len(values) >= MIN_SEEDS else None
-        told = _interval(fmean(values), ends, unit_of(records[0]))
+        told = _interval(fmean(values), _ends(values), unit_of(records[0]))
         texts.append(f"round {r}: {told}")
         fewest = min(fewest, len(values))
     return Finding("; ".join(texts), _decide(shown, contrary, fewest))
@@ -226,12 +265,45 @@ def _cheaper(claim: Claim, runs: Runs) -> Finding:
     ]  # fmt: skip
     ours, theirs = sides
     times = [theirs[seed] / ours[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    wanted = claim["times"]
-    shown = [len(times) >= MIN_SEEDS and lower_bound(times) >= wanted]
-    contrary = [len(times) >= MIN_SEEDS and -lower_bound([-t for t in times]) < wanted]
-    ends = simultaneous_interval(times, 1) if len(times) >= MIN_SEEDS else None
-    return Finding(f"{_interval(fmean(times), ends, 1.0)} times fewer MACs",
-                   _decide(shown, contrary, len(times)))  # fmt: skip
+    text, shown, contrary = _compare_times(times, claim["times"])
+    return Finding(f"{text} times fewer MACs", _decide([shown], [contrary], len(times)))
+
+
+def _sooner(claim: Claim, runs: Runs) -> Finding:
+    records, found, fewest = runs[claim["sooner"]], [], 10**9
+    dense = {r["seed"]: r["stop_iteration"] for r in _rounds(records, {0})}
+    for round in claim["rounds"]:
+        own = {r["seed"]: r["stop_iteration"] for r in _rounds(records, {round})}
+        times = [dense[seed] / own[seed] for seed in sorted(own.keys() & dense.keys())]
+        found.append((round, *_compare_times(times, claim["times"])))
+        fewest = min(fewest, len(times))
+    text = "; ".join(f"round {round}: {told} times sooner" for round, told, *_ in found)
+    return Finding(text, _decide([s for *_, s, _ in found], [c for *_, c in found], fewest))
+
+
+def _compare_times(times: Sequence[float], wanted: float) -> tuple[str, bool, bool]:
+    """Their mean and interval, and whether it is shown to be, or not to be, the `wanted`."""
+    if len(times) < MIN_SEEDS:
+        return _interval(fmean(times), None, 1.0), False, False
+    ends = simultaneous_interval(times, 1)
+    below = -lower_bound([-t for t in times]) < wanted
+    return _interval(fmean(times), ends, 1.0), lower_bound(times) >= wanted, below
+
+
+def _stability(claim: Claim, runs: Runs) -> Finding:
+    name, most = claim.get("stable", claim.get("unstable")), claim.get("margin", STABLE)
+    values = {r: [record["instability"] for record in _rounds(runs[name], {r})]
+              for r in claim["rounds"]}  # fmt: skip
+    above = [p_above(each, most) <= LEVEL for each in values.values()]
+    below = [p_above([-value for value in each], -most) <= LEVEL for each in values.values()]
+    text = "; ".join(f"round {r}: {_interval(fmean(v), _ends(v), 100.0)}"
+                     for r, v in values.items())  # fmt: skip
+    shown, contrary = (below, above) if "stable" in claim else (above, below)
+    return Finding(text, _decide(shown, contrary, min(map(len, values.values()))))
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | None:
+    return simultaneous_interval(values, 1) if len(values) >= MIN_SEEDS else None
 
 
 def _drawn(claim: Claim, runs: Runs) -> Finding:
@@ -250,5 +322,5 @@ def _drawn(claim: Claim, runs: Runs) -> Finding:
 
 ASSESS: dict[str, Callable[[Claim, Runs], Finding]] = {
     "winning": _winning, "better": _other, "equal": _other, "value": _value, "cheaper": _cheaper,
-    "drawn": _drawn,
+    "drawn": _drawn, "sooner": _sooner, "stable": _stability, "unstable": _stability,
 }  # fmt: skip

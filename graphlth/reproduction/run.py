@@ -12,7 +12,7 @@ from graphlth.experiment.plan import Step
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record
 from graphlth.registry import find
-from graphlth.reproduction.claims import find_verdicts
+from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.result import (
     Data,
     Result,
@@ -205,18 +205,18 @@ def make_result(
              describe_values(runs)]  # fmt: skip
     if isinstance(suite.get("published"), str):
         about.append(f"Published values: {suite['published']}.")
+    verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
     return Result(
         suite["name"], suite["title"], " ".join(filter(None, about)),
-        describe_runs(suite, runs, quick, **{span: settings[span]}), tables, claims,
-        find_verdicts(tested_claims(suite), runs, suite["source"]), pictures, run_warnings(runs),
-        suite["notes"],
+        describe_runs(suite, runs, quick, **{span: settings[span]}), tables, claims, verdicts,
+        pictures, run_warnings(runs), suite["notes"],
     )  # fmt: skip
 
 
 def suite_tables(suite: Suite, runs: Runs) -> list[Table]:
     """The tables that a suite asks for."""
     if suite.get("tickets"):
-        return [ticket_table(runs)]
+        return [ticket_table(runs, suite)]
     if "columns" in suite:
         return [run_table(runs, suite)]
     return [round_table(runs, suite), gap_table(runs, suite)]
@@ -239,7 +239,7 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     captions = {}
     for name, settings in figures.items():
-        how = {"title": figure_title(suite, quick), **settings}
+        how = {"title": figure_title(suite, quick, name), **settings}
         shown = [n for n in how.pop("runs", runs) if n in runs]
         records = [r for n in shown for r in runs[n]]
         path = str(folder / f"{name}.png")
@@ -261,11 +261,16 @@ def draw_sparsity(
     save_figure(draw_figure(records, published=published, **how), figure_path(path))
 
 
-def figure_title(suite: Suite, quick: bool) -> str:
-    """The title of a figure: what it reproduces, whether in small, and what is not published."""
+def figure_title(suite: Suite, quick: bool, name: str) -> str:
+    """The title of a figure: what it reproduces, whether in small, and where published points are.
+
+    That of sparsity has them in it.
+    """
     title = str(suite["title"]) + (f" (in small: {describe_seeds(suite)})" if quick else "")
     if isinstance(suite.get("published"), str):
         title += f"\npublished points: {suite['published']}"
+    elif suite.get("published") and (name != "sparsity" or not published_values(suite)):
+        title += "\npublished points: in the table of the page"
     return title
 
 

@@ -10,7 +10,7 @@ columns = [4, 9]                   # a line for each run, with these rounds, not
 tickets = true                     # a line for each ticket: when it is drawn, and what it costs
 pairs = [["ugs", "imp"]]           # gaps that are shown; else those of the first run to the others
 [published."paper, read off"]      # what is published, of the first run: round = value; with
-0 = 0.807                          # `columns`, of each run a table of them
+0 = 0.807                          # `columns`, run = such a table; with `tickets`, run = value
 [expected.ugs]                     # asked for beforehand: round = [lowest, highest] mean
 0 = [0.80, 0.83]
 [[claims]]                         # what the paper says; see `graphlth.reproduction.claims`

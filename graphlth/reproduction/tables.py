@@ -91,7 +91,7 @@ def macs_in_millions(row: record.Row) -> float | None:
 def published_values(suite: Suite) -> dict[str, dict[int, float]]:
     """What is published of the first run, round by round, by its source."""
     found = suite.get("published", {})
-    if isinstance(found, str) or "columns" in suite:
+    if isinstance(found, str) or "columns" in suite or suite.get("tickets"):
         return {}
     return {source: {int(r): v for r, v in values.items()} for source, values in found.items()}
 
@@ -155,9 +155,13 @@ def run_table(runs: Runs, suite: Suite) -> Table:
     return Table("variants", {"run": ""}, dict.fromkeys(heads, ".1f"), table)
 
 
-def ticket_table(runs: Runs) -> Table:
-    """A line for the last round of every run: accuracy, when its ticket was drawn, and the cost."""
-    rows, scale = [], unit(runs)
+def ticket_table(runs: Runs, suite: Suite) -> Table:
+    """A line for the last round of every run: accuracy, when its ticket was drawn, and the cost.
+
+    What is published of it stands beside the accuracy.
+    """
+    rows, scale, published = [], unit(runs), suite.get("published", {})
+    published = {} if isinstance(published, str) else published
     for name, records in runs.items():
         last = max(r["round"] for r in records)
         own, dense = ([r for r in records if r["round"] == n] for n in (last, 0))
@@ -167,11 +171,13 @@ def ticket_table(runs: Runs) -> Table:
                  for each in own]  # fmt: skip
         rows.append([
             name, len(own), mean_and_interval([r["test"] for r in own], scale),
+            *[scale * v[name] if name in v else None for v in published.values()],
             paired_gap(records, dense_records(records, last), last, scale) if last else None,
             median_and_range(drawn) if drawn else None,
             mean_and_interval(spent, 1e-9), macs / 1e6 or None, macs / whole if macs else None,
         ])  # fmt: skip
-    columns = {"seeds": "d", "test, %" if scale == 100 else "test": ".1f", "− dense": ".1f",
+    columns = {"seeds": "d", "test, %" if scale == 100 else "test": ".1f",
+               **dict.fromkeys(published, ".1f"), "− dense": ".1f",
                "drawn at epoch": ".0f", "training MACs, G": ",.4g",
                "MACs of an inference, M": ",.4g", "of dense": ".2f"}  # fmt: skip
     return Table("tickets", {"run": ""}, columns, rows, "", COST)
