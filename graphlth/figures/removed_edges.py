@@ -11,10 +11,10 @@ from graphlth.records.schema import Record
 
 NEEDED = "removed_from_training"  # a field of a record
 PANELS: Panels = (
-    ("removed edges from training nodes (%)", lambda r: percent(r["removed_from_training"])),
-    ("removed edges into training nodes (%)", lambda r: percent(r["removed_into_training"])),
-    ("out-degree of their sources", lambda r: r["removed_source_degree"]),
-    ("in-degree of their targets", lambda r: r["removed_target_degree"]),
+    ("leave a training node (%)", lambda r: percent(r["removed_from_training"])),
+    ("enter a training node (%)", lambda r: percent(r["removed_into_training"])),
+    ("out-degree of the source", lambda r: r["removed_source_degree"]),
+    ("in-degree of the target", lambda r: r["removed_target_degree"]),
 )
 WHOLE: Panels = (
     (PANELS[0][0], lambda r: percent(r["all_from_training"])),
