@@ -2,12 +2,14 @@
 
 - `{result}` in a line: ``{result}`ugs_cora_gcn/accuracy?round=9&column=ugs` `` is "78.0 ± 0.4".
 - `{result-table} ugs_cora_gcn/accuracy` is a table, of some `:rows:` and `:columns:` if asked for.
+- `{suites}` is a table of all suites, by paper, with a link to the page of each that was run.
 - `results/<name>` is the page of every result, copied with its pictures before the site is built.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 from docutils import nodes
@@ -25,6 +27,8 @@ from result_data import (
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
+
+from graphlth.reproduction.suite import read_suite, suite_names
 
 
 class ResultRole(SphinxRole):
@@ -55,6 +59,27 @@ class ResultTable(SphinxDirective):
         return self.parse_text_to_nodes(to_markdown(select(data, table, **chosen)))
 
 
+class Suites(SphinxDirective):
+    """The suites that come with graphlth."""
+
+    def run(self) -> list[nodes.Node]:
+        """A table sorted by source: name, what it is, paper and figure, claims."""
+        suites = [read_suite(name) for name in suite_names()]
+        rows = [
+            f"| {name_suite(s)} | {s['title']} | {s['source']} | {len(s.get('claims', []))} |"
+            for s in sorted(suites, key=lambda s: (s["source"], s["name"]))
+        ]
+        head = ["| suite | what | source | claims |", "|-|-|-|-|"]
+        return self.parse_text_to_nodes("\n".join([*head, *rows]))
+
+
+def name_suite(suite: Mapping[str, Any]) -> str:
+    """How the suite is called, with a link where there is a result."""
+    if not (RESULTS / suite["name"] / "data.json").is_file():
+        return f"`{suite['called']}`"
+    return f"[`{suite['called']}`](/results/{suite['name']}/index.md)"
+
+
 def copy_pages(app: Sphinx) -> None:
     """Put the page and the pictures of every result where the site finds them."""
     target = Path(app.srcdir, "results")
@@ -73,5 +98,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register role, directive and the copying of pages."""
     app.add_role("result", ResultRole())
     app.add_directive("result-table", ResultTable)
+    app.add_directive("suites", Suites)
     app.connect("builder-inited", copy_pages)
     return {"parallel_read_safe": True}
