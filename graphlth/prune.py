@@ -33,7 +33,8 @@ def drop_lowest(
     With `groups` [entries], the group of each entry of every mask, each group has a budget of its
     own: it loses the entries that score lowest in it, `fraction · survivors` of it rounded down or
     up, so that as many go in all as without groups. Rounded up are the largest remainders; of equal
-    ones the group whose next entry scores lowest.
+    ones the group whose next entry scores lowest. Entries of group -1 stay, and are no survivors
+    that a fraction is of.
 
     Raises:
         ValueError: `fraction` is outside [0, 1), `scope` is unknown, a score is NaN or missing, or
@@ -98,11 +99,12 @@ def _drop_in_groups(
     if not masks:
         return {}
     whole = torch.cat([m != 0 for m in masks.values()])  # [masks · entries]
-    left = whole.nonzero().view(-1)  # [L] the survivors
+    every = groups.repeat(len(masks))
+    left = (whole & (every >= 0)).nonzero().view(-1)  # [L] the survivors that may go
     rank = torch.cat([scores[n].detach() for n in masks])[left]
     if nan := int(rank.isnan().sum()):
         raise _nan_error(nan)
-    whole[left[_lowest_in_groups(rank, groups.repeat(len(masks))[left], fraction)]] = False
+    whole[left[_lowest_in_groups(rank, every[left], fraction)]] = False
     kept = whole.split([m.numel() for m in masks.values()])
     return {n: m * k.to(m.dtype) for (n, m), k in zip(masks.items(), kept, strict=True)}
 

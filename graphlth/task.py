@@ -156,7 +156,7 @@ class Task(Protocol):
     num_classes: int  # columns of a model's output: classes, or numbers for each row
     num_edges: int  # prunable edges; 0 when there is no graph; of relations `RelationCounts`
     edge_groups: Tensor | None = None  # [num_edges] of many graphs: the one that has each edge,
-    # where each loses its own share of its edges; None: one ranking over all
+    # where each loses its own share of its edges; -1: the edge stays; None: one ranking over all
     evaluate_every: int  # iterations in a span of training; 1 on a whole graph
     loss: Loss = staticmethod(cross_entropy)  # what training minimises, batch by batch
     metric: Metric = ACCURACY  # what a result is measured by; its direction says what is best

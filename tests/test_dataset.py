@@ -333,3 +333,41 @@ def test_a_file_of_arrays_says_what_its_edges_lack(pairs, directed, one_way, say
 def test_one_graph_where_there_must_be_many_names_the_task_of_nodes():
     with pytest.raises(ValueError, match=r"list of PyG `Data`.* one Data: use NodeTask"):
         glt.GraphTask(Data(x=torch.eye(3), edge_index=torch.tensor([[0], [1]])))
+
+
+# --- protected edges -----------------------------------------------------------------------------
+
+
+def with_protection(edges):
+    draw = torch.Generator().manual_seed(0)
+    data = Data(x=torch.eye(30), y=torch.arange(30) % 3,
+                edge_index=torch.randint(30, (2, 120), generator=draw))  # fmt: skip
+    data.train_idx, data.val_idx, data.test_idx = torch.arange(30).split((6, 12, 12))
+    return NodeTask(data, edges=edges, protected_edges="training")
+
+
+@pytest.mark.parametrize("edges", ["undirected", "directed"])
+@pytest.mark.parametrize("algorithm", ["ugs", "random_tickets", "random_edges", "sgcn", "at_init"])
+def test_edges_at_training_nodes_stay_where_they_are_protected(algorithm, edges):
+    task = with_protection(edges)
+    at_training = (task.graph.edge_index < 6).any(dim=0)
+    stays = torch.zeros(task.num_edges, dtype=torch.bool)
+    stays[task.entries[at_training]] = True
+    assert 0 < int(stays.sum()) < task.num_edges
+    how = {"drop_edges": 0.5} | ({"epochs": 3} if algorithm not in ("random_tickets", "at_init")
+                                 else {})  # fmt: skip
+    how |= {} if algorithm == "sgcn" else {"rounds": 1}
+    *_, ticket = find("algorithms", algorithm)(find("models", "gcn")(task, hidden=4), task, **how)
+    mask = ticket.masks["edges"]
+    assert bool((mask[stays] == 1).all())
+    assert int((mask[~stays] == 0).sum()) == round(0.5 * int((~stays).sum()))
+
+
+def test_where_every_edge_is_protected_it_is_told():
+    data = Data(x=torch.eye(4), y=torch.tensor([0, 1, 0, 1]),
+                edge_index=torch.tensor([[0, 1], [2, 3]]))  # fmt: skip
+    data.train_idx, data.val_idx, data.test_idx = torch.tensor([0, 1, 2, 3]).split((2, 1, 1))
+    with pytest.raises(ValueError, match="`protected_edges` must leave edges that may go"):
+        NodeTask(data, protected_edges="training")
+    with pytest.raises(ValueError, match="`protected_edges` must be one of none, training"):
+        NodeTask(data, protected_edges="test")

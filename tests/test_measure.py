@@ -166,7 +166,8 @@ def both(folder, **told):
 
 
 BAD = [  # what is done to a copy of the run, the arguments, the one line
-    (None, "nope", "`measure` must be one of instability, latency, removed_edges, structure, got 'nope'"),
+    (None, "nope",
+     "`measure` must be one of instability, latency, removed_edges, structure, got 'nope'"),
     (shutil.rmtree, "instability", "`run` must be a folder, got"),
     (lambda f: (f / "settings.json").unlink(), "instability", "without a settings.json"),
     (lambda f: spoilt(f, "settings.json", "{"), "instability", "settings.json` is not that of a"),

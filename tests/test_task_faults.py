@@ -274,9 +274,7 @@ def test_a_fault_is_told_in_one_line_that_names_the_argument(kind, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_the_command_line_a_fault_is_one_line_and_code_2(
-    kind, tmp_path, monkeypatch, capsys
-):
+def test_on_the_command_line_a_fault_is_one_line_and_code_2(kind, tmp_path, monkeypatch, capsys):
     """The task of a module is made by a function whose setting says which fault it has."""
     monkeypatch.chdir(tmp_path)
     network = KINDS[kind][1].__name__

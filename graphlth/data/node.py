@@ -14,6 +14,8 @@ from graphlth.data.hetero import is_heterogeneous
 from graphlth.data.node_targets import NodeTargets
 from graphlth.data.whole_graph import WholeGraphTask, graph_data, warn_of
 from graphlth.metrics import Metric
+from graphlth.settings.annotations import check_value
+from graphlth.settings.types import ProtectedEdges
 from graphlth.task import Batch, Forward, Loss, content_digest
 
 if TYPE_CHECKING:  # it loads slowly
@@ -58,6 +60,9 @@ class NodeTask(WholeGraphTask):
         forward: how a model of a user's own is called, `lambda model, data: model(data.x, ...)`;
             where not given, with what the parameters of its `forward` name of the data.
         node_type: of a `HeteroData`, whose classes are predicted; None: of the type that has y.
+        protected_edges: which edges stay whatever their mask entry scores: "none"; or "training",
+            those that leave or enter a training node, which the loss sees first. Fractions that a
+            round removes are then of the others; `num_edges` and sparsities are of all.
 
     Raises:
         ValueError: something in `data` is missing, of the wrong shape or type, not finite, out of
@@ -81,6 +86,7 @@ class NodeTask(WholeGraphTask):
         num_classes: int | None = None,
         forward: Forward | None = None,
         node_type: str | None = None,
+        protected_edges: str = "none",
     ):
         store = data if (kind := _node_kind(data, node_type)) is None else data[kind]
         self.graph_data = graph_data(data, edges, name, kind)
@@ -93,7 +99,29 @@ class NodeTask(WholeGraphTask):
         self.num_classes, self.label_names = targets.num_classes, targets.label_names
         self.notes = (*fields.notes(self.label_names), *self.graph_data.notes)
         self._known = {}
+        self.edge_groups = self._protect(protected_edges)
         warn_of(self.graph_data.notes)
+
+    def _protect(self, edges: str) -> Tensor | None:
+        """The groups of the edges: -1 of those that stay, 0 of the others; None where all may go.
+
+        Raises:
+            ValueError: there is no such choice, the edges are of several relations, or none may go.
+        """
+        check_value("protected_edges", edges, ProtectedEdges)
+        if edges == "none":
+            return None
+        if not isinstance(self.graph_data, GraphData):
+            raise ValueError("`protected_edges` must be none for a HeteroData, whose relations "
+                             f"share one ranking, got {edges!r}")  # fmt: skip
+        trains = torch.zeros(self.num_nodes, dtype=torch.bool)
+        trains[self.rows["train"]] = True
+        groups = torch.zeros(self.num_edges, dtype=torch.int64)
+        groups[self.entries[trains[self.graph.edge_index].any(dim=0)]] = -1
+        if not bool((groups == 0).any()):
+            raise ValueError("`protected_edges` must leave edges that may go, got 'training' where "
+                             "every edge has an end at a training node")  # fmt: skip
+        return groups
 
     def batches(self, split: str, seed: int = 0, index: int = 0) -> Iterator[Batch]:
         """One batch, the whole graph, scored on the nodes of `split`, whatever `seed`, `index`."""

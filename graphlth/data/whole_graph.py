@@ -89,7 +89,13 @@ class WholeGraphTask(Task):
         """The same task on `device`."""
         check_device(device)
         rows = {split: index.to(device) for split, index in self.rows.items()}
-        return self._with(graph_data=self.graph_data.to(device), y=self.y.to(device), rows=rows)
+        groups = None if self.edge_groups is None else self.edge_groups.to(device)
+        return self._with(
+            graph_data=self.graph_data.to(device),
+            y=self.y.to(device),
+            rows=rows,
+            edge_groups=groups,
+        )
 
     def fingerprint(self) -> str:
         """Which graph this is; labels and splits are left out: see `GraphData.fingerprint`."""

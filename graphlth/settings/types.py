@@ -130,6 +130,7 @@ WeightInitializer = Annotated[Literal["glorot", "kaiming_uniform"], AddedLater()
 NormalInitializer = Annotated[Literal["glorot_normal", "kaiming_normal"], AddedLater()]
 NormInitializer = Annotated[Literal["fixed", "uniform"], AddedLater()]
 AddSelfLoops = Annotated[bool, AddedLater()]
+ProtectedEdges = Annotated[Literal["none", "training"], AddedLater()]
 SelfLoops = Annotated[bool, AddedLater()]
 NegativeSlope = Annotated[float, Interval(ge=0, le=1), AddedLater()]
 SelfSupervised = Annotated[Literal["none", "dgi"], AddedLater()]  # of θ₀

@@ -2,7 +2,7 @@
 
 from graphlth.data.node import NodeTask
 from graphlth.data.planetoid import CITATION, load
-from graphlth.settings.types import Edges, OptionalWidth, SelfLoops
+from graphlth.settings.types import Edges, OptionalWidth, ProtectedEdges, SelfLoops
 
 COUNTS = CITATION["Cora"]
 
@@ -15,6 +15,7 @@ def cora(
     project: OptionalWidth = 0,
     self_loops: SelfLoops = False,
     edges: Edges = "undirected",
+    protected_edges: ProtectedEdges = "none",
 ) -> NodeTask:
     """The Cora citation graph.
 
@@ -25,9 +26,10 @@ def cora(
         project: keep this many strongest directions of the features; 0: all words.
         self_loops: add one to every node, an edge like others, for a model that adds none.
         edges: "undirected" (one mask entry per pair) or "directed" (one per direction).
+        protected_edges: which edges stay: "none", or "training", those at training nodes.
     """
     data = load(
         "Cora", COUNTS, data_root=data_root, split=split, normalize=normalize, project=project,
         self_loops=self_loops,
     )  # fmt: skip
-    return NodeTask(data, edges=edges, name="cora")
+    return NodeTask(data, edges=edges, name="cora", protected_edges=protected_edges)
