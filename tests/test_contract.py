@@ -11,6 +11,7 @@ from toys import Pictures, build, call, data, toy
 import graphlth as glt
 from graphlth import masks as M
 from graphlth.algorithms._controls import CONTROLS
+from graphlth.model_checks import check_model_size
 from graphlth.registry import find, names
 from graphlth.rewinding import snapshot
 from graphlth.settings.validation import settings_of
@@ -561,3 +562,9 @@ def test_a_model_that_has_its_own_loop_where_one_is_absent_is_masked_in_its_oper
 def test_a_model_that_treats_loops_as_edges_is_not():
     task = toy()
     assert len(list(glt.ugs(Conv(task), task, rounds=1, epochs=2))) == 2
+
+
+def test_a_lazy_model_is_no_reason_not_to_know_its_size():
+    check_model_size(lambda: nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="must have at most"):
+        check_model_size(lambda: nn.Sequential(nn.LazyLinear(3), nn.Linear(1 << 15, 1 << 15)))

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -124,6 +125,14 @@ def test_what_cannot_be_written_is_told_in_one_line(
     assert cli.main(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line and [*Path().iterdir()] == []
+
+
+def test_a_copy_of_a_run_is_not_written_as_more_seeds(folder, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(folder, tmp_path / name)
+    with pytest.raises(ValueError, match="occurs twice at round 0: leave out the copy"):
+        export_records([tmp_path], out=tmp_path / "all.csv")
+    assert not (tmp_path / "all.csv").exists()
 
 
 def test_a_record_file_is_not_written_over(folder, tmp_path, capsys):

@@ -7,6 +7,7 @@ here alone: torch never, but by TensorBoard's writer.
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from graphlth.records.files import read
 from graphlth.records.schema import Record, metric_of, run_key
+from graphlth.records.statistics import records_by_seed
 from graphlth.storage import replace_file
 
 SERIES = (  # what a program draws over rounds
@@ -44,7 +46,8 @@ def export_records(
             a run of the experiment `graphlth` for each seed of each run; those there stay.
 
     Raises:
-        ValueError: nothing is asked for, `out` has another ending, or a package is missing.
+        ValueError: nothing is asked for, `out` has another ending, or a package is missing; or a
+            seed occurs twice in a round, as in a copied folder.
         OSError: a file cannot be read or written.
     """
     asked = {"out": out, "tensorboard": tensorboard, "mlflow": mlflow}
@@ -54,6 +57,7 @@ def export_records(
     if out is not None and Path(out).suffix not in writers:
         raise ValueError(f"`out` must end in .csv or .parquet, got {str(out)!r}")
     records = read(*folders)
+    _check_seeds(records)
     if out is not None:
         writers[Path(out).suffix](records, Path(out))
     if tensorboard is not None:
@@ -61,6 +65,15 @@ def export_records(
     if mlflow is not None:
         write_mlflow(records, mlflow)
     return len(records)
+
+
+def _check_seeds(records: Sequence[Record]) -> None:
+    """Refuse a seed that occurs twice in a round of a run."""
+    rounds: dict[Any, list[Record]] = defaultdict(list)
+    for record in records:
+        rounds[run_key(record), record["round"]].append(record)
+    for each in rounds.values():
+        records_by_seed(each)
 
 
 def _missing(package: str, extra: str) -> ValueError:

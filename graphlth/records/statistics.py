@@ -127,7 +127,8 @@ def records_by_seed(records: Iterable[Record]) -> dict[int, Record]:
         seed = record["seed"]
         if seed in found:
             name = "-".join(run_key(record)[:3])
-            raise ValueError(f"seed {seed} of {name} occurs twice at round {record['round']}")
+            raise ValueError(f"seed {seed} of {name} occurs twice at round {record['round']}: "
+                             "leave out the copy of its folder or file")  # fmt: skip
         found[seed] = record
     return dict(sorted(found.items()))
 
