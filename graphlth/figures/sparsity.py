@@ -274,7 +274,7 @@ def _macs(axis: Axes, block: Sequence[Series]) -> None:
         axis.axvline(macs, color=DENSE, linestyle=(0, (1, 2)), linewidth=1, label="_dense")
     places = [float(x) for line in _points(axis) for x in np.asarray(line.get_xdata())]
     fewest = min(places)
-    if max(places) < 3 * fewest:  # too short for ticks at 1, 2 and 5
+    if max(places) < 5 * fewest:  # too short for ticks at 1, 2 and 5
         axis.xaxis.set_major_locator(MaxNLocator(4))
     if len(dense) != 1 or max(dense) < 1.5 * fewest:
         return
