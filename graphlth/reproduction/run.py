@@ -29,7 +29,7 @@ from graphlth.reproduction.tables import (
     band_claims,
     describe_values,
     gap_table,
-    instability_table,
+    measure_table,
     published_values,
     round_table,
     run_table,
@@ -40,6 +40,7 @@ from graphlth.settings.types import Threads
 from graphlth.sweeps.run import sweep
 
 QUICK = "In small (--quick): no reproduction."
+FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
 Watch = Callable[[Step], None]
 
 
@@ -175,6 +176,7 @@ def measure_runs(
     """The records of what [analyze] measures of every run."""
     settings = dict(suite["analyze"])
     measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
+    settings.pop("fields", None)
     measured = {
         name: [analyze(measure, str(folder), settings, seeds=run_seeds(suite, name), rounds=rounds,
                        out=str(Path(places.out) / "measures"), jobs=places.workers,
@@ -194,10 +196,11 @@ def make_result(
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
     pictures = draw_figures(suite, runs, suite.get("figures", {}), folder, quick)
     if measured:
-        tables.append(instability_table(measured))
+        tables.append(measure_table(measured, suite["analyze"]))
         claims += band_claims(measured, suite, "instability")
-        figures: dict[str, Any] = {"instability": {}, "barrier": {}}
-        pictures |= draw_figures(suite, measured, figures, folder, quick)
+        figures = FIGURES_OF.get(suite["analyze"]["measure"], (suite["analyze"]["measure"],))
+        drawn: dict[str, Any] = {name: {} for name in figures}
+        pictures |= draw_figures(suite, measured, drawn, folder, quick)
     settings = next(iter(runs.values()))[0]["settings"]
     span = "iterations" if settings.get("iterations") else "epochs"
     about = [f"{suite['source']}." if suite["source"] else "", QUICK if quick else "",

@@ -17,8 +17,9 @@ pairs = [["ugs", "imp"]]           # gaps that are shown; else those of the firs
 text = "The ticket of round 4 is as good as the dense network"
 winning = "ugs"
 rounds = [4]
-[analyze]                          # a measure that is taken of every run, with its settings
-measure = "instability"
+[analyze]                          # a measure that is taken of every run, with its settings; of
+measure = "removed_edges"          # others than instability, the fields that a table shows
+fields = ["removed_from_training"]
 [figures.sparsity]                 # figures that are drawn, with their settings
 floor = 0.66
 [quick]                            # what `--quick` runs: seeds, names of runs, settings of all

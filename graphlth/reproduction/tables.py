@@ -183,6 +183,22 @@ def ticket_table(runs: Runs, suite: Suite) -> Table:
     return Table("tickets", {"run": ""}, columns, rows, "", COST)
 
 
+def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
+    """What [analyze] measures, by run and round: its `fields`, or the table of instability."""
+    if analyze["measure"] == "instability":
+        return instability_table(runs)
+    fields, rows = analyze["fields"], []
+    for name, records in runs.items():
+        for row in record.summary(records):
+            values = [[r[f] for r in row.records if r[f] is not None] for f in fields]
+            rows.append([name, row.round, 100 * row.edge_sparsity, 100 * row.weight_sparsity,
+                         *[mean_and_interval(v, 1.0) if v else None for v in values]])  # fmt: skip
+    columns = {"edges removed, %": ".1f", "weights removed, %": ".1f"}
+    columns |= {field.replace("_", " "): ".3f" for field in fields}
+    measure = str(analyze["measure"]).replace("_", " ")
+    return Table("measures", {"run": "", "round": "d"}, columns, rows, measure.capitalize())
+
+
 def instability_table(runs: Runs) -> Table:
     """Instability by run and round, with the test metric of the same tickets beside it."""
     rows, scale = [], unit(runs)
