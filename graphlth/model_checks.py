@@ -319,8 +319,9 @@ def reporting(given: str, features: int | None, remedy: str = "") -> Iterator[No
             raise  # it says what is wrong
         shapes = features and "shape" in first
         remedy = f": must it read `task.num_features` = {features}?" if shapes else remedy
+        said = f": {first}" if first else ""
         raise ValueError(f"`model` must take what `task` gives it, {given}, but raises "
-                         f"{type(error).__name__}: {first}{remedy}") from error  # fmt: skip
+                         f"{type(error).__name__}{said}{remedy}") from error  # fmt: skip
 
 
 def _has_graph(inputs: Sequence[Any]) -> bool:
@@ -357,9 +358,13 @@ def check_output(output: Any, batch: Batch, classes: int | None) -> None:
                          "return the logits alone")  # fmt: skip
     if not output.is_floating_point() or output.dim() != 2 or output.size(0) != rows:
         remedy = ": pool its nodes, or use graph_gin" if batch.of_graphs else ""
+        if list(output.shape) == [rows] and classes in (1, None):
+            remedy = ": return output.unsqueeze(-1)"
         raise ValueError(f"`model` must return {wanted}, a row for each {each}, got "
                          f"{str(output.dtype).removeprefix('torch.')} {list(output.shape)}{remedy}"
                          )  # fmt: skip
     if classes is not None and output.size(1) != classes:
+        own = ", or `out_channels` of LinkTask" if of_links else ""
         raise ValueError(f"`model` must return {wanted}, one for each of `task.num_classes` = "
-                         f"{classes}, got {list(output.shape)}: change its last layer")  # fmt: skip
+                         f"{classes}, got {list(output.shape)}: change its last layer{own}"
+                         )  # fmt: skip

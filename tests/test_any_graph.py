@@ -215,6 +215,20 @@ def test_no_features_and_no_labels_are_in_a_program(tmp_path):
     assert check_archive(tmp_path / "small.pt2", needed=True)
 
 
+def test_a_program_and_the_network_take_the_features_of_a_task_in_either_form(tmp_path):
+    small, *_, task = small_of("gcn", {})
+    x = sparse_features(task.x)
+    close(small.network(x, small.edge_index), small(task.x))
+    small.save(tmp_path / "small.pt2")
+    close(load_compact(tmp_path / "small.pt2")(x), small(task.x))
+
+
+def test_onnx_is_refused_with_what_reads_it(tmp_path):
+    (tmp_path / "small.onnx").write_bytes(b"onnx")
+    with pytest.raises(ValueError, match=r"^`path` must be a .pt2 or .* onnxruntime.InferenceSess"):
+        load_compact(tmp_path / "small.onnx")
+
+
 # --- files of earlier versions -------------------------------------------------------------------
 
 

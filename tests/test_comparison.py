@@ -475,7 +475,9 @@ def test_show_marks_what_is_winning_and_what_meets_the_rule_alone(folders, capsy
     assert cli.main(["show", "a"]) == 0
     out = capsys.readouterr().out
     assert "* winning: shown to be less than 1 point below dense, of test accuracy" in out
-    assert "by the paper's rule none" in out and "shown within the margin round 2 (9.8%" in out
+    assert ("largest sparsity of a winning ticket: by the paper's rule no round; over resampled "
+            "seeds, 95 % interval, no round; by the test within the margin round 2 (9.8% of the "
+            "edges, 36.0% of the weights)\n") in out  # fmt: skip
     assert cli.main(["show", "a", "--margin", "0.001"]) == 0
     assert "winning: shown" not in capsys.readouterr().out
 
@@ -508,7 +510,9 @@ REFUSED = [  # arguments                       words of the line
     (["a", "b", "--margin", "nan"], "`margin` must be in (0, inf), got nan"),
     (["a", "b", "--by", "epoch"], "`by`"),
     (["a", "c"], "no folder `c`"),
-    (["a"], "`b` must be given"),
+    ([], "`runs` must be two folders, A and B, got 0; "),
+    (["a"], "`runs` must be two folders, A and B, got 1: a; "),
+    (["a", "b", "c"], "`runs` must be two folders, A and B, got 3: a, b, c; compare two at a"),
 ]
 
 

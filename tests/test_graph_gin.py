@@ -92,7 +92,9 @@ def test_what_it_cannot_read_is_refused(make, about, said):
 def test_a_model_of_nodes_is_refused_on_graphs():
     task = GraphTask(small_graphs())
     gcn = find("models", "gcn")(task, hidden=4)
-    with pytest.raises(ValueError, match=r"row for each graph, got .* \[7, 2\]: pool its nodes"):
+    with pytest.raises(
+        ValueError, match=r"a row for each graph, got GCN, a model of nodes: use gr"
+    ):
         glt.fit(gcn, task, glt.dense(gcn, task.num_edges), epochs=1)
 
 

@@ -711,6 +711,12 @@ def test_an_adapter_calls_a_model_of_several_kinds_of_nodes(name):
     assert len(list(glt.ugs(model, task, rounds=1, **FEW))) == 2
 
 
+def numbers():
+    data = plain()
+    data.y = data.x.sum(1)
+    return data
+
+
 class Misled(Two):
     def forward(self, x, edge_index, edge_attr, angles):
         return super().forward(x, edge_index)
@@ -726,7 +732,23 @@ WRONG = {  # what builds the task and the model: what is said
             glt.NodeTask(graph()),
             pyg.PNA(**OUT, aggregators=["mean"], scalers=["identity"], deg=torch.ones(9).long()),
         ),
-        "`model` must take what `task` gives it, .*edge_encoder'; .* forward=lambda model, data: m",
+        "`model` must take what `task` gives it, x, edge_index, edge_attr of the data, but raises "
+        ".*edge_encoder'; .* forward=lambda model, data: model",
+    ),
+    "an attribute that it asserts not to be given": (
+        lambda: (glt.NodeTask(graph()), pyg.GAT(**OUT, v2=True)),
+        "`model` must take what `task` gives it, .*, but raises AssertionError; if it must be give",
+    ),
+    "numbers without a column": (
+        lambda: (
+            glt.NodeTask(numbers(), loss="mse", forward=lambda m, d: m(d.x, d.edge_index)[:, 0]),
+            Two(*convs()),
+        ),
+        r"`model` must return logits \[24, 1\], .* float32 \[24\]: return output.unsqueeze\(-1\)$",
+    ),
+    "as many outputs as a link task does not take": (
+        lambda: (glt.LinkTask(graph(), out_channels=5), Two(*convs())),
+        r"`model` must return logits \[24, 5\], .*: change its last layer, or `out_channels` of Li",
     ),
     "an adapter that raises": (
         lambda: (glt.NodeTask(plain(), forward=lambda m, d: m(d.nothing)), Two(*convs())),

@@ -16,6 +16,7 @@ from torch_geometric.nn.aggr import MeanAggregation
 from graphlth.cli.main import main
 from graphlth.compaction.network import load_compact
 from graphlth.compaction.own_models import compact_on_data
+from graphlth.sparse.features import sparse_features
 from graphlth.storage import check_archive
 from graphlth.task import Batch
 
@@ -109,7 +110,11 @@ def test_a_program_takes_other_graphs_and_torch_alone_runs_it(build, many, tmp_p
         close(network(*given), want)
         close(alone(*given), want)
     assert network.about == {"seed": 4}
+    if not many and not isinstance(model, OfData):
+        names = network.names[1:]
+        close(small.network(sparse_features(own.x), *(own[n] for n in names)), small(own.x))
     if not many:
+        close(network(sparse_features(own.x)), small(own.x))
         close(network(own.x), small(own.x))  # on the edges that it has
         close(network(own.x), arguments(model, own, network.names)[1])
 

@@ -142,7 +142,8 @@ OF_ALL = {  # of every type: settings, and what is said
 OF_CLASSES = {  # of nodes, of either kind of graph
     "metric of numbers": ({"metric": "rmse"}, "`metric` must be one of classes .* got 'rmse'"),
     "a class a node": ({"about": {"y": torch.zeros(3).long()}}, r"`data.y` must be \[30\], .*\[3"),
-    "no whole numbers": ({"about": {"y": torch.rand(N)}}, "`data.y` must hold int64 class numbers"),
+    "no whole numbers": ({"about": {"y": torch.rand(N)}}, "`data.y` must hold int64 class numbers, "
+                         ".*; of what is no class name the `loss`: binary_cross_entropy of"),
     "class too high": ({"about": {"y": torch.full((N,), 10**9)}}, "`data.y` must hold class numbe"),
     "no class": ({"about": {"y": torch.full((N,), -1)}}, "`data.y` must be at least 0 on the trai"),
     "a gap": ({"about": {"y": torch.arange(N) % 2 * 2}}, "`data.y` must count classes without a g"),

@@ -102,13 +102,16 @@ def name_file_in_errors(origin: Names) -> Iterator[None]:
         raise ValueError(f"{text}; it is set in {origin[name[1]]}") from None
 
 
-def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings: Settings) -> None:
+def add_settings(
+    parser: ArgumentParser, function: Callable[..., Any], settings: Settings, heading: str = ""
+) -> None:
     """Make every setting of `function` that `parser` does not know yet a flag.
 
     Args:
         parser: what reads the command.
         function: its documentation tells of the settings.
         settings: the settings that are flags, as `settings_of` gives them.
+        heading: of these flags in the help; "settings of", with the function's name, if empty.
     """
     known = parser.get_defaults()
     own = {name: p for name, p in settings.items() if name not in known}
@@ -127,7 +130,8 @@ def add_settings(parser: ArgumentParser, function: Callable[..., Any], settings:
         if (text := range_text(p.annotation)) and text not in texts.get(name, ""):
             texts[name] = f"{texts[name].rstrip('.')}, {text}." if name in texts else text
     arguments = "\n".join(f"    {name}: {texts[name]}" for name in own if name in texts)
-    stand_in.__doc__ = f"settings of {function.__name__}\n\nArgs:\n{arguments}"
+    heading = heading or f"settings of {function.__name__}"
+    stand_in.__doc__ = f"{heading}\n\nArgs:\n{arguments}"
     parser.add_function_arguments(stand_in, fail_untyped=False)
     annotations = vars(parser).setdefault(
         "annotations", {}

@@ -83,7 +83,7 @@ def _run(algorithm: str | None, argv: list[str]) -> None:
             add_settings(parser, find("scores", score), known)
             settings |= known.keys()
     start = settings_of_pretraining(option_values(argv, "self_supervised"))
-    add_settings(parser, pretrain_start, start)
+    add_settings(parser, pretrain_start, start, "settings of self-supervised weights")
     settings |= start.keys()
     if preset.settings:
         defaults = {n: v for n, v in preset.settings.items() if n in settings}
@@ -190,17 +190,25 @@ def compare(argv: list[str]) -> None:
 
     usage = "graphlth compare A B [--margin 0.01] [--by round|sparsity] [--metric test|val]"
     parser = ArgumentParser(prog="graphlth compare", usage=usage, exit_on_error=False)
-    parser.add_argument("a", help="the folder of a run")
-    parser.add_argument("b", help="the folder of another, such as one of random_tickets")
+    parser.add_argument("runs", nargs="*", help="the folders of two runs, A and B; B may be one of "
+                        "random_tickets")  # fmt: skip
     add_settings(parser, compare, settings_of(compare))
-    show_comparison(compare(**parse_arguments(parser, argv)))
+    given = parse_arguments(parser, argv)
+    runs = given.pop("runs")
+    if len(runs) != 2:
+        raise ValueError(f"`runs` must be two folders, A and B, got {len(runs)}"
+                         f"{': ' if runs else ''}{', '.join(runs)}; compare two at a time, or see "
+                         "all of them with `graphlth show`")  # fmt: skip
+    show_comparison(compare(*runs, **given))
 
 
 def add_margin(parser: ArgumentParser) -> None:
     """Add the flag that says what is no worse than dense."""
     from graphlth.records.comparison import compare
 
-    add_settings(parser, compare, {"margin": settings_of(compare)["margin"]})
+    add_settings(
+        parser, compare, {"margin": settings_of(compare)["margin"]}, "settings of verdicts"
+    )
 
 
 def show(argv: list[str]) -> None:
@@ -235,7 +243,7 @@ def records(argv: list[str]) -> None:
     usage = "graphlth records DIR... [--out FILE] [--tensorboard DIR] [--mlflow URI]"
     parser = ArgumentParser(prog="graphlth records", usage=usage, exit_on_error=False)
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
-    add_settings(parser, export_records, settings_of(export_records))
+    add_settings(parser, export_records, settings_of(export_records), "settings of records")
     given = parse_arguments(parser, argv)
     folders = given.pop("folders")
     if given["out"] is not None:
@@ -253,7 +261,7 @@ def report(argv: list[str]) -> None:
     usage = "graphlth report DIR... --out FILE [--SETTING VALUE ...]"
     parser = ArgumentParser(prog="graphlth report", usage=usage, exit_on_error=False)
     parser.add_argument("folders", nargs="+", help="run folders, or folders of run folders")
-    add_settings(parser, write_report, settings_of(write_report))
+    add_settings(parser, write_report, settings_of(write_report), "settings of report")
     given = parse_arguments(parser, argv)
     with raise_on_signal():
         write_report(given.pop("folders"), **given)

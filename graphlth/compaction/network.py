@@ -328,8 +328,11 @@ def load_compact(path: str | Path) -> Compact | LoadedProgram:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or is not a compacted network.
+        ValueError: the file is damaged or is not a compacted network, or it is ONNX.
     """
+    if Path(path).suffix == ".onnx":
+        raise ValueError("`path` must be a .pt2 or .safetensors file, got "
+                         f"{str(path)!r}: onnxruntime.InferenceSession reads it")  # fmt: skip
     if Path(path).is_file() and is_zipfile(path):
         return load_program(path)
     return Compact(*decode(path))

@@ -17,7 +17,7 @@ from graphlth.compaction.program import PROGRAMS, call_by_place, export_network,
 from graphlth.compaction.smaller import Call, Inputs, Smaller, remove_units
 from graphlth.edge_masks import EdgeMask
 from graphlth.model import takes_graph
-from graphlth.sparse.features import Features
+from graphlth.sparse.features import Features, dense_features
 from graphlth.sparse.graph import Graph
 from graphlth.sparse.memo import Memo
 from graphlth.task import Batch
@@ -79,6 +79,7 @@ class SmallerModel(nn.Module):
 
     def select_features(self, given: Any) -> Any:
         """Features, dense or of each type, or data that hold them, without ignored columns."""
+        given = dense_features(given)
         if isinstance(given, Tensor):
             return self._select("", given)
         if isinstance(given, Mapping):
@@ -209,7 +210,7 @@ class ModelOnData(SmallerModel):
 
     def forward(self, x: Tensor | Features | Inputs) -> Any:
         """The model's output for the features `x` [N, F], or those of each type of nodes."""
-        x = x.dense if isinstance(x, Features) else x
+        x = dense_features(x)
         given = self.select_features({"": x} if isinstance(x, Tensor) else x)
         with self._edge_weights():
             if self.features_name:
@@ -340,7 +341,7 @@ def compact_on_graph(
     if takes_graph(model) or x is None:
         whole = copy.deepcopy(model).requires_grad_(False)
         return ModelOnGraph(Smaller(whole.eval(), {}, {}, {}), graph, weight)
-    x = x.dense if isinstance(x, Features) else x
+    x = dense_features(x)
     shapes = {"x": x[:0], "edge_index": graph.edge_index[:, :0]}
     if isinstance(weight, Tensor):
         shapes["edge_weight"] = weight[:0]
@@ -371,7 +372,7 @@ def call_on_graph(
         layers = tuple(w.to(h.dtype) for w in (weight if isinstance(weight, tuple) else [weight]))
         return m(h, graph.edge_index, layers if isinstance(weight, tuple) else layers[0])
 
-    return call, {"": x.dense if isinstance(x, Features) else x}
+    return call, {"": dense_features(x)}
 
 
 def _in_type(data: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphlth.compaction.adjacency import Adjacency
 from graphlth.compaction.layers import ACTIVATIONS, NAMES, SLOPE, Layer, Parts, lay_edges
 from graphlth.edge_masks import EdgeMask
+from graphlth.sparse.features import Features, dense_features
 
 
 class PlainNetwork(nn.Module):
@@ -55,12 +56,12 @@ class PlainNetwork(nn.Module):
         return super().train(False)
 
     def forward(
-        self, x: Tensor, edge_index: Tensor, edge_weight: EdgeMask | None = None
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor | Features, edge_index: Tensor, edge_weight: EdgeMask | None = None
+    ) -> Tensor:
         """Logits [N, C] of the features `x` [N, F] over the edges [2, E].
 
         Args:
-            x: dense features.
+            x: a tensor, or the `x` of a task.
             edge_index: source and target of every edge.
             edge_weight: of every edge [E], at least 0, or a tuple of one for each layer; not given
                 where all are 1. An edge of weight 0 is absent.
@@ -68,6 +69,7 @@ class PlainNetwork(nn.Module):
         Raises:
             ValueError: `x` has another width, or the network is one of its own graph alone.
         """
+        x = dense_features(x)
         if x.dim() != 2 or x.size(1) != self.num_features:
             raise ValueError(f"`x` must be [N, {self.num_features}], got {list(x.shape)}")
         adjacency = check_takes_graphs(self.adjacency)

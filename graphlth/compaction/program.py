@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from graphlth.sparse.features import Features, dense_features
 from graphlth.storage import add_archive_digest, check_archive, printable, replace_file
 
 FORMAT = "graphlth-program-1"
@@ -261,7 +262,7 @@ class LoadedProgram(nn.Module):
         for name, t in graph.items():
             self.register_buffer(name, t)
 
-    def forward(self, x: Tensor, *others: Tensor, **named: Tensor) -> Any:
+    def forward(self, x: Tensor | Features, *others: Tensor, **named: Tensor) -> Any:
         """The network's output for `x` and what else `names` has; where left out, its own edges.
 
         Raises:
@@ -274,7 +275,7 @@ class LoadedProgram(nn.Module):
             raise ValueError(f"`{missing[0]}` must be given: the network is one of "
                              f"({', '.join(self.names)})")  # fmt: skip
         with torch.no_grad():
-            return self.program(x, *(given[n] for n in self.names[1:]))
+            return self.program(dense_features(x), *(given[n] for n in self.names[1:]))
 
 
 def load_program(path: str | Path) -> LoadedProgram:

@@ -21,6 +21,7 @@ from graphlth.task import SPLITS
 
 NODES, FEATURES, CLASSES = 100_000_000, 1_000_000, 100_000  # the most that are taken
 FIFTHS = ("train", "val", "test", "train", "train")  # of a class's nodes, in a random order
+NUMBERS = "; of what is no class name the `loss`: binary_cross_entropy of several labels, or mse"
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices", 0),
     torch.sparse_bsr: ("crow_indices", "col_indices", 0),
@@ -161,11 +162,11 @@ def _expand_compressed(x: Tensor) -> tuple[Tensor, Tensor]:
     ), values.flatten()
 
 
-def whole(value: Tensor, name: str, what: str) -> Tensor:
-    """The integers `value` as int64."""
+def whole(value: Tensor, name: str, what: str, remedy: str = "") -> Tensor:
+    """The integers `value` as int64; other numbers are refused with a further `remedy`."""
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         raise ValueError(f"`{name}` must hold int64 {what}, got {value.dtype}: "
-                         "if they are whole numbers, give `.long()` of it")  # fmt: skip
+                         f"if they are whole numbers, give `.long()` of it{remedy}")  # fmt: skip
     out = value.long()
     if value.dtype == torch.uint64 and bool((out < 0).any()):
         raise ValueError(f"`{name}` must hold {what} below 2⁶³")
@@ -195,11 +196,11 @@ def labels(data: Any, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
     if y.shape == (num_nodes, 1):
         y = y[:, 0]
     if y.shape != (num_nodes,):
-        hint = (": of labels that are 1 in one column each, give `y.argmax(1)`"
+        hint = (f": of labels that are 1 in one column each, give `y.argmax(1)`{NUMBERS}"
                 if y.dim() == 2 and y.size(0) == num_nodes else "")  # fmt: skip
         raise ValueError(f"`data.y` must be [{num_nodes}], one class a node, "
                          f"got {list(y.shape)}{hint}")  # fmt: skip
-    y = whole(y, "data.y", "class numbers").clone()
+    y = whole(y, "data.y", "class numbers", NUMBERS).clone()
     highest = int(y.max())
     if highest > min(CLASSES, num_nodes):
         raise ValueError(f"`data.y` must hold class numbers of at most {min(CLASSES, num_nodes):,}"

@@ -60,7 +60,7 @@ def edge_kind(data: Any, edge_type: EdgeType | None) -> EdgeType | None:
         return known[0]
     if not isinstance(edge_type, list | tuple) or tuple(edge_type) not in known:
         raise ValueError(f"`edge_type` must be one of {', '.join(map(str, known))}, got "
-                         f"{edge_type!r}")  # fmt: skip
+                         f"{edge_type!r}: give the one whose links are predicted")  # fmt: skip
     return (edge_type[0], edge_type[1], edge_type[2])
 
 

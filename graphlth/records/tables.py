@@ -51,7 +51,9 @@ def mark_lines(rows: Sequence[Row], marks: Marks, margin: float | None) -> list[
     if marks.by_rule_alone:
         lines.append("° only the paper's rule: mean at least dense")
     if marks.doubtful:
-        lines.append("no mark stands beside a warning, be it of the same round or of round 0")
+        lines.append(
+            "a round with a warning has no mark, nor has any round if round 0 has a warning"
+        )
     for metric in sorted({row.metric for row in rows}) if margin is None else ():
         if default_margin(metric) is None:
             lines.append(f"rounds of {metric} are not tested: state a margin in its unit, --margin")
@@ -66,16 +68,17 @@ def extreme_line(rows: Sequence[Row], margin: float | None) -> list[str]:
     found = extreme_of_rows(rows, check_margin(margin, metric))
     if found.interval is None or found.shown is None:
         return []
-    rule, low, high, shown = map(format_sparsity,
-                                 (found.by_paper_rule, *found.interval, found.shown))  # fmt: skip
-    return [f"largest sparsity of a winning ticket: by the paper's rule {rule}; of 95 % of "
-            f"resampled seeds from {low} to {high}; shown within the margin {shown}"]  # fmt: skip
+    low, high = map(format_sparsity, found.interval)
+    span = low if low == high else f"from {low} to {high}"
+    return [f"largest sparsity of a winning ticket: by the paper's rule "
+            f"{format_sparsity(found.by_paper_rule)}; over resampled seeds, 95 % interval, {span}; "
+            f"by the test within the margin {format_sparsity(found.shown)}"]  # fmt: skip
 
 
 def format_sparsity(ticket: TicketSparsity) -> str:
-    """The round of a ticket and what it removes; `none` of round 0."""
+    """The round of a ticket and what it removes; `no round` of round 0, which removes nothing."""
     if not ticket.round:
-        return "none"
+        return "no round"
     return (f"round {ticket.round} ({ticket.edge_sparsity:.1%} of the edges, "
             f"{ticket.weight_sparsity:.1%} of the weights)")  # fmt: skip
 

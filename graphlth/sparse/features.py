@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,11 @@ class Features:
     def to(self, device: torch.device | str) -> "Features":
         """The same features on `device`."""
         return Features(self.graph.to(device), self.values.to(device))
+
+
+def dense_features(x: Any) -> Any:
+    """`x`, of `Features` their matrix [N, F]; anything else as it is."""
+    return x.dense if isinstance(x, Features) else x
 
 
 def sparse_features(x: Tensor) -> Features:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphlth.arguments import reads_data
+from graphlth.arguments import own_arguments, reads_data
 from graphlth.edge_masks import AnyEdgeMask, edge_mask, map_edges
 from graphlth.masks import Masks, is_binary, masked_values, only
 from graphlth.model import (
@@ -48,7 +49,10 @@ READS = (  # what masks of edges need, as the end of an error
     "no mean or max, in which an edge of weight 0 counts; or one of graphlth.models"
 )
 TOLERANCE = 1e-4  # of an output, against its size
-ADAPTER = "; if it must be given less, give the task forward=lambda model, data: model(...)"
+ADAPTER = (
+    "; if it must be given others, give the task forward=lambda model, data: "
+    "model(data.x, data.edge_index)"
+)
 OPERATORS = "use PyG's operators on the edge_index that is given, or one of graphlth.models"
 
 
@@ -84,6 +88,10 @@ def check_contract(model: nn.Module, task: Task, masks: Masks = MappingProxyType
         # Of copies: a task remembers what it has made of the weights that are trained.
         copies = {n: p.detach().clone() for n, p in model.named_parameters()}
         weights = masked_values(copies, only(masks, "weights"))
+        if batch.of_graphs and takes_graph(model):
+            raise ValueError("`model` must return a row for each graph, got "
+                             f"{type(model).__name__}, a model of nodes: use graph_gin, or a "
+                             "module of yours that pools them")  # fmt: skip
         with passing_batch(model, batch, None, getattr(task, "num_features", None)):
             output = call_model(model, batch, weights, None)
         check_output(output, batch, getattr(task, "num_classes", None))
@@ -110,12 +118,20 @@ def passing_batch(
         ValueError: it raises something.
     """
     if reads_data(model, batch, masked_inside):
-        given = "a Data" if batch.forward else "what its forward names of the data"
+        given = "a Data" if batch.forward else named_arguments(model, batch.data)
         with reporting(given, features, "" if batch.forward else ADAPTER):
             yield
     else:
         with passing(model, model_arguments(model, batch, edges), features):
             yield
+
+
+def named_arguments(model: nn.Module, data: Any) -> str:
+    """The names of what `model.forward` is given of `data`: `x, edge_index, edge_attr`."""
+    try:
+        return f"{', '.join(own_arguments(model, data))} of the data"
+    except ValueError:  # it asks for what they lack, which the call says itself
+        return "what its forward names of the data"
 
 
 def check_reads_weights(other: Tensor, output: Tensor) -> None:
