@@ -15,7 +15,9 @@ from graphlth.cli.main import main
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for line in README.splitlines() if re.match(r"graphlth (run|plot) ", line)]
+COMMANDS = [
+    line for line in README.splitlines() if re.match(r"graphlth (run|plot|compare|report) ", line)
+]
 
 
 def a_users_data() -> Data:
@@ -36,11 +38,14 @@ def test_a_data_without_masks_gets_a_first_ticket(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     data = a_users_data()
     torch.save(Data(x=data.x, edge_index=data.edge_index, y=data.y), "my.pt")
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 5
     for command in COMMANDS:
-        words = shlex.split(command)[1:]
+        words = [word for each in shlex.split(command, comments=True)[1:]
+                 for word in sorted(map(str, Path().glob(each))) or [each]]  # fmt: skip
         assert main([*words, *(["--epochs", "20"] if words[0] == "run" else [])]) == 0
     table = capsys.readouterr().out
+    assert "ugs against random_tickets on my with gcn" in table
+    assert Path("my.html").read_text(encoding="utf-8").count("random_tickets") > 1
     assert "3 seeds" in table and [*Path("runs").glob("ugs-my-gcn-*/seed2-round5.safetensors")]
     assert Path("my.png").stat().st_size > 0
 

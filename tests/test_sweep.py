@@ -105,6 +105,8 @@ def test_a_suite_of_the_benchmarks_is_a_sweep(suite):
 
 WRONG = [
     ({"sedes": 3}, "`sedes` is no setting of a sweep; did you mean `seeds`"),
+    ({"algorithm": "ugs"}, "`algorithm` is no setting of a sweep; give it to its runs under "
+                           r"\[settings\]; there are seeds, splits, settings, grid, runs, search$"),
     ({"runs": 3}, "`runs` must be a table, got 3"),
     ({"runs": {"a": 3}}, "`runs` must be tables, got 3 for 'a'"),
     ({"grid": {"lr": 0.1}}, "`grid` must hold lists of values, got 0.1 for `lr`"),
@@ -113,6 +115,8 @@ WRONG = [
     ({"splits": 3}, "`splits` must not be given beside `seeds`"),
     ({"seeds": 0}, "`seeds` must be a count from 1"),
     ({"runs": {"a": {}}}, "`algorithm` must be given for every run, got none for 'a'"),
+    ({"runs": {"a": {"algoritm": "ugs"}}}, "`algorithm` must be given for every run, got none for "
+                                           "'a': did you mean `algorithm` by `algoritm`"),
     ({"runs": {"a": {"algorithm": "ugs", "grid": {"lr": [0.1, 0.2]}},
                "b": {"algorithm": "control", "tickets": "a"}}},
      "`tickets` must name one run above, got 'a' for 'b', which is 2 runs"),

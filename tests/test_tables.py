@@ -76,6 +76,14 @@ def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
         assert narrow.count("12.345 (12.001 – 13.579)") == 4
 
 
+def test_runs_that_are_named_one_by_one_are_told_by_what_differs_too(folder, capsys):
+    assert cli.main(["show", str(folder)]) == 0
+    together = capsys.readouterr().out
+    assert "(lr=0.1)" in together
+    assert cli.main(["show", *map(str, sorted(folder.iterdir())), str(min(folder.iterdir()))]) == 0
+    assert capsys.readouterr().out == together
+
+
 def test_headings_are_broken_before_columns_go_below_one_another(capsys, monkeypatch):
     head, rows = ("round", "edges removed", "test"), [["1", "5.0%", "80.0 ± 0.5"]]
     monkeypatch.setenv("COLUMNS", "40")

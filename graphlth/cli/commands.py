@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -229,11 +230,12 @@ def show(argv: list[str]) -> None:
         for folder in find_runs(*paths):
             show_structure(folder, given["data_root"])
         return
-    for path in paths:
-        if path.is_file():
-            show_ticket(path)
-        else:
-            show_runs([path], given["margin"])
+    for are_files, group in groupby(paths, Path.is_file):
+        if are_files:
+            for path in group:
+                show_ticket(path)
+        else:  # together, so that each is told by what differs
+            show_runs([*dict.fromkeys(group)], given["margin"])
 
 
 def records(argv: list[str]) -> None:

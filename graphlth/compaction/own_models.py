@@ -210,7 +210,7 @@ class ModelOnData(SmallerModel):
 
     def forward(self, x: Tensor | Features | Inputs) -> Any:
         """The model's output for the features `x` [N, F], or those of each type of nodes."""
-        x = dense_features(x)
+        x = x.dense if isinstance(x, Features) else x
         given = self.select_features({"": x} if isinstance(x, Tensor) else x)
         with self._edge_weights():
             if self.features_name:

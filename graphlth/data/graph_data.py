@@ -25,7 +25,7 @@ from graphlth.data.own_data import (
 )
 from graphlth.edge_masks import EDGES, AnyEdgeMask, EdgeMask, kept_edges, map_edges
 from graphlth.masks import is_binary
-from graphlth.sparse.features import Features, dense_features, sparse_features, sparse_is_faster
+from graphlth.sparse.features import Features, sparse_features, sparse_is_faster
 from graphlth.sparse.graph import Graph
 from graphlth.task import Batch, Later
 
@@ -108,7 +108,7 @@ class GraphData:
         if self.columns is not None:
             self.columns.select(self.given, data, self.scale)
         data = data.to(self.graph.device)
-        data.x = dense_features(self.x)
+        data.x = self.x.dense if isinstance(self.x, Features) else self.x
         if self.columns is None:
             data.edge_index, weight = self.graph.edge_index, self.edge_weight
             data.edge_weight = weight if isinstance(weight, Tensor) else None

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,8 +56,8 @@ class Features:
         return Features(self.graph.to(device), self.values.to(device))
 
 
-def dense_features(x: Any) -> Any:
-    """`x`, of `Features` their matrix [N, F]; anything else as it is."""
+def dense_features(x: Tensor | Features) -> Tensor:
+    """`x` as a tensor [N, F]."""
     return x.dense if isinstance(x, Features) else x
 
 

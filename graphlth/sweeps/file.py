@@ -22,8 +22,7 @@ from typing import Any
 
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.settings import GRAPH_FILES
-from graphlth.registry import OF_RUN, kind_noun
-from graphlth.settings.checks import check_setting
+from graphlth.registry import OF_RUN, kind_noun, nearest_name
 
 LARGEST = 1 << 20  # bytes
 MOST_RUNS = 10_000
@@ -101,7 +100,11 @@ def read_table(file: str | Path) -> dict[str, Any]:
 
 def _read_runs(table: Mapping[str, Any]) -> Sweep:
     for name in table:
-        check_setting(name, (*OWN, *REPORT), "of a sweep")
+        if name not in (*OWN, *REPORT):
+            near = nearest_name(name, OWN)
+            hint = f"did you mean `{near}`?" if near else "give it to its runs under [settings];"
+            raise ValueError(f"`{name}` is no setting of a sweep; {hint} there are "
+                             f"{', '.join(OWN)}")  # fmt: skip
     for name in ("settings", "grid", "runs", "search"):
         if not isinstance(table.get(name, {}), Mapping):
             raise ValueError(f"`{name}` must be a table, got {table[name]!r}")
@@ -146,7 +149,9 @@ def _run(
     plain: dict[str, Any] = {n: None if v == "null" else v for n, v in settings.items()}
     for each in NAMES:
         if not isinstance(plain.get(each), str):
-            raise ValueError(f"`{each}` must be given for every run, got none for {name!r}")
+            near = nearest_name(each, [*plain])
+            hint = f": did you mean `{each}` by `{near}`?" if near else ""
+            raise ValueError(f"`{each}` must be given for every run, got none for {name!r}{hint}")
     label = ", ".join([name or plain["algorithm"], *(f"{n} {v}" for n, v in choice.items())])
     algorithm, task, model = (plain.pop(n) for n in NAMES)
     if Path(task).suffix in GRAPH_FILES:
