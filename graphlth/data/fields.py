@@ -193,8 +193,7 @@ def labels(data: Any, num_nodes: int) -> tuple[Tensor, tuple[str, ...]]:
     if _is_text(given):
         return _number_text_labels(np.asarray(given), num_nodes)
     y = field(data, "y")
-    if y.shape == (num_nodes, 1):
-        y = y[:, 0]
+    y = y[:, 0] if y.shape == (num_nodes, 1) else y
     if y.shape != (num_nodes,):
         hint = (f": of labels that are 1 in one column each, give `y.argmax(1)`{NUMBERS}"
                 if y.dim() == 2 and y.size(0) == num_nodes else "")  # fmt: skip
