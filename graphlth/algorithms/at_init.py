@@ -6,16 +6,19 @@ which ranks them once: that score does not look at what earlier rounds have remo
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from graphlth.algorithms import refuse_setting
 from graphlth.algorithms._scores import score_part
 from graphlth.masks import Masks
 from graphlth.masks import only as only_masks
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind
+from graphlth.settings.groups import split_group
 from graphlth.settings.lists import parse_rounds
 from graphlth.settings.types import (
     AddedLater,
@@ -28,10 +31,41 @@ from graphlth.settings.types import (
     Seed,
     WeightScore,
 )
+from graphlth.settings.validation import check_fields, settings_of
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """In which order entries go.
+
+    Args:
+        score: the score of the weights, or its name.
+        edge_score: the score of the edges, or its name.
+        scope: rank weights over all layers ("global") or within each ("layer").
+        one_shot: cut every round from the scores of the dense network, as SNIP and GraSP do.
+    """
+
+    score: WeightScore = "magnitude"
+    edge_score: EdgeScore = "degree"
+    scope: Scope = "global"
+    one_shot: Annotated[bool, AddedLater()] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class RankingFields(TypedDict, total=False):
+    """The fields of `Ranking` as keywords, or the group in their place."""
+
+    ranking: Ranking
+    score: WeightScore
+    edge_score: EdgeScore
+    scope: Scope
+    one_shot: Annotated[bool, AddedLater()]
 
 
 def at_init(
@@ -40,15 +74,12 @@ def at_init(
     *,
     rounds: Rounds = 20,
     only: RoundNumbers = "all",
-    one_shot: Annotated[bool, AddedLater()] = False,
     drop_edges: Fraction = 0.05,
     drop_weights: Fraction = 0.2,
-    score: WeightScore = "magnitude",
-    edge_score: EdgeScore = "degree",
-    scope: Scope = "global",
     ignore: Ignore = "",
     seed: Seed = 0,
     last: Ticket | None = None,
+    **settings: Unpack[RankingFields],
 ) -> Iterator[Ticket]:
     """Yield the dense ticket, then one ticket per round asked for; nothing is trained in between.
 
@@ -59,25 +90,25 @@ def at_init(
         task: the data.
         rounds: how often to score the surviving entries and prune.
         only: rounds whose tickets are yielded, retrained and recorded: all, or some, as 7 15.
-        one_shot: cut every round from the scores of the dense network, as SNIP and GraSP do.
         drop_edges: fraction of the surviving edges that a round removes, in [0, 1).
         drop_weights: fraction of the surviving weights that a round removes, in [0, 1).
-        score: the score of the weights, or its name.
-        edge_score: the score of the edges, or its name.
-        scope: rank weights over all layers ("global") or within each ("layer").
         ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds a score that draws.
         last: continue after this ticket.
+        settings: in which order entries go (see `Ranking`).
 
     Raises:
         ValueError: there is no such score, or it cannot score its part.
     """
+    ranking, others = split_group(Ranking, settings)
+    for name, value in others.items():
+        refuse_setting(name, value, "at_init", settings_of(at_init))
     check_start(model, task, last)
     ticket = last or dense(
         model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0, ignore=ignore
     )
     theta_0 = ticket.init
-    by_part = {"weights": score, "edges": edge_score}
+    by_part = {"weights": ranking.score, "edges": ranking.edge_score}
     chosen = {part: each for part, each in by_part.items() if only_masks(ticket.masks, part)}
 
     def rank(masks: Masks, round: int) -> dict[str, Tensor]:
@@ -90,15 +121,16 @@ def at_init(
     # What cannot be scored is refused before the dense network is retrained.
     wanted = parse_rounds(only, rounds)
     end = max(wanted, default=0)
-    first = {n: torch.ones_like(m) for n, m in ticket.masks.items()} if one_shot else ticket.masks
-    scores = rank(first, 0 if one_shot else ticket.round) if ticket.round < end else {}
+    whole = {n: torch.ones_like(m) for n, m in ticket.masks.items()}
+    first, done = (whole, 0) if ranking.one_shot else (ticket.masks, ticket.round)
+    scores = rank(first, done) if ticket.round < end else {}
     if last is None:
         yield ticket
     for r in range(ticket.round + 1, end + 1):
-        rates = drop_weights, drop_edges, scope, task.edge_groups
+        rates = drop_weights, drop_edges, ranking.scope, task.edge_groups
         masks = drop_jointly(ticket.masks, scores, *rates)
         ticket = Ticket(theta_0, masks, r)
-        if not one_shot:
+        if not ranking.one_shot:
             scores = rank(masks, r) if r < end else {}
         if r in wanted:
             yield ticket
