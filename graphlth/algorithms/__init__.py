@@ -12,6 +12,8 @@ from functools import cache, wraps
 from inspect import Parameter, signature
 from typing import Any
 
+from graphlth.settings.validation import REFUSES, keywords_of
+
 
 @cache
 def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -26,6 +28,7 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
         raise ValueError(f"`algorithm` {algorithm.__name__!r} must take `{missing[0]}`, as "
                          "`seed: Seed = 0, last: Ticket | None = None`")  # fmt: skip
     others = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
+    typed = keywords_of(algorithm).keys() - known.keys()  # of `**settings: Unpack[...]`
 
     @wraps(algorithm)
     def tickets(model: Any, task: Any, **settings: Any) -> Iterator[Any]:
@@ -34,14 +37,16 @@ def with_provenance(algorithm: Callable[..., Iterator[Any]]) -> Callable[..., It
         from graphlth.provenance import add_provenance
 
         for name, value in settings.items():
-            if name not in known and not others:
-                refuse_setting(name, value, algorithm.__name__, known)
+            if name not in (*known, *typed) and (typed or not others):
+                refuse_setting(name, value, algorithm.__name__, (*known, *typed))
         seed = settings.get("seed", known["seed"].default)
         about = {"algorithm": algorithm.__name__, "seed": seed}
         about |= {"ignore": ignore} if (ignore := settings.get("ignore")) else {}
         found = Yielded(algorithm, algorithm(model, task, **settings), model, task, settings)
         return add_provenance(found, model, task, about)
 
+    if typed or not others:
+        setattr(tickets, REFUSES, True)
     return tickets
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from graphlth.algorithms import refuse_setting
 from graphlth.algorithms._scores import score_part
 from graphlth.masks import Masks
 from graphlth.masks import only as only_masks
@@ -31,7 +30,7 @@ from graphlth.settings.types import (
     Seed,
     WeightScore,
 )
-from graphlth.settings.validation import check_fields, settings_of
+from graphlth.settings.validation import check_fields
 from graphlth.streams import stream_seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket, dense
@@ -100,9 +99,7 @@ def at_init(
     Raises:
         ValueError: there is no such score, or it cannot score its part.
     """
-    ranking, others = split_group(Ranking, settings)
-    for name, value in others.items():
-        refuse_setting(name, value, "at_init", settings_of(at_init))
+    ranking, _ = split_group(Ranking, settings)
     check_start(model, task, last)
     ticket = last or dense(
         model, task.num_edges, edges=drop_edges > 0, weights=drop_weights > 0, ignore=ignore

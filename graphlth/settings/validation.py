@@ -18,6 +18,7 @@ from graphlth.settings.lists import list_text
 from graphlth.settings.types import Below, NumberList, ZeroWith
 
 Parameters = Mapping[str, inspect.Parameter]
+REFUSES = "refuses_settings"  # an attribute of functions that refuse unknown settings themselves
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -33,13 +34,13 @@ def settings_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     Raises:
         ValueError: an annotation cannot be read.
     """
-    keywords, groups = _keywords(function), groups_of(function)
+    keywords, groups = keywords_of(function), groups_of(function)
     settings = {n: p for n, p in keywords.items() if _dataclass(p.annotation) is None}
     others = {n: p for group in groups for n, p in field_parameters(group).items()}
     return settings | others if settings.keys().isdisjoint(others) else settings
 
 
-def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def keywords_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keywords of a function, those of `**settings: Unpack[T]` too, their annotations read."""
     parameters = inspect.signature(function).parameters.values()
     found = {p.name: with_type_of_default(p) for p in parameters
@@ -64,7 +65,7 @@ def with_type_of_default(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def groups_of(function: Callable[..., Any]) -> list[type]:
     """The dataclasses of settings, such as `Recipe`, that a function has among its keywords."""
-    groups = (_dataclass(p.annotation) for p in _keywords(function).values())
+    groups = (_dataclass(p.annotation) for p in keywords_of(function).values())
     return [group for group in groups if group is not None]
 
 
@@ -192,14 +193,14 @@ def validate_settings(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         ValueError: when called, if a setting is unknown, wrong, or does not agree with another.
     """
-    known, names = settings_of(function), _keywords(function)
+    known, names = settings_of(function), keywords_of(function)
     parameters = inspect.signature(function).parameters
     any_keyword = bool(names) and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     defaults = defaults_of(known)
 
     @wraps(function)
     def call(*inputs: P.args, **given: P.kwargs) -> R:
-        for name in given if any_keyword else ():
+        for name in given if any_keyword and not hasattr(function, REFUSES) else ():
             if name not in parameters:
                 check_setting(name, names, f"of {function.__name__}")
         check_settings(defaults | {n: given[n] for n in known if n in given}, known)
