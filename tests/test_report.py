@@ -28,7 +28,6 @@ from graphlth.records.frontier import find_frontier
 from graphlth.records.tables import format_numbers
 from graphlth.report import graphs
 from graphlth.report.colours import dark_colour, for_both_schemes
-from graphlth.report.commands import seeds_text
 from graphlth.report.drawings import draw_figures
 from graphlth.report.runs import describe_run, unfinished_lines
 from graphlth.report.summary import dense_verdict
@@ -331,16 +330,6 @@ def test_colours_are_light_enough_on_a_dark_page():
     for colour in ("#0072b2", "#440154", "#8c7a00"):
         parts = [int(dark_colour(colour)[i : i + 2], 16) for i in (1, 3, 5)]
         assert (max(parts) + min(parts)) / 510 > 0.5
-
-
-@pytest.mark.parametrize(
-    ("seeds", "text"),
-    [([0, 1, 2], "3"), ([3, 4, 5], "3-5"), ([7], "7-7"), ([0], "1"), ([0, 2, 5], "0,2,5")],
-)
-def test_seeds_are_named_as_the_command_takes_them(seeds, text):
-    from graphlth.experiment.seeds import parse_seeds
-
-    assert seeds_text(seeds) == text and parse_seeds(text) == seeds
 
 
 def graph_of(nodes):

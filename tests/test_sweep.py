@@ -368,8 +368,8 @@ def test_a_command_has_all_settings_of_its_run():
         "only": [1, 2], "layers": "null", "normalize": True, "protocol": "released"},
         "runs": {"a b": {"algorithm": "ugs"}}}).runs  # fmt: skip
     assert command(each, "out", "/data", None) == (
-        "graphlth run ugs --task=karate --model=gcn --rounds=2 --epochs=5 --hidden=8 --only=1,2 "
-        "--layers=null --normalize=true --protocol=released --data_root=/data --seeds=3-3 --out=out"
+        "graphlth run ugs --task karate --model gcn --rounds 2 --epochs 5 --hidden 8 --only 1,2 "
+        "--layers null --normalize true --protocol released --data_root /data --seeds 3-3 --out out"
     )
 
 

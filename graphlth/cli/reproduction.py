@@ -42,14 +42,14 @@ def reproduce(argv: list[str]) -> None:
 
 def list_suites() -> None:
     """Print a line for each suite that comes with graphlth."""
-    from graphlth.reproduction.run import describe_seeds
+    from graphlth.reproduction.parts import suite_seeds
     from graphlth.reproduction.suite import read_suite, suite_names
 
-    suites = [read_suite(name) for name in suite_names()]
+    suites = map(read_suite, suite_names())
     print_table(
         ("name", "seeds", "claims", "what", "source"),
-        [[s["called"], describe_seeds(s).split()[0], str(len(s.get("claims", []))),
-          s["title"], s["source"]] for s in suites],
+        [[suite["called"], str(len(suite_seeds(suite))), str(len(suite.get("claims", []))),
+          suite["title"], suite["source"]] for suite in suites],
         left=("name", "what", "source"),
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def list_suites() -> None:
 def _reproduce(name: str, given: dict[str, Any]) -> None:
     from graphlth.cli.progress import sweep_progress
     from graphlth.reproduction import run
-    from graphlth.reproduction.suite import sweep_part
+    from graphlth.reproduction.parts import sweep_part
     from graphlth.sweeps.file import read_sweep
     from graphlth.sweeps.run import count_rounds
 
@@ -70,8 +70,8 @@ def _reproduce(name: str, given: dict[str, Any]) -> None:
 
 
 def _show_estimates(name: str, given: dict[str, Any]) -> None:
+    from graphlth.reproduction.parts import sweep_part
     from graphlth.reproduction.run import choose_suite
-    from graphlth.reproduction.suite import sweep_part
 
     suite = choose_suite(name, given["seeds"], given["quick"])
     show_estimates({"file": sweep_part(suite), **given})

@@ -4,7 +4,7 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 MAX_SEEDS = 10_000
@@ -38,6 +38,18 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> list[int]:
     if twice := [n for n, times in Counter(numbers).items() if times > 1]:
         raise ValueError(f"`seeds` must name each seed once, got {twice[0]} twice")
     return numbers
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Some seeds as `parse_seeds` reads them: 3 of 0 to 2, else 3-5, 7-7 or 0-2,7."""
+    numbers = sorted(seeds)
+    if numbers == [*range(len(numbers))]:
+        return str(len(numbers))
+    if len(numbers) == 1:
+        return f"{numbers[0]}-{numbers[0]}"
+    by_gap = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    rows = [[number for _, number in row] for _, row in by_gap]
+    return ",".join(f"{row[0]}-{row[-1]}" if len(row) > 1 else str(row[0]) for row in rows)
 
 
 def _whole_number(number: Any) -> int:

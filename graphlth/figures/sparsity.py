@@ -42,8 +42,8 @@ from graphlth.figures._style import (
     set_log_ticks,
 )
 from graphlth.records.gaps import check_margin, format_margin
-from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, check_metric, summary
+from graphlth.records.schema import Record, run_key
+from graphlth.records.statistics import Row, check_metric, run_of, summary
 from graphlth.records.winning import Marks, mark_rows
 from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Fraction, Positive
@@ -112,15 +112,18 @@ def draw_figure(
     shown to be not inferior to dense by the margin; hollow ones on the others whose mean is at
     least the dense mean of their own run, the paper's rule. None stands beside a warning of its
     records, or of those of the dense round. `published` has points of others, by round, in the unit
-    of the metric, under the name of their source; they stand where the first run has that round.
+    of the metric, under the name of their source; they stand where the run of the first record has
+    that round.
     """
     check_metric(metric)
     check_floor(floor)
+    records = list(records)
     rows = summary(records)
     if not rows:
         raise ValueError("`records` must hold at least one record, got none")
     check_value("margin", margin, Positive | None)
     marks = mark_rows(rows, margin=margin, metric=metric)
+    first = run_key(records[0])  # whose rounds the published points are of
     looks = looks_of(map(key_of, rows))
     blocks = [(block, _shown(block)) for block in blocks_of(rows)]
     most = max(len(shown) for _, shown in blocks)
@@ -131,8 +134,10 @@ def draw_figure(
         for axes, (block, shown) in zip(grid, blocks, strict=True):
             for spare in axes[len(shown) :]:
                 spare.remove()
-            _row(dict(zip(shown, axes, strict=False)), block, metric, looks, marks)
-            _published_points(dict(zip(shown, axes, strict=False)), block[0], published or {})
+            panels = dict(zip(shown, axes, strict=False))
+            _row(panels, block, metric, looks, marks)
+            of_first = [row for series in block for row in series if run_of(row) == first]
+            _published_points(panels, of_first, published or {})
             metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
         signs = [*_signs(rows, margin, marks), *_published_signs(published or {})]
         add_legend(figure, looks.values(), signs)
@@ -213,11 +218,13 @@ def _stars(
 def _published_points(panels: Mapping[str, Axes], series: Series, published: Published) -> None:
     """The points of others, over the rounds of a series that they are of."""
     for name, axis in panels.items():
+        x = PANELS[name]
+        prunes = name == MACS or any(map(x, series))
         for (source, values), mark in zip(published.items(), cycle(PUBLISHED_MARKS), strict=False):
-            rows = [row for row in series if row.round in values]
-            shown = [row for row in rows if PANELS[name](row) is not None]
+            rows = [row for row in series if row.round in values and x(row) is not None]
+            shown = [row for row in rows if prunes or row.round == 0]
             axis.plot(
-                [PANELS[name](row) for row in shown],  # type: ignore[arg-type]
+                [x(row) for row in shown],  # type: ignore[arg-type]
                 [scale_of(row) * values[row.round] for row in shown],
                 label=f"_{source}", **PUBLISHED, marker=mark,
             )  # fmt: skip

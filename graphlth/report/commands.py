@@ -1,11 +1,11 @@
 """The command that a recorded run, or a measure of its tickets, comes from."""
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphlth.experiment.commands import join_command
+from graphlth.experiment.seeds import format_seeds
 from graphlth.records.schema import Record
 
 
@@ -30,7 +30,7 @@ def run_command(folder: Path, records: Sequence[Record]) -> str:
     flags |= {"threads": plan.threads} if plan.threads != 1 else {}
     seeds = sorted({record["seed"] for record in records})
     flags |= {"batch": max(2, len(seeds))} if plan.batched else {}
-    flags |= {"seeds": seeds_text(seeds), "out": str(folder.parent)}
+    flags |= {"seeds": format_seeds(seeds), "out": str(folder.parent)}
     return join_command(["graphlth", "run", plan.algorithm], flags)
 
 
@@ -64,20 +64,3 @@ def _own_settings(plan: Any) -> dict[str, Any]:
 def _needed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without a default."""
     return {n: settings[n] for n in ("path", "tickets") if settings.get(n)}
-
-
-def join_command(words: Sequence[str], flags: Mapping[str, Any]) -> str:
-    """A command as a shell takes it."""
-    texts = {n: v if isinstance(v, str) else json.dumps(v) for n, v in flags.items()}
-    parts = [part for n, v in texts.items()
-             for part in ([f"--{n}={v}"] if v.startswith("-") else [f"--{n}", v])]  # fmt: skip
-    return shlex.join([*words, *parts])
-
-
-def seeds_text(seeds: Sequence[int]) -> str:
-    """Some seeds as `--seeds` takes them: 3 of 0 to 2, else 3-5, 7-7 or 0,2,5."""
-    if [*seeds] == [*range(len(seeds))]:
-        return str(len(seeds))
-    if [*seeds] == [*range(seeds[0], seeds[-1] + 1)]:
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ",".join(map(str, seeds))

@@ -2,56 +2,58 @@
 
 A table of the suite's list `claims` has its `text`, where it stands (`source`), and one of
 
-    winning = "ugs", rounds = [1, 4]          not below dense by `margin`, in each of these rounds
-    better = ["ugs", "random_tickets"], rounds = [9]               than the other run, in each round
-    equal = ["ugs", "imp"], rounds = [9]      within `margin` of the other run, in each round
+    winning = "ugs", rounds = [1, 4]          not worse than dense by `margin` or more
+    no_worse = ["ugs", "imp"], rounds = [9]   not worse than the other run by `margin` or more
+    better = ["ugs", "random_tickets"], rounds = [9]    than the other run, by more than `margin`
+    equal = ["ugs", "imp"], rounds = [9]      within `margin` of the other run
     value = 0.807, run = "ugs", rounds = [0]  the mean is within `margin` of this
-    cheaper = ["joint", "ugs"], rounds = [1, 4], times = 10        search and retraining, in MACs
+    cheaper = ["joint", "ugs"], rounds = [1, 4], times = 10
+                                              search and retraining of the first run's round take
+                                              more than so many times fewer MACs
     drawn = "joint", epoch = 30               most tickets are drawn by this epoch
-    sooner = "imp", rounds = [7], times = 2   early stop comes so many times sooner than dense
-    stable = "imp", rounds = [0, 7]           instability is below `margin`, by default 0.02
+    sooner = "imp", rounds = [7], times = 2   early stop comes more than so many times sooner than
+                                              in the dense network
+    stable = "imp", rounds = [0, 7]           the instability is below `margin`
     unstable = "imp", rounds = [0]            it is above
     reason = "..."                            why the claim cannot be compared here
 
-In `better` and `equal` "dense" is round 0 of the other run. The first four may have a `field`, such
-as "untrained_test", which is then what tickets are compared by. `margin` is in the unit of the
-metric, 0.01 where not given. Tests are those of `graphlth compare`.
-The contrary of "not below dense by the margin" is "below it by more", that of "better" is "worse"
-or "within the margin", that of "within the margin" is "beyond it".
+each in all of its rounds. A run compared with "dense" is compared with its own round 0. Claims of
+the first five forms may have a `field`, such as "untrained_test", which is then what tickets are
+compared by. `margin` is in the unit of the metric: where not given it is 0 of `better`, 0.02 of
+instability, else 0.01; of a metric of which less is better it must be given.
+
+But for `drawn`, each says between which bounds a mean over seeds lies, of gaps paired by seed, of
+values or of ratios. The claim is reproduced where one-sided tests of Student's t at level 0.05 show
+it at every bound in every round, which needs no adjustment (Berger, Technometrics 24, 1982), and
+not reproduced where one shows its contrary, adjusted by Holm's method. So at most 5 % of the false
+claims are called reproduced, and at most 5 % of the true ones not reproduced.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 from typing import Any
 
-from graphlth.records.comparison import compare_records
 from graphlth.records.gaps import (
-    BETTER,
-    EQUAL,
+    DIGITS,
     LEVEL,
     MARGIN,
-    WINNING,
-    WORSE,
-    Gap,
     adjust_p,
-    lower_bound,
     p_above,
-    p_within,
     paired_gaps,
     simultaneous_interval,
 )
-from graphlth.records.schema import Record
-from graphlth.records.statistics import MIN_SEEDS, summary, total_cost
-from graphlth.records.winning import gaps_to_dense
+from graphlth.records.schema import Record, metric_of, metric_title
+from graphlth.records.statistics import MIN_SEEDS, row_warnings, summary, total_cost
 from graphlth.reproduction.result import Verdict
-from graphlth.settings.checks import check_setting
+from graphlth.reproduction.scale import Scale, scale_of
 
 REPRODUCED, CONTRARY, OPEN = "reproduced", "not reproduced", "not decided"
 NOT_COMPARABLE = "not comparable"
-DENSE = "dense"
-FORMS = {  # what each kind of claim has besides its text: needed, and may have
+FORMS = {  # what each form of a claim has besides its text: needed, and may have
     "winning": (("rounds",), ("margin", "field")),
+    "no_worse": (("rounds",), ("margin", "field")),
     "better": (("rounds",), ("margin", "field")),
     "equal": (("rounds",), ("margin", "field")),
     "value": (("run", "rounds"), ("margin", "field")),
@@ -62,10 +64,15 @@ FORMS = {  # what each kind of claim has besides its text: needed, and may have
     "unstable": (("rounds",), ("margin",)),
     "reason": ((), ()),
 }
-FIELDS = {"sooner": "stop_iteration", "stable": "instability", "unstable": "instability"}
-STABLE = 0.02  # of instability, as the paper has it
+DENSE = "dense"
+STABLE = 0.02  # what the instability of a stable ticket is below, as its paper has it
+TIMES = Scale(1.0, 1)
 Runs = Mapping[str, Sequence[Record]]
 Claim = Mapping[str, Any]
+
+
+class NotComparableError(ValueError):
+    """The runs say nothing of a claim."""
 
 
 @dataclass(frozen=True)
@@ -76,84 +83,36 @@ class Finding:
     verdict: str
 
 
-def check_claims(claims: Any, runs: Collection[str] | None) -> None:
-    """Refuse claims that have no form of the above, or that name another run than one of `runs`.
+@dataclass(frozen=True)
+class Sample:
+    """Values of the seeds of a round, and the bounds between which a claim says that they lie.
 
-    Raises:
-        ValueError: names the claim and what is wrong in it.
+    Args:
+        name: of the round.
+        shown: a value for each seed, as it is told.
+        values: the same as it is tested: above 0 is better, where it is a gap.
+        low: what the mean of `values` is above.
+        high: what it is below.
+        records: of the rounds that they are of.
     """
-    if not isinstance(claims, Sequence) or not all(isinstance(c, Mapping) for c in claims):
-        raise ValueError(f"`claims` must be tables, written [[claims]], got {claims!r}")
-    for claim in claims:
-        kinds = [kind for kind in FORMS if kind in claim]
-        if not isinstance(claim.get("text"), str) or len(kinds) != 1:
-            raise ValueError(f"`claims` must each have a `text` and one of {', '.join(FORMS)}, "
-                             f"got {dict(claim)!r}")  # fmt: skip
-        needed, others = FORMS[kinds[0]]
-        for name in claim:
-            check_setting(name, ("text", "source", kinds[0], *needed, *others), "of such a claim")
-        if lacking := [name for name in needed if name not in claim]:
-            raise ValueError(f"`claims` must give {', '.join(lacking)} beside {kinds[0]}, got none "
-                             f"in {claim['text']!r}")  # fmt: skip
-        for name in named_runs(claim):
-            if runs is not None and name not in (*runs, DENSE):
-                raise ValueError(f"`claims` must name runs of the suite, {', '.join(runs)}, got "
-                                 f"{name!r} in {claim['text']!r}")  # fmt: skip
+
+    name: str
+    shown: Sequence[float]
+    values: Sequence[float]
+    low: float = -inf
+    high: float = inf
+    records: Sequence[Sequence[Record]] = ()
+
+
+def form_of(claim: Claim) -> str:
+    """Which of `FORMS` a claim has."""
+    return next(form for form in FORMS if form in claim)
 
 
 def named_runs(claim: Claim) -> list[str]:
-    """The runs that a claim is of; "dense" is none."""
-    found: list[str] = []
-    for kind in (*FORMS, "run"):
-        if kind in ("value", "reason"):
-            continue
-        named = claim.get(kind, [])
-        found += [named] if isinstance(named, str) else named
-    return found
-
-
-def find_verdicts(claims: Sequence[Claim], runs: Runs, source: str = "") -> list[Verdict]:
-    """What the records of some runs show of some claims.
-
-    Args:
-        claims: as in a suite.
-        runs: the records of each run, by its name.
-        source: where a claim stands that does not say it.
-    """
-    found = []
-    for claim in claims:
-        finding = assess(claim, runs)
-        found.append(Verdict(claim["text"], claim.get("source", source), finding.text,
-                             finding.verdict))  # fmt: skip
-    return found
-
-
-def assess(claim: Claim, runs: Runs) -> Finding:
-    """What the runs show of a claim; "not comparable" where a run or a round of it is missing."""
-    if "reason" in claim:
-        return Finding(claim["reason"], NOT_COMPARABLE)
-    names = [name for name in named_runs(claim) if name != DENSE]
-    for name in names:
-        if name not in runs:
-            return Finding(f"{name} was not run", NOT_COMPARABLE)
-    kind = next(kind for kind in FORMS if kind in claim)
-    field = FIELDS.get(kind, "test")
-    chosen = choose_field(runs, claim["field"]) if "field" in claim else runs
-    if kind not in ("cheaper", "drawn"):
-        for name in names:
-            known = {r["round"] for r in chosen[name] if field in r}
-            if missing := [r for r in claim["rounds"] if r not in known]:
-                what = "" if field == "test" else f" with {field}"
-                return Finding(f"{name} has no round {', '.join(map(str, missing))}{what}",
-                               NOT_COMPARABLE)  # fmt: skip
-    return ASSESS[kind](claim, chosen)
-
-
-def choose_field(runs: Runs, field: str) -> dict[str, list[Record]]:
-    """The runs with another field of tickets as their test value, where tickets have it."""
-    return {name: [{**r, "test": r[field]} if r["round"] else r
-                   for r in records if not r["round"] or field in r]
-            for name, records in runs.items()}  # fmt: skip
+    """The runs that a claim is of, and "dense"."""
+    named = claim.get("run", [] if "reason" in claim else claim[form_of(claim)])
+    return [named] if isinstance(named, str) else [*named]
 
 
 def add_measures(runs: Runs, measured: Runs) -> dict[str, list[Record]]:
@@ -164,163 +123,256 @@ def add_measures(runs: Runs, measured: Runs) -> dict[str, list[Record]]:
             for name, records in runs.items()}  # fmt: skip
 
 
-# --- gaps ----------------------------------------------------------------------------------------
+def find_verdicts(claims: Sequence[Claim], runs: Runs, source: str = "") -> list[Verdict]:
+    """What the records of some runs show of some claims.
 
-
-def _rounds(records: Sequence[Record], rounds: Collection[int]) -> list[Record]:
-    return [r for r in records if r["round"] in rounds]
-
-
-def _decide(shown: Sequence[bool], contrary: Sequence[bool], seeds: int) -> str:
-    """A verdict from what is shown in each round."""
-    if all(shown):
-        return REPRODUCED
-    return CONTRARY if any(contrary) else f"{OPEN} by {seeds} seeds"
-
-
-def _winning(claim: Claim, runs: Runs) -> Finding:
-    records, margin = runs[claim["winning"]], claim.get("margin", MARGIN)
-    rows = summary(_rounds(records, {0, *claim["rounds"]}))
-    gaps = gaps_to_dense(rows, margin=margin)
-    dense = next(row for row in rows if row.round == 0).records
-    below = [p_above([-gap for gap in paired_gaps(row.records, dense)], margin)
-             for row in rows if row.round]  # fmt: skip
-    contrary = [p <= LEVEL for p in adjust_p(below, ordered=False)]
-    shown = [gap.verdict == WINNING for gap in gaps.values()]
-    return Finding(_tell(gaps, records[0]), _decide(shown, contrary, _fewest(gaps)))
-
-
-def _other(claim: Claim, runs: Runs) -> Finding:
-    kind, margin = ("better" if "better" in claim else "equal"), claim.get("margin", MARGIN)
-    ours, theirs = (_side(runs, name, claim) for name in claim[kind])
-    found = compare_records(ours, theirs, margin=margin)
-    gaps = {r.round: r.to_other for r in found.rounds if r.to_other is not None}
-    verdicts = [gap.verdict for gap in gaps.values()]
-    if kind == "better":
-        shown, contrary = [v == BETTER for v in verdicts], [v in (WORSE, EQUAL) for v in verdicts]
-    else:
-        pairs = [paired_gaps(_rounds(ours, {r}), _rounds(theirs, {r})) for r in gaps]
-        p = [p_above([sign * gap for gap in pair], margin) for pair in pairs for sign in (1, -1)]
-        shown = [v == EQUAL for v in verdicts]
-        contrary = [each <= LEVEL for each in adjust_p(p, ordered=False)]
-    return Finding(_tell(gaps, ours[0]), _decide(shown, contrary, _fewest(gaps)))
-
-
-def _side(runs: Runs, name: str, claim: Claim) -> list[Record]:
-    """The records of the rounds of a claim; of "dense", round 0 of the first run, as if of each."""
-    if name != DENSE:
-        return _rounds(runs[name], claim["rounds"])
-    first = next(runs[other] for other in named_runs(claim) if other != DENSE)
-    return [{**r, "round": round} for round in claim["rounds"] for r in _rounds(first, {0})]
-
-
-def _fewest(gaps: Mapping[int, Gap]) -> int:
-    return min(gap.n for gap in gaps.values())
-
-
-def _tell(gaps: Mapping[int, Gap], record: Record) -> str:
-    """`round 4: −1.2 (−1.8 to −0.6); round 9: ...`, with intervals simultaneous over them."""
-    return "; ".join(
-        f"round {r}: {_interval(gap.mean, gap.interval, unit_of(record), '+.1f')}"
-        for r, gap in gaps.items()
-    )
-
-
-def _interval(mean: float, ends: tuple[float, float] | None, unit: float, form: str = ".1f") -> str:
-    shown = [format(unit * number, form) for number in (mean, *(ends or ()))]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})" if ends else shown[0]
-
-
-def unit_of(record: Record) -> float:
-    """What values of the record's metric are multiplied by: 100 where more is better, in [0, 1].
-
-    So are accuracy, ROC-AUC, F1, average precision and hits@k; errors such as RMSE are as they are.
+    Args:
+        claims: as in a suite.
+        runs: the records of each run, by its name.
+        source: where a claim stands that does not say it.
     """
-    return 1.0 if record.get("direction", "max") == "min" else 100.0
+    findings = [assess(claim, runs) for claim in claims]
+    return [Verdict(claim["text"], claim.get("source", source), found.text, found.verdict)
+            for claim, found in zip(claims, findings, strict=True)]  # fmt: skip
 
 
-# --- values --------------------------------------------------------------------------------------
+def assess(claim: Claim, runs: Runs) -> Finding:
+    """What the runs show of a claim; "not comparable" where they lack a run or a round of it."""
+    if "reason" in claim:
+        return Finding(claim["reason"], NOT_COMPARABLE)
+    try:
+        for name in named_runs(claim):
+            if name != DENSE and not runs.get(name):
+                raise NotComparableError(f"{name} was not run")
+        return ASSESS[form_of(claim)](claim, runs)
+    except NotComparableError as error:
+        return Finding(str(error), NOT_COMPARABLE)
 
 
-def _value(claim: Claim, runs: Runs) -> Finding:
-    margin, texts, shown, contrary, fewest = claim.get("margin", MARGIN), [], [], [], 10**9
+# --- tests ---------------------------------------------------------------------------------------
+
+
+def decide(samples: Sequence[Sample]) -> str:
+    """The verdict of a claim on the means of some samples."""
+    shown, contrary = [], []
+    for sample in samples:
+        for sign, bound in ((1, sample.low), (-1, -sample.high)):
+            if bound > -inf:
+                shown.append(p_above([sign * v for v in sample.values], bound))
+                contrary.append(p_above([-sign * v for v in sample.values], -bound))
+    if max(shown) <= LEVEL:
+        found = REPRODUCED
+    elif min(adjust_p(contrary, ordered=False)) <= LEVEL:
+        found = CONTRARY
+    else:
+        return f"{OPEN} by {min(len(sample.values) for sample in samples)} seeds"
+    return f"{OPEN}, beside warnings" if any(map(has_warnings, samples)) else found
+
+
+def has_warnings(sample: Sample) -> bool:
+    """Whether a warning stands beside a round that a sample is of."""
+    return any(row_warnings(row) for side in sample.records for row in summary(side))
+
+
+def describe(samples: Sequence[Sample], scale: Scale, sign: str = "") -> str:
+    """`round 4: -1.2 (-1.8 to -0.6); round 9: ...`, with intervals simultaneous over the rounds."""
+    texts = []
+    for sample in samples:
+        text = scale.text(fmean(sample.shown), sign)
+        if len(sample.shown) >= MIN_SEEDS:
+            low, high = simultaneous_interval(sample.shown, len(samples))
+            text += f" ({scale.text(low, sign)} to {scale.text(high, sign)})"
+        texts.append(f"{sample.name}: {text}" if sample.name else text)
+    return "; ".join(texts)
+
+
+# --- gaps and values -----------------------------------------------------------------------------
+
+
+def assess_gaps(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim that compares a run with another, or with its own dense network."""
+    samples, scale = sample_gaps(claim, runs), scale_of(runs[compared_sides(claim)[2]][0])
+    return Finding(describe(samples, scale, "+"), decide(samples))
+
+
+def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
+    """The gaps of every round that a claim is of, and their bounds."""
+    *sides, run = compared_sides(claim)
+    margin = margin_of(claim, runs[run][0])
+    low, high = margin if "better" in claim else -margin, margin if "equal" in claim else inf
+    samples = []
     for r in claim["rounds"]:
-        records = _rounds(runs[claim["run"]], {r})
+        ours, theirs = (records_of_round(runs, run if side == DENSE else side,
+                                         0 if side == DENSE else r, field_of(claim))
+                        for side in sides)  # fmt: skip
+        gaps = gaps_of(ours, theirs)
+        sign = -1 if ours[0].get("direction") == "min" else 1  # what is told is ours − theirs
+        differences = [sign * gap for gap in gaps]
+        samples.append(Sample(f"round {r}", differences, gaps, low, high, (ours, theirs)))
+    return samples
+
+
+def compared_sides(claim: Claim) -> tuple[str, str, str]:
+    """The two sides of a comparison, one of which may be "dense", and the run that this is of."""
+    ours, theirs = [*named_runs(claim), DENSE][:2]
+    return ours, theirs, theirs if ours == DENSE else ours
+
+
+def field_of(claim: Claim) -> str:
+    """The field of records that tickets are compared by."""
+    return str(claim.get("field", "test"))
+
+
+def assess_value(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim that states the mean of a run."""
+    samples, scale = sample_values(claim, runs), scale_of(runs[claim["run"]][0])
+    return Finding(describe(samples, scale), decide(samples))
+
+
+def sample_values(claim: Claim, runs: Runs) -> list[Sample]:
+    """The values of every round that a claim is of, and their bounds."""
+    margin, samples = margin_of(claim, runs[claim["run"]][0]), []
+    for r in claim["rounds"]:
+        records = records_of_round(runs, claim["run"], r, field_of(claim))
         values = [record["test"] for record in records]
-        gaps = [value - claim["value"] for value in values]
-        shown.append(p_within(gaps, margin) <= LEVEL)
-        outside = [p_above([sign * gap for gap in gaps], margin) for sign in (1, -1)]
-        contrary.append(min(outside) <= LEVEL / 2)
-        told = _interval(fmean(values), _ends(values), unit_of(records[0]))
-        texts.append(f"round {r}: {told}")
-        fewest = min(fewest, len(values))
-    return Finding("; ".join(texts), _decide(shown, contrary, fewest))
+        gaps = [round(value - claim["value"], DIGITS) for value in values]
+        samples.append(Sample(f"round {r}", values, gaps, -margin, margin, (records,)))
+    return samples
 
 
-def _cheaper(claim: Claim, runs: Runs) -> Finding:
-    sides = [
-        {seed: total_cost([r for r in runs[name] if r["seed"] == seed], last)
-         for seed in {r["seed"] for r in runs[name]}}
-        for name, last in zip(claim["cheaper"], claim["rounds"], strict=True)
-    ]  # fmt: skip
-    ours, theirs = sides
+def assess_instability(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim that tickets are stable, or that they are not."""
+    name, bound = claim[form_of(claim)], claim.get("margin", STABLE)
+    low, high = (-inf, bound) if "stable" in claim else (bound, inf)
+    samples = []
+    for r in claim["rounds"]:
+        records = records_of_round(runs, name, r, "instability", dense=True)
+        values = [record["instability"] for record in records]
+        samples.append(Sample(f"round {r}", values, values, low, high, (records,)))
+    return Finding(describe(samples, scale_of(runs[name][0])), decide(samples))
+
+
+def margin_of(claim: Claim, record: Record) -> float:
+    """The margin of a claim: its own, else 0 of "better" and 0.01 of the others.
+
+    Raises:
+        NotComparableError: there is no default, as less of the metric is better.
+    """
+    if "margin" in claim or "better" in claim:
+        return float(claim.get("margin", 0))
+    if record.get("direction") == "min":
+        metric = metric_title(metric_of(record))
+        raise NotComparableError(f"`margin` must be stated for {metric}, in its unit, got none")
+    return MARGIN
+
+
+def records_of_round(
+    runs: Runs, name: str, r: int, field: str = "test", *, dense: bool = False
+) -> list[Record]:
+    """The records of a round of a run, with another field of tickets as their test value.
+
+    Args:
+        runs: the records of each run.
+        name: the run.
+        r: the round.
+        field: the field.
+        dense: whether it is also that of round 0, whose test value is its own otherwise.
+
+    Raises:
+        NotComparableError: it has none, or none with the field.
+    """
+    wanted = field if r or dense else "test"
+    found = [{**record, "test": record[wanted]}
+             for record in runs[name] if record["round"] == r and wanted in record]  # fmt: skip
+    if not found:
+        what = "" if wanted == "test" else f" with {wanted}"
+        raise NotComparableError(f"{name} has no round {r}{what}")
+    return found
+
+
+def gaps_of(ours: Sequence[Record], theirs: Sequence[Record]) -> list[float]:
+    """By how much a round is better than another, seed by seed.
+
+    Raises:
+        NotComparableError: they are of different tasks, data or metrics, or share no seed.
+    """
+    for what in ("task", "data", "metric"):
+        if ours[0].get(what) != theirs[0].get(what):
+            raise NotComparableError(f"the two runs are of different {what}")
+    if not (gaps := paired_gaps(ours, theirs)):
+        raise NotComparableError("the two runs share no seed")
+    return gaps
+
+
+# --- costs and epochs ----------------------------------------------------------------------------
+
+
+def assess_cost(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim that compares what finding and training two tickets costs."""
+    tickets = zip(claim["cheaper"], claim["rounds"], strict=True)
+    ours, theirs = (macs_by_seed(runs[name], last, name) for name, last in tickets)
     times = [theirs[seed] / ours[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    text, shown, contrary = _compare_times(times, claim["times"])
-    return Finding(f"{text} times fewer MACs", _decide([shown], [contrary], len(times)))
+    if not times:
+        raise NotComparableError("the two runs share no seed")
+    samples = [Sample("", times, times, claim["times"])]
+    return Finding(f"{describe(samples, TIMES)} times fewer MACs", decide(samples))
 
 
-def _sooner(claim: Claim, runs: Runs) -> Finding:
-    records, found, fewest = runs[claim["sooner"]], [], 10**9
-    dense = {r["seed"]: r["stop_iteration"] for r in _rounds(records, {0})}
-    for round in claim["rounds"]:
-        own = {r["seed"]: r["stop_iteration"] for r in _rounds(records, {round})}
+def macs_by_seed(records: Sequence[Record], last: int, name: str) -> dict[int, float]:
+    """The MACs of search and retraining up to a round, of each seed.
+
+    Raises:
+        NotComparableError: rounds are missing, or MACs are not counted.
+    """
+    seeds = {record["seed"] for record in records}
+    try:
+        found = {seed: total_cost([r for r in records if r["seed"] == seed], last)
+                 for seed in seeds}  # fmt: skip
+    except ValueError as error:
+        raise NotComparableError(f"the cost of {name} is not known: {error}") from None
+    if not all(found.values()):
+        raise NotComparableError(f"the MACs of {name} are not counted")
+    return found
+
+
+def assess_stops(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim that tickets stop sooner than the dense network, by their validation loss."""
+    name, samples = claim["sooner"], []
+    dense = stops_by_seed(runs, name, 0)
+    for r in claim["rounds"]:
+        own = stops_by_seed(runs, name, r)
         times = [dense[seed] / own[seed] for seed in sorted(own.keys() & dense.keys())]
-        found.append((round, *_compare_times(times, claim["times"])))
-        fewest = min(fewest, len(times))
-    text = "; ".join(f"round {round}: {told} times sooner" for round, told, *_ in found)
-    return Finding(text, _decide([s for *_, s, _ in found], [c for *_, c in found], fewest))
+        samples.append(Sample(f"round {r}", times, times, claim["times"]))
+    if not all(sample.values for sample in samples):
+        raise NotComparableError(f"{name} shares no seed with its dense network")
+    return Finding(f"{describe(samples, TIMES)} times sooner", decide(samples))
 
 
-def _compare_times(times: Sequence[float], wanted: float) -> tuple[str, bool, bool]:
-    """Their mean and interval, and whether it is shown to be, or not to be, the `wanted`."""
-    if len(times) < MIN_SEEDS:
-        return _interval(fmean(times), None, 1.0), False, False
-    ends = simultaneous_interval(times, 1)
-    below = -lower_bound([-t for t in times]) < wanted
-    return _interval(fmean(times), ends, 1.0), lower_bound(times) >= wanted, below
+def stops_by_seed(runs: Runs, name: str, r: int) -> dict[int, int]:
+    """The iterations of early stop in a round of a run, at least 1, by seed."""
+    records = records_of_round(runs, name, r, "stop_iteration", dense=True)
+    return {record["seed"]: max(1, record["stop_iteration"]) for record in records}
 
 
-def _stability(claim: Claim, runs: Runs) -> Finding:
-    name, most = claim.get("stable", claim.get("unstable")), claim.get("margin", STABLE)
-    values = {r: [record["instability"] for record in _rounds(runs[name], {r})]
-              for r in claim["rounds"]}  # fmt: skip
-    above = [p_above(each, most) <= LEVEL for each in values.values()]
-    below = [p_above([-value for value in each], -most) <= LEVEL for each in values.values()]
-    text = "; ".join(f"round {r}: {_interval(fmean(v), _ends(v), 100.0)}"
-                     for r, v in values.items())  # fmt: skip
-    shown, contrary = (below, above) if "stable" in claim else (above, below)
-    return Finding(text, _decide(shown, contrary, min(map(len, values.values()))))
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float] | None:
-    return simultaneous_interval(values, 1) if len(values) >= MIN_SEEDS else None
-
-
-def _drawn(claim: Claim, runs: Runs) -> Finding:
+def assess_epochs(claim: Claim, runs: Runs) -> Finding:
+    """Of a claim on when tickets are drawn: exact binomial bounds (Clopper & Pearson, 1934)."""
     from statsmodels.stats.proportion import proportion_confint  # loads slowly
 
-    drawn = {r["seed"]: r["drawn_epoch"] for r in runs[claim["drawn"]]
-             if r["round"] and r.get("settled")}  # fmt: skip
-    seeds = {r["seed"] for r in runs[claim["drawn"]]}
+    name, seeds = claim["drawn"], {record["seed"] for record in runs[claim["drawn"]]}
+    tickets = [record for record in runs[name] if record["round"] and "drawn_epoch" in record]
+    if not tickets:
+        raise NotComparableError(f"{name} draws no tickets")
+    drawn = {r["seed"]: r["drawn_epoch"] for r in tickets if r.get("settled")}
     early = sum(epoch <= claim["epoch"] for epoch in drawn.values())
     low, high = proportion_confint(early, len(seeds), alpha=2 * LEVEL, method="beta")
-    epochs = sorted(drawn.values())
-    span = f", at epochs {epochs[0]} to {epochs[-1]}" if epochs else ""
-    return Finding(f"{early} of {len(seeds)} seeds{span}",
-                   _decide([low > 0.5], [high < 0.5], len(seeds)))  # fmt: skip
+    span = f", at epochs {min(drawn.values())} to {max(drawn.values())}" if drawn else ""
+    verdict = (
+        REPRODUCED if low > 0.5 else CONTRARY if high < 0.5 else f"{OPEN} by {len(seeds)} seeds"
+    )
+    return Finding(f"{early} of {len(seeds)} seeds{span}", verdict)
 
 
-ASSESS: dict[str, Callable[[Claim, Runs], Finding]] = {
-    "winning": _winning, "better": _other, "equal": _other, "value": _value, "cheaper": _cheaper,
-    "drawn": _drawn, "sooner": _sooner, "stable": _stability, "unstable": _stability,
+ASSESS: Mapping[str, Callable[[Claim, Runs], Finding]] = {
+    "winning": assess_gaps, "no_worse": assess_gaps, "better": assess_gaps, "equal": assess_gaps,
+    "value": assess_value, "cheaper": assess_cost, "drawn": assess_epochs,
 }  # fmt: skip

@@ -10,40 +10,35 @@ columns = [4, 9]                   # a line for each run, with these rounds, not
 tickets = true                     # a line for each ticket: when it is drawn, and what it costs
 pairs = [["ugs", "imp"]]           # gaps that are shown; else those of the first run to the others
 [published."paper, read off"]      # what is published, of the first run: round = value; with
-0 = 0.807                          # `columns`, run = such a table; with `tickets`, run = value
+0 = 0.807                          # `columns`, run = such a table; with `tickets`, run = value;
+                                   # where nothing is: published = "not available: why"
 [expected.ugs]                     # asked for beforehand: round = [lowest, highest] mean
 0 = [0.80, 0.83]
 [[claims]]                         # what the paper says; see `graphlth.reproduction.claims`
 text = "The ticket of round 4 is as good as the dense network"
 winning = "ugs"
 rounds = [4]
-[analyze]                          # a measure that is taken of every run, with its settings; of
-measure = "removed_edges"          # others than instability, the fields that a table shows
-fields = ["removed_from_training"]
+[analyze]                          # a measure that is taken of every run, with its settings
+measure = "instability"
+[instability.ugs]                  # as `expected`, of the measure
+4 = [0.0, 0.02]
 [figures.sparsity]                 # figures that are drawn, with their settings
 floor = 0.66
-[quick]                            # what `--quick` runs: seeds, names of runs, settings of all
-seeds = 3
+[quick]                            # what `--quick` runs: of the seeds so many, names of runs with
+seeds = 3                          # the first among them, and settings of all
 runs = ["ugs", "random_tickets"]
 rounds = 4
 """
 
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from graphlth.experiment.seeds import parse_seeds
 from graphlth.registry import nearest_name
-from graphlth.reproduction.claims import check_claims
-from graphlth.settings.checks import check_setting
-from graphlth.sweeps.file import OWN, REPORT, read_sweep, read_table
-
-Suite = Mapping[str, Any]
-TEXTS = ("title", "source", "notes")
-QUICK_SEEDS = 3
+from graphlth.reproduction.checks import check_suite
+from graphlth.sweeps.file import read_table
 
 
 @cache
@@ -55,7 +50,9 @@ def suite_names() -> tuple[str, ...]:
 
 
 def read_suite(name: str | Path) -> dict[str, Any]:
-    """The content of a suite that comes with graphlth, or of a file.
+    """The content of a suite that comes with graphlth, or of a file, with all of its texts.
+
+    Besides it has its `name`, and how it is `called` on the command line.
 
     Args:
         name: such as "ugs-cora-gcn", or the path of a .toml file.
@@ -64,62 +61,29 @@ def read_suite(name: str | Path) -> dict[str, Any]:
         ValueError: there is no such suite, or something in the file is wrong.
         FileNotFoundError: there is no such file.
     """
+    suite = _with_names(name)
+    try:
+        check_suite(suite)
+    except ValueError as error:
+        raise ValueError(f"{error}; in the suite {suite['called']!r}") from None
+    return suite
+
+
+def _with_names(name: str | Path) -> dict[str, Any]:
     if Path(name).suffix == ".toml":
-        path = Path(name)
-        return check_suite(read_table(path), path.stem, path.name)
-    known, wanted = suite_names(), str(name).replace("-", "_")
+        table, stem, called = read_table(name, "name"), Path(name).stem, Path(name).name
+    else:
+        stem = _known_name(str(name))
+        text = (files("graphlth.reproduction") / "suites" / f"{stem}.toml").read_text("utf-8")
+        table, called = tomllib.loads(text), stem.replace("_", "-")
+    return {"title": stem, "source": "", "notes": "", **table, "name": stem, "called": called}
+
+
+def _known_name(name: str) -> str:
+    known, wanted = suite_names(), name.replace("-", "_")
     if wanted not in known:
         near = nearest_name(wanted, known)
         hint = f"did you mean {near.replace('_', '-')!r}? " if near else ""
-        raise ValueError(f"`name` must be a suite or a .toml file, got {str(name)!r}: {hint}"
+        raise ValueError(f"`name` must be a suite or a .toml file, got {name!r}: {hint}"
                          "`graphlth reproduce --list` names the suites")  # fmt: skip
-    text = (files("graphlth.reproduction") / "suites" / f"{wanted}.toml").read_text("utf-8")
-    return check_suite(tomllib.loads(text), wanted, wanted.replace("_", "-"))
-
-
-def check_suite(suite: dict[str, Any], name: str, called: str) -> dict[str, Any]:
-    """The suite with all its texts, its name, and how it is `called` on the command line.
-
-    Raises:
-        ValueError: names the suite and what is wrong in it.
-    """
-    found: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), **suite, "name": name,
-                             "called": called}  # fmt: skip
-    found["title"] = found["title"] or name
-    try:
-        for each in suite:
-            check_setting(each, (*OWN, *REPORT), "of a suite")
-        for text in TEXTS:
-            if not isinstance(found[text], str):
-                raise ValueError(f"`{text}` must be text, got {found[text]!r}")
-        runs = {run.name for run in read_sweep(sweep_part(found)).runs}
-        check_claims(found.get("claims", []), runs if "splits" not in found else None)
-    except ValueError as error:
-        raise ValueError(f"{error}; in the suite {name!r}") from None
-    return found
-
-
-def sweep_part(suite: Suite) -> dict[str, Any]:
-    """What `graphlth.sweeps.sweep` reads of a suite."""
-    own = ("seeds", "splits", "settings", "grid", "runs")
-    return {name: suite[name] for name in own if name in suite}
-
-
-def quick_suite(suite: Suite) -> dict[str, Any]:
-    """The suite in small: as its table `quick` says, and with the first three seeds at most."""
-    told = dict(suite.get("quick", {}))
-    place = "splits" if "splits" in suite else "seeds"
-    count = told.pop("seeds", QUICK_SEEDS)
-    shown = told.pop("runs", [*suite.get("runs", {})])
-    runs = {name: {**own, **({"seeds": _first(own["seeds"], count)} if "seeds" in own else {}),
-                   **{n: v for n, v in told.items() if n in own}}
-            for name, own in suite.get("runs", {}).items() if name in shown}  # fmt: skip
-    small = {**suite, "runs": runs, "settings": {**suite.get("settings", {}), **told},
-             place: _first(suite.get(place, 1), count)}  # fmt: skip
-    if "compare" in suite:
-        small["compare"] = [name for name in suite["compare"] if name in runs]
-    return small
-
-
-def _first(seeds: Any, count: int) -> list[int]:
-    return [*parse_seeds(seeds)][:count]
+    return wanted

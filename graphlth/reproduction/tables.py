@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 import graphlth.records as record
 from graphlth.records import Record
 from graphlth.records.tables import warning_lines
-from graphlth.reproduction.claims import unit_of
+from graphlth.reproduction.parts import Suite, published_values
 from graphlth.reproduction.result import (
     Claim,
     Table,
@@ -15,7 +14,7 @@ from graphlth.reproduction.result import (
     mean_and_interval,
     median_and_range,
 )
-from graphlth.reproduction.suite import Suite
+from graphlth.reproduction.scale import PERCENT, Scale, scale_of
 
 OVER_SEEDS = (
     "Test {metric}{percent} at the epoch of best validation value of the retraining: mean ± "
@@ -24,9 +23,9 @@ OVER_SEEDS = (
 )
 INSTABILITY = (
     "k: iterations that the ticket's weights have had. Instability: by how much the error on the "
-    "line between two copies rises above the mean of the copies; a ticket is stable below 2 "
-    "points. Both in %, as test {metric}."
+    "line between two copies rises above the mean of the copies, beside the test {metric}."
 )
+IN_PERCENT = " All are in %; a ticket is stable below 2 points."
 COST = (
     "Training MACs are those of search and retraining: a pass that trains counts three times a "
     "forward pass. Evaluation is not counted."
@@ -40,14 +39,14 @@ def metric_name(runs: Runs) -> str:
     return record.metric_title(record.metric_of(next(iter(runs.values()))[0]))
 
 
-def unit(runs: Runs) -> float:
-    """What their metric is multiplied by: 100, or 1 of an error."""
-    return unit_of(next(iter(runs.values()))[0])
+def scale_of_runs(runs: Runs) -> Scale:
+    """How the values of their metric are told."""
+    return scale_of(next(iter(runs.values()))[0])
 
 
 def describe_values(runs: Runs) -> str:
     """How the numbers of the tables are to be read."""
-    percent, points = (" in %", " in points") if unit(runs) == 100 else ("", "")
+    percent, points = (" in %", " in points") if scale_of_runs(runs) == PERCENT else ("", "")
     return OVER_SEEDS.format(metric=metric_name(runs), percent=percent, points=points)
 
 
@@ -62,23 +61,23 @@ def shown_rounds(known: Iterable[int]) -> list[int]:
     return [r for r in rounds if r in ROUNDS or r == rounds[-1]]
 
 
-def test_value(row: record.Row, scale: float) -> Value:
+def test_value(row: record.Row, scale: Scale) -> Value:
     """The metric of a round on the test rows."""
-    return mean_and_interval([r["test"] for r in row.records], scale)
+    return mean_and_interval([r["test"] for r in row.records], scale.factor)
 
 
 def round_table(runs: Runs, suite: Suite) -> Table:
-    """The metric on the test rows by round, run by run, and the published numbers."""
-    rows, scale = rows_by_round(runs), unit(runs)
-    first, published = next(iter(rows.values())), published_values(suite)
+    """The metric on the test rows by round, run by run, and what is published of the first."""
+    rows, scale = rows_by_round(runs), scale_of_runs(runs)
+    name, first = next(iter(rows.items()))
+    published = {source: of[name] for source, of in published_values(suite).items() if name in of}
     keys = {"round": "d", "edges removed, %": ".1f", "weights removed, %": ".1f"}
-    form = ".1f" if scale == 100 else ".3f"
-    columns = {"MACs, M": ",.4g"} | dict.fromkeys((*rows, *published), form)
+    columns = {"MACs, M": ",.4g"} | dict.fromkeys((*rows, *published), scale.spec)
     return Table("accuracy", keys, columns, [
         [r, 100 * first[r].edge_sparsity, 100 * first[r].weight_sparsity,
          macs_in_millions(first[r]),
          *[test_value(own[r], scale) if r in own else None for own in rows.values()],
-         *[scale * p[r] if r in p else None for p in published.values()]]
+         *[scale.factor * values[r] if r in values else None for values in published.values()]]
         for r in shown_rounds(first)
     ])  # fmt: skip
 
@@ -88,31 +87,28 @@ def macs_in_millions(row: record.Row) -> float | None:
     return None if row.macs is None else row.macs / 1e6
 
 
-def published_values(suite: Suite) -> dict[str, dict[int, float]]:
-    """What is published of the first run, round by round, by its source."""
-    found = suite.get("published", {})
-    if isinstance(found, str) or "columns" in suite or suite.get("tickets"):
-        return {}
-    return {source: {int(r): v for r, v in values.items()} for source, values in found.items()}
-
-
 def gap_table(runs: Runs, suite: Suite) -> Table:
-    """By how much runs are better than dense and than others, paired by seed.
+    """The differences of runs to dense and to one another, paired by seed.
 
     The suite's `pairs` name them; else they are the first run and each of the others.
     """
-    first, *others = runs
-    pairs = suite.get("pairs", [[first, name] for name in others])
-    pairs = [[a, b] for a, b in pairs if a in runs and b in runs]
-    sides = [(a, b) for one in dict.fromkeys([*(a for a, _ in pairs)] or [first])
-             for a, b in [(one, "dense"), *([a, b] for a, b in pairs if a == one)]]  # fmt: skip
-    known, scale = {r["round"] for a, _ in sides for r in runs[a]}, unit(runs)
-    form = ".1f" if scale == 100 else ".3f"
-    return Table("gaps", {"round": "d"}, {f"{a} − {b}": form for a, b in sides}, [
-        [r, *[paired_gap(runs[a], runs.get(b) or dense_records(runs[a], r), r, scale)
+    sides, scale = compared_runs(runs, suite), scale_of_runs(runs)
+    rounds = shown_rounds({r["round"] for a, _ in sides for r in runs[a]})
+    columns = {f"{a} − {b or 'dense'}": scale.spec for a, b in sides}
+    return Table("gaps", {"round": "d"}, columns, [
+        [r, *[paired_gap(runs[a], runs[b] if b else dense_records(runs[a], r), r, scale)
               for a, b in sides]]
-        for r in shown_rounds(known) if r
+        for r in rounds if r
     ], "Gaps")  # fmt: skip
+
+
+def compared_runs(runs: Runs, suite: Suite) -> list[tuple[str, str]]:
+    """The pairs of runs that are compared, after each first of them with "": its dense network."""
+    first, *others = runs
+    pairs = [(a, b) for a, b in suite.get("pairs", [(first, name) for name in others])
+             if a in runs and b in runs]  # fmt: skip
+    names = dict.fromkeys(a for a, _ in pairs) or [first]
+    return [(name, b) for name in names for b in ("", *(b for a, b in pairs if a == name))]
 
 
 def dense_records(records: Sequence[Record], round: int) -> list[Record]:
@@ -121,100 +117,111 @@ def dense_records(records: Sequence[Record], round: int) -> list[Record]:
 
 
 def paired_gap(
-    ours: Sequence[Record], theirs: Sequence[Record], round: int, scale: float
+    ours: Sequence[Record], theirs: Sequence[Record], round: int, scale: Scale
 ) -> Value | None:
-    """The mean difference; None where one of them has no such round."""
-    if not all(round in {r["round"] for r in side} for side in (ours, theirs)):
+    """The mean difference; None where they share no seed in such a round."""
+    seeds = ({r["seed"] for r in side if r["round"] == round} for side in (ours, theirs))
+    if not set.intersection(*seeds):
         return None
-    return mean_and_interval(record.paired_differences(ours, theirs, round), scale)
+    return mean_and_interval(record.paired_differences(ours, theirs, round), scale.factor)
 
 
 def run_table(runs: Runs, suite: Suite) -> Table:
-    """A line for every run: the test metric in the rounds `columns`, and the gap to the first run.
+    """A line for every run: the metric in the rounds `columns`, and the gap to the first run.
 
-    The published numbers follow them.
+    What is published follows. In small, without any of these rounds, it is the last round.
     """
-    ticket, *_ = runs
-    rows, published, scale = rows_by_round(runs), suite.get("published", {}), unit(runs)
-    published = {} if isinstance(published, str) else published
-    left = {r: f"{100 - 100 * rows[ticket][r].weight_sparsity:.1f} % left"
-            for r in suite["columns"]}  # fmt: skip
-    heads = [text for weights in left.values() for text in (weights, f"{weights}, − {ticket}")]
-    heads += [f"{source}: {weights}" for source in published for weights in left.values()]
-    table = []
-    for name, records in ({"dense": runs[ticket]} | dict(runs)).items():
-        cells: list[Value | float | None] = []
-        for r in left:
-            own = rows[ticket][0] if name == "dense" else rows[name][r]
-            other = dense_records(records, r) if name == "dense" else records
-            gap = None if name == ticket else paired_gap(other, runs[ticket], r, scale)
-            cells += [test_value(own, scale), gap]
-        known = [values.get(name, {}) for values in published.values()]
-        cells += [scale * v[str(r)] if str(r) in v else None for v in known for r in left]
-        table.append([name, *cells])
-    return Table("variants", {"run": ""}, dict.fromkeys(heads, ".1f"), table)
+    first, rows, scale = next(iter(runs)), rows_by_round(runs), scale_of_runs(runs)
+    rounds = [r for r in suite["columns"] if r in rows[first]] or [max(rows[first])]
+    left = {f"{100 - 100 * rows[first][r].weight_sparsity:.1f} % left": r for r in rounds}
+    heads = [*left] if len(left) == len(rounds) else [f"round {r}" for r in rounds]
+    published = published_values(suite)
+    columns = [head for each in heads for head in (each, f"{each}, − {first}")]
+    columns += [f"{source}: {head}" for source in published for head in heads]
+    dense = [r for number in rounds for r in dense_records(runs[first], number)]
+    table = [
+        [name, *run_cells(records, runs[first], rounds, scale),
+         *[scale.factor * values[r] if r in values else None
+           for values in (of.get(name, {}) for of in published.values()) for r in rounds]]
+        for name, records in ({"dense": dense} | dict(runs)).items()
+    ]  # fmt: skip
+    return Table("variants", {"run": ""}, dict.fromkeys(columns, scale.spec), table)
+
+
+def run_cells(
+    records: Sequence[Record], first: Sequence[Record], rounds: Sequence[int], scale: Scale
+) -> list[Value | None]:
+    """The metric of a run in each round, and the gap to the first run; None to itself."""
+    cells: list[Value | None] = []
+    for r in rounds:
+        values = [each["test"] for each in records if each["round"] == r]
+        cells.append(mean_and_interval(values, scale.factor) if values else None)
+        cells.append(None if records is first else paired_gap(records, first, r, scale))
+    return cells
 
 
 def ticket_table(runs: Runs, suite: Suite) -> Table:
-    """A line for the last round of every run: accuracy, when its ticket was drawn, and the cost.
+    """A line for the last round of every run: metric, when its ticket was drawn, and the cost.
 
-    What is published of it stands beside the accuracy.
+    What is published of a run stands at its end.
     """
-    rows, scale, published = [], unit(runs), suite.get("published", {})
+    scale, published = scale_of_runs(runs), suite.get("published", {})
     published = {} if isinstance(published, str) else published
-    for name, records in runs.items():
-        last = max(r["round"] for r in records)
-        own, dense = ([r for r in records if r["round"] == n] for n in (last, 0))
-        macs, whole = (fmean(r["macs"] or 0 for r in side) for side in (own, dense))
-        drawn = [r["drawn_epoch"] for r in own if "drawn_epoch" in r]
-        spent = [record.total_cost([r for r in records if r["seed"] == each["seed"]], last)
-                 for each in own]  # fmt: skip
-        rows.append([
-            name, len(own), mean_and_interval([r["test"] for r in own], scale),
-            *[scale * v[name] if name in v else None for v in published.values()],
-            paired_gap(records, dense_records(records, last), last, scale) if last else None,
-            median_and_range(drawn) if drawn else None,
-            mean_and_interval(spent, 1e-9), macs / 1e6 or None, macs / whole if macs else None,
-        ])  # fmt: skip
-    columns = {"seeds": "d", "test, %" if scale == 100 else "test": ".1f",
-               **dict.fromkeys(published, ".1f"), "− dense": ".1f",
+    rows = [
+        [name, *ticket_cells(records, max(r["round"] for r in records), scale),
+         *[scale.factor * of[name] if name in of else None for of in published.values()]]
+        for name, records in runs.items()
+    ]  # fmt: skip
+    columns = {"seeds": "d", scale.head("test"): scale.spec, "− dense": scale.spec,
                "drawn at epoch": ".0f", "training MACs, G": ",.4g",
                "MACs of an inference, M": ",.4g", "of dense": ".2f"}  # fmt: skip
+    columns |= dict.fromkeys(published, scale.spec)
     return Table("tickets", {"run": ""}, columns, rows, "", COST)
 
 
-def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
-    """What [analyze] measures, by run and round: its `fields`, or the table of instability."""
-    if analyze["measure"] == "instability":
-        return instability_table(runs)
-    fields, rows = analyze["fields"], []
-    for name, records in runs.items():
-        for row in record.summary(records):
-            values = [[r[f] for r in row.records if r[f] is not None] for f in fields]
-            rows.append([name, row.round, 100 * row.edge_sparsity, 100 * row.weight_sparsity,
-                         *[mean_and_interval(v, 1.0) if v else None for v in values]])  # fmt: skip
-    columns = {"edges removed, %": ".1f", "weights removed, %": ".1f"}
-    columns |= {field.replace("_", " "): ".3f" for field in fields}
-    measure = str(analyze["measure"]).replace("_", " ")
-    return Table("measures", {"run": "", "round": "d"}, columns, rows, measure.capitalize())
+def ticket_cells(
+    records: Sequence[Record], last: int, scale: Scale
+) -> list[Value | float | int | None]:
+    """What is said of the last round of a run."""
+    own, dense = ([r for r in records if r["round"] == n] for n in (last, 0))
+    macs, whole = ([r["macs"] for r in side if r["macs"]] for side in (own, dense))
+    drawn = [r["drawn_epoch"] for r in own if "drawn_epoch" in r]
+    spent = [spent_macs(records, r["seed"], last) for r in own]
+    return [
+        len(own), mean_and_interval([r["test"] for r in own], scale.factor),
+        paired_gap(records, dense_records(records, last), last, scale) if last else None,
+        median_and_range(drawn) if drawn else None,
+        mean_and_interval([macs for macs in spent if macs], 1e-9) if any(spent) else None,
+        fmean(macs) / 1e6 if macs else None, fmean(macs) / fmean(whole) if macs and whole else None,
+    ]  # fmt: skip
+
+
+def spent_macs(records: Sequence[Record], seed: int, last: int) -> float | None:
+    """MACs of search and retraining up to a round; None where a round is not recorded."""
+    try:
+        return record.total_cost([r for r in records if r["seed"] == seed], last)
+    except ValueError:  # as of a run with `only`
+        return None
 
 
 def instability_table(runs: Runs) -> Table:
     """Instability by run and round, with the test metric of the same tickets beside it."""
-    rows, scale = [], unit(runs)
+    rows, scale = [], scale_of_runs(runs)
     for name, records in runs.items():
         for row in record.summary(records):
             rises, ends = ([r[n] for r in row.records] for n in ("instability", "end_error"))
             rows.append([
                 name, row.records[0].get("first_iteration", 0), row.round,
                 100 - 100 * row.edge_sparsity, 100 - 100 * row.weight_sparsity,
-                mean_and_interval(rises), 100 * fmean(ends), test_value(row, scale),
+                mean_and_interval(rises, scale.factor), scale.factor * fmean(ends),
+                test_value(row, scale),
             ])  # fmt: skip
     metric = metric_name(runs)
-    columns = ("edges left, %", "weights left, %", "instability", "error of the copies",
-               f"test {metric}")  # fmt: skip
-    return Table("instability", {"run": "", "k": "d", "round": "d"}, dict.fromkeys(columns, ".1f"),
-                 rows, "Instability", INSTABILITY.format(metric=metric))  # fmt: skip
+    forms = {"edges left, %": ".1f", "weights left, %": ".1f"} | dict.fromkeys(
+        ("instability", "error of the copies", f"test {metric}"), scale.spec)  # fmt: skip
+    text = INSTABILITY.format(metric=metric) + (IN_PERCENT if scale == PERCENT else "")
+    return Table("instability", {"run": "", "k": "d", "round": "d"}, forms, rows, "Instability",
+                 text)  # fmt: skip
 
 
 def run_warnings(runs: Runs) -> list[str]:
@@ -228,15 +235,16 @@ def run_warnings(runs: Runs) -> list[str]:
 
 def band_claims(runs: Runs, suite: Suite, field: str = "test") -> list[Claim]:
     """A claim for every band that the suite expects of rounds that were run."""
-    claims, scale = [], 100.0 if field == "instability" else unit(runs)
+    scale, claims = scale_of_runs(runs), []
+    what = f"test {metric_name(runs)}" if field == "test" else field
     for name, bands in suite.get("expected" if field == "test" else field, {}).items():
-        rows: dict[int, Any] = {row.round: row for row in record.summary(runs.get(name, []))}
         for r, (low, high) in bands.items():
-            if int(r) not in rows:
-                continue
-            value = mean_and_interval([known[field] for known in rows[int(r)].records], scale)
-            what = f"test {metric_name(runs)}" if field == "test" else field
-            text = f"{name}, round {r}: {what}{', %' if scale == 100 else ''}"
-            most = None if high == 1 and scale == 100 else round(scale * high, 4)
-            claims.append(Claim(text, value, round(scale * low, 4), most, ".2f"))
+            values = [each[field] for each in runs.get(name, []) if each["round"] == int(r)]
+            if values:
+                most = None if high == 1 and scale == PERCENT else scale.factor * high
+                claims.append(Claim(
+                    scale.head(f"{name}, round {r}: {what}"),
+                    mean_and_interval(values, scale.factor), round(scale.factor * low, 4),
+                    most and round(most, 4), f".{scale.decimals + 1}f",
+                ))  # fmt: skip
     return claims

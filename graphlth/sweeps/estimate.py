@@ -1,6 +1,5 @@
 """What a sweep would do, and what it would take: a run at a time, of which nothing is written."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +12,9 @@ import torch
 import graphlth.records as record
 from graphlth.cost.macs import pass_macs
 from graphlth.cost.meters import measure_cost
+from graphlth.experiment.commands import join_command
 from graphlth.experiment.plan import Plan, build_plugin, build_task
+from graphlth.experiment.seeds import format_seeds
 from graphlth.experiment.settings import RETRAINING
 from graphlth.records import Record
 from graphlth.registry import find
@@ -68,7 +69,7 @@ def estimate_sweep(
         for run in batch:
             source = folders.get(run.source)
             if run.source and (source is None or not any(source.glob("seed*.jsonl"))):
-                later = shlex.quote(f"TICKETS OF {run.source}")
+                later = f"TICKETS OF {run.source}"
                 yield Estimate(run, command(run, out, data_root, later), 0, None, None, "")
                 continue
             chosen = plan_run(run, data_root, source)
@@ -80,19 +81,10 @@ def estimate_sweep(
 def command(run: SweepRun, out: str | Path, data_root: str | None, tickets: str | None) -> str:
     """The command that runs a run of a sweep alone."""
     algorithm, task, model = run.names
-    seeds = ",".join(map(str, run.seeds))
-    seeds = seeds if len(run.seeds) > 1 else f"{seeds}-{seeds}"
     flags = {"task": task, "model": model, **run.settings, **run.resources}
     flags |= {n: v for n, v in (("data_root", data_root), ("tickets", tickets)) if v is not None}
-    flags |= {"seeds": seeds, "out": str(out)}
-    words = [f"--{n}={_flag_text(v)}" for n, v in flags.items()]
-    return shlex.join(["graphlth", "run", algorithm, *words])
-
-
-def _flag_text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    flags |= {"seeds": format_seeds(run.seeds), "out": str(out)}
+    return join_command(["graphlth", "run", algorithm], flags)
 
 
 def _remaining(

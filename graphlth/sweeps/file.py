@@ -80,8 +80,8 @@ def read_sweep(file: str | Path | Mapping[str, Any]) -> Sweep:
         raise ValueError(f"{error}; in `file` {str(file)!r}") from None
 
 
-def read_table(file: str | Path) -> dict[str, Any]:
-    """The content of a TOML file.
+def read_table(file: str | Path, argument: str = "file") -> dict[str, Any]:
+    """The content of a TOML file, which is this `argument` of a function.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -89,13 +89,15 @@ def read_table(file: str | Path) -> dict[str, Any]:
     """
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"`file` must be a file, got {str(path)!r}")
+        raise FileNotFoundError(f"`{argument}` must be a file, got {str(path)!r}")
     if path.suffix != ".toml" or path.stat().st_size > LARGEST:
-        raise ValueError(f"`file` must be a .toml of at most {LARGEST:,} bytes, got {str(path)!r}")
+        raise ValueError(
+            f"`{argument}` must be a .toml of at most {LARGEST:,} bytes, got {str(path)!r}"
+        )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"`file` {str(path)!r} is not TOML: {error}") from None
+        raise ValueError(f"`{argument}` {str(path)!r} is not TOML: {error}") from None
 
 
 def _read_runs(table: Mapping[str, Any]) -> Sweep:

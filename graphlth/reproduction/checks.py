@@ -1,0 +1,229 @@
+"""What is wrong in a suite, told before anything of it is run."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any
+
+from annotated_types import Interval
+
+from graphlth.registry import find
+from graphlth.reproduction.claims import DENSE, FORMS, Claim, form_of, named_runs
+from graphlth.reproduction.parts import SWEEP, Suite, quick_suite, shown_names, suite_runs
+from graphlth.settings.annotations import check_number, check_value
+from graphlth.settings.checks import check_setting
+from graphlth.settings.types import Epochs, NonNegative, Positive, Rounds
+from graphlth.settings.validation import check_settings, settings_of
+from graphlth.sweeps.file import REPORT, SweepRun
+
+CLAIM_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(FORMS, str), "better": Sequence[str], "equal": Sequence[str],
+    "no_worse": Sequence[str], "cheaper": Sequence[str], "value": float,
+    "text": str, "source": str, "run": str, "field": str, "rounds": Sequence[Rounds],
+    "margin": NonNegative, "times": Positive, "epoch": Epochs,
+}  # fmt: skip
+PAIRS = ("no_worse", "better", "equal", "cheaper")
+QuickSeeds = Annotated[int, Interval(ge=1, le=10_000)]
+
+
+def check_suite(suite: Suite) -> None:
+    """Refuse a suite in which something is unknown, of the wrong type, or names what is not there.
+
+    Raises:
+        ValueError: names the key of the suite, the rule and the value.
+    """
+    for name in suite:
+        if name not in ("name", "called"):
+            check_setting(name, (*SWEEP, *REPORT), "of a suite")
+    for name in ("title", "source", "notes"):
+        check_value(name, suite[name], str)
+    runs = suite_runs(suite)
+    check_names("compare", suite.get("compare", [*runs]), runs)
+    if DENSE in runs:
+        raise ValueError("`runs` must not be called dense, which is round 0 of any, got one")
+    shown = shown_names(suite)
+    check_tables(suite, shown)
+    check_claims(suite.get("claims", []), shown)
+    check_published(suite, shown)
+    for name in ("expected", "instability"):
+        check_bands(name, suite.get(name, {}), shown)
+    check_measure(suite)
+    check_figures(suite.get("figures", {}), shown)
+    check_quick(suite, runs)
+
+
+def check_names(key: str, names: Any, runs: Collection[str]) -> None:
+    """Refuse what is no list of names of runs."""
+    check_value(key, names, Sequence[str])
+    for name in names:
+        if name not in runs:
+            known = ", ".join(runs)
+            raise ValueError(f"`{key}` must name runs of the suite, {known}, got {name!r}")
+    if not names:
+        raise ValueError(f"`{key}` must name a run of the suite at least, got none")
+
+
+def check_table(key: str, table: Any) -> Mapping[str, Any]:
+    """The same table; refused if it is none."""
+    if not isinstance(table, Mapping):
+        raise ValueError(f"`{key}` must be a table, got {table!r}")
+    return table
+
+
+def check_tables(suite: Suite, runs: Collection[str]) -> None:
+    """Refuse rounds, pairs and a choice of tables that are none."""
+    check_value("tickets", suite.get("tickets", False), bool)
+    check_value("columns", suite.get("columns", []), Sequence[Rounds])
+    if "columns" in suite and not suite["columns"]:
+        raise ValueError("`columns` must be rounds, such as [4, 9], got none")
+    if "columns" in suite and suite.get("tickets"):
+        raise ValueError("`columns` must not be given beside `tickets`: a table has lines of runs, "
+                         "or of tickets")  # fmt: skip
+    for pair in suite.get("pairs", []):
+        check_pair("pairs", pair)
+        check_names("pairs", pair, runs)
+
+
+def check_pair(key: str, pair: Any) -> None:
+    """Refuse what is not two names."""
+    check_value(key, pair, Sequence[str])
+    if len({*pair}) != 2 or len(pair) != 2:
+        raise ValueError(f"`{key}` must be of two runs, got {pair!r}")
+
+
+# --- claims and numbers --------------------------------------------------------------------------
+
+
+def check_claims(claims: Any, runs: Collection[str]) -> None:
+    """Refuse claims that have no form, or that name another run than one of `runs`.
+
+    Raises:
+        ValueError: names the claim and what is wrong in it.
+    """
+    if not isinstance(claims, Sequence) or not all(isinstance(c, Mapping) for c in claims):
+        raise ValueError(f"`claims` must be tables, written [[claims]], got {claims!r}")
+    for claim in claims:
+        forms = [form for form in FORMS if form in claim]
+        if not isinstance(claim.get("text"), str) or len(forms) != 1:
+            raise ValueError(f"`claims` must each have a `text` and one of {', '.join(FORMS)}, "
+                             f"got {dict(claim)!r}")  # fmt: skip
+        try:
+            check_claim(claim, runs)
+        except ValueError as error:
+            raise ValueError(f"{error}; in the claim {claim['text']!r}") from None
+
+
+def check_claim(claim: Claim, runs: Collection[str]) -> None:
+    """Refuse a claim of one form whose settings are not those of the form."""
+    form = form_of(claim)
+    needed, others = FORMS[form]
+    for name, value in claim.items():
+        check_setting(name, ("text", "source", form, *needed, *others), f"of a claim of {form!r}")
+        check_value(name, value, CLAIM_TYPES[name])
+    if lacking := [name for name in needed if name not in claim]:
+        raise ValueError(f"`{lacking[0]}` must be given beside `{form}`, got none")
+    if form in PAIRS:
+        check_pair(form, claim[form])
+    extra = [DENSE] if form in PAIRS and form != "cheaper" else []
+    if "reason" not in claim:
+        check_names("run" if form == "value" else form, named_runs(claim), [*runs, *extra])
+    if "rounds" in claim:
+        check_claimed_rounds(form, claim["rounds"])
+    if form not in ("better", "no_worse") and claim.get("margin") == 0:
+        raise ValueError(f"`margin` must be above 0 beside `{form}`, got 0")
+
+
+def check_claimed_rounds(form: str, rounds: Sequence[int]) -> None:
+    """Refuse rounds that a claim of this form cannot have."""
+    if not rounds or (form != "cheaper" and len({*rounds}) < len(rounds)):
+        raise ValueError(f"`rounds` must be rounds, each once, got {[*rounds]}")
+    if form == "winning" and 0 in rounds:
+        raise ValueError("`rounds` must be from 1 on beside `winning`: round 0 is dense, got 0")
+    if form == "cheaper" and len(rounds) != 2:
+        raise ValueError(f"`rounds` must be two, one for each run of `cheaper`, got {[*rounds]}")
+
+
+def check_published(suite: Suite, runs: Collection[str]) -> None:
+    """Refuse numbers that are of no source, run or round."""
+    published = suite.get("published", {})
+    for source, values in (
+        {} if isinstance(published, str) else check_table("published", published).items()
+    ):
+        key = f"published.{source}"
+        check_table(key, values)
+        if source in runs:
+            raise ValueError(f"`published` must have names that no run has, got {source!r}")
+        if "columns" in suite or suite.get("tickets"):
+            check_names(key, [*values], runs)
+        for known in [values] if "columns" not in suite else values.values():
+            check_points(key, known, rounds=not suite.get("tickets"))
+
+
+def check_points(key: str, values: Any, *, rounds: bool) -> None:
+    """Refuse what is not a number for each round, or for each name."""
+    for name, value in check_table(key, values).items():
+        if rounds:
+            check_round(key, name)
+        check_number(key, value, float)
+
+
+def check_round(key: str, r: str) -> None:
+    """Refuse a key that is no round."""
+    if not r.isdecimal():
+        raise ValueError(f"`{key}` must have rounds as keys, such as 4 = 0.81, got {r!r}")
+
+
+def check_bands(key: str, table: Any, runs: Collection[str]) -> None:
+    """Refuse what is not [lowest, highest] by run and round."""
+    for name, bands in check_table(key, table).items():
+        check_names(key, [name], runs)
+        for r, band in check_table(f"{key}.{name}", bands).items():
+            check_round(f"{key}.{name}", r)
+            check_value(f"{key}.{name}", band, Sequence[float])
+            if len(band) != 2 or band[0] > band[1]:
+                raise ValueError(f"`{key}.{name}` must be [lowest, highest], got {band!r}")
+
+
+# --- measures, figures and small -----------------------------------------------------------------
+
+
+def check_measure(suite: Suite) -> None:
+    """Refuse a measure that is not there, or that has no such setting."""
+    from graphlth.experiment.measure import complete_settings
+
+    if "analyze" not in suite:
+        return
+    settings = dict(check_table("analyze", suite["analyze"]))
+    if "measure" not in settings:
+        raise ValueError('`analyze` must have a measure, such as measure = "instability", got none')
+    measure, _ = settings.pop("measure"), settings.pop("rounds", "all")
+    if measure != "instability":
+        raise ValueError("`measure` must be instability, of which there is a table, "
+                         f"got {measure!r}")  # fmt: skip
+    complete_settings(measure, settings)
+
+
+def check_figures(figures: Any, runs: Collection[str]) -> None:
+    """Refuse a figure that is not there, or that has no such setting."""
+    for name, table in check_table("figures", figures).items():
+        known = {n: p for n, p in settings_of(find("figures", name)).items() if n != "out"}
+        settings = dict(check_table(f"figures.{name}", table))
+        check_names(f"figures.{name}", settings.pop("runs", [*runs]), runs)
+        for setting in settings:
+            check_setting(setting, (*known, "runs"), f"of the figure {name}")
+        check_settings({n: p.default for n, p in known.items()} | settings, known)
+
+
+def check_quick(suite: Suite, runs: Mapping[str, Sequence[SweepRun]]) -> None:
+    """Refuse a table `quick` that leaves no suite."""
+    quick = check_table("quick", suite.get("quick", {}))
+    check_number("seeds", quick.get("seeds", 1), QuickSeeds)
+    tables = suite.get("runs", {})
+    if "runs" in quick:
+        check_names("quick.runs", quick["runs"], tables)
+    small = suite_runs(quick_suite(suite))
+    if (first := shown_names(suite)[0]) not in small:
+        raise ValueError(f"`quick.runs` must have the first run, {first}, got {quick['runs']!r}")
+    for name, own in small.items():
+        source = runs[name][0].source if name in runs else ""
+        if source and not own[0].source:
+            raise ValueError(f"`quick.runs` must have {source!r}, whose tickets {name!r} reads, "
+                             f"got {quick['runs']!r}")  # fmt: skip

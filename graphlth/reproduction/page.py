@@ -1,0 +1,185 @@
+"""The result of a suite: its tables, verdicts and figures, and what they were measured with."""
+
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from graphlth.records import Record
+from graphlth.registry import find
+from graphlth.reproduction.claims import add_measures, find_verdicts
+from graphlth.reproduction.parts import Suite, published_values, shown_names, suite_seeds
+from graphlth.reproduction.result import Data, Result, Table, name_machine, shorten_commit
+from graphlth.reproduction.tables import (
+    Runs,
+    band_claims,
+    describe_values,
+    gap_table,
+    instability_table,
+    round_table,
+    run_table,
+    run_warnings,
+    ticket_table,
+)
+
+QUICK = "In small (--quick): no reproduction."
+SPLITS = "splits share nodes, and are no independent repetitions"
+TITLE_LETTERS = 90  # of a line
+
+
+def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
+    """What the runs of a suite show; figures are drawn into the folder."""
+    tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
+    pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
+    if measured:
+        tables.append(instability_table(measured))
+        claims += band_claims(measured, suite, "instability")
+        more, wrong = draw_figures(suite, measured, {"instability": {}, "barrier": {}}, folder)
+        pictures, warnings = pictures | more, warnings + wrong
+    verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
+    return Result(
+        suite["name"], suite["title"], describe_result(suite, runs), describe_runs(suite, runs),
+        tables, claims, verdicts, pictures, run_warnings(runs) + warnings, suite["notes"],
+    )  # fmt: skip
+
+
+def suite_tables(suite: Suite, runs: Runs) -> list[Table]:
+    """The tables that a suite asks for."""
+    if suite.get("tickets"):
+        return [ticket_table(runs, suite)]
+    if "columns" in suite:
+        return [run_table(runs, suite)]
+    return [round_table(runs, suite), gap_table(runs, suite)]
+
+
+def tested_claims(suite: Suite) -> list[Mapping[str, Any]]:
+    """The claims of a suite; of one with splits none can be tested as over seeds."""
+    claims = suite.get("claims", [])
+    if "splits" not in suite:
+        return list(claims)
+    return [{"text": c["text"], "source": c.get("source", suite["source"]),
+             "reason": c.get("reason", SPLITS)} for c in claims]  # fmt: skip
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def describe_result(suite: Suite, runs: Runs) -> str:
+    """What a page says above its tables."""
+    ((span, length),) = training_length(runs).items()
+    parts = [
+        f"{suite['source'].rstrip('.')}." if suite["source"] else "",
+        QUICK if suite.get("in_small") else "",
+        f"{describe_seeds(suite)}, {length:,} {span} a training.", describe_values(runs),
+    ]  # fmt: skip
+    if isinstance(suite.get("published"), str):
+        parts.append(f"Published values: {suite['published'].rstrip('.')}.")
+    return " ".join(filter(None, parts))
+
+
+def training_length(runs: Runs) -> dict[str, int]:
+    """The epochs, or the iterations, of a training of the first run."""
+    settings = next(iter(runs.values()))[0]["settings"]
+    span = "iterations" if settings.get("iterations") else "epochs"
+    return {span: settings[span]}
+
+
+def describe_seeds(suite: Suite) -> str:
+    """How many seeds a suite has, and of which splits."""
+    seeds = suite_seeds(suite)
+    if "splits" in suite:
+        return f"{count_text(seeds, 'split')} with one seed each (below, seeds are splits)"
+    return count_text(seeds, "seed") + (f", from {seeds[0]} up" if seeds[0] else "")
+
+
+def count_text(numbers: Sequence[int], noun: str) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{len(numbers)} {noun}{'s' * (len(numbers) > 1)}"
+
+
+def describe_runs(suite: Suite, runs: Runs) -> Data:
+    """Machine, versions, commits, seeds and settings of the runs, and the day."""
+    about = next(iter(runs.values()))[0]["environment"]
+    commits = {shorten_commit(r["environment"].get("commit", "unknown"))
+               for rs in runs.values() for r in rs}  # fmt: skip
+    hardware = {"cpu": about["cpu"], "core": None, "vector_bits": None, "second_cache_kib": None,
+                "cores": about["cores"], "threads": "one thread per run"}  # fmt: skip
+    told = {n: suite[n] for n in ("settings", "grid", "runs", "analyze") if n in suite}
+    return {
+        "machine": name_machine(hardware), "case": None, "command": command_of(suite),
+        "date": str(date.today()), "commits": sorted(commits), "hardware": hardware, "load": None,
+        "versions": {name: about.get(name) for name in ("python", "torch", "numba")},
+        "seeds": len(suite_seeds(suite)), "settings": told | training_length(runs), "remark": None,
+    }  # fmt: skip
+
+
+def command_of(suite: Suite) -> str:
+    """The command that reproduces a suite."""
+    words = ["graphlth", "reproduce", suite["called"], *["--quick"] * bool(suite.get("in_small"))]
+    seeds = ["--seeds", suite["other_seeds"]] if "other_seeds" in suite else []
+    return shlex.join([*words, *seeds, "--data_root", "DIR"])
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def draw_figures(
+    suite: Suite, runs: Runs, figures: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Draw figures into the folder: the caption of every file, and what could not be drawn."""
+    captions, wrong = {}, []
+    for name, settings in figures.items():
+        how = dict(settings)
+        shown = {n: runs[n] for n in how.pop("runs", runs) if n in runs}
+        points = published_points(suite, shown) if name == "sparsity" else {}
+        how["title"] = figure_title(suite, how.get("title") or suite["title"], bool(points))
+        try:
+            draw_figure(name, shown, points, folder, how)
+        except ValueError as error:  # as of records that such a figure shows nothing of
+            wrong.append(f"the figure {name} is not drawn: {error}")
+        else:
+            captions[f"{name}.png"] = name.replace("_", " ")
+    return captions, wrong
+
+
+def draw_figure(
+    name: str, runs: Runs, published: Mapping[str, Mapping[int, float]], folder: Path,
+    how: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Draw a figure of some runs; that of sparsity with the published points in it."""
+    from graphlth.figures._style import save_figure  # loads slowly
+    from graphlth.figures.sparsity import draw_figure as draw_sparsity
+
+    records: list[Record] = [r for own in runs.values() for r in own]
+    path = folder / f"{name}.png"
+    if name == "sparsity":
+        save_figure(draw_sparsity(records, published=published, **how), path)
+    else:
+        find("figures", name)(records, out=str(path), **how)
+
+
+def published_points(suite: Suite, runs: Runs) -> dict[str, dict[int, float]]:
+    """What is published of the first of some runs by its source, if that is the suite's first."""
+    first = shown_names(suite)[0]
+    if next(iter(runs), None) != first:
+        return {}
+    return {source: of[first] for source, of in published_values(suite).items() if first in of}
+
+
+def figure_title(suite: Suite, title: str, has_points: bool) -> str:
+    """The title of a figure: what it shows, whether in small, and where published points are.
+
+    Args:
+        suite: the suite.
+        title: what the figure shows.
+        has_points: whether the published points are in the figure.
+    """
+    published = suite.get("published")
+    text = title + (f" (in small: {describe_seeds(suite)})" if suite.get("in_small") else "")
+    lines = textwrap.wrap(text, TITLE_LETTERS)
+    if published and not has_points:
+        where = published if isinstance(published, str) else "in the table of the page"
+        lines += textwrap.wrap(f"published points: {where}", TITLE_LETTERS)
+    return "\n".join(lines)

@@ -1,0 +1,288 @@
+"""Verdicts on published claims: known data, every verdict, and levels that hold."""
+
+import gc
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from test_record import table
+
+from graphlth.records.gaps import LEVEL
+from graphlth.reproduction import claims as C
+from graphlth.reproduction.claims import CONTRARY, NOT_COMPARABLE, REPRODUCED, assess
+
+DENSE = [0.812, 0.805, 0.821, 0.809, 0.814]
+NOISE = [0.002, -0.001, 0.0, 0.001, -0.002]
+UNDECIDED = "not decided by 5 seeds"
+RMSE = {"metric": "rmse", "direction": "min"}
+DRAWS = 500
+HIGHEST = LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / DRAWS)  # two standard errors above
+
+
+def shifted(by, noise=NOISE, values=DENSE):
+    return [v + by + n for v, n in zip(values, noise, strict=True)]
+
+
+def run(rounds, algorithm="ugs", **fields):
+    return table(rounds, algorithm=algorithm, **fields)
+
+
+def two_runs(*gaps, **fields):
+    """Runs a and b: in round k, a is better than dense by the k-th gap, and b as good as dense."""
+    ours = {0: DENSE, **{k: shifted(gap) for k, gap in enumerate(gaps, 1)}}
+    theirs = {0: DENSE, **{k: DENSE for k, _ in enumerate(gaps, 1)}}
+    return {"a": run(ours, **fields), "b": run(theirs, "imp", **fields)}
+
+
+# --- each form and each verdict ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("claim", "gaps", "verdict"), [
+    ({"winning": "a", "rounds": [1]}, [-0.002], REPRODUCED),
+    ({"winning": "a", "rounds": [1]}, [-0.010], UNDECIDED),
+    ({"winning": "a", "rounds": [1]}, [-0.020], CONTRARY),
+    ({"winning": "a", "rounds": [1], "margin": 0.03}, [-0.020], REPRODUCED),
+    ({"winning": "a", "rounds": [1, 2]}, [-0.002, -0.02], CONTRARY),
+    ({"winning": "a", "rounds": [1, 2]}, [0.02, -0.0095], UNDECIDED),
+    ({"no_worse": ["a", "b"], "rounds": [1]}, [0.05], REPRODUCED),
+    ({"no_worse": ["a", "b"], "rounds": [1]}, [-0.05], CONTRARY),
+    ({"no_worse": ["a", "b"], "rounds": [1], "margin": 0}, [0.0], UNDECIDED),
+    ({"better": ["a", "b"], "rounds": [1, 2]}, [0.003, 0.02], REPRODUCED),
+    ({"better": ["a", "b"], "rounds": [1, 2]}, [0.02, 0.0], UNDECIDED),
+    ({"better": ["a", "b"], "rounds": [1, 2]}, [0.02, -0.004], CONTRARY),
+    ({"better": ["a", "b"], "rounds": [1], "margin": 0.01}, [0.005], CONTRARY),
+    ({"better": ["b", "a"], "rounds": [1]}, [0.02], CONTRARY),
+    ({"equal": ["a", "b"], "rounds": [1, 2]}, [0.003, -0.003], REPRODUCED),  # and better, too
+    ({"equal": ["a", "b"], "rounds": [1]}, [0.0095], UNDECIDED),
+    ({"equal": ["a", "b"], "rounds": [1, 2]}, [0.0, 0.02], CONTRARY),
+    ({"equal": ["a", "b"], "rounds": [1, 2]}, [0.0, -0.02], CONTRARY),
+    ({"equal": ["a", "b"], "rounds": [0]}, [0.0], REPRODUCED),  # of dense networks
+    ({"value": 0.812, "run": "a", "rounds": [0]}, [0.0], REPRODUCED),
+    ({"value": 0.820, "run": "a", "rounds": [0]}, [0.0], UNDECIDED),
+    ({"value": 0.850, "run": "a", "rounds": [0]}, [0.0], CONTRARY),
+    ({"value": 0.780, "run": "a", "rounds": [0, 1]}, [-0.03], CONTRARY),
+    ({"value": 0.850, "run": "a", "rounds": [0], "margin": 0.05}, [0.0], REPRODUCED),
+    ({"reason": "clocks of other machines"}, [0.0], NOT_COMPARABLE),
+])  # fmt: skip
+def test_a_claim_is_reproduced_or_not_or_not_decided(claim, gaps, verdict):
+    assert assess({"text": "", **claim}, two_runs(*gaps)).verdict == verdict
+
+
+def test_the_tests_are_those_of_scipy_and_statsmodels():
+    runs = two_runs(-0.008, -0.0118)
+    gaps = [np.subtract(shifted(by), DENSE) for by in (-0.008, -0.0118)]
+    below = [stats.ttest_1samp(g, -0.01, alternative="less").pvalue for g in gaps]
+    above = [stats.ttest_1samp(g, -0.01, alternative="greater").pvalue for g in gaps]
+    assert below[1] < 0.05 < multipletests(below, method="holm")[1][1]  # by chance in one of two
+    assert above[0] < 0.05 < above[1]
+    claim = {"text": "", "winning": "a", "rounds": [1, 2]}
+    assert assess(claim, runs).verdict == UNDECIDED
+    assert assess(claim | {"rounds": [2]}, runs).verdict == CONTRARY
+    assert assess(claim | {"rounds": [1]}, runs).verdict == REPRODUCED
+
+
+def test_what_is_found_is_told_with_intervals_that_hold_together():
+    runs = two_runs(-0.002, -0.02)
+    found = assess({"text": "", "winning": "a", "rounds": [1, 2]}, runs).text
+    texts = []
+    for r, by in ((1, -0.002), (2, -0.02)):
+        low, high = stats.t.interval(
+            1 - 0.05 / 2, 4, by, stats.sem(np.subtract(shifted(by), DENSE))
+        )
+        texts.append(f"round {r}: {100 * by:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+    assert found == "; ".join(texts)
+    low, high = stats.t.interval(0.95, 4, np.mean(DENSE), stats.sem(DENSE))
+    found = assess({"text": "", "value": 0.8, "run": "b", "rounds": [0]}, runs).text
+    assert found == f"round 0: {100 * np.mean(DENSE):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def test_rounds_of_which_all_must_hold_need_no_adjustment():
+    """Berger, Technometrics 24, 1982."""
+    gaps = np.subtract(shifted(-0.008), DENSE)
+    alone = stats.ttest_1samp(gaps, -0.01, alternative="greater").pvalue
+    assert LEVEL / 3 < alone < LEVEL
+    runs = two_runs(-0.008, -0.008, -0.008)
+    claim = {"text": "", "winning": "a", "rounds": [1, 2, 3]}
+    assert assess(claim, runs).verdict == REPRODUCED
+
+
+@pytest.mark.parametrize("claim", [
+    {"winning": "a", "rounds": [1]}, {"better": ["a", "b"], "rounds": [1]},
+    {"equal": ["a", "b"], "rounds": [1]}, {"value": 0.5, "run": "a", "rounds": [1]},
+    {"cheaper": ["a", "b"], "rounds": [1, 1], "times": 9.0},
+])  # fmt: skip
+def test_fewer_than_three_seeds_decide_nothing(claim):
+    costs = {"macs_search": 1e9, "macs_retrain": 1e9}
+    runs = {n: run({0: [0.8, 0.8], 1: [0.1, 0.1]}, n, **costs) for n in ("a", "b")}
+    found = assess({"text": "", **claim}, runs)
+    assert found.verdict == "not decided by 2 seeds" and " to " not in found.text
+
+
+def test_nothing_is_decided_beside_a_warning():
+    runs = two_runs(-0.05)
+    claim = {"text": "", "winning": "a", "rounds": [1]}
+    assert assess(claim, runs).verdict == CONTRARY
+    for r in (0, 1):
+        doubtful = [line | {"warnings": ["val stayed at chance"] * (line["round"] == r)}
+                    for line in runs["a"]]  # fmt: skip
+        found = assess(claim, {"a": doubtful})
+        assert found.verdict == "not decided, beside warnings"
+        assert found.text == assess(claim, runs).text
+
+
+@pytest.mark.parametrize(("claim", "runs", "text"), [
+    ({"winning": "c", "rounds": [1]}, two_runs(0), "c was not run"),
+    ({"better": ["a", "c"], "rounds": [1]}, two_runs(0), "c was not run"),
+    ({"drawn": "c", "epoch": 3}, two_runs(0), "c was not run"),
+    ({"winning": "a", "rounds": [1, 4]}, two_runs(0), "a has no round 4"),
+    ({"winning": "a", "rounds": [1]}, {"a": run({1: DENSE})}, "a has no round 0"),
+    ({"value": 0.8, "run": "a", "rounds": [2]}, two_runs(0), "a has no round 2"),
+    ({"equal": ["a", "b"], "rounds": [1]},
+     {"a": run({1: DENSE}), "b": run({1: DENSE}, "imp", data="0" * 16)},
+     "the two runs are of different data"),
+    ({"equal": ["a", "b"], "rounds": [1]},
+     {"a": run({1: DENSE}), "b": run({1: DENSE}, "imp", task="citeseer")},
+     "the two runs are of different task"),
+    ({"equal": ["a", "b"], "rounds": [1]},
+     {"a": run({1: DENSE})[:2], "b": run({1: DENSE}, "imp")[2:]}, "the two runs share no seed"),
+    ({"cheaper": ["a", "b"], "rounds": [1, 1], "times": 2.0}, two_runs(0),
+     "the cost of a is not known: `records` must hold `macs_search`"),
+    ({"cheaper": ["a", "b"], "rounds": [1, 3], "times": 2.0}, two_runs(0),
+     "the cost of a is not known"),
+    ({"drawn": "a", "epoch": 3}, two_runs(0), "a draws no tickets"),
+    ({"winning": "a", "rounds": [1]}, two_runs(0, **RMSE),
+     "`margin` must be stated for RMSE, in its unit, got none"),
+])  # fmt: skip
+def test_what_cannot_be_compared_says_why(claim, runs, text):
+    found = assess({"text": "", **claim}, runs)
+    assert found.verdict == NOT_COMPARABLE and found.text.startswith(text)
+
+
+@pytest.mark.parametrize(("claim", "by", "verdict", "sign"), [
+    ({"winning": "a", "margin": 0.01}, -0.05, REPRODUCED, "-"),
+    ({"winning": "a", "margin": 0.01}, 0.05, CONTRARY, "+"),
+    ({"better": ["a", "b"]}, -0.05, REPRODUCED, "-"),
+    ({"better": ["a", "b"]}, 0.05, CONTRARY, "+"),
+    ({"equal": ["a", "b"], "margin": 0.1}, 0.05, REPRODUCED, "+"),
+])  # fmt: skip
+def test_less_of_an_error_is_better_and_is_told_as_it_is(claim, by, verdict, sign):
+    found = assess({"text": "", "rounds": [1], **claim}, two_runs(by, **RMSE))
+    assert found.verdict == verdict
+    assert found.text.startswith(f"round 1: {sign}0.050 ({sign}0.0")  # no per cent, no points
+    known = assess({"text": "", "value": 0.8, "margin": 0.1, "run": "a", "rounds": [1]},
+                   two_runs(by, **RMSE))  # fmt: skip
+    assert known.text.startswith(f"round 1: {0.8122 + by:.3f} (")
+
+
+def costs(name, factors, rounds=2):
+    lines = run({r: [0.8] * len(factors) for r in range(rounds)}, name)
+    return [line | {"macs_search": 1e9 * factors[line["seed"]] * bool(line["round"]),
+                    "macs_retrain": 1e9 * factors[line["seed"]]} for line in lines]  # fmt: skip
+
+
+@pytest.mark.parametrize(("times", "verdict"), [
+    (8.0, REPRODUCED), (10.0, "not decided by 3 seeds"), (12.0, CONTRARY),
+])  # fmt: skip
+def test_a_cost_is_that_of_all_searches_and_the_last_retraining(times, verdict):
+    runs = {"a": costs("a", [1, 1, 1]), "b": costs("b", [9.9, 10.1, 10.0])}
+    claim = {"text": "", "cheaper": ["a", "b"], "rounds": [1, 1], "times": times}
+    found = assess(claim, runs)
+    assert found.verdict == verdict
+    assert found.text == "10.0 (9.8 to 10.2) times fewer MACs"
+    half = assess(claim | {"rounds": [1, 0], "times": 4.5}, runs)  # of b its dense network
+    assert half.text.startswith("5.0 (") and half.verdict == REPRODUCED
+
+
+def test_equal_costs_are_not_less():
+    runs = {name: costs(name, [1, 1, 1]) for name in ("a", "b")}
+    claim = {"text": "", "cheaper": ["a", "b"], "rounds": [1, 1], "times": 1}
+    assert assess(claim, runs).verdict == "not decided by 3 seeds"
+
+
+@pytest.mark.parametrize(("epochs", "verdict"), [
+    ([10] * 5, REPRODUCED), ([10] * 4, "not decided by 4 seeds"),
+    ([10] * 5 + [30], "not decided by 6 seeds"), ([30] * 5, CONTRARY), ([None] * 5, CONTRARY),
+])  # fmt: skip
+def test_most_seeds_are_those_of_an_exact_binomial_bound(epochs, verdict):
+    records = [line | {"drawn_epoch": epochs[line["seed"]] or 99,
+                       "settled": epochs[line["seed"]] is not None} if line["round"] else line
+               for line in run({0: [0.8] * len(epochs), 1: [0.8] * len(epochs)})]  # fmt: skip
+    found = assess({"text": "", "drawn": "a", "epoch": 20}, {"a": records})
+    assert found.verdict == verdict
+    early = sum(epoch == 10 for epoch in epochs)
+    assert found.text.startswith(f"{early} of {len(epochs)} seeds")
+    p = stats.binomtest(early, len(epochs), 0.5, alternative="greater").pvalue
+    assert (p <= LEVEL) == (verdict == REPRODUCED)
+
+
+# --- levels --------------------------------------------------------------------------------------
+
+ALL = {"text": "", "rounds": [1, 2, 3]}
+
+
+@pytest.fixture(autouse=True)
+def without_collection(monkeypatch):
+    """Without the collection of garbage that `multipletests` asks for each time."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
+
+
+def simulate(claim, means, seeds=5):
+    """How often a claim is called reproduced, and not, of `DRAWS` draws of runs a and b.
+
+    Args:
+        claim: the claim.
+        means: by how much a is better than b, and than dense, in each round.
+        seeds: of a draw.
+    """
+    random, found = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        dense = random.normal(0.7, 0.02, seeds)
+        ours = {r: dense + random.normal(mean, 0.01, seeds) for r, mean in enumerate(means, 1)}
+        runs = {"a": run({0: dense, **ours}), "b": run(dict.fromkeys(ours, dense), "imp")}
+        samples = C.sample_gaps(claim, runs)
+        found.append(C.decide([replace(s, records=()) for s in samples]))
+    return found.count(REPRODUCED) / DRAWS, found.count(CONTRARY) / DRAWS
+
+
+@pytest.mark.parametrize(("claim", "means"), [  # one round is on the edge, the others hold
+    ({"winning": "a", **ALL}, [0.05, 0.05, -0.01]),
+    ({"better": ["a", "b"], **ALL}, [0.05, 0.05, 0.0]),
+    ({"equal": ["a", "b"], "margin": 0.05, **ALL}, [0.0, 0.0, 0.05]),
+])  # fmt: skip
+def test_a_false_claim_is_seldom_called_reproduced(claim, means):
+    reproduced, _ = simulate(claim, means)
+    assert LEVEL / 5 < reproduced <= HIGHEST
+
+
+@pytest.mark.parametrize(("claim", "means"), [  # every round is on the edge
+    ({"winning": "a", **ALL}, [-0.01] * 3),
+    ({"better": ["a", "b"], **ALL}, [1e-9] * 3),
+    ({"equal": ["a", "b"], **ALL}, [0.01, -0.01, 0.01]),
+])  # fmt: skip
+def test_a_true_claim_is_seldom_called_not_reproduced(claim, means):
+    _, contrary = simulate(claim, means)
+    assert 0 < contrary <= HIGHEST
+
+
+@pytest.mark.parametrize(("edge", "rounds"), [(0.01, [1]), (-0.01, [1, 2, 3])])
+def test_a_value_on_the_edge_is_seldom_called_either(edge, rounds):
+    random, found = np.random.default_rng(1), []
+    for _ in range(DRAWS):
+        runs = {"a": run({r: random.normal(0.8 + edge, 0.01, 5) for r in rounds})}
+        claim = {"value": 0.8, "run": "a", "rounds": rounds}
+        samples = C.sample_values(claim, runs)
+        found.append(C.decide([replace(s, records=()) for s in samples]))
+    assert found.count(REPRODUCED) / DRAWS <= HIGHEST
+    assert 0 < found.count(CONTRARY) / DRAWS <= HIGHEST
+
+
+def test_a_ratio_of_costs_on_the_edge_is_seldom_called_either():
+    random, found = np.random.default_rng(2), []
+    for _ in range(DRAWS):
+        times = random.normal(10, 0.5, 5)
+        found.append(C.decide([C.Sample("", times, times, 10.0)]))
+    assert 0 < found.count(REPRODUCED) / DRAWS <= HIGHEST
+    assert 0 < found.count(CONTRARY) / DRAWS <= HIGHEST
