@@ -9,6 +9,7 @@ import graphlth.records as record
 from graphlth.experiment.measure import analyze
 from graphlth.experiment.plan import Step
 from graphlth.records import Record
+from graphlth.reproduction.folder import prepare_folder
 from graphlth.reproduction.page import make_result
 from graphlth.reproduction.parts import (
     Suite,
@@ -18,7 +19,7 @@ from graphlth.reproduction.parts import (
     sweep_part,
     with_seeds,
 )
-from graphlth.reproduction.result import Verdict, prepare_folder, save, to_data
+from graphlth.reproduction.result import Verdict, save, to_data
 from graphlth.reproduction.suite import read_suite
 from graphlth.settings.types import Threads
 from graphlth.sweeps.file import SweepRun, read_sweep
