@@ -1,19 +1,14 @@
 """Every benchmark runs in small, without data, and writes its result."""
 
 import json
-import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from runpy import run_path
 
-import numpy as np
 import pytest
 import torch
 from test_results import check_data
-
-from graphlth.experiment.plan import plan
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RESULTS = {  # what the page of each must say
@@ -60,238 +55,6 @@ def test_a_benchmark_writes_its_result(name, tmp_path, monkeypatch, capsys):
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
-@pytest.mark.parametrize(
-    "file", sorted((BENCHMARKS / "suites").rglob("*.toml")), ids=lambda path: path.stem
-)
-def test_a_suite_names_settings_that_there_are(file):
-    import early_bird
-    import reproduce
-
-    suite = tomllib.loads(file.read_text())
-    for told in (early_bird if "grid" in suite else reproduce).run_settings(suite).values():
-        names, settings, protocol = reproduce.split_settings(told)
-        found = plan(*names, settings, **protocol).settings
-        if re.fullmatch("ugs_.*_gcn", file.stem):  # the universe of the published numbers
-            assert (found["edges"], found["hidden"]) == ("directed", 512)
-            assert found["degree"] == settings.get("degree", "out")
-
-
-FILE = """
-title = "In small"
-seeds = 2
-{kind}
-notes = "- Nothing."
-[settings]
-task = "digits_images"
-model = "mlp"
-hidden = 8
-iterations = 4
-evaluate_every = 2
-rounds = 3
-[runs.imp]
-algorithm = "imp"
-drop_output = "null"
-[runs.reinit]
-algorithm = "control"
-control = "reinit"
-tickets = "imp"
-only = "2,3"
-[figures.learning_speed]
-[figures.learning_rate]
-runs = ["imp"]
-[published."elsewhere"]
-{published}
-"""
-
-
-@pytest.mark.parametrize(("kind", "published", "head"), [
-    ("columns = [2, 3]", "reinit = { 3 = 0.5 }",
-     "| run | 64.0 % left | 64.0 % left, − imp | 51.2 % left | 51.2 % left, − imp | "
-     "elsewhere: 64.0 % left | elsewhere: 51.2 % left |"),
-    ('pairs = [["imp", "reinit"]]', "3 = 0.5", "| round | imp − dense | imp − reinit |"),
-])  # fmt: skip
-def test_a_suite_is_run_and_its_result_written(tmp_path, monkeypatch, kind, published, head):
-    import reproduce
-
-    file, result = tmp_path / "small.toml", tmp_path / "result"
-    file.write_text(FILE.format(kind=kind, published=published))
-    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", str(file), *options])
-    reproduce.main()
-    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
-    check_data(data)
-    assert data["name"] == "small" and data["measurements"][0]["seeds"] == 2
-    assert head in text and "- Nothing." in text
-    rows = [line for line in text.splitlines() if line.startswith(("| dense", "| imp", "| reinit"))]
-    if "columns" in kind:
-        assert [row.split()[1] for row in rows] == ["dense", "imp", "reinit"]
-        cells = [[cell.strip() for cell in row.split("|")] for row in rows]
-        assert [row.count("–") for row in cells] == [2, 4, 1]  # no gap to itself, no number known
-        assert rows[2].endswith("| – | 50.0 |")
-    else:
-        assert re.search(r"\| 1 \| [^|]*\d[^|]* \| – \|", text)  # of round 1 there is no control
-    for name in ("learning_speed", "learning_rate"):
-        assert f"]({name}.png)" in text and (result / f"{name}.png").exists()
-
-
-@pytest.mark.parametrize(("metric", "name"), [
-    ({}, "accuracy"), ({"metric": "roc_auc"}, "ROC-AUC"),
-    ({"metric": "average_precision"}, "average precision"), ({"metric": "hits@50"}, "hits@50"),
-])  # fmt: skip
-def test_results_are_called_what_their_records_call_them(metric, name):
-    import reproduce
-
-    assert reproduce.metric_name({"ugs": [metric], "random": [{}]}) == name
-
-
-SPLITS = """
-title = "In small"
-splits = 2
-notes = "- Nothing."
-[settings]
-task = "file"
-path = "graph.npz"
-model = "gcn"
-hidden = 4
-epochs = 2
-rounds = 1
-[runs.ugs]
-algorithm = "ugs"
-[runs.random_tickets]
-algorithm = "random_tickets"
-"""
-
-
-def test_the_splits_of_a_suite_stand_in_the_place_of_seeds(tmp_path, monkeypatch):
-    import reproduce
-
-    monkeypatch.chdir(tmp_path)
-    part = np.stack([np.arange(12) % 3, np.arange(12)[::-1] % 3])  # [splits, N]
-    masks = {f"{name}_masks": part == i for i, name in enumerate(("train", "val", "test"))}
-    edges = np.stack([np.arange(11), np.arange(1, 12)])
-    np.savez("graph.npz", x=np.eye(12), y=np.arange(12) // 6, edge_index=edges, **masks)
-    Path("small.toml").write_text(SPLITS)
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", "small.toml", "--out=runs", "--result=out"])
-    reproduce.main()
-    text, data = Path("out/README.md").read_text(), json.loads(Path("out/data.json").read_text())
-    assert "2 splits with one seed each" in text and data["measurements"][0]["seeds"] == 2
-    told = [json.loads(line) for path in Path("runs").glob("*/seed*.jsonl")
-            for line in path.read_text().splitlines()[:1]]  # fmt: skip
-    assert sorted((r["algorithm"], r["seed"], r["settings"]["split"]) for r in told) == [
-        (algorithm, seed, seed) for algorithm in ("random_tickets", "ugs") for seed in (0, 1)
-    ]  # fmt: skip
-
-
-CHANNELS = """
-title = "In small"
-seeds = 2
-early = 0.9
-behind = 0.5
-notes = ""
-[settings]
-task = "digits_images"
-model = "preresnet_20"
-train_size = 40
-test_size = 40
-evaluate_every = 1
-epochs = 3
-drop_channels = 0.5
-[runs.early]
-algorithm = "early_bird"
-window = 1
-epsilon = 2.0
-[runs."one shot"]
-algorithm = "channels"
-[runs.random]
-seeds = 1
-algorithm = "channels"
-channel_score = "random"
-"""
-
-
-def test_early_bird_tickets_of_channels_are_reported_beside_one_shot(tmp_path, monkeypatch):
-    import early_bird_channels
-
-    file, result = tmp_path / "small.toml", tmp_path / "result"
-    file.write_text(CHANNELS)
-    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
-    monkeypatch.setattr(sys, "argv", ["a.py", str(file), *options])
-    early_bird_channels.main()
-    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
-    check_data(data)
-    assert "| early | 2 | 67 |" in text and "| one shot | 2 | 100 |" in text
-    assert "| random | 1 |" in text
-    claim = next(c for c in data["claims"] if "drawn after" in c["claim"])
-    assert (claim["at_most"], round(claim["high"])) == (90, 67)
-    assert "the latest of these seeds | 66.7 | at most 90 | met |" in text
-    assert (result / "distances.png").exists()
-
-
-GRAPHS = """
-title = "In small"
-seeds = 2
-notes = ""
-[settings]
-task = "karate"
-model = "gcn"
-hidden = 4
-[grid]
-drop_edges = [0.2, 0.4]
-drop_weights = [0.5, 0.9]
-[ugs]
-l1_edges = 1e-2
-[published]
-dense = 0.8
-ticket = 0.8
-drawn = [1, 2]
-drawn_graph = [3, 4]
-"""
-
-
-def test_early_bird_tickets_of_graphs_are_reported_with_what_they_cost(tmp_path, monkeypatch):
-    import early_bird
-    import reproduce
-
-    run_settings, kept = early_bird.run_settings, []
-    few = {"epochs": 12, "draws": 3, "window": 1, "pretrain": 3}
-
-    def short(suite):
-        return {name: {n: few.get(n, v) for n, v in told.items() if n != "normalize"}
-                for name, told in run_settings(suite).items()}  # fmt: skip
-
-    file, result = tmp_path / "small.toml", tmp_path / "result"
-    file.write_text(GRAPHS)
-    keep = lambda *args: kept.append(reproduce.run_records(*args)) or kept[-1]  # noqa: E731
-    monkeypatch.setattr(early_bird, "run_settings", short)
-    monkeypatch.setattr(early_bird, "run_records", keep)
-    options = [f"--out={tmp_path / 'runs'}", f"--result={result}"]
-    monkeypatch.setattr(sys, "argv", ["a.py", str(file), *options])
-    early_bird.main()
-    text, data = (result / "README.md").read_text(), json.loads((result / "data.json").read_text())
-    check_data(data)
-    runs = dict(zip(short(tomllib.loads(GRAPHS)), kept, strict=True))
-    for name in early_bird.FIGURES:
-        assert (result / f"{name}.png").exists()
-
-    def macs(name, last, retrain, seed):  # all rounds of search, and a last retraining
-        own = [r for r in runs[name] if r["round"] <= last and r["seed"] == seed]
-        [end] = [r["macs_retrain"] for r in own if r["round"] == last]
-        return sum(r["macs_search"] for r in own) + retrain * end
-
-    for rounds in (4, 5):  # of UGS
-        name = f"ugs 20/50 in {rounds}"
-        assert runs[name][-1]["edge_sparsity"] == pytest.approx(0.2, abs=0.02)
-        for retrain, what in enumerate(("search", "in all")):
-            times = [macs(name, rounds, retrain, seed) / macs("joint 20/50", 1, retrain, seed)
-                     for seed in range(2)]  # fmt: skip
-            assert f"against {name}, round {rounds}: {what} |" in text
-            words = f"times the MACs that UGS pays (joint 20/50 in {rounds} rounds, {what}"
-            [claim] = [c for c in data["claims"] if c["claim"].startswith(words)]
-            assert claim["value"] == pytest.approx(sum(times) / 2)
-            assert (claim["low"], claim["high"]) == pytest.approx((min(times), max(times)))
-            assert (claim["at_least"], claim["n"]) == (10, 2)
-
-
 def test_every_speed_benchmark_is_run_here():
     scripts = {path.stem for path in BENCHMARKS.glob("speed_*.py")} | {"own_graphs"}
     assert scripts - {"speed_gpu"} == set(RESULTS)
@@ -303,18 +66,12 @@ def on_gpu(*options):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize(
-    ("script", "told", "wrong"),
-    [
-        ("reproduce", ["nowhere.toml"], "nowhere.toml"),
-        ("speed_ticket", ["--tickets", "nowhere"], "`--tickets` must have tickets of seed 0"),
-    ],
-)
-def test_what_is_wrong_is_told_in_a_line(script, told, wrong):
-    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *told]
+def test_what_is_wrong_is_told_in_a_line():
+    command = [sys.executable, str(BENCHMARKS / "speed_ticket.py"), "--tickets", "nowhere"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert ended.stderr.startswith(f"{script}.py: error: ") and wrong in ended.stderr
+    assert ended.stderr.startswith("speed_ticket.py: error: ")
+    assert "`--tickets` must have tickets of seed 0" in ended.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -412,7 +169,8 @@ def test_no_result_is_written_over_a_file_of_a_run(tmp_path, script, name, monke
 def test_a_result_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp_path, link):
     import roofline
     from machine import measurement
-    from report import Result, write
+
+    from graphlth.reproduction.result import Result, write
 
     theirs, out = tmp_path / "theirs", tmp_path / "result"
     theirs.write_text("theirs")

@@ -1,0 +1,562 @@
+"""Suites are run, and their results say what was found, what is published, and what is wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweeping import Inline
+from test_record import table
+from test_results import check_data
+
+from graphlth.cli.main import main
+from graphlth.experiment.plan import plan
+from graphlth.figures.sparsity import PUBLISHED_MARKS, draw_figure
+from graphlth.reproduction import page, tables
+from graphlth.reproduction.parts import quick_suite, suite_runs, sweep_part, with_seeds
+from graphlth.reproduction.run import reproduce
+from graphlth.reproduction.suite import read_suite, suite_names
+from graphlth.sweeps.file import read_sweep
+from graphlth.sweeps.run import count_rounds
+from graphlth.sweeps.workers import ExecutorWorkers
+
+ROOT = Path(__file__).parents[1]
+RMSE = {"metric": "rmse", "direction": "min"}
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(tmp_path, monkeypatch):
+    """In a folder of its own, and without another process, which takes long to start."""
+    monkeypatch.chdir(tmp_path)
+    workers = ExecutorWorkers(Inline(), at_once=1)
+    monkeypatch.setattr("graphlth.sweeps.run.choose_workers", lambda count, cluster: workers)
+
+
+def suite_of(**more):
+    run = {"algorithm": "ugs", "task": "karate", "model": "gcn"}
+    return {"runs": {"a": run, "b": run}, "title": "T", "source": "", **more}
+
+
+def run_suite(text, *words):
+    """The page and the data of a suite that is run by the command, and what this prints."""
+    Path("small.toml").write_text(text)
+    assert main(["reproduce", "small.toml", "--result=result", *words]) == 0
+    data = json.loads(Path("result/data.json").read_text())
+    check_data(data)
+    return Path("result/README.md").read_text(), data
+
+
+# --- suites that come with graphlth --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_a_suite_names_settings_that_there_are_also_in_small(name, monkeypatch):
+    monkeypatch.chdir(ROOT)  # models of benchmarks/pyg_models.py
+    suite = read_suite(name)
+    small = quick_suite(suite)
+    whole, quick = (count_rounds(read_sweep(sweep_part(each))) for each in (suite, small))
+    assert 0 < quick <= whole
+    assert suite["source"] and suite["published"], "say `not available` where nothing is published"
+    if re.fullmatch("ugs_.*_gcn", name):  # the universe of the published numbers
+        for run in suite_runs(suite)["ugs"]:
+            found = plan(*run.names, run.settings, **run.resources).settings
+            assert (found["edges"], found["hidden"]) == ("directed", 512)
+
+
+def test_the_list_names_every_suite(capsys):
+    assert main(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0].replace("-", "_") for line in lines[2:] if line.strip()} == {
+        *suite_names()
+    }
+
+
+def test_pages_name_suites_that_there_are():
+    pages = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = [(path.name, name) for path in pages
+             for name in re.findall(r"graphlth reproduce ([\w.-]+)", path.read_text())
+             if re.fullmatch(r"[a-z][\w-]+", name)]  # fmt: skip
+    assert (
+        named and [each for each in named if each[1].replace("-", "_") not in suite_names()] == []
+    )
+    assert "reproduce.py" not in "".join(path.read_text() for path in pages)
+
+
+# --- small suites --------------------------------------------------------------------------------
+
+FILE = """
+title = "In small"
+seeds = 2
+{kind}
+notes = "- Nothing."
+[settings]
+task = "digits_images"
+model = "mlp"
+hidden = 8
+iterations = 4
+evaluate_every = 2
+rounds = 3
+[runs.imp]
+algorithm = "imp"
+drop_output = "null"
+[runs.reinit]
+algorithm = "control"
+control = "reinit"
+tickets = "imp"
+only = "2,3"
+[figures.learning_speed]
+[figures.learning_rate]
+runs = ["imp"]
+[published."elsewhere"]
+{published}
+"""
+
+
+@pytest.mark.parametrize(("kind", "published", "head"), [
+    ("columns = [2, 3]", "reinit = { 3 = 0.5 }",
+     "| run | 64.0 % left | 64.0 % left, − imp | 51.2 % left | 51.2 % left, − imp | "
+     "elsewhere: 64.0 % left | elsewhere: 51.2 % left |"),
+    ('pairs = [["imp", "reinit"]]', "3 = 0.5", "| round | imp − dense | imp − reinit |"),
+])  # fmt: skip
+def test_a_suite_is_run_and_its_result_written(kind, published, head):
+    text, data = run_suite(FILE.format(kind=kind, published=published))
+    assert data["name"] == "small" and data["measurements"][0]["seeds"] == 2
+    assert head in text and "- Nothing." in text and "`graphlth reproduce small.toml " in text
+    rows = [line for line in text.splitlines() if line.startswith(("| dense", "| imp", "| reinit"))]
+    if "columns" in kind:
+        assert [row.split()[1] for row in rows] == ["dense", "imp", "reinit"]
+        cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+        assert [row.count("–") for row in cells] == [2, 4, 1]  # no gap to itself, no number known
+        assert rows[2].endswith("| – | 50.0 |")
+    else:
+        assert re.search(r"\| 1 \| [^|]*\d[^|]* \| – \|", text)  # of round 1 there is no control
+        assert re.search(r"\| 3 \| .* \| 50.0 \|\n", text)
+    for name in ("learning_speed", "learning_rate"):
+        assert f"]({name}.png)" in text and Path(f"result/{name}.png").exists()
+
+
+KARATE = """
+title = "UGS on Karate"
+source = "a paper, figure 3"
+seeds = 4
+[settings]
+task = "karate"
+model = "gcn"
+hidden = 4
+epochs = 3
+rounds = 2
+[runs.ugs]
+algorithm = "ugs"
+[runs.imp]
+algorithm = "imp"
+[published."paper, read off"]
+0 = 0.5
+1 = 0.4
+[[claims]]
+text = "Tickets match dense"
+winning = "ugs"
+rounds = [1, 2]
+margin = 0.9
+[[claims]]
+text = "Pruning edges too costs less"
+source = "table 2"
+cheaper = ["ugs", "imp"]
+rounds = [1, 1]
+times = 1000
+[[claims]]
+text = "It costs less than twice as much"
+cheaper = ["ugs", "imp"]
+rounds = [1, 1]
+times = 0.5
+[[claims]]
+text = "In a third round, too"
+winning = "ugs"
+rounds = [3]
+[figures.sparsity]
+[figures.criteria]
+[quick]
+seeds = 2
+rounds = 1
+"""
+
+
+def test_verdicts_stand_on_the_page_and_are_printed(capsys):
+    text, data = run_suite(KARATE)
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    verdicts = {each["claim"]: each for each in data["verdicts"]}
+    assert [each["verdict"] for each in verdicts.values()] == [
+        "not decided, beside warnings", "not reproduced", "reproduced", "not comparable"
+    ]  # fmt: skip
+    assert [each["source"] for each in verdicts.values()] == [
+        "a paper, figure 3", "table 2", "a paper, figure 3", "a paper, figure 3"
+    ]  # fmt: skip
+    shown = capsys.readouterr().out
+    for claim, each in verdicts.items():
+        assert any(line.startswith(f"| {claim} |") and each["verdict"] in line for line in lines)
+        assert f"{each['verdict']}: {claim} ({each['found']})" in shown
+    assert shown.splitlines()[-1] == str(Path("result/README.md"))
+    assert "in small" not in text and "4 seeds" in text
+    [warning] = [w for w in data["warnings"] if w.startswith("the figure")]
+    assert warning.startswith("the figure criteria is not drawn: `records` must hold")
+    assert not Path("result/criteria.png").exists() and Path("result/sparsity.png").exists()
+
+
+def test_in_small_the_page_and_the_figure_say_so(monkeypatch):
+    titles = []
+    kept = page.figure_title
+    monkeypatch.setattr(page, "figure_title", lambda *a: titles.append(kept(*a)) or titles[-1])
+    text, data = run_suite(KARATE, "--quick")
+    assert "In small (--quick): no reproduction. 2 seeds" in text
+    assert titles[0] == "UGS on Karate (in small: 2 seeds)"
+    assert data["measurements"][0]["command"].startswith("graphlth reproduce small.toml --quick ")
+    assert data["verdicts"][0]["found"] == "ugs has no round 2"
+    text, data = run_suite(KARATE, "--quick", "--seeds=5-7")
+    assert "3 seeds, from 5 up" in text
+    assert "--quick --seeds 5-7" in data["measurements"][0]["command"]
+
+
+@pytest.mark.parametrize(("published", "points", "title"), [
+    ({"paper": {"1": 0.8}}, True, "T"),
+    ({"paper": {"1": 0.8}}, False, "T\npublished points: in the table of the page"),
+    ("not available: plots alone", False, "T\npublished points: not available: plots alone"),
+    ({}, False, "T"),
+])  # fmt: skip
+def test_a_figure_says_where_published_points_are(published, points, title):
+    assert page.figure_title({"title": "T", "published": published}, "T", points) == title
+    told = page.describe_result({"title": "T", "source": "", "published": published},
+                                {"ugs": table({0: [0.8]}, settings={"epochs": 3})})  # fmt: skip
+    assert ("Published values: not available: plots alone." in told) == isinstance(published, str)
+
+
+def test_published_points_stand_over_the_rounds_of_the_first_run_with_their_source():
+    ours = table({0: [0.8] * 3, 1: [0.79] * 3, 2: [0.78] * 3}, algorithm="ugs")
+    others = table({0: [0.8] * 3, 1: [0.7] * 3}, algorithm="imp", edge_sparsity=0.0)
+    points = {"paper, read off": {0: 0.81, 2: 0.77}, "released code": {1: 0.75, 9: 0.5}}
+    for records in ([*ours, *others], [*ours]):
+        figure = draw_figure(records, published=points)
+        axis = figure.axes[0]
+        drawn = {line.get_label(): line for line in axis.lines}
+        read_off, code = drawn["_paper, read off"], drawn["_released code"]
+        assert read_off.get_xdata() == pytest.approx([0, 100 * (1 - 0.95**2)])
+        assert read_off.get_ydata() == pytest.approx([81, 77])
+        assert code.get_xdata() == pytest.approx([5]) and code.get_ydata() == pytest.approx([75])
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert {"published: paper, read off", "published: released code"} <= {*texts}
+        assert (read_off.get_marker(), code.get_marker()) == PUBLISHED_MARKS[:2]
+
+
+def test_published_points_are_not_drawn_without_the_run_that_they_are_of():
+    suite, records = suite_of(published={"paper": {"1": 0.8}}), table({0: [0.8], 1: [0.7]})
+    assert page.published_points(suite, {"a": records}) == {"paper": {1: 0.8}}
+    assert page.published_points(suite, {"b": records}) == {}
+
+
+SPLITS = """
+splits = 2
+[settings]
+task = "file"
+path = "graph.npz"
+model = "gcn"
+hidden = 4
+epochs = 2
+rounds = 1
+[runs.ugs]
+algorithm = "ugs"
+[runs.random_tickets]
+algorithm = "random_tickets"
+[[claims]]
+text = "Tickets match dense"
+winning = "ugs"
+rounds = [1]
+"""
+
+
+def test_the_splits_of_a_suite_stand_in_the_place_of_seeds():
+    part = np.stack([np.arange(12) % 3, np.arange(12)[::-1] % 3])  # [splits, N]
+    masks = {f"{name}_masks": part == i for i, name in enumerate(("train", "val", "test"))}
+    edges = np.stack([np.arange(11), np.arange(1, 12)])
+    np.savez("graph.npz", x=np.eye(12), y=np.arange(12) // 6, edge_index=edges, **masks)
+    text, data = run_suite(SPLITS)
+    assert "2 splits with one seed each" in text and data["measurements"][0]["seeds"] == 2
+    told = [json.loads(line) for path in Path("runs").glob("*/seed*.jsonl")
+            for line in path.read_text().splitlines()[:1]]  # fmt: skip
+    assert sorted((r["algorithm"], r["seed"], r["settings"]["split"]) for r in told) == [
+        (algorithm, seed, seed) for algorithm in ("random_tickets", "ugs") for seed in (0, 1)
+    ]  # fmt: skip
+    [verdict] = data["verdicts"]
+    assert (verdict["verdict"], verdict["found"]) == ("not comparable", page.SPLITS)
+
+
+CHANNELS = """
+seeds = 2
+tickets = true
+[settings]
+task = "digits_images"
+model = "preresnet_20"
+train_size = 40
+test_size = 40
+evaluate_every = 1
+epochs = 3
+drop_channels = 0.5
+[runs.early]
+algorithm = "early_bird"
+window = 1
+epsilon = 2.0
+[runs."one shot"]
+algorithm = "channels"
+[runs.random]
+seeds = 1
+algorithm = "channels"
+channel_score = "random"
+[published."table 1"]
+"one shot" = 0.25
+[[claims]]
+text = "Tickets emerge early"
+drawn = "early"
+epoch = 2
+[figures.distances]
+runs = ["early"]
+"""
+
+
+def test_early_bird_tickets_of_channels_are_reported_beside_one_shot():
+    text, data = run_suite(CHANNELS)
+    assert re.search(r"\| early \| 2 \| .* \| 2 \(2 – 2\) \| .* \| – \|\n", text)
+    assert re.search(r"\| one shot \| 2 \| .* \| 25.0 \|\n", text) and "| random | 1 |" in text
+    [verdict] = data["verdicts"]
+    assert verdict["found"] == "2 of 2 seeds, at epochs 2 to 2"
+    assert verdict["verdict"] == "not decided by 2 seeds"
+    assert Path("result/distances.png").exists()
+
+
+GRAPHS = """
+seeds = 2
+tickets = true
+[settings]
+task = "karate"
+model = "gcn"
+hidden = 4
+epochs = 4
+[runs.joint]
+algorithm = "joint_early_bird"
+window = 1
+draws = 1
+[runs.ugs]
+algorithm = "ugs"
+rounds = 2
+[[claims]]
+text = "It costs less than UGS"
+cheaper = ["joint", "ugs"]
+rounds = [1, 2]
+times = 2
+"""
+
+
+def test_early_bird_tickets_of_graphs_are_reported_with_what_they_cost():
+    _, data = run_suite(GRAPHS)
+    records = [json.loads(line) for path in Path("runs").glob("*/seed*.jsonl")
+               for line in path.read_text().splitlines()]  # fmt: skip
+
+    def macs(algorithm, last, seed):  # all rounds of search, and the last retraining
+        own = [r for r in records if (r["algorithm"], r["seed"]) == (algorithm, seed)]
+        [end] = [r["macs_retrain"] for r in own if r["round"] == last]
+        return sum(r["macs_search"] for r in own if r["round"] <= last) + end
+
+    times = [macs("ugs", 2, seed) / macs("joint_early_bird", 1, seed) for seed in range(2)]
+    assert data["verdicts"][0]["found"] == f"{sum(times) / 2:.1f} times fewer MACs"
+    cells = {row["column"]: row["value"] for row in data["rows"] if row["run"] == "joint"}
+    spent = [macs("joint_early_bird", 1, seed) / 1e9 for seed in range(2)]
+    assert cells["training MACs, G"] == pytest.approx(sum(spent) / 2)
+
+
+@pytest.mark.parametrize(("metric", "name"), [
+    ({}, "accuracy"), ({"metric": "roc_auc"}, "ROC-AUC"),
+    ({"metric": "average_precision"}, "average precision"), ({"metric": "hits@50"}, "hits@50"),
+])  # fmt: skip
+def test_results_are_called_what_their_records_call_them(metric, name):
+    assert tables.metric_name({"ugs": [metric], "random": [{}]}) == name
+
+
+# --- errors, of which less is better -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fields", "value", "unit"), [
+    (RMSE, "0.812", ""), ({"metric": "hours", "direction": "max"}, "0.812", ""),
+    ({}, "81.2", " in %"), ({"metric": "roc_auc"}, "81.2", " in %"),
+])  # fmt: skip
+def test_only_fractions_are_told_in_per_cent(fields, value, unit):
+    runs = {n: table({r: [0.8121] * 3 for r in (0, 1)}, algorithm=n, **fields) for n in ("a", "b")}
+    told = tables.describe_values(runs)
+    assert told.startswith(f"Test {tables.metric_name(runs)}{unit} at")
+    assert ("differences in points" in told) == bool(unit)
+    published = {"paper": {"1": 0.8121}}
+    found = {
+        "round": tables.round_table(runs, suite_of(published=published)),
+        "run": tables.run_table(runs, suite_of(columns=[1], published={"p": {"b": {"1": 0.8121}}})),
+        "ticket": tables.ticket_table(runs, suite_of(tickets=True, published={"p": {"b": 0.8121}})),
+    }
+    for each in found.values():
+        forms = {**each.keys, **each.columns}
+        shown = {format(getattr(cell, "value", cell), form) for row in each.rows
+                 for cell, form in zip(row, forms.values(), strict=True)
+                 if cell is not None and not isinstance(cell, str)}  # fmt: skip
+        assert value in shown
+        assert any("test, %" in head for head in forms) == (bool(unit) and each is found["ticket"])
+    [claim] = tables.band_claims(runs, suite_of(expected={"a": {"1": [0.8, 1.0]}}))
+    assert claim.claim == f"a, round 1: test {tables.metric_name(runs)}{', %' if unit else ''}"
+    assert (claim.at_least, claim.at_most) == ((80, None) if unit else (0.8, 1.0))
+
+
+def test_two_rounds_with_as_many_weights_are_told_apart():
+    runs = {n: table({0: [0.8], 1: [0.8], 2: [0.8]}, algorithm=n, weight_sparsity=0.0)
+            for n in ("a", "b")}  # fmt: skip
+    found = tables.run_table(runs, suite_of(columns=[1, 2]))
+    assert [*found.columns] == ["round 1", "round 1, − a", "round 2", "round 2, − a"]
+    assert all(len(row) == 5 for row in found.rows)
+
+
+# --- suites that are made of one -----------------------------------------------------------------
+
+
+def test_in_small_a_suite_has_fewer_seeds_runs_and_rounds():
+    suite = read_suite("gebt_cora") | {"quick": {"seeds": 2, "runs": ["joint 20/50"], "epochs": 9}}
+    [(name, [run])] = suite_runs(quick_suite(suite)).items()
+    assert (name, run.seeds, run.settings["epochs"]) == ("joint 20/50", (0, 1), 9)
+    own = suite_of(quick={"lr": 0.2, "runs": ["a"]})
+    own["runs"]["a"] |= {"seeds": "4-8", "lr": 0.1}
+    [[run]] = suite_runs(quick_suite(own)).values()
+    assert (run.seeds, run.settings["lr"]) == ((4, 5, 6), 0.2)  # three by default
+    [[run]] = suite_runs(with_seeds(quick_suite(own), "1,7")).values()
+    assert run.seeds == (1, 7)
+
+
+# --- what is wrong is told before anything is run ------------------------------------------------
+
+
+def with_line(old, new):
+    assert old in KARATE
+    return KARATE.replace(old, new)
+
+
+CLAIM = '[[claims]]\ntext = "Tickets match dense"\nwinning = "ugs"\nrounds = [1, 2]\nmargin = 0.9'
+WRONG = [
+    ("no TOML", "`name` 'small.toml' is not TOML: "),
+    ("# " + "x" * (1 << 20), "`name` must be a .toml of at most 1,048,576 bytes, got 'small.toml'"),
+    (with_line("source =", "sorce ="), "`sorce` is no setting of a suite; did you mean `source`?"),
+    (with_line('source = "a paper, figure 3"', "source = 3"), "`source` must be text, got 3"),
+    (with_line("[[claims]]", "[claims]", ), "not TOML"),
+    (with_line(CLAIM, '[[claims]]\ntext = "So"'), "`claims` must each have a `text` and one of "),
+    (with_line(CLAIM, CLAIM + '\nreason = "no"'), "`claims` must each have a `text` and one of "),
+    (with_line(CLAIM, CLAIM.replace('"ugs"', '"usg"')),
+     "`winning` must name runs of the suite, ugs, imp, got 'usg'; in the claim 'Tickets match "),
+    (with_line("rounds = [1, 2]", 'rounds = "1,2"'), "`rounds` must be a list, got '1,2'"),
+    (with_line("rounds = [1, 2]", "rounds = [1, 2.5]"), "`rounds` must be a whole number, got 2.5"),
+    (with_line("rounds = [1, 2]", "rounds = []"), "`rounds` must be rounds, each once, got []"),
+    (with_line("rounds = [1, 2]", "rounds = [0, 1]"), "`rounds` must be from 1 on beside `winn"),
+    (with_line("margin = 0.9", 'margin = "1 %"'), "`margin` must be a number, got '1 %'"),
+    (with_line("margin = 0.9", "margin = -1"), "`margin` must be in [0, inf), got -1"),
+    (with_line("margin = 0.9", "margin = 0"), "`margin` must be above 0 beside `winning`, got 0"),
+    (with_line("margin = 0.9", "times = 2"), "`times` is no setting of a claim of 'winning'"),
+    (with_line("times = 1000", "times = 0"), "`times` must be in (0, inf), got 0"),
+    (with_line("times = 1000", ""), "`times` must be given beside `cheaper`, got none"),
+    (with_line("rounds = [1, 1]", "rounds = [1]"), "`rounds` must be two, one for each run"),
+    (with_line('["ugs", "imp"]', '["ugs", "ugs"]'), "`cheaper` must be of two runs, got "),
+    (with_line('cheaper = ["ugs", "imp"]\nrounds = [1, 1]\ntimes = 1000',
+               'drawn = "ugs"\nepoch = "2"'), "`epoch` must be a whole number, got '2'"),
+    (with_line("[figures.criteria]", "[figures.criterion]"),
+     "`figure` must be one of barrier, cost, criteria"),
+    (with_line("[figures.sparsity]", "[figures.sparsity]\nflor = 0.5"),
+     "`flor` is no setting of the figure sparsity; did you mean `floor`?"),
+    (with_line("[figures.sparsity]", "[figures.sparsity]\nfloor = 50"), "`floor` must be in ["),
+    (with_line("[figures.sparsity]", '[figures.sparsity]\nruns = ["gcn"]'),
+     "`figures.sparsity` must name runs of the suite, ugs, imp, got 'gcn'"),
+    (with_line("[figures.sparsity]", '[analyze]\nmeasure = "instabilty"\n[figures.sparsity]'),
+     "`measure` must be instability"),
+    (with_line("[figures.sparsity]", '[analyze]\nmeasure = "instability"\npoint = 3\n'
+               "[figures.sparsity]"), "`point` is no setting of instability; did you"),
+    (with_line("seeds = 4", "seeds = 4\ncolumns = 4"), "`columns` must be a list, got 4"),
+    (with_line("seeds = 4", 'seeds = 4\npairs = [["ugs"]]'), "`pairs` must be of two runs, got ["),
+    (with_line("seeds = 4", 'seeds = 4\npairs = [["ugs", "gat"]]'), "`pairs` must name runs"),
+    (with_line("seeds = 4", 'seeds = 4\ncompare = ["gat"]'), "`compare` must name runs"),
+    (with_line("seeds = 4", "seeds = 4\n[expected.ugs]\n1 = [0.9, 0.5]\n"),
+     "`expected.ugs` must be [lowest, highest], got [0.9, 0.5]"),
+    (with_line("1 = 0.4", "one = 0.4"), "`published.paper, read off` must have rounds as keys"),
+    (with_line("1 = 0.4", 'paper = "0.4"'), "`published.paper, read off` must have rounds as keys"),
+    (with_line("1 = 0.4", '1 = "0.4"'), "`published.paper, read off` must be a number, got '0.4'"),
+    (with_line('"paper, read off"', "imp"), "`published` must have names that no run"),
+    (with_line("[quick]\nseeds = 2", '[quick]\nseeds = "2"'), "`seeds` must be a whole number"),
+    (with_line("[quick]\nseeds = 2", '[quick]\nruns = ["gat"]'), "`quick.runs` must name runs of"),
+    (with_line("[quick]\nseeds = 2", '[quick]\nruns = ["imp"]'), "`quick.runs` must have the fir"),
+    (with_line("epochs = 3", 'epochs = "3"'), "`epochs` must be a whole number, got '3'; in"),
+    (with_line("epochs = 3", "epoch = 3"), "`epoch` is no setting of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_in_a_suite_is_told_in_a_line_before_it_is_run(text, words, capsys):
+    Path("small.toml").write_text(text)
+    assert main(["reproduce", "small.toml"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and words in told.err
+    assert told.err.startswith("graphlth: error: `")
+    assert [path.name for path in Path().iterdir()] == ["small.toml"]
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["ugs-cora-gcnn"], "got 'ugs-cora-gcnn': did you mean 'ugs-cora-gcn'? `graphlth reproduce --"),
+    (["xyzzy"], "`name` must be a suite or a .toml file, got 'xyzzy': `graphlth reproduce --list`"),
+    (["none.toml"], "`name` must be a file, got 'none.toml'"),
+    ([], "`name` must be a suite, or give --list, got none"),
+    (["--list", "ugs-cora-gcn"], "`name` must be left out with --list, got 'ugs-cora-gcn'"),
+    (["small.toml", "--seeds=0"], "`seeds` must be a count from 1, such as 5, or numbers"),
+    (["small.toml", "--seeds=a"], "`seeds` must be a count from 1, such as 5, or numbers"),
+    (["small.toml", "--worker=2"], "`worker` is no setting here; did you mean `workers`?"),
+    (["small.toml", "--workers=0"], "`workers` must be in [1, 1024], got 0"),
+    (["small.toml", "--result=small.toml"], "cannot write `result` 'small.toml': File exists"),
+    (["small.toml", "--result=/proc/here"], "cannot write `result` '/proc/here': "),
+    (["small.toml", "--result=run"], "`result` must not be the folder of a run, got 'run'"),
+    (["small.toml", "--result=mine"], "`result` must be a new folder or one of a result of small"),
+    (["small.toml", "--result=other"], "`result` must be a new folder or one of a result of small"),
+])  # fmt: skip
+def test_what_is_wrong_in_the_command_is_told_in_a_line(words, told, capsys):
+    Path("small.toml").write_text(KARATE)
+    for name, file, text in (("run", "settings.json", "{}"), ("mine", "README.md", "mine"),
+                             ("other", "data.json", '{"name": "another"}')):  # fmt: skip
+        Path(name).mkdir()
+        Path(name, file).write_text(text)
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["reproduce", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and told in shown.err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_dry_run_prints_commands_and_runs_nothing(capsys):
+    Path("small.toml").write_text(KARATE)
+    assert main(["reproduce", "small.toml", "--dry-run", "--seeds=100-103,7"]) == 0
+    told = capsys.readouterr().out
+    commands = [line for line in told.splitlines() if line.startswith("graphlth run ")]
+    assert [line.split()[2] for line in commands] == ["ugs", "imp"]
+    assert all(" --seeds 7,100-103 " in line for line in commands)
+    assert [path.name for path in Path().iterdir()] == ["small.toml"]
+
+
+def test_what_is_recorded_stays_after_an_interrupt_and_the_same_command_continues():
+    Path("small.toml").write_text(KARATE.replace("[figures.sparsity]\n[figures.criteria]", ""))
+    steps = []
+
+    def interrupt(step):
+        steps.append(step)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("small.toml", out="cut", watch=interrupt)
+    kept = {path: path.read_bytes() for path in Path("cut").rglob("seed*.jsonl")}
+    assert kept and not Path("reproduced/small/README.md").exists()
+    found = reproduce("small.toml", out="cut")
+    assert all(path.read_bytes() == lines for path, lines in kept.items())
+    whole = reproduce("small.toml", out="whole", result="whole_result")
+    first, second = (json.loads((each.folder / "data.json").read_text()) for each in (found, whole))
+    assert first["rows"] == second["rows"] and first["verdicts"] == second["verdicts"]
