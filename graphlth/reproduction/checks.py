@@ -194,10 +194,12 @@ def check_measure(suite: Suite) -> None:
     settings = dict(check_table("analyze", suite["analyze"]))
     if "measure" not in settings:
         raise ValueError('`analyze` must have a measure, such as measure = "instability", got none')
-    measure, _ = settings.pop("measure"), settings.pop("rounds", "all")
-    if measure != "instability":
-        raise ValueError("`measure` must be instability, of which there is a table, "
-                         f"got {measure!r}")  # fmt: skip
+    measure, fields = settings.pop("measure"), settings.pop("fields", [])
+    settings.pop("rounds", None)
+    check_value("fields", fields, Sequence[str])
+    if measure != "instability" and not fields:
+        raise ValueError(f"`fields` must be given beside `measure` {measure!r}: those of its "
+                         "records that a table shows, got none")  # fmt: skip
     complete_settings(measure, settings)
 
 
@@ -220,8 +222,8 @@ def check_quick(suite: Suite, runs: Mapping[str, Sequence[SweepRun]]) -> None:
     if "runs" in quick:
         check_names("quick.runs", quick["runs"], tables)
     small = suite_runs(quick_suite(suite))
-    if (first := shown_names(suite)[0]) not in small:
-        raise ValueError(f"`quick.runs` must have the first run, {first}, got {quick['runs']!r}")
+    if not {*shown_names(suite)} & {*small}:
+        raise ValueError(f"`quick.runs` must have a run that is shown, got {quick['runs']!r}")
     for name, own in small.items():
         source = runs[name][0].source if name in runs else ""
         if source and not own[0].source:

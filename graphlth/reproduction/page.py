@@ -10,14 +10,14 @@ from typing import Any
 from graphlth.records import Record
 from graphlth.registry import find
 from graphlth.reproduction.claims import add_measures, find_verdicts
-from graphlth.reproduction.parts import Suite, published_values, shown_names, suite_seeds
+from graphlth.reproduction.parts import Suite, first_run, published_values, suite_seeds
 from graphlth.reproduction.result import Data, Result, Table, name_machine, shorten_commit
 from graphlth.reproduction.tables import (
     Runs,
     band_claims,
     describe_values,
     gap_table,
-    instability_table,
+    measure_table,
     round_table,
     run_table,
     run_warnings,
@@ -26,6 +26,7 @@ from graphlth.reproduction.tables import (
 
 QUICK = "In small (--quick): no reproduction."
 SPLITS = "splits share nodes, and are no independent repetitions"
+FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
 TITLE_LETTERS = 90  # of a line
 
 
@@ -34,9 +35,11 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
     pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
     if measured:
-        tables.append(instability_table(measured))
+        tables.append(measure_table(measured, suite["analyze"]))
         claims += band_claims(measured, suite, "instability")
-        more, wrong = draw_figures(suite, measured, {"instability": {}, "barrier": {}}, folder)
+        measure = suite["analyze"]["measure"]
+        of_measure: dict[str, Any] = {n: {} for n in FIGURES_OF.get(measure, (measure,))}
+        more, wrong = draw_figures(suite, measured, of_measure, folder)
         pictures, warnings = pictures | more, warnings + wrong
     verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
     return Result(
@@ -162,7 +165,7 @@ def draw_figure(
 
 def published_points(suite: Suite, runs: Runs) -> dict[str, dict[int, float]]:
     """What is published of the first of some runs by its source, if that is the suite's first."""
-    first = shown_names(suite)[0]
+    first = first_run(suite)
     if next(iter(runs), None) != first:
         return {}
     return {source: of[first] for source, of in published_values(suite).items() if first in of}

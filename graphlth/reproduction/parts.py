@@ -31,6 +31,11 @@ def shown_names(suite: Suite) -> list[str]:
     return [name for name in suite.get("compare", runs) if name in runs]
 
 
+def first_run(suite: Suite) -> str:
+    """The run that published rounds are of, which may be left out in small."""
+    return str(suite.get("first") or shown_names(suite)[0])
+
+
 def suite_seeds(suite: Suite) -> list[int]:
     """The seeds of a suite, or the splits in their place."""
     return parse_seeds(suite.get(_seeds_key(suite), 1))
@@ -45,7 +50,7 @@ def published_values(suite: Suite) -> dict[str, dict[str, dict[int, float]]]:
     table = suite.get("published", {})
     if isinstance(table, str) or suite.get("tickets"):
         return {}
-    first = shown_names(suite)[0]
+    first = first_run(suite)
     by_run = table if "columns" in suite else {s: {first: values} for s, values in table.items()}
     return {source: {name: {int(r): v for r, v in values.items()} for name, values in runs.items()}
             for source, runs in by_run.items()}  # fmt: skip
@@ -70,6 +75,7 @@ def quick_suite(suite: Suite) -> dict[str, Any]:
     return {
         **suite,
         "in_small": True,
+        "first": first_run(suite),
         "runs": {n: _quick_run(own, settings, count) for n, own in runs.items() if n in names},
         "settings": {**suite.get("settings", {}), **settings},
         _seeds_key(suite): suite_seeds(suite)[:count],

@@ -117,6 +117,7 @@ def measure_runs(suite: Suite, folders: Folders, places: Places, watch: Watch) -
     """The folders of what [analyze] measures of every run."""
     settings, runs = dict(suite["analyze"]), suite_runs(suite)
     measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
+    settings.pop("fields", None)  # of its table
 
     def measure_run(run: SweepRun, folder: Path) -> Path:
         return analyze(

@@ -18,14 +18,15 @@ pairs = [["ugs", "imp"]]           # gaps that are shown; else those of the firs
 text = "The ticket of round 4 is as good as the dense network"
 winning = "ugs"
 rounds = [4]
-[analyze]                          # a measure that is taken of every run, with its settings
-measure = "instability"
-[instability.ugs]                  # as `expected`, of the measure
+[analyze]                          # a measure that is taken of every run, with its settings; of
+measure = "removed_edges"          # others than instability, the fields that a table shows
+fields = ["removed_from_training"]
+[instability.ugs]                  # as `expected`, of the measure of this name
 4 = [0.0, 0.02]
 [figures.sparsity]                 # figures that are drawn, with their settings
 floor = 0.66
-[quick]                            # what `--quick` runs: of the seeds so many, names of runs with
-seeds = 3                          # the first among them, and settings of all
+[quick]                            # what `--quick` runs: of the seeds so many, names of runs, and
+seeds = 3                          # settings of all
 runs = ["ugs", "random_tickets"]
 rounds = 4
 """

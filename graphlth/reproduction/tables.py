@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import graphlth.records as record
 from graphlth.records import Record
@@ -202,6 +203,23 @@ def spent_macs(records: Sequence[Record], seed: int, last: int) -> float | None:
         return record.total_cost([r for r in records if r["seed"] == seed], last)
     except ValueError:  # as of a run with `only`
         return None
+
+
+def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
+    """What [analyze] measures, by run and round: its `fields`, or the table of instability."""
+    if analyze["measure"] == "instability":
+        return instability_table(runs)
+    fields, rows = analyze["fields"], []
+    for name, records in runs.items():
+        for row in record.summary(records):
+            values = [[r[f] for r in row.records if r.get(f) is not None] for f in fields]
+            cells = [mean_and_interval(each, 1.0) if each else None for each in values]
+            rows.append([name, row.round, 100 * row.edge_sparsity, 100 * row.weight_sparsity,
+                         *cells])  # fmt: skip
+    columns = {"edges removed, %": ".1f", "weights removed, %": ".1f"}
+    columns |= {field.replace("_", " "): ".3f" for field in fields}
+    measure = str(analyze["measure"]).replace("_", " ")
+    return Table("measures", {"run": "", "round": "d"}, columns, rows, measure.capitalize())
 
 
 def instability_table(runs: Runs) -> Table:
