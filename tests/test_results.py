@@ -157,7 +157,7 @@ def measured(name, value, case=None):
     table = report.Table("t", {"graph": ""}, {"ms": ".1f"}, [["Cora", report.Value(value)]])
     claim = report.Claim("ms", report.exact_value(value), at_most=3)
     return report.to_data(report.Result(
-        "n", "T", "about", about, [table], [claim], {f"{name}.png": "picture"}
+        "n", "T", "about", about, [table], [claim], pictures={f"{name}.png": "picture"}
     ))  # fmt: skip
 
 
