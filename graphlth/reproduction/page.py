@@ -27,7 +27,7 @@ from graphlth.reproduction.tables import (
 QUICK = "In small (--quick): no reproduction."
 SPLITS = "splits share nodes, and are no independent repetitions"
 FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
-TITLE_LETTERS = 90  # of a line
+TITLE_LETTERS = 66  # of a line
 
 
 def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
