@@ -128,7 +128,7 @@ def draw_figure(
     blocks = [(block, _shown(block)) for block in blocks_of(rows)]
     most = max(len(shown) for _, shown in blocks)
     with rc_context(STYLE):
-        height = 3.5 * len(blocks) + 0.3 + 0.25 * (len(looks) // 3)
+        height = 3.5 * len(blocks) + 0.3 + 0.25 * ((len(looks) + 2 * len(published or {})) // 3)
         height += 0.3 * len((title or "").splitlines())
         figure = empty_figure((7.2, 9, 12)[most - 1], height)
         grid = figure.subplots(len(blocks), most, sharey="row", squeeze=False)
