@@ -3,6 +3,7 @@
 - `{result}` in a line: ``{result}`ugs_cora_gcn/accuracy?round=9&column=ugs` `` is "78.0 ± 0.4".
 - `{result-table} ugs_cora_gcn/accuracy` is a table, of some `:rows:` and `:columns:` if asked for.
 - `{suites}` is a table of all suites, by paper, with a link to the page of each that was run.
+- `{result-verdicts} ugs_cora_gcn` is the table of its published claims, with what was found.
 - `results/<name>` is the page of every result, copied with its pictures before the site is built.
 """
 
@@ -23,10 +24,13 @@ from result_data import (
     read_result,
     select,
     to_markdown,
+    typeset,
 )
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
+
+from graphlth.reproduction.result import lay_out_verdicts
 
 from graphlth.reproduction.suite import read_suite, suite_names
 
@@ -57,6 +61,19 @@ class ResultTable(SphinxDirective):
         self.env.note_dependency(str(RESULTS / name / "data.json"))
         chosen = {n: [w.strip() for w in text.split(";")] for n, text in self.options.items()}
         return self.parse_text_to_nodes(to_markdown(select(data, table, **chosen)))
+
+
+class ResultVerdicts(SphinxDirective):
+    """The published claims of a result, what was found, and the verdicts."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table, its numbers to be read from the data file."""
+        name = self.arguments[0]
+        self.env.note_dependency(str(RESULTS / name / "data.json"))
+        lines = [[typeset(cell) for cell in line] for line in lay_out_verdicts(read_result(name))]
+        return self.parse_text_to_nodes(to_markdown(lines))
 
 
 class Suites(SphinxDirective):
@@ -98,6 +115,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register role, directive and the copying of pages."""
     app.add_role("result", ResultRole())
     app.add_directive("result-table", ResultTable)
+    app.add_directive("result-verdicts", ResultVerdicts)
     app.add_directive("suites", Suites)
     app.connect("builder-inited", copy_pages)
     return {"parallel_read_safe": True}
