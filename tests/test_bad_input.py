@@ -269,7 +269,6 @@ BAD = [  # command                                   what its one line says
     ("run geb --task digits-images --model resnet_20 --out out", "`task` must have edges to"),
     ("run sgcn --task digits-images --model mlp --out out --drop-weights 0.5",
      "`task` must have edges to remove, got 'digits_images' without any"),
-    ("run random_edges --task digits_images --model mlp --out out", "`task` must have edges to"),
     ("run random_graph --task digits_images --model mlp --out out", "`task` must have edges to"),
     (f"{EARLY} --bits 9", "`bits` must be one of 2, 3, 4, 5, 6, 7, 8, 32, got 9"),
     (f"{EARLY} --iterations 40 --draws 3", "`draws` must be at most `epochs` = 2, got 3"),

@@ -31,7 +31,6 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
 from graphlth.reproduction.result import lay_out_verdicts
-
 from graphlth.reproduction.suite import read_suite, suite_names
 
 

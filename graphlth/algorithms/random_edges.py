@@ -6,15 +6,15 @@ from typing import Unpack
 
 from torch import nn
 
-from graphlth.algorithms._graph import check_edges, dense_graph
-from graphlth.algorithms._imp import Settings, weight_tickets
+from graphlth.algorithms._graph import check_edges
+from graphlth.algorithms._imp import Settings, WeightPruning, weight_tickets
 from graphlth.masks import only as only_masks
 from graphlth.prune import drop_lowest
 from graphlth.scores.random import random
 from graphlth.settings.types import Fraction, Ignore, RoundNumbers, Rounds, Seed
 from graphlth.streams import stream_seed
 from graphlth.task import Task
-from graphlth.ticket import Ticket
+from graphlth.ticket import Ticket, dense
 from graphlth.training.checks import check_start
 
 
@@ -35,7 +35,7 @@ def random_edges(
 
     The weights are those that `imp` keeps, searched on the whole graph, and the edges those that
     `random_tickets` keeps, of the same seed and rates: beside `ugs` at its sparsities, a ticket
-    differs in what chose its masks.
+    differs in what chose its masks. A part that is dropped at rate 0 has no mask.
 
     Args:
         model: the network; its weights are θ₀, with `one_shot` also when `last` is given.
@@ -51,11 +51,13 @@ def random_edges(
             goes on (see `Rewinding`), and how it trains (see `Recipe`).
 
     Raises:
-        ValueError: the task has no edges, or a setting is wrong.
+        ValueError: a setting is wrong, or the score cannot score the weights.
     """
     check_start(model, task, last)
-    check_edges(task, last)
-    whole = dense_graph(model, task, weights=True, ignore=ignore).masks
+    if task.num_edges:
+        check_edges(task, last)
+    prunes_weights = settings.get("drop_weights", WeightPruning.drop_weights) > 0
+    whole = dense(model, task.num_edges, edges=drop_edges > 0, ignore=ignore).masks
     weights = last and replace(last, masks=only_masks(last.masks, "weights"))
     for ticket in weight_tickets(
         model, task, settings, rounds=rounds, only=only, one_shot=one_shot, ignore=ignore,
@@ -65,4 +67,4 @@ def random_edges(
         edges = only_masks(whole, "edges")
         for _ in range(ticket.round):  # in steps, so that the counts are those of rounds of UGS
             edges = drop_lowest(edges, scores, drop_edges, groups=task.edge_groups)
-        yield replace(ticket, masks={**ticket.masks, **edges})
+        yield replace(ticket, masks={**(ticket.masks if prunes_weights else {}), **edges})

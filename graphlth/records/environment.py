@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import warnings
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from graphlth.records.schema import Record
 
+ATTEMPTS = 3  # to ask git
 PACKAGES = (
     "graphlth", "torch", "torch-geometric", "torch-scatter", "numba", "triton", "numpy", "scipy",
     "gymnasium",
@@ -17,12 +19,28 @@ PACKAGES = (
 
 
 def _git(*arguments: str) -> str | None:
-    with suppress(OSError, subprocess.SubprocessError):
-        folder = str(Path(__file__).parent)
-        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=60
-        ).stdout.strip()
+    """What git prints; None where there is no git, no work tree, or no such file in it.
+
+    Another failure may pass, and is told of only where it stays.
+    """
+    folder = str(Path(__file__).parent)
+    command = ["git", "--no-optional-locks", "-C", folder, *arguments]
+    reason = ""
+    for _ in range(ATTEMPTS):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+                                  env=os.environ | {"LC_ALL": "C"})  # fmt: skip
+        except FileNotFoundError:
+            return None
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = str(error)
+            continue
+        if not done.returncode:
+            return done.stdout.strip()
+        reason = done.stderr.strip()
+        if done.returncode == 1 or "not a git repository" in reason:
+            return None
+    warnings.warn(f"records do not name the commit: {reason}", stacklevel=2)
     return None
 
 
