@@ -87,8 +87,11 @@ def test_each_layer_may_have_weights_of_its_own(name, settings):
     for x, edge_index, weight in other_graphs():
         each = tuple(weight * (i + 1) for i in range(model.num_layers))
         want = masked(model, ticket, x, edge_index, each)
+        each += each[-1:] * (len(small.layers) - len(each))  # a map that reads out is a layer, too
         close(small.network(x, edge_index, each), want)
         close(small.on(glt.Graph(edge_index, len(x)), each)(x), want)
+        with pytest.raises(ValueError, match=r"^`weight` must be .* one for each of \d, got \d$"):
+            small.network(x, edge_index, each + each)
 
 
 def test_its_own_graph_is_one_of_them():

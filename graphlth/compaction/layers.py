@@ -61,7 +61,13 @@ def lay_edges(
     """The edges [2, E'] of A over a graph, and `layers` with their entries of A.
 
     Attention over edges that all weigh 1 is given no weights: a loop has the weight 1 there.
+
+    Raises:
+        ValueError: `weight` is that of another number of layers.
     """
+    if isinstance(weight, tuple) and len(weight) != len(layers):
+        raise ValueError(f"`weight` must be one for all layers or one for each of {len(layers)}, "
+                         f"got {len(weight)}")  # fmt: skip
     edge_index = adjacency.add_loops(edge_index, num_nodes)
     if weight is None and all(layer.sent is not None for layer in layers):
         return edge_index, [*layers]
