@@ -90,7 +90,7 @@ def test_each_layer_may_have_weights_of_its_own(name, settings):
         each += each[-1:] * (len(small.layers) - len(each))  # a map that reads out is a layer, too
         close(small.network(x, edge_index, each), want)
         close(small.on(glt.Graph(edge_index, len(x)), each)(x), want)
-        with pytest.raises(ValueError, match=r"^`weight` must be .* one for each of \d, got \d$"):
+        with pytest.raises(ValueError, match=r"^`weight` must be .* one for each of \d+, got \d+$"):
             small.network(x, edge_index, each + each)
 
 
