@@ -10,6 +10,9 @@ import pytest
 import torch
 from test_results import check_data
 
+import graphlth.records as record
+from graphlth.experiment.run import run
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RESULTS = {  # what the page of each must say
     "own_graphs": ("20 + 30 nodes a class", "2 seeds", "| generated |"),
@@ -185,3 +188,27 @@ def test_a_result_and_a_picture_take_the_place_of_a_link_and_not_of_its_file(tmp
     assert page.read_text().startswith("# Title\n\ntext\n") and theirs.read_text() == "theirs"
     assert json.loads(data.read_text())["title"] == "Title"
     assert figure.read_bytes().startswith(b"\x89PNG") and len([*out.iterdir()]) == 3
+
+
+def test_packed_records_are_those_of_finished_seeds_and_continue(tmp_path, monkeypatch):
+    import tarfile
+
+    import pack_records
+
+    settings = {"hidden": 4, "epochs": 2, "rounds": 1}
+    folder = run("imp", "karate", "gcn", settings, seeds=2, out=tmp_path / "runs")
+    lines = (folder / "seed1.jsonl").read_text().splitlines(keepends=True)
+    (folder / "seed1.jsonl").write_text(lines[0])  # not finished
+    archive = tmp_path / "packed.tar.xz"
+    monkeypatch.setattr(sys, "argv", ["a.py", "x", str(folder), f"--out={archive}"])
+    pack_records.main()
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "there", filter="data")
+    there = tmp_path / "there" / folder.name
+    assert {file.name for file in there.iterdir()} == {"settings.json", "seed0.jsonl"}
+    before = (there / "seed0.jsonl").read_bytes()
+    again = run("imp", "karate", "gcn", settings, seeds=2, out=tmp_path / "there",
+                keep_tickets="none")  # fmt: skip
+    assert again == there and (there / "seed0.jsonl").read_bytes() == before
+    tests = [[r["test"] for r in record.read(each)] for each in (folder, there)]
+    assert tests[1][:2] == tests[0][:2] and len(tests[1]) == 4
