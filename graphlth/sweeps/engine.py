@@ -20,8 +20,8 @@ from graphlth.storage import remove_drafts
 from graphlth.sweeps.seed_task import (
     Rounds,
     SeedTask,
+    decisive_versions,
     new_rounds,
-    package_versions,
     seed_files,
     source_files,
 )
@@ -102,7 +102,7 @@ class Engine:
             if run.is_done:
                 lock.__exit__(None, None, None)
                 return
-            task = SeedTask(run.chosen, run.seed, package_versions(),
+            task = SeedTask(run.chosen, run.seed, decisive_versions(),
                             seed_files(run.folder, run.seed, done),
                             source_files(run.chosen, run.seed))  # fmt: skip
             future, folder = self.workers.submit(task)

@@ -7,7 +7,6 @@ says what is recorded of a seed; the worker computes the rest and returns it.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -17,7 +16,7 @@ from graphlth.experiment.folder import keeps_ticket
 from graphlth.experiment.plan import Plan
 from graphlth.experiment.run import run_seeds
 from graphlth.records import Record
-from graphlth.records.environment import environment
+from graphlth.records.environment import environment, package_versions
 from graphlth.settings.lists import planned_rounds
 from graphlth.ticket import ticket_file
 
@@ -49,13 +48,12 @@ class SeedTask:
         return self.files.get(f"seed{self.seed}.jsonl", b"").count(b"\n")
 
 
-_environment = cache(environment)  # of this process
 _computing = Lock()  # a seed at a time in a process of many threads: torch has one state of draws
 
 
-def package_versions() -> dict[str, str]:
+def decisive_versions() -> dict[str, str]:
     """The versions of the packages that decide digits."""
-    return {n: v for n, v in _environment().items() if n in PACKAGES}
+    return package_versions(PACKAGES)
 
 
 def seed_files(folder: Path, seed: int, done: list[Record]) -> dict[str, bytes]:
@@ -96,7 +94,7 @@ def compute_seed(task: SeedTask, folder: str | None = None, within: str | None =
         chosen = task.plan
         if task.source:
             chosen = replace(chosen, places={**chosen.places, "tickets": str(source)})
-        run_seeds(chosen, run, _environment(), False, [task.seed], lambda step: None)
+        run_seeds(chosen, run, environment(), False, [task.seed], lambda step: None)
         return [] if folder else new_rounds(task, run, task.recorded)
 
 
@@ -115,7 +113,7 @@ def check_versions(expected: Mapping[str, str]) -> None:
     Raises:
         ValueError: names the first that differs.
     """
-    here = package_versions()
+    here = decisive_versions()
     for name in {**expected, **here}:
         if here.get(name) != expected.get(name):
             raise ValueError(f"`cluster` must have workers with the client's packages, got {name} "
