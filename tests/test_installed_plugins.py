@@ -175,6 +175,7 @@ def graphlth(installed, *argv, cwd):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_installed_score_model_task_and_algorithm_run_from_the_command_line(installed, tmp_path):
     named = ("run", "toy_algorithm", "--task", "toy-task", "--model", "toy_model")
     own = ("--ring", "15", "--width", "3", "--score", "toy_score", "--power", "2")

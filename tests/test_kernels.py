@@ -128,6 +128,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_what_was_compiled(tmp_path):
     """Numba tells compiled functions apart by what they hold; a function in them differs."""
     kept = []

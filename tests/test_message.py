@@ -379,7 +379,10 @@ WIDE = [1, 7, 16, 40, 128, 200, 256]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("large", ["", "beyond one cache", "beyond two", "in parts"])
+@pytest.mark.parametrize("large", [
+    "", pytest.param("beyond one cache", marks=pytest.mark.slow),
+    pytest.param("beyond two", marks=pytest.mark.slow), "in parts",
+])  # fmt: skip
 @pytest.mark.parametrize("held", [(128, 128), (512, 256)])
 def test_any_width_is_summed_on_any_number_of_threads(held, large, threads, dtype, monkeypatch):
     for name, size in zip(("WIDE", "HELD"), held, strict=True):

@@ -112,6 +112,7 @@ def test_a_command_of_the_page_continues_its_run(written, runs, monkeypatch, cap
     assert {p: p.read_bytes() for p in runs.rglob("*.json*")} == state
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_page(written, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(runs.parent)
     assert cli.main(["report", "runs", f"--out={tmp_path / 'again.html'}"]) == 0
@@ -190,6 +191,7 @@ def test_a_verdict_needs_seeds_and_no_warning(runs, tmp_path, seeds, warnings, t
     assert sentence.startswith(told)
 
 
+@pytest.mark.slow
 def test_a_page_of_four_methods_ten_seeds_and_twenty_rounds_is_small(runs, tmp_path):
     large = make_large(runs, tmp_path / "large")
     assert len(record.read(large)) == 4 * 10 * 21
