@@ -82,12 +82,12 @@ def test_with_splits_seed_k_is_on_split_k():
     assert [(r.settings["split"], r.seeds) for r in found] == [(0, (0,)), (1, (1,)), (2, (2,))]
 
 
-SUITES = [p for p in sorted((ROOT / "benchmarks" / "suites").glob("*.toml"))
+SUITES = [p for p in sorted((ROOT / "graphlth" / "reproduction" / "suites").glob("*.toml"))
           if "runs" in tomllib.loads(p.read_text())]  # fmt: skip
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda p: p.stem)
-def test_a_suite_of_the_benchmarks_is_a_sweep(suite):
+def test_a_suite_is_a_sweep(suite):
     table = tomllib.loads(suite.read_text())
     splits = table.get("splits", 1)
     assert len(read_sweep(suite).runs) == len(table["runs"]) * splits
@@ -99,8 +99,14 @@ def test_a_suite_of_the_benchmarks_is_a_sweep(suite):
         told = {n: None if v == "null" else v for n, v in whole.items() if n not in aside}
         kept = {n: v for n, v in each.settings.items() if n not in ("split", "tickets")}
         assert (each.names, kept) == (names, told)
-        count = own.get("seeds", table.get("seeds"))
-        assert each.seeds == ((each.settings["split"],) if count is None else (*range(count),))
+        seeds = own.get("seeds", table.get("seeds"))
+        if seeds is None:
+            assert each.seeds == (each.settings["split"],)
+        elif isinstance(seeds, int):
+            assert each.seeds == (*range(seeds),)
+        else:
+            low, high = map(int, seeds.split("-"))
+            assert each.seeds == (*range(low, high + 1),)
 
 
 WRONG = [
