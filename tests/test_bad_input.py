@@ -171,7 +171,7 @@ EARLY = "run early_bird --task digits-images --model resnet_20 --out out"
 POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
-    ("fly", "`command` must be one of run, reproduce, sweep, analyze, plot, compare, show, .*, got 'fly'"),
+    ("fly", "`command` must be one of run, reproduce, sweep, analyze, plot, compare, .*, got 'fly'"),
     ("run", "`algorithm` must be given: one of .*, imp, .*, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of actor, .*, cifar10, citeseer"),
     ("run ugs --task karate", "`model` must be given: one of conv_2, .*, vgg_19"),
@@ -194,7 +194,8 @@ BAD = [  # command                                   what its one line says
     (f"{JOINT} --window 0", r"`window` must be in \[1, 10000\], got 0"),
     (f"{JOINT} --epsilon 0", r"`epsilon` must be in \(0, inf\), got 0"),
     (f"{JOINT} --criterion all", "`criterion` must be one of edges, weights, both, got 'all'"),
-    (f"{JOINT} --start anew", "`start` must be one of inherit, rewind, reinit, reinit-dense, got 'anew'"),
+    (f"{JOINT} --start anew",
+     "`start` must be one of inherit, rewind, reinit, reinit-dense, got 'anew'"),
     (f"{KARATE} --epochs 0", r"`epochs` must be in \[1, 1000000\], got 0"),
     (f"{KARATE} --hidden 0", r"`hidden` must be in \[1, 65536\], got 0"),
     (f"{KARATE} --lr 0", r"`lr` must be in \(0, inf\), got 0"),
@@ -262,7 +263,7 @@ BAD = [  # command                                   what its one line says
     (f"{CHANNELS} --drop-channels 1", r"`drop_channels` must be in \[0, 1\), got 1"),
     (f"{CHANNELS} --l1-norms=-1", r"`l1_norms` must be in \[0, inf\), got -1"),
     (f"{CHANNELS} --channel-score luck", "`channel_score` must be one of .*norm_scale, .*'luck'"),
-    (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, reinit-dense, got 'over'"),
+    (f"{CHANNELS} --start over", "`start` must be one of inherit, rewind, reinit, got 'over'"),
     (CHANNELS, "`model` must have hidden channels that 'norm_scale' can score"),
     ("run channels --task karate --model gcn --out out", "must have hidden channels .* got GCN"),
     ("run early-bird --task karate --model gcn --out out", "must have hidden channels .* got GCN"),
