@@ -171,7 +171,7 @@ EARLY = "run early_bird --task digits-images --model resnet_20 --out out"
 POPUP = f"run edge_popup --task karate --model gcn --out out {QUICK}"
 EXPORT = "export run/seed0-round1.safetensors"
 BAD = [  # command                                   what its one line says
-    ("fly", "`command` must be one of run, reproduce, sweep, analyze, plot, compare, .*, got 'fly'"),
+    ("fly", "`command` must be one of run, reproduce, sweep, analyze, plot, .*, got 'fly'"),
     ("run", "`algorithm` must be given: one of .*, imp, .*, ugs"),
     ("run ugs --model gcn", "`task` must be given: one of actor, .*, cifar10, citeseer"),
     ("run ugs --task karate", "`model` must be given: one of conv_2, .*, vgg_19"),
