@@ -44,7 +44,7 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
     verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
     return Result(
         suite["name"], suite["title"], describe_result(suite, runs), describe_runs(suite, runs),
-        tables, claims, verdicts, pictures, run_warnings(runs) + warnings, suite["notes"],
+        tables, claims, pictures, run_warnings(runs) + warnings, suite["notes"], verdicts,
     )  # fmt: skip
 
 

@@ -96,10 +96,10 @@ class Result:
     measurement: Data
     tables: Sequence[Table]
     claims: Sequence[Claim] = ()
-    verdicts: Sequence[Verdict] = ()
     pictures: Mapping[str, str] = field(default_factory=dict)  # the caption of every file
     warnings: Sequence[str] = ()
     notes: str = ""
+    verdicts: Sequence[Verdict] = ()
 
 
 # --- figures -------------------------------------------------------------------------------------
