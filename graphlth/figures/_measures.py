@@ -61,7 +61,7 @@ def draw_measures(
     rows = summary(record for record in records if needed in record)
     if not rows:
         raise no_records_error(missing, records)
-    looks, blocks = looks_of(map(key_of, rows)), blocks_of(rows)
+    looks, blocks, levels = looks_of(map(key_of, rows)), blocks_of(rows), dict(whole)
     with rc_context(STYLE):
         lines = -(-len(panels) // columns)
         figure = empty_figure(0.6 + 4.0 * columns, 3.1 * lines * len(blocks))
@@ -70,8 +70,8 @@ def draw_measures(
             axes = grid[i * lines : (i + 1) * lines].flat
             axes[0].set_title(panel_title(block), loc="left")
             for axis, (name, value) in zip(axes, panels, strict=True):
-                if name in (known := dict(whole)):
-                    level = known[name](block[0][0].records[0])
+                if name in levels:
+                    level = levels[name](block[0][0].records[0])
                     axis.axhline(level, color="0.3", linestyle="--", linewidth=1, label="_whole")
                 _panel(axis, block, name, value, [looks[key_of(each[0])] for each in block])
         finish_figure(figure, looks.values(), [*signs, *interval_signs(rows)], title)
