@@ -95,16 +95,25 @@ def test_the_structure_of_a_ticket_is_that_of_the_pruned_graph():
     assert measured == graph_structure(left) and measured.pairs < 78
 
 
-def test_relations_and_training_graphs_are_one_graph():
+def relations_task():
+    """Nodes 0 to 2 of type a and 3 to 6 of type b, of which 3 and 4 train."""
     data = HeteroData()
     data["a"].x, data["b"].x, data["b"].y = torch.eye(3), torch.eye(4), torch.tensor([0, 1, 0, 0])
     data["a", "to", "b"].edge_index = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    data["a", "likes", "b"].edge_index = torch.tensor([[0], [0]])
     data["b", "with", "b"].edge_index = torch.tensor([[0, 1, 0], [1, 0, 2]])
     for i, part in enumerate(("train", "val", "test")):
         data["b"][f"{part}_mask"] = torch.tensor([[0, 1], [2], [3]][i])
-    task = glt.NodeTask(data)
-    masks = {key: torch.ones(n) for key, n in task.num_edges.by_key.items()}
-    found = find("analysis", "structure")(None, task, glt.Ticket({}, masks, 0))
+    return glt.NodeTask(data)
+
+
+def relation_masks(task):
+    return {key: torch.ones(n) for key, n in task.num_edges.by_key.items()}
+
+
+def test_relations_and_training_graphs_are_one_graph():
+    task = relations_task()
+    found = find("analysis", "structure")(None, task, glt.Ticket({}, relation_masks(task), 0))
     assert (found.nodes, found.pairs, found.components, found.isolated_nodes) == (7, 5, 3, 2)
     assert found.homophily == 0.5 and found.training_share == 1.0
     graphs = [
@@ -199,3 +208,23 @@ def test_removed_edges_are_those_of_a_graph_with_training_nodes():
     model = find("models", "mlp")(images, hidden=2)
     with pytest.raises(ValueError, match="`task` must have "):
         find("analysis", "removed_edges")(model, images, glt.dense(model, edges=False))
+
+
+def test_of_edges_of_several_relations_each_is_removed_for_itself():
+    task = relations_task()
+    masks = relation_masks(task)
+    masks["edges.a__to__b"][[0, 2]] = 0  # 0 → 3, which is also in another relation, and 1 → 4
+    found = find("analysis", "removed_edges")(None, task, glt.Ticket({}, masks, 0))
+    assert (found.removed_count, found.removed_from_training) == (2, 0.0)
+    assert (found.removed_into_training, found.all_from_training) == (1.0, 3 / 7)
+    assert (found.removed_source_degree, found.removed_target_degree) == (2.0, 3.0)
+    assert found.all_source_degree == 15 / 7
+
+
+@pytest.mark.parametrize("make", [relations_task, lambda: directed_task([0, 1])])
+def test_removed_edges_are_measured_on_the_device_of_the_edges(make):
+    task = make()
+    masks = relation_masks(task) if hasattr(task, "node_type") else {"edges": torch.ones(5)}
+    with torch.device("meta"):  # where what is made without a device would be
+        found = find("analysis", "removed_edges")(None, task, glt.Ticket({}, masks, 0))
+    assert found.removed_count == 0 and found.all_from_training > 0

@@ -58,12 +58,12 @@ def _all_relations(task: Any) -> tuple[Tensor, int, Tensor | None, Tensor | None
     """
     data = task.data
     offsets: dict[str, int] = data.node_offsets
-    edges = [data[kind].edge_index.cpu() + torch.tensor([[offsets[kind[0]]], [offsets[kind[2]]]])
-             for kind in data.edge_types]  # fmt: skip
+    edges = [torch.stack([source + offsets[kind[0]], target + offsets[kind[2]]])
+             for kind in data.edge_types for source, target in [data[kind].edge_index]]  # fmt: skip
     labels, first, count = None, offsets[task.node_type], int(data.num_nodes)
     if hasattr(task, "pairs"):
         return torch.cat(edges, 1), count, None, None
     if task.y.dim() == 1 and not task.y.is_floating_point():
-        labels = torch.full((count,), -1)
+        labels = task.y.new_full((count,), -1)
         labels[first : first + task.num_nodes] = task.y
     return torch.cat(edges, 1), count, labels, task.rows["train"] + first

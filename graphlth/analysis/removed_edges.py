@@ -30,11 +30,12 @@ def removed_edges(model: nn.Module, task: Task, ticket: Ticket) -> RemovedEdges:
 
     Degrees are those of the whole graph. What training nodes see decides the loss, so that a search
     that looks at the loss alone may remove their edges first; `all_...` is what edges removed at
-    random would give.
+    random would give. Of the edges from one node to another, such as those of several relations,
+    each counts.
 
     Args:
         model: is not read.
-        task: the nodes of one graph of one kind of edges.
+        task: the nodes of one graph.
         ticket: the masks.
 
     Raises:
@@ -45,22 +46,23 @@ def removed_edges(model: nn.Module, task: Task, ticket: Ticket) -> RemovedEdges:
     if whole.train is None:
         raise ValueError("`task` must have training nodes in one graph, got "
                          f"{getattr(task, 'name', task)!r}")  # fmt: skip
-    n = whole.num_nodes
-    gone = ~torch.isin(_keys(whole.edge_index, n), _keys(left.edge_index, n))
-    trains = torch.zeros(n, dtype=torch.bool)
+    trains = whole.edge_index.new_zeros(whole.num_nodes, dtype=torch.bool)
     trains[whole.train] = True
-    source, target = whole.edge_index
-    values = (trains[source], trains[target], torch.bincount(source, minlength=n)[source],
-              torch.bincount(target, minlength=n)[target])  # fmt: skip
+    degrees = [ends.bincount(minlength=whole.num_nodes) for ends in whole.edge_index]
+    total, kept = (_sum_values(graph.edge_index, trains, *degrees) for graph in (whole, left))
+    count, removed = whole.edge_index.size(1), whole.edge_index.size(1) - left.edge_index.size(1)
     return RemovedEdges(
-        int(gone.sum()), *(_mean(v[gone]) for v in values), *(_mean(v) for v in values)
-    )
+        removed, *(_mean(a - b, removed) for a, b in zip(total, kept, strict=True)),
+        *(_mean(each, count) for each in total),
+    )  # fmt: skip
 
 
-def _keys(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """A number for each edge."""
-    return edge_index[0] * num_nodes + edge_index[1]
+def _sum_values(edge_index: Tensor, trains: Tensor, out: Tensor, into: Tensor) -> list[int]:
+    """The sums over edges [2, E] of what `RemovedEdges` tells the means of; by node, [N] each."""
+    source, target = edge_index
+    values = trains[source], trains[target], out[source], into[target]
+    return [int(each.sum()) for each in values]
 
 
-def _mean(values: Tensor) -> float | None:
-    return float(values.double().mean()) if len(values) else None
+def _mean(total: int, count: int) -> float | None:
+    return total / count if count else None
