@@ -368,12 +368,14 @@ AT_NODES = {
     f"{whose}_{what}": 0.2 for whose in ("removed", "all")
     for what in ("from_training", "into_training", "source_degree", "target_degree")
 }  # fmt: skip
+CHOSEN = {"optimism": 0.01, "early_peak": 0.02, "epoch_by_val": 8, "epoch_by_test": 30}
 RECORDS = {  # that each figure can draw
     "barrier": lambda: later(0, 50, rounds=3) + connected(run("ugs", seeds=3, rounds=3)),
     "instability": lambda: later(0, 50, rounds=6) + connected(run("ugs", seeds=3, rounds=6)),
     "cost": lambda: costed(run("ugs", rounds=3) + run("sgcn", rounds=1)),
     "criteria": lambda: early_bird() + early_bird(criterion="edges", when=(3, 3, 40)),
     "distances": lambda: early_bird(draws=8) + early_bird(),
+    "epoch_selection": lambda: [r | CHOSEN for r in run("ugs", rounds=2)],
     "drawing": lambda: early_bird(draws=8) + early_bird(),
     "inference": lambda: run("ugs", rounds=3) + run("sgcn", rounds=1),
     "learning_rate": by_rate,

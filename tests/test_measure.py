@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+from torch_geometric.datasets import KarateClub
 
+import graphlth as glt
 import graphlth.records as record
 from graphlth.cli import main as cli
 from graphlth.experiment import measure
@@ -17,8 +19,8 @@ from graphlth.ticket import load
 
 QUICK = {"hidden": 4, "epochs": 4, "rounds": 2, "rewind_to": 1, "lr": 0.05}
 SETTINGS = {
-    "instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1}, "removed_edges": {},
-    "structure": {},
+    "epoch_selection": {}, "instability": {"points": 3, "pairs": 1}, "latency": {"repeats": 1},
+    "removed_edges": {}, "structure": {},
 }  # fmt: skip
 
 
@@ -60,6 +62,26 @@ def test_instability_is_that_of_the_recipe_of_the_run(folder, tmp_path):
         epochs=4, lr=0.05,
     )  # fmt: skip
     assert vars(direct).items() <= line.items()
+
+
+def test_epochs_are_chosen_in_the_training_of_the_run(folder, tmp_path):
+    """And what is seen of the test data moves nothing of it."""
+    for line in record.read(analyze("epoch_selection", str(folder), out=str(tmp_path))):
+        assert line["selected_by_val"] == line["test"]
+        assert line["epoch_by_val"] == line["best_epoch"]
+        assert line["of_last_epoch"] == line["test_last"]
+        assert line["optimism"] == line["selected_by_test"] - line["test"] >= 0
+        assert line["early_peak"] == line["test"] - line["test_last"]
+        assert line["epoch_by_test"] in range(4)
+
+
+def test_of_two_epochs_of_the_best_test_value_the_first_is_told():
+    task = glt.NodeTask(KarateClub()[0], split="random")
+    model = find("models", "gcn")(task, hidden=4)
+    found = find("analysis", "epoch_selection")(
+        model, task, glt.dense(model, task.num_edges), epochs=3, lr=1e-12
+    )
+    assert (found.epoch_by_test, found.epoch_by_val, found.optimism) == (0, 0, 0)
 
 
 def test_what_exists_is_not_measured_again_and_a_torn_line_is_mended(folder, tmp_path, monkeypatch):
@@ -167,7 +189,8 @@ def both(folder, **told):
 
 BAD = [  # what is done to a copy of the run, the arguments, the one line
     (None, "nope",
-     "`measure` must be one of instability, latency, removed_edges, structure, got 'nope'"),
+     "`measure` must be one of epoch_selection, instability, latency, removed_edges, structure, "
+     "got 'nope'"),
     (shutil.rmtree, "instability", "`run` must be a folder, got"),
     (lambda f: (f / "settings.json").unlink(), "instability", "without a settings.json"),
     (lambda f: spoilt(f, "settings.json", "{"), "instability", "settings.json` is not that of a"),
@@ -213,7 +236,7 @@ def test_bad_input_is_one_line(folder, tmp_path, monkeypatch, capsys, spoil, arg
 
 def test_a_measure_must_be_named(capsys):
     assert cli.main(["analyze"]) == 2
-    assert "`measure` must be given: one of instability, latency" in capsys.readouterr().err
+    assert "`measure` must be given: one of epoch_selection, instab" in capsys.readouterr().err
 
 
 def test_a_setting_that_the_measure_lacks_is_refused(folder, tmp_path):
