@@ -10,10 +10,12 @@ from sweeping import Inline
 from test_record import table
 from test_results import check_data
 
+import graphlth as glt
 from graphlth.cli.main import main
 from graphlth.experiment.plan import plan
 from graphlth.figures.sparsity import PUBLISHED_MARKS, draw_figure
 from graphlth.reproduction import page, tables
+from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.parts import quick_suite, suite_runs, sweep_part, with_seeds
 from graphlth.reproduction.run import reproduce
 from graphlth.reproduction.suite import read_suite, suite_names
@@ -173,12 +175,44 @@ times = 0.5
 text = "In a third round, too"
 winning = "ugs"
 rounds = [3]
+[extreme.weights]
+runs = ["imp"]
+published = { "a paper" = 0.5 }
+[extreme.edges]
+runs = ["ugs"]
 [figures.sparsity]
 [figures.criteria]
 [quick]
 seeds = 2
 rounds = 1
 """
+
+
+def test_the_largest_sparsity_of_a_winning_ticket_stands_beside_what_is_published():
+    text, data = run_suite(KARATE)
+    rows = [row for row in data["rows"] if row["table"] == "extreme"]
+    assert {(row["removed"], row["method"]) for row in rows} == {
+        ("weights", "imp"), ("weights", "a paper"), ("edges", "ugs")
+    }  # fmt: skip
+    [folder] = Path("runs").glob("imp-*")
+    found = glt.extreme_sparsity(folder)
+    cells = {row["column"]: row for row in rows if row["method"] == "imp"}
+    rule, test = cells["by the papers' rule"], cells["by the test"]
+    assert rule["value"] == pytest.approx(100 * found.by_paper_rule.weight_sparsity)
+    assert [rule["low"], rule["high"]] == pytest.approx(
+        [100 * end.weight_sparsity for end in found.interval]
+    )
+    assert test["value"] == pytest.approx(100 * found.shown.weight_sparsity)
+    assert "| weights | a paper | 50.0 | – |" in text and "## Extreme sparsity" in text
+
+
+def test_extreme_sparsity_is_not_told_of_what_has_no_margin_or_no_rounds():
+    suite = suite_of(extreme={"edges": {"runs": ["a"], "published": {"a paper": 0.5}}})
+    assert extreme_table({"a": table({0: [0.8], 1: [0.7]}, **RMSE)}, suite) is None
+    assert extreme_table({"a": table({0: [0.8]})}, suite) is None
+    assert extreme_table({"b": table({0: [0.8], 1: [0.7]})}, suite) is None
+    rows = extreme_table({"a": table({0: [0.8], 1: [0.7]})}, suite).rows
+    assert [row[1] for row in rows] == ["a", "a paper"] and rows[0][3].value is None  # one seed
 
 
 def test_verdicts_stand_on_the_page_and_are_printed(capsys):
@@ -275,11 +309,16 @@ rounds = [1]
 """
 
 
-def test_the_splits_of_a_suite_stand_in_the_place_of_seeds():
+def save_splits():
+    """A small graph with two splits."""
     part = np.stack([np.arange(12) % 3, np.arange(12)[::-1] % 3])  # [splits, N]
     masks = {f"{name}_masks": part == i for i, name in enumerate(("train", "val", "test"))}
     edges = np.stack([np.arange(11), np.arange(1, 12)])
     np.savez("graph.npz", x=np.eye(12), y=np.arange(12) // 6, edge_index=edges, **masks)
+
+
+def test_the_splits_of_a_suite_stand_in_the_place_of_seeds():
+    save_splits()
     text, data = run_suite(SPLITS)
     assert "2 splits with one seed each" in text and data["measurements"][0]["seeds"] == 2
     told = [json.loads(line) for path in Path("runs").glob("*/seed*.jsonl")
@@ -289,6 +328,27 @@ def test_the_splits_of_a_suite_stand_in_the_place_of_seeds():
     ]  # fmt: skip
     [verdict] = data["verdicts"]
     assert (verdict["verdict"], verdict["found"]) == ("not comparable", page.SPLITS)
+
+
+def test_of_several_seeds_on_each_split_a_split_is_their_mean():
+    save_splits()
+    text, data = run_suite("seeds = '3-5'" + SPLITS)
+    assert "2 splits with 3 seeds each (below, seeds are splits)" in text
+    told = [json.loads(line) for path in Path("runs").glob("ugs-*/seed*.jsonl")
+            for line in path.read_text().splitlines()]  # fmt: skip
+    tests = {split: [r["test"] for r in told if (r["settings"]["split"], r["round"]) == (split, 1)]
+             for split in (0, 1)}  # fmt: skip
+    assert [len(values) for values in tests.values()] == [3, 3]
+    cells = {(row["table"], row["column"]): row["value"] for row in data["rows"]
+             if row["round"] == 1}  # fmt: skip
+    means = [np.mean(values) for values in tests.values()]
+    assert cells["accuracy", "ugs"] == pytest.approx(100 * np.mean(means))
+    assert cells["spread", "ugs, between splits"] == pytest.approx(100 * np.std(means, ddof=1))
+    within = np.mean([np.var(values, ddof=1) for values in tests.values()])
+    assert cells["spread", "ugs, between seeds"] == pytest.approx(100 * within**0.5)
+    assert {verdict["found"] for verdict in data["verdicts"]} == {page.SPLITS}
+    text, _ = run_suite("seeds = '3-5'" + SPLITS, "--seeds=7-7")
+    assert "2 splits with 1 seed each" in text and "between seeds" not in text
 
 
 CHANNELS = """
@@ -474,6 +534,9 @@ WRONG = [
     (with_line("[figures.sparsity]", "[figures.sparsity]\nfloor = 50"), "`floor` must be in ["),
     (with_line("[figures.sparsity]", '[figures.sparsity]\nruns = ["gcn"]'),
      "`figures.sparsity` must name runs of the suite, ugs, imp, got 'gcn'"),
+    (with_line("[extreme.weights]", "[extreme.heads]"), "`heads` is no setting of `extreme`"),
+    (with_line('"a paper" = 0.5', '"a paper" = 50'), "`extreme.weights.published` must be"),
+    (with_line('runs = ["imp"]', 'runs = ["gcn"]'), "`extreme.weights.runs` must name runs of the"),
     (with_line("[figures.sparsity]", '[analyze]\nmeasure = "instabilty"\n[figures.sparsity]'),
      "`fields` must be given beside `measure` 'instabilty'"),
     (with_line("[figures.sparsity]", '[analyze]\nmeasure = "structur"\nfields = ["pairs"]\n'

@@ -63,7 +63,7 @@ def check_data(data):
 def check_interval(figure):
     """Assert that a figure has both ends of an interval that has a name, or neither."""
     low, high, value = (figure[name] for name in ("low", "high", "value"))
-    known = (report.RANGE, report.STUDENT, report.DEVIATION, report.EXACT)
+    known = (report.RANGE, report.STUDENT, report.BOOTSTRAP, report.DEVIATION, report.EXACT)
     assert (low is None) == (high is None) == (figure["interval"] is None), figure
     assert figure["interval"] in (None, *known)
     if low is not None:

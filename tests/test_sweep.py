@@ -109,6 +109,16 @@ def test_a_suite_is_a_sweep(suite):
             assert each.seeds == (*range(low, high + 1),)
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [
+    ({}, [(0,), (1,)]), ({"seeds": "4-6"}, [(4, 5, 6)] * 2),
+])  # fmt: skip
+def test_a_split_has_the_seed_of_its_number_or_all_that_are_given(seeds, expected):
+    runs = {"a": {"algorithm": "ugs", "task": "texas", "model": "gcn"}}
+    found = read_sweep({"splits": 2, "runs": runs, **seeds}).runs
+    assert [each.seeds for each in found] == expected
+    assert [each.settings["split"] for each in found] == [0, 1]
+
+
 WRONG = [
     ({"sedes": 3}, "`sedes` is no setting of a sweep; did you mean `seeds`"),
     ({"algorithm": "ugs"}, "`algorithm` is no setting of a sweep; give it to its runs under "
@@ -118,7 +128,6 @@ WRONG = [
     ({"grid": {"lr": 0.1}}, "`grid` must hold lists of values, got 0.1 for `lr`"),
     ({"grid": {"lr": []}}, "`grid` must hold lists of values"),
     ({"grid": {"lr": [*range(200)], "hidden": [*range(200)]}}, "`grid` must make at most 10,000"),
-    ({"splits": 3}, "`splits` must not be given beside `seeds`"),
     ({"seeds": 0}, "`seeds` must be a count from 1"),
     ({"runs": {"a": {}}}, "`algorithm` must be given for every run, got none for 'a'"),
     ({"runs": {"a": {"algoritm": "ugs"}}}, "`algorithm` must be given for every run, got none for "

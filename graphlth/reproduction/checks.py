@@ -7,10 +7,11 @@ from annotated_types import Interval
 
 from graphlth.registry import find
 from graphlth.reproduction.claims import DENSE, FORMS, Claim, form_of, named_runs
+from graphlth.reproduction.extreme import REMOVED
 from graphlth.reproduction.parts import SWEEP, Suite, quick_suite, shown_names, suite_runs
 from graphlth.settings.annotations import check_number, check_value
 from graphlth.settings.checks import check_setting
-from graphlth.settings.types import Epochs, NonNegative, Positive, Rounds
+from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds
 from graphlth.settings.validation import check_settings, settings_of
 from graphlth.sweeps.file import REPORT, SweepRun
 
@@ -45,6 +46,7 @@ def check_suite(suite: Suite) -> None:
     check_published(suite, shown)
     for name in ("expected", "instability"):
         check_bands(name, suite.get(name, {}), shown)
+    check_extreme(suite.get("extreme", {}), shown)
     check_measure(suite)
     check_figures(suite.get("figures", {}), shown)
     check_quick(suite, runs)
@@ -163,6 +165,18 @@ def check_points(key: str, values: Any, *, rounds: bool) -> None:
         if rounds:
             check_round(key, name)
         check_number(key, value, float)
+
+
+def check_extreme(table: Any, runs: Collection[str]) -> None:
+    """Refuse what is no table of runs and of published sparsities, of edges or of weights."""
+    for what, own in check_table("extreme", table).items():
+        check_setting(what, REMOVED, "of `extreme`")
+        for name in check_table(f"extreme.{what}", own):
+            check_setting(name, ("runs", "published"), f"of `extreme.{what}`")
+        check_names(f"extreme.{what}.runs", own.get("runs", []), runs)
+        key = f"extreme.{what}.published"
+        for value in check_table(key, own.get("published", {})).values():
+            check_number(key, value, Fraction)
 
 
 def check_round(key: str, r: str) -> None:

@@ -7,11 +7,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record
 from graphlth.registry import find
 from graphlth.reproduction.claims import add_measures, find_verdicts
+from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.parts import Suite, first_run, published_values, suite_seeds
 from graphlth.reproduction.result import Data, Result, Table, name_machine, shorten_commit
+from graphlth.reproduction.splits import spread_table
 from graphlth.reproduction.tables import (
     Runs,
     band_claims,
@@ -33,6 +36,7 @@ TITLE_LETTERS = 66  # of a line
 def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
     """What the runs of a suite show; figures are drawn into the folder."""
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
+    tables += [t for t in (extreme_table(runs, suite), spread_table(runs)) if t]
     pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
     if measured:
         tables.append(measure_table(measured, suite["analyze"]))
@@ -93,7 +97,9 @@ def describe_seeds(suite: Suite) -> str:
     """How many seeds a suite has, and of which splits."""
     seeds = suite_seeds(suite)
     if "splits" in suite:
-        return f"{count_text(seeds, 'split')} with one seed each (below, seeds are splits)"
+        splits = count_text(parse_seeds(suite["splits"]), "split")
+        many = f"{count_text(seeds, 'seed')} each" if "seeds" in suite else "one seed each"
+        return f"{splits} with {many} (below, seeds are splits)"
     return count_text(seeds, "seed") + (f", from {seeds[0]} up" if seeds[0] else "")
 
 

@@ -37,12 +37,12 @@ def first_run(suite: Suite) -> str:
 
 
 def suite_seeds(suite: Suite) -> list[int]:
-    """The seeds of a suite, or the splits in their place."""
+    """The seeds of a suite, or the splits where these alone are given."""
     return parse_seeds(suite.get(_seeds_key(suite), 1))
 
 
 def _seeds_key(suite: Suite) -> str:
-    return "splits" if "splits" in suite else "seeds"
+    return "splits" if "splits" in suite and "seeds" not in suite else "seeds"
 
 
 def published_values(suite: Suite) -> dict[str, dict[str, dict[int, float]]]:
@@ -60,7 +60,7 @@ def published_values(suite: Suite) -> dict[str, dict[str, dict[int, float]]]:
 
 
 def with_seeds(suite: Suite, seeds: int | str | Sequence[int]) -> dict[str, Any]:
-    """The suite with other seeds, of all its runs; or with other splits, where it has these."""
+    """The suite with other seeds, of all its runs; or with other splits, where it has no seeds."""
     runs = {name: {n: v for n, v in own.items() if n != "seeds"}
             for name, own in suite.get("runs", {}).items()}  # fmt: skip
     numbers = parse_seeds(seeds)
@@ -78,6 +78,7 @@ def quick_suite(suite: Suite) -> dict[str, Any]:
         "first": first_run(suite),
         "runs": {n: _quick_run(own, settings, count) for n, own in runs.items() if n in names},
         "settings": {**suite.get("settings", {}), **settings},
+        **({"splits": parse_seeds(suite["splits"])[:count]} if "splits" in suite else {}),
         _seeds_key(suite): suite_seeds(suite)[:count],
     }
 

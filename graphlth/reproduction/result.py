@@ -15,7 +15,7 @@ file. `data.json`:
     warnings, pictures              lines of text; machine, case, file, caption
 
 What is not known is null. `interval` says what `low` and `high` are: `RANGE`, `STUDENT`,
-`DEVIATION`, `EXACT`, or null where there are none.
+`BOOTSTRAP`, `DEVIATION`, `EXACT`, or null where there are none.
 """
 
 import json
@@ -33,6 +33,7 @@ from graphlth.storage import replace_file
 
 RANGE = "smallest and largest measurement"
 STUDENT = "95 % Student-t interval of the mean"
+BOOTSTRAP = "95 % percentile bootstrap interval"
 DEVIATION = "mean ± standard deviation"
 EXACT = "exact"
 FEWEST = 6  # measurements whose range holds the median with a probability of at least 95 %
@@ -127,11 +128,14 @@ def exact_value(value: float) -> Value:
 
 
 def format_value(cell: Mapping[str, Any], spec: str) -> str:
-    """`8.0 (6.7 – 8.3)` with a range, `82.5 ± 0.1` with an interval or a deviation, else `8.0`."""
+    """`8.0 (6.7 – 8.3)` with a range or of a bootstrap, `82.5 ± 0.1` of t or a deviation, or `8.0`.
+
+    Without a value it is the range alone.
+    """
     value, low, high = (format_number(cell[name], spec) for name in ("value", "low", "high"))
     if cell["interval"] in (None, EXACT):
         return value
-    if cell["interval"] == RANGE:
+    if cell["interval"] in (RANGE, BOOTSTRAP):
         return f"{low} – {high}" if cell["value"] is None else f"{value} ({low} – {high})"
     return f"{value} ± {format_number((cell['high'] - cell['low']) / 2, spec)}"
 

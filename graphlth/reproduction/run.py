@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import graphlth.records as record
 from graphlth.experiment.measure import analyze
@@ -20,6 +19,7 @@ from graphlth.reproduction.parts import (
     with_seeds,
 )
 from graphlth.reproduction.result import Verdict, save, to_data
+from graphlth.reproduction.splits import records_of_split
 from graphlth.reproduction.suite import read_suite
 from graphlth.settings.types import Threads
 from graphlth.sweeps.file import SweepRun, read_sweep
@@ -132,19 +132,14 @@ def measure_runs(suite: Suite, folders: Folders, places: Places, watch: Watch) -
 def read_runs(suite: Suite, folders: Folders) -> dict[str, list[Record]]:
     """The records of every run, of the seeds that the suite asks for.
 
-    Those of all splits are one run, as seeds are.
+    Those of all splits are one run, in which a split is a seed.
     """
-    runs, several = suite_runs(suite), "splits" in suite
-    return {
-        name: [without_split(r) if several else r
-               for run, folder in zip(runs[name], own, strict=True)
-               for r in record.read(folder) if r["seed"] in run.seeds]
-        for name, own in folders.items()
-    }  # fmt: skip
-
-
-def without_split(r: Record) -> Record:
-    """A record without what tells its split from others."""
-    known = {name: value for name, value in r.items() if name not in ("data", "source")}
-    settings: Any = {**r["settings"], "split": "each"}
-    return known | {"settings": settings}
+    runs, found = suite_runs(suite), {}
+    for name, own in folders.items():
+        found[name] = []
+        for run, folder in zip(runs[name], own, strict=True):
+            records = [r for r in record.read(folder) if r["seed"] in run.seeds]
+            if "splits" in suite:
+                records = records_of_split(records, run.settings["split"])
+            found[name] += records
+    return found

@@ -18,6 +18,9 @@ pairs = [["ugs", "imp"]]           # gaps that are shown; else those of the firs
 text = "The ticket of round 4 is as good as the dense network"
 winning = "ugs"
 rounds = [4]
+[extreme.weights]                  # the largest sparsity of a winning ticket, of edges or weights
+runs = ["ugs"]
+published = { "GEBT" = 0.594 }     # by its source
 [analyze]                          # a measure that is taken of every run, with its settings; of
 measure = "removed_edges"          # others than instability, the fields that a table shows
 fields = ["removed_from_training"]

@@ -1,6 +1,7 @@
 """The file of a sweep: runs by name, what they share, grids, seeds; also a suite.
 
-seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k
+seeds = 5                      # or "3,7", or [3, 7]; splits = 10: seed k on split k, or, beside
+                               # seeds, all of these on each
 [settings]                     # of every run: also algorithm, task, model, protocol, device
 task = "cora"
 model = "gcn"
@@ -31,7 +32,7 @@ RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its 
 OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
 REPORT = (  # what `graphlth reproduce` reads besides
     "title", "source", "notes", "published", "expected", "instability", "claims", "pairs",
-    "columns", "tickets", "compare", "analyze", "figures", "quick",
+    "columns", "tickets", "compare", "extreme", "analyze", "figures", "quick",
 )  # fmt: skip
 
 
@@ -113,8 +114,6 @@ def _read_runs(table: Mapping[str, Any]) -> Sweep:
     for name, own in table.get("runs", {}).items():
         if not isinstance(own, Mapping):
             raise ValueError(f"`runs` must be tables, got {own!r} for {name!r}")
-    if "seeds" in table and "splits" in table:
-        raise ValueError("`splits` must not be given beside `seeds`: seed k is on split k")
     runs: dict[str, SweepRun] = {}
     points: dict[str, list[tuple[Mapping[str, Any], str]]] = {}  # of each run: grid values, name
     for name, own in (table.get("runs") or {"": {}}).items():
@@ -132,7 +131,7 @@ def _expand(
 ) -> Iterator[tuple[SweepRun, Mapping[str, Any]]]:
     """The runs that a table of the file stands for, each with its values of the grid."""
     settings = {**table.get("settings", {}), **own}
-    seeds = settings.pop("seeds", table.get("seeds", 1))
+    seeds = settings.pop("seeds", table.get("seeds"))
     grid = {**table.get("grid", {}), **settings.pop("grid", {})}
     for each, values in grid.items():
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
@@ -141,7 +140,8 @@ def _expand(
         grid["split"] = parse_seeds(table["splits"])
     for values in product(*grid.values()):
         choice = dict(zip(grid, values, strict=True))
-        numbers = [choice["split"]] if "splits" in table else parse_seeds(seeds)
+        default = [choice["split"]] if "splits" in table else 1
+        numbers = parse_seeds(default if seeds is None else seeds)
         yield _run(name, {**settings, **choice}, choice, numbers), choice
 
 
