@@ -25,6 +25,7 @@ from graphlth.sweeps.workers import ExecutorWorkers
 
 ROOT = Path(__file__).parents[1]
 RMSE = {"metric": "rmse", "direction": "min"}
+UGS = table({r: [0.8] * 3 for r in range(3)}, algorithm="ugs")
 
 
 @pytest.fixture(autouse=True)
@@ -261,6 +262,23 @@ def test_a_figure_says_where_published_points_are(published, points, title):
     told = page.describe_result({"title": "T", "source": "", "published": published},
                                 {"ugs": table({0: [0.8]}, settings={"epochs": 3})})  # fmt: skip
     assert ("Published values: not available: plots alone." in told) == isinstance(published, str)
+
+
+@pytest.mark.parametrize(("name", "runs", "told"), [
+    ("sparsity", {"ugs": []}, "`records` must hold at least one record, got none"),
+    ("criteria", {"ugs": UGS}, "`records` must hold tickets of joint_early_bird, run with `--draw"),
+    ("inference", {"ugs": [r | {"macs": None} for r in UGS]}, "`records` must hold `macs`, which "),
+    ("cost", {"ugs": UGS}, "`records` must hold `macs_retrain`, which that of ugs-cora-gcn, seed"),
+    ("cost", {"ugs": UGS[6:]}, "`records` must hold rounds 0 to 2 of ugs-cora-gcn, seed 0, lack"),
+])  # fmt: skip
+def test_a_figure_of_what_the_records_lack_is_a_warning(name, runs, told):
+    captions, [warning] = page.draw_figures(suite_of(), runs, {name: {}}, Path())
+    assert captions == {} and warning.startswith(f"the figure {name} is not drawn: {told}")
+
+
+def test_another_fault_of_a_figure_is_an_error():
+    with pytest.raises(ValueError, match="`margin` must be a fraction of accuracy"):
+        page.draw_figures(suite_of(), {"ugs": UGS}, {"sparsity": {"margin": 2.0}}, Path())
 
 
 def test_published_points_stand_over_the_rounds_of_the_first_run_with_their_source():

@@ -18,7 +18,7 @@ from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from graphlth.records.schema import ACCURACY, Record, metric_title
-from graphlth.records.statistics import Row, interval, run_of
+from graphlth.records.statistics import IncompleteRecordsError, Row, interval, run_of
 from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Fraction
 from graphlth.storage import replace_file
@@ -83,7 +83,7 @@ def check_floor(floor: float | None) -> None:
     check_value("floor", floor, Fraction | None)
 
 
-class NoRecordsError(ValueError):
+class NoRecordsError(IncompleteRecordsError):
     """There is no record of what a figure shows."""
 
 

@@ -35,6 +35,7 @@ from graphlth.figures._style import (
     set_log_ticks,
 )
 from graphlth.records.schema import Record
+from graphlth.records.statistics import IncompleteRecordsError
 
 COLOUR_MAP = "cividis"  # even in lightness, and the same to colour-blind readers
 LEAST = 1e-3  # of a distance on the logarithmic axis: below it lies 0
@@ -99,13 +100,15 @@ def distances_of_draws(series: Series) -> np.ndarray:
     """The distance between any two draws of a run: symmetric, [draws, draws], mean over seeds.
 
     Raises:
-        ValueError: the record of a draw is missing.
+        IncompleteRecordsError: the record of a draw is missing.
     """
     drawn = ticket_rows(series)
     matrix = np.zeros((len(drawn), len(drawn)))
     for i, row in enumerate(drawn):
         if row.round != i + 1:
-            raise ValueError(f"`records` of {row.algorithm} must hold every draw, lack {i + 1}")
+            raise IncompleteRecordsError(
+                f"`records` of {row.algorithm} must hold every draw, lack {i + 1}"
+            )
         earlier = [record["distances_to_earlier"] for record in row.records]
         matrix[i, :i] = matrix[:i, i] = np.mean(earlier, axis=0)
     return matrix

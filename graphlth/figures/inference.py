@@ -14,7 +14,7 @@ from graphlth.figures._style import Series, Sign, figure_path, key_of, looks_of,
 from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
 from graphlth.figures._tradeoff import search_rows
 from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, run_of
+from graphlth.records.statistics import IncompleteRecordsError, Row, run_of
 from graphlth.settings.types import Fraction
 
 SIZES = 3.5, 9.5  # points: of a mark without edges, and with all of them
@@ -105,5 +105,5 @@ def _macs(series: Series, row: Row) -> list[float]:
     macs = [record["macs"] for record in row.records]
     if None in macs:
         run = f"{row.algorithm}-{row.task}-{row.model}"
-        raise ValueError(f"`records` must hold `macs`, which is not counted in {run}")
+        raise IncompleteRecordsError(f"`records` must hold `macs`, which is not counted in {run}")
     return macs

@@ -34,6 +34,7 @@ from graphlth.figures._style import (
     looks_of,
     means_and_half_widths,
     metric_axis,
+    no_records_error,
     panel_title,
     plot_baseline,
     plot_curve,
@@ -120,7 +121,7 @@ def draw_figure(
     records = list(records)
     rows = summary(records)
     if not rows:
-        raise ValueError("`records` must hold at least one record, got none")
+        raise no_records_error("at least one record", records)
     check_value("margin", margin, Positive | None)
     marks = mark_rows(rows, margin=margin, metric=metric)
     first = run_key(records[0])  # whose rounds the published points are of

@@ -177,6 +177,10 @@ def summary(records: Iterable[Record]) -> list[Row]:
     return rows
 
 
+class IncompleteRecordsError(ValueError):
+    """Records lack a run, a round or a field that is asked for."""
+
+
 def check_metric(metric: str) -> str:
     """The same name; ValueError when it is no split whose metric every record holds."""
     if metric not in METRICS:
@@ -224,24 +228,27 @@ def total_cost(records: Iterable[Record], round: int, unit: str = "macs") -> flo
         unit: "macs" (multiply–accumulates of training), "seconds", "epochs" or "joules".
 
     Raises:
-        ValueError: an unknown unit, a round that is missing, or a record without the unit's field.
+        ValueError: an unknown unit; as `IncompleteRecordsError` a round that is missing, or a
+            record without the unit's field.
     """
     check_unit(unit)
     known = {record["round"]: record for record in records}
     searched = range(round + 1) if round else ()
     if missing := [number for number in (*searched, round) if number not in known]:
         where = f" of {_seed_name(next(iter(known.values())))}" if known else ""
-        raise ValueError(f"`records` must hold rounds 0 to {round}{where}, lack round {missing[0]}:"
-                         " leave out the folder of that run, or run it without `only`"
-                         )  # fmt: skip
+        raise IncompleteRecordsError(
+            f"`records` must hold rounds 0 to {round}{where}, lack round {missing[0]}: leave out "
+            "the folder of that run, or run it without `only`"
+        )
     spent = [(known[number], f"{unit}_search") for number in searched]
     return sum(_cost(record, name) for record, name in [*spent, (known[round], f"{unit}_retrain")])
 
 
 def _cost(record: Record, name: str) -> float:
     if name not in record:
-        raise ValueError(f"`records` must hold `{name}`, which that of {_seed_name(record)}, round "
-                         f"{record['round']} lacks")  # fmt: skip
+        raise IncompleteRecordsError(f"`records` must hold `{name}`, which that of "
+                                     f"{_seed_name(record)}, round {record['round']} lacks"
+                                     )  # fmt: skip
     cost: float = record[name]
     return cost
 

@@ -35,7 +35,7 @@ from typing import Any
 
 from graphlth.records.gaps import DIGITS, LEVEL, MARGIN, paired_gaps
 from graphlth.records.schema import Record, metric_of, metric_title
-from graphlth.records.statistics import total_cost
+from graphlth.records.statistics import IncompleteRecordsError, total_cost
 from graphlth.reproduction.decisions import (
     CONTRARY,
     NOT_COMPARABLE,
@@ -260,7 +260,7 @@ def macs_by_seed(records: Sequence[Record], last: int, name: str) -> dict[int, f
     try:
         found = {seed: total_cost([r for r in records if r["seed"] == seed], last)
                  for seed in seeds}  # fmt: skip
-    except ValueError as error:
+    except IncompleteRecordsError as error:
         raise NotComparableError(f"the cost of {name} is not known: {error}") from None
     if not all(found.values()):
         raise NotComparableError(f"the MACs of {name} are not counted")

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record
+from graphlth.records.statistics import IncompleteRecordsError
 from graphlth.registry import find
 from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
@@ -146,7 +147,7 @@ def draw_figures(
         how["title"] = figure_title(suite, how.get("title") or suite["title"], bool(points))
         try:
             draw_figure(name, shown, points, folder, how)
-        except ValueError as error:  # as of records that such a figure shows nothing of
+        except IncompleteRecordsError as error:
             wrong.append(f"the figure {name} is not drawn: {error}")
         else:
             captions[f"{name}.png"] = name.replace("_", " ")
