@@ -258,6 +258,20 @@ def test_a_sparsified_graph_is_not_a_random_one():
         assert torch.equal(m, drawn.masks[n])
 
 
+def test_rounds_of_sgcn_remove_what_ugs_has_removed_each_at_once():
+    task = toy()
+    how = {"drop_edges": 0.2, "drop_weights": 0.3, "epochs": 4, "pretrain": 3}
+    tickets = run("sgcn", build("gcn", task), task, rounds=3, **how)
+    assert [ticket.round for ticket in tickets] == [0, 1, 2, 3]
+    alone = {"drop_edges": 1 - 0.8**3, "drop_weights": 1 - 0.7**3}
+    [_, direct] = run("sgcn", build("gcn", task), task, **how | alone)
+    later = run("sgcn", build("gcn", task), task, rounds=3, last=tickets[1], **how)
+    assert [ticket.round for ticket in later] == [2, 3]
+    for n, mask in direct.masks.items():
+        assert torch.equal(tickets[3].masks[n], mask) and torch.equal(later[-1].masks[n], mask)
+    assert run("sgcn", build("gcn", task), task, rounds=1, last=tickets[1], **how) == []
+
+
 @pytest.mark.parametrize("name", ["geb", "joint_early_bird", "sgcn", "random_graph"])
 def test_a_model_of_a_user_is_searched_too(name):
     task = toy(loops=False)

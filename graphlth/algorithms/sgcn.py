@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Unpack
 
+import torch
 from torch import nn
 
 from graphlth.algorithms._admm import (
@@ -15,10 +16,10 @@ from graphlth.algorithms._admm import (
 from graphlth.algorithms._graph import check_edges, dense_graph
 from graphlth.masks import only
 from graphlth.prune import drop_jointly
-from graphlth.rewinding import rewind
+from graphlth.rewinding import rewind, snapshot
 from graphlth.scores.weights.magnitude import magnitude
 from graphlth.settings.groups import split_group
-from graphlth.settings.types import Fraction, Ignore, OptionalEpochs, Scope, Seed
+from graphlth.settings.types import Fraction, Ignore, OptionalEpochs, Rounds, Scope, Seed
 from graphlth.task import Task
 from graphlth.ticket import Ticket
 from graphlth.training.checks import check_start
@@ -31,6 +32,7 @@ def sgcn(
     model: nn.Module,
     task: Task,
     *,
+    rounds: Rounds = 1,
     pretrain: OptionalEpochs = 100,
     drop_edges: Fraction = 0.2,
     drop_weights: Fraction = 0.0,
@@ -40,17 +42,19 @@ def sgcn(
     last: Ticket | None = None,
     **settings: Unpack[TrainingFields],
 ) -> Iterator[Ticket]:
-    """Yield the dense ticket, then one with the edges that ADMM keeps, to be trained from θ₀.
+    """Yield the dense ticket, then those with the edges that ADMM keeps, to be trained from θ₀.
 
     With `drop_weights`, the pretrained weights of lowest magnitude go too, as in the baseline of
-    UGS (arXiv:2102.06790).
+    UGS (arXiv:2102.06790). The ticket of round r removes 1 − (1 − rate)ʳ at once, as much as
+    UGS has removed by then; none continues another.
 
     Args:
         model: the network; its weights are θ₀.
         task: the graph and its labels.
+        rounds: how many tickets.
         pretrain: epochs of training the network before the graph.
-        drop_edges: fraction of the edges that goes, in [0, 1).
-        drop_weights: fraction of the weights that goes, in [0, 1).
+        drop_edges: fraction of the edges that goes in round 1, in [0, 1).
+        drop_weights: fraction of the weights that goes in round 1, in [0, 1).
         scope: rank weights over all layers ("global") or within each ("layer").
         ignore: what stays dense, as in `dense`: patterns of names, such as "encoder.*,head.*".
         seed: seeds dropout and the noise.
@@ -67,13 +71,17 @@ def sgcn(
     first = last or dense_graph(model, task, weights=drop_weights > 0, ignore=ignore)
     if last is None:
         yield first
-    elif last.round:
+    if first.round >= rounds:
         return
     pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
-    edges = start_graph(first.masks, graph.mask_noise, seed)  # A
-    admm = Admm(edges, drop_edges, graph, task.edge_groups)
-    for _ in admm.train(model, task, only(first.masks, "edges"), recipe, seed):
-        pass
-    scores = magnitude(model, task, first.masks) | {n: a + admm.u[n] for n, a in edges.items()}
-    rates = drop_weights, drop_edges, scope, task.edge_groups
-    yield Ticket(first.init, drop_jointly(first.masks, scores, *rates), 1)
+    state, magnitudes = snapshot(model), magnitude(model, task, first.masks)
+    whole = {n: torch.ones_like(m) for n, m in first.masks.items()} if first.round else first.masks
+    for r in range(first.round + 1, rounds + 1):
+        edges = start_graph(whole, graph.mask_noise, seed)  # A
+        fewer_edges, fewer_weights = (1 - (1 - rate) ** r for rate in (drop_edges, drop_weights))
+        admm = Admm(edges, fewer_edges, graph, task.edge_groups)
+        for _ in admm.train(rewind(model, state), task, only(whole, "edges"), recipe, seed):
+            pass
+        scores = magnitudes | {n: a + admm.u[n] for n, a in edges.items()}
+        rates = fewer_weights, fewer_edges, scope, task.edge_groups
+        yield Ticket(first.init, drop_jointly(whole, scores, *rates), r)
