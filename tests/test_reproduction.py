@@ -237,6 +237,15 @@ def test_verdicts_stand_on_the_page_and_are_printed(capsys):
     assert not Path("result/criteria.png").exists() and Path("result/sparsity.png").exists()
 
 
+def test_progress_counts_all_rounds_and_measures_and_says_which_are_recorded_already(capsys):
+    table = '[analyze]\nmeasure = "structure"\nfields = ["pairs"]\nrounds = {}\n[figures.sparsity]'
+    for rounds, count, known in (('"all"', 24, 0), ("[0, 2]", 20, 20)):  # 2 runs, seeds, 3 rounds
+        run_suite(KARATE.replace("[figures.sparsity]", table.format(rounds)), "--seeds=2")
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split()[0] for line in lines] == [f"{i + 1}/{count}" for i in range(count)]
+        assert sum(line.endswith("  recorded already") for line in lines) == known
+
+
 def test_in_small_the_page_and_the_figure_say_so(monkeypatch):
     titles = []
     kept = page.figure_title

@@ -47,7 +47,8 @@ def run_progress(
             val = known["val"] if epoch is None else epoch.val
             gone = f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}"
             pieces = [(2, f"seed {step.seed} round {step.round}/{rounds[-1]}"), (0, gone),
-                      (1, f"val {format_value(val, metric_of(known))}")]  # fmt: skip
+                      (1, f"val {format_value(val, metric_of(known))}"),
+                      *_recorded(step)]  # fmt: skip
             room = console.width - len(f"{left} left") - 1 - bar_room
             bar.update(task, completed=sum(at.values()), description=join_fitting(pieces, room),
                        left=left)  # fmt: skip
@@ -74,6 +75,7 @@ def measure_progress(count: int) -> Iterator[Callable[["Step"], None]]:
                       (0, f"test {format_value(known['test'], metric_of(known))}")]  # fmt: skip
             if (name := known["measure"]) in known:  # a number called like its measure
                 pieces.append((1, f"{name} {format_value(known[name], metric_of(known))}"))
+            pieces += _recorded(step)
             room = console.width - (17 if len(columns) > 1 else 0)
             bar.update(task, advance=1, description=join_fitting(pieces, room))
             if not console.is_terminal:
@@ -101,13 +103,19 @@ def sweep_progress(total: int) -> Iterator[Callable[["Step"], None]]:
             names = " ".join(known[n] for n in ("algorithm", "task", "model"))
             pieces = [(3, f"{done}/{total}"), (1, names),
                       (2, f"seed {step.seed} round {step.round}"),
-                      (0, f"val {format_value(known['val'], metric_of(known))}")]  # fmt: skip
+                      (0, f"val {format_value(known['val'], metric_of(known))}"),
+                      *_recorded(step)]  # fmt: skip
             room = console.width - (17 if len(columns) > 1 else 0)
             bar.update(task, advance=1, description=join_fitting(pieces, room))
             if not console.is_terminal:
                 print(join_pieces(pieces), file=sys.stderr)
 
         yield watch
+
+
+def _recorded(step: "Step") -> list[tuple[int, str]]:
+    """The piece of a line that says that nothing was computed for it, if so."""
+    return [] if step.is_new else [(2, "recorded already")]
 
 
 @contextmanager

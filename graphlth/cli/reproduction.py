@@ -57,12 +57,9 @@ def list_suites() -> None:
 def _reproduce(name: str, given: dict[str, Any]) -> None:
     from graphlth.cli.progress import sweep_progress
     from graphlth.reproduction import run
-    from graphlth.reproduction.parts import sweep_part
-    from graphlth.sweeps.file import read_sweep
-    from graphlth.sweeps.run import count_rounds
 
     suite = run.choose_suite(name, given["seeds"], given["quick"])
-    with raise_on_signal(), sweep_progress(count_rounds(read_sweep(sweep_part(suite)))) as watch:
+    with raise_on_signal(), sweep_progress(run.count_steps(suite)) as watch:
         found = run.reproduce(name, **given, watch=watch)
     for each in found.verdicts:
         print_text(f"{each.verdict}: {each.claim} ({each.found})")

@@ -226,14 +226,14 @@ def _measure_seeds(study: Study, target: Path, environment: Mapping[str, Any],
             own = {line["round"]: line for line in known}
             for r in study.todo[seed]:
                 about = {"measure": study.measure, "measure_settings": dict(study.settings)}
-                if r in done:
-                    check_same_record(done[r], {**own[r], **about}, _record_file(target, seed))
-                else:
+                if is_new := r not in done:
                     found = measure_ticket(study, task, own[r])
                     about["measure_environment"] = environment
                     done[r] = {**found, **own[r], **about}
                     record.append(_record_file(target, seed), done[r])
-                watch(Step(seed, r, None, done[r]))
+                else:
+                    check_same_record(done[r], {**own[r], **about}, _record_file(target, seed))
+                watch(Step(seed, r, None, done[r], is_new))
 
 
 def check_same_record(line: Mapping[str, Any], known: Mapping[str, Any], file: Path) -> None:

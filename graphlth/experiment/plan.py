@@ -104,6 +104,7 @@ class Step:
     round: int
     epoch: Epoch | None  # None: the round is done, and recorded
     record: Mapping[str, Any]  # of the round, or what is known of it
+    is_new: bool = True  # else it was recorded before the call
 
 
 def plan(

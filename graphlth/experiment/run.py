@@ -176,7 +176,7 @@ def run_seed(
     settings = dict(chosen.settings)
     task = build_task(chosen)
     done = recover_records(chosen, folder, seed)
-    yield from (Step(seed, line["round"], None, line) for line in done)
+    yield from (Step(seed, line["round"], None, line, is_new=False) for line in done)
     if len(done) >= len(planned_rounds(settings)):
         return
     model, last = restore_seed(chosen, folder, seed, task, done)
@@ -233,7 +233,7 @@ def run_batch(
     done = {seed: recover_records(chosen, folder, seed) for seed in seeds}
     groups: dict[int, list[int]] = {}  # by how many rounds are recorded
     for seed, lines in done.items():
-        yield from (Step(seed, line["round"], None, line) for line in lines)
+        yield from (Step(seed, line["round"], None, line, is_new=False) for line in lines)
         if len(lines) < len(whole):
             groups.setdefault(len(lines), []).append(seed)
     known, here = plugin_settings("algorithms", chosen.algorithm), chosen.here

@@ -21,8 +21,9 @@ from graphlth.reproduction.parts import (
 from graphlth.reproduction.result import Verdict, save, to_data
 from graphlth.reproduction.splits import records_of_split
 from graphlth.reproduction.suite import read_suite
+from graphlth.settings.lists import list_text
 from graphlth.settings.types import Threads
-from graphlth.sweeps.file import SweepRun, read_sweep
+from graphlth.sweeps.file import Sweep, SweepRun, read_sweep
 from graphlth.sweeps.run import count_rounds, sweep
 
 Watch = Callable[[Step], None]
@@ -81,7 +82,7 @@ def reproduce(
         OSError: a file cannot be read or written.
     """
     suite = choose_suite(name, seeds, quick)
-    count_rounds(read_sweep(sweep_part(suite)))  # what is wrong in a run is told before one is run
+    count_steps(suite)  # what is wrong in a run is told before one is run
     folder = Path(result or Path("reproduced") / (suite["name"] + "-quick" * quick))
     prepare_folder(folder, suite["name"])
     places = Places(str(out), workers, cluster, data_root)
@@ -100,6 +101,22 @@ def choose_suite(
     if quick:
         suite = quick_suite(suite)
     return suite if seeds is None else with_seeds(suite, seeds)
+
+
+def count_steps(suite: Suite) -> int:
+    """The rounds of the runs of a suite, and the tickets that [analyze] measures.
+
+    Raises:
+        ValueError: a name or a setting of a run is wrong; names the run.
+    """
+    count = count_rounds(read_sweep(sweep_part(suite)))  # of two runs that are one counted once
+    if "analyze" not in suite:
+        return count
+    runs, rounds = suite_runs(suite), list_text(suite["analyze"].get("rounds", "all"), "all")
+    own = [run for name in shown_names(suite) for run in runs[name]]
+    if rounds == "all":
+        return count + sum(count_rounds(Sweep((run,))) for run in own)
+    return count + sum(len(run.seeds) * len(rounds.split(",")) for run in own)
 
 
 def run_folders(suite: Suite, places: Places, watch: Watch) -> Folders:
@@ -134,7 +151,8 @@ def read_runs(suite: Suite, folders: Folders) -> dict[str, list[Record]]:
 
     Those of all splits are one run, in which a split is a seed.
     """
-    runs, found = suite_runs(suite), {}
+    runs = suite_runs(suite)
+    found: dict[str, list[Record]] = {}
     for name, own in folders.items():
         found[name] = []
         for run, folder in zip(runs[name], own, strict=True):

@@ -97,7 +97,7 @@ class Engine:
             remove_drafts(run.folder, f"seed{run.seed}")
             done = recover_records(run.chosen, run.folder, run.seed)
             for line in done[run.recorded :]:
-                self.watch(Step(run.seed, line["round"], None, line))
+                self.watch(Step(run.seed, line["round"], None, line, is_new=False))
             run.recorded = len(done)
             if run.is_done:
                 lock.__exit__(None, None, None)
