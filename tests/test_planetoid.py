@@ -340,9 +340,11 @@ def load_split(tmp_path, split="geom-gcn-3"):
     return load("Cora", counts, data_root=str(tmp_path), split=split)
 
 
-def test_a_geom_gcn_split_replaces_the_public_one(tmp_path):
+@pytest.mark.parametrize("split", ["geom-gcn-3", 3])
+def test_a_geom_gcn_split_replaces_the_public_one(tmp_path, split):
     tiny_split(tmp_path)
-    assert load_split(tmp_path).test_mask.tolist() == [False, False, True, True] + [False] * 3
+    found = load_split(tmp_path, split)
+    assert found.test_mask.tolist() == [False, False, True, True] + [False] * 3
 
 
 def test_a_split_that_cannot_be_read_is_told_in_one_line(tmp_path):
@@ -371,9 +373,11 @@ def test_a_split_of_another_shape_is_refused(tmp_path, mask):
         load_split(tmp_path)
 
 
-@pytest.mark.parametrize("split", ["", "geom-gcn", "geom-gcn-10", "geom-gcn--1", "random"])
+@pytest.mark.parametrize(
+    "split", ["", "geom-gcn", "geom-gcn-10", "geom-gcn--1", "random", 10, -1, True]
+)
 def test_an_unknown_split_is_refused(split):
-    with pytest.raises(ValueError, match=r"`split` must be \"public\" or \"geom-gcn-0\" …"):
+    with pytest.raises(ValueError, match='`split` must be "public", or 0 to 9 or "geom-gcn-0" …'):
         find("tasks", "cora")(split=split)
 
 

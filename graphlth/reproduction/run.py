@@ -137,13 +137,20 @@ def measure_runs(suite: Suite, folders: Folders, places: Places, watch: Watch) -
     settings.pop("fields", None)  # of its table
 
     def measure_run(run: SweepRun, folder: Path) -> Path:
+        some = recorded_rounds(rounds, folder) if suite.get("in_small") else rounds
         return analyze(
-            measure, str(folder), settings, seeds=run.seeds, rounds=rounds, jobs=places.workers,
+            measure, str(folder), settings, seeds=run.seeds, rounds=some, jobs=places.workers,
             out=str(Path(places.out) / "measures"), data_root=places.data_root, watch=watch,
         )  # fmt: skip
 
     return {name: [measure_run(run, folder) for run, folder in zip(runs[name], own, strict=True)]
             for name, own in folders.items()}  # fmt: skip
+
+
+def recorded_rounds(rounds: str | Sequence[int], folder: Path) -> str:
+    """Those of some rounds that a run in small has; all where it has none of them."""
+    known = {str(r["round"]) for r in record.read(folder)}
+    return ",".join(r for r in list_text(rounds, "all").split(",") if r in known) or "all"
 
 
 def read_runs(suite: Suite, folders: Folders) -> dict[str, list[Record]]:

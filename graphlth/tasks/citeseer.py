@@ -10,7 +10,7 @@ COUNTS = CITATION["CiteSeer"]
 def citeseer(
     *,
     data_root: str | None = None,
-    split: str = "public",
+    split: int | str = "public",
     normalize: bool = True,
     project: OptionalWidth = 0,
     self_loops: SelfLoops = False,
@@ -21,7 +21,8 @@ def citeseer(
 
     Args:
         data_root: the folder with `CiteSeer/raw` or its parent; else GRAPHLTH_DATA_ROOT, datasets.
-        split: "public" (120 / 500 / 1,000 nodes) or "geom-gcn-0" … "geom-gcn-9".
+        split: "public" (120 / 500 / 1,000 nodes), or one of ten of 48 / 32 / 20 %:
+            0 to 9, or "geom-gcn-0" … "geom-gcn-9".
         normalize: scale every node's features to sum 1 (15 nodes have none and keep none).
         project: keep this many strongest directions of the features; 0: all words.
         self_loops: add one to every node, an edge like others, for a model that adds none.
