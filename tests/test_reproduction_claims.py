@@ -71,6 +71,24 @@ def test_a_claim_is_reproduced_or_not_or_not_decided(claim, gaps, verdict):
     assert assess({"text": "", **claim}, two_runs(*gaps)).verdict == verdict
 
 
+@pytest.mark.parametrize(("ours", "theirs", "verdict"), [
+    (-0.01, -0.02, REPRODUCED), (-0.01, -0.01, UNDECIDED), (-0.02, -0.01, CONTRARY),
+])  # fmt: skip
+def test_of_two_models_the_gaps_to_their_own_dense_networks_are_compared(ours, theirs, verdict):
+    """Though the one is better in every round, and its graph has loops that the other has not."""
+    weaker = [value - 0.1 for value in DENSE]
+    runs = {"a": run({0: weaker, 1: shifted(ours, values=weaker)}, model="gcn", data="0" * 16),
+            "b": run({0: DENSE, 1: shifted(theirs, NOISE[::-1])}, model="gat", data="1" * 16),
+            "c": run({1: DENSE})}  # fmt: skip
+    claim = {"text": "", "better": ["a", "b"], "rounds": [1]}
+    assert assess(claim, runs).text == "the two runs are of different data"
+    found = assess(claim | {"to_dense": True}, runs)
+    gaps = np.subtract(shifted(ours), DENSE) - np.subtract(shifted(theirs, NOISE[::-1]), DENSE)
+    assert found.verdict == verdict and found.text.startswith(f"round 1: {100 * gaps.mean():+.1f}")
+    found = assess(claim | {"better": ["a", "c"], "to_dense": True}, runs)
+    assert (found.verdict, found.text) == (NOT_COMPARABLE, "c has no round 0")
+
+
 def test_the_tests_are_those_of_scipy_and_statsmodels():
     runs = two_runs(-0.008, -0.0118)
     gaps = [np.subtract(shifted(by), DENSE) for by in (-0.008, -0.0118)]

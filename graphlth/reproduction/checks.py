@@ -19,7 +19,7 @@ CLAIM_TYPES: Mapping[str, Any] = {
     **dict.fromkeys(FORMS, str), "better": Sequence[str], "equal": Sequence[str],
     "no_worse": Sequence[str], "cheaper": Sequence[str], "value": float,
     "text": str, "source": str, "run": str, "field": str, "rounds": Sequence[Rounds],
-    "margin": NonNegative, "times": Positive, "epoch": Epochs,
+    "to_dense": bool, "margin": NonNegative, "times": Positive, "epoch": Epochs,
 }  # fmt: skip
 PAIRS = ("no_worse", "better", "equal", "cheaper")
 QuickSeeds = Annotated[int, Interval(ge=1, le=10_000)]

@@ -4,7 +4,9 @@ A table of the suite's list `claims` has its `text`, where it stands (`source`),
 
     winning = "ugs", rounds = [1, 4]          not worse than dense by `margin` or more
     no_worse = ["ugs", "imp"], rounds = [9]   not worse than the other run by `margin` or more
-    better = ["ugs", "random_tickets"], rounds = [9]    than the other run, by more than `margin`
+    better = ["ugs", "random_tickets"], rounds = [9]    than the other run, by more than `margin`;
+                                              with to_dense = true, each is taken as its gap to its
+                                              own dense network, as of two models
     equal = ["ugs", "imp"], rounds = [9]      within `margin` of the other run
     value = 0.807, run = "ugs", rounds = [0]  the mean is within `margin` of this
     cheaper = ["joint", "ugs"], rounds = [1, 4], times = 10
@@ -52,7 +54,7 @@ from graphlth.reproduction.scale import Scale, scale_of
 FORMS = {  # what each form of a claim has besides its text: needed, and may have
     "winning": (("rounds",), ("margin", "field")),
     "no_worse": (("rounds",), ("margin", "field")),
-    "better": (("rounds",), ("margin", "field")),
+    "better": (("rounds",), ("margin", "field", "to_dense")),
     "equal": (("rounds",), ("margin", "field")),
     "value": (("run", "rounds"), ("margin", "field")),
     "cheaper": (("rounds", "times"), ()),
@@ -63,6 +65,7 @@ FORMS = {  # what each form of a claim has besides its text: needed, and may hav
     "reason": ((), ()),
 }
 DENSE = "dense"
+SAME = ("task", "data", "metric")  # of two runs whose values are compared
 STABLE = 0.02  # what the instability of a stable ticket is below, as its paper has it
 TIMES = Scale(1.0, 1)
 Runs = Mapping[str, Sequence[Record]]
@@ -130,6 +133,8 @@ def assess_gaps(claim: Claim, runs: Runs) -> Finding:
 def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
     """The gaps of every round that a claim is of, and their bounds."""
     *sides, run = compared_sides(claim)
+    if claim.get("to_dense"):
+        runs = {name: gaps_to_own_dense(runs[name], name) for name in named_runs(claim)}
     margin = margin_of(claim, runs[run][0])
     low, high = margin if "better" in claim else -margin, margin if "equal" in claim else inf
     samples = []
@@ -137,7 +142,7 @@ def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
         ours, theirs = (records_of_round(runs, run if side == DENSE else side,
                                          0 if side == DENSE else r, field_of(claim))
                         for side in sides)  # fmt: skip
-        gaps = gaps_of(ours, theirs)
+        gaps = gaps_of(ours, theirs, ("task", "metric") if claim.get("to_dense") else SAME)
         sign = -1 if ours[0].get("direction") == "min" else 1  # what is told is ours − theirs
         differences = [sign * gap for gap in gaps]
         samples.append(Sample(f"round {r}", differences, gaps, low, high, (ours, theirs)))
@@ -222,13 +227,32 @@ def records_of_round(
     return found
 
 
-def gaps_of(ours: Sequence[Record], theirs: Sequence[Record]) -> list[float]:
+def gaps_to_own_dense(records: Sequence[Record], name: str) -> list[Record]:
+    """The records of a run with their difference to round 0 of the seed as their test value.
+
+    Raises:
+        NotComparableError: the run has no round 0.
+    """
+    dense = {r["seed"]: r["test"] for r in records if r["round"] == 0}
+    if not dense:
+        raise NotComparableError(f"{name} has no round 0")
+    return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
+
+
+def gaps_of(
+    ours: Sequence[Record], theirs: Sequence[Record], same: Sequence[str] = SAME
+) -> list[float]:
     """By how much a round is better than another, seed by seed.
+
+    Args:
+        ours: the records of the one.
+        theirs: those of the other.
+        same: what they must have in common.
 
     Raises:
         NotComparableError: they are of different tasks, data or metrics, or share no seed.
     """
-    for what in ("task", "data", "metric"):
+    for what in same:
         if ours[0].get(what) != theirs[0].get(what):
             raise NotComparableError(f"the two runs are of different {what}")
     if not (gaps := paired_gaps(ours, theirs)):
