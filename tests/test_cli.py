@@ -353,9 +353,9 @@ def test_time_left_is_that_of_the_rounds_that_are_left(capsys):
         "seed 0 round 2/3  edges −5.0% weights −20.0%  val 75.0%  5:00 left",
     ]
     with run_progress(1, range(2), 10, 1) as watch:
-        watch(Step(0, 0, None, known, is_new=False))
+        watch(Step(0, 0, None, known | {"edge_sparsity": 0.0}, is_new=False))
     assert capsys.readouterr().err == (
-        "seed 0 round 0/1  edges −5.0% weights −20.0%  val 75.0%  recorded already  ? left\n"
+        "seed 0 round 0/1  edges 0.0% weights −20.0%  val 75.0%  recorded already  ? left\n"
     )
     assert [format_clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
         "0:00", "1:00", "59:59", "1:00:00", "25:01:01"

@@ -117,6 +117,13 @@ def test_what_is_found_is_told_with_intervals_that_hold_together():
     assert found == f"round 0: {100 * np.mean(DENSE):.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def test_a_gap_that_rounds_to_zero_has_no_minus():
+    runs = {n: run({r: [0.8 - by * r] * 3 for r in (0, 1)}, n) for n, by in (("a", 2e-4), ("b", 0))}
+    assert assess({"text": "", "winning": "a", "rounds": [1]}, runs).text == (
+        "round 1: +0.0 (+0.0 to +0.0)"
+    )
+
+
 def test_rounds_of_which_all_must_hold_need_no_adjustment():
     """Berger, Technometrics 24, 1982."""
     gaps = np.subtract(shifted(-0.008), DENSE)

@@ -185,6 +185,9 @@ def test_a_result_of_one_machine_does_not_repeat_it_in_its_tables():
 
 @pytest.mark.parametrize(("cell", "spec", "expected"), [
     ((12.345, None, None, None), ".1f", "12.3"),
+    ((-0.04, None, None, None), ".1f", "0.0"),
+    ((0.5, -0.04, 0.9, "RANGE"), ".1f", "0.5 (0.0 – 0.9)"),
+    ((-0.04, -0.3, 0.22, "STUDENT"), ",.1f", "0.0 ± 0.3"),
     ((None, None, None, None), ".1f", "–"),
     (("blocks", None, None, None), "", "blocks"),
     ((8.0, 6.7, 8.3, "RANGE"), ".1f", "8.0 (6.7 – 8.3)"),

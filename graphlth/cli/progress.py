@@ -45,7 +45,8 @@ def run_progress(
                 format_clock(remaining * sum(took) / len(took) / min(jobs, seeds)) if took else "?"
             )
             val = known["val"] if epoch is None else epoch.val
-            gone = f"edges −{known['edge_sparsity']:.1%} weights −{known['weight_sparsity']:.1%}"
+            edges, weights = (-known[f"{name}_sparsity"] for name in ("edge", "weight"))
+            gone = f"edges {edges:z.1%} weights {weights:z.1%}".replace("-", "−")
             pieces = [(2, f"seed {step.seed} round {step.round}/{rounds[-1]}"), (0, gone),
                       (1, f"val {format_value(val, metric_of(known))}"),
                       *_recorded(step)]  # fmt: skip

@@ -15,7 +15,6 @@ WORDS = ("ticket", "verdict")  # columns of words
 def comparison_title(found: Comparison) -> str:
     """What is compared: runs, data, metric, margin and seeds."""
     margin = format_margin(found.margin, found.metric)
-    margin = format_margin(found.margin, found.metric)
     return (f"{found.a} against {found.b} on {found.task} with {found.model}: {found.split} "
             f"{found.metric.replace('_', ' ')}, margin {margin}, "
             f"{format_numbers('seed', found.seeds)}")  # fmt: skip
@@ -61,7 +60,7 @@ def _format_gap(gap: Gap | None, metric: str) -> str:
 
 def _format_number(value: float, metric: str) -> str:
     """A gap with its sign: of accuracy in points."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}" if metric == ACCURACY else f"{value:+.3g}"
+    return f"{100 * value:+z.1f}" if metric == ACCURACY else f"{value:+z.3g}"
 
 
 def _meanings(found: Comparison, margin: str) -> list[str]:

@@ -78,7 +78,7 @@ def interval(values: Sequence[float]) -> float | None:
 
 def format_percent(values: Sequence[float]) -> str:
     """The mean in per cent: `81.3 ± 0.4` with its interval, `81.3 (81.0–81.6)` with a range."""
-    return _format_mean(values, 100, ".1f")
+    return _format_mean(values, 100, "z.1f")
 
 
 def format_metric(values: Sequence[float], metric: str) -> str:
@@ -89,7 +89,7 @@ def format_metric(values: Sequence[float], metric: str) -> str:
 def format_number(values: Sequence[float]) -> str:
     """The mean of some numbers, of four digits, with its interval or a range."""
     rounded = [float(f"{value:.12g}") for value in values]  # of equal ones the interval is 0
-    return _format_mean(rounded, 1, ".4g")
+    return _format_mean(rounded, 1, "z.4g")
 
 
 def format_value(value: float, metric: str) -> str:

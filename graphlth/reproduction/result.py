@@ -141,10 +141,13 @@ def format_value(cell: Mapping[str, Any], spec: str) -> str:
 
 
 def format_number(value: Any, spec: str) -> str:
-    """A number by its format, text as it is, and `–` for what is not known."""
+    """A number by its format, text as it is, and `–` for what is not known.
+
+    What rounds to zero has no sign.
+    """
     if value is None:
         return "–"
-    return value if isinstance(value, str) else format(value, spec)
+    return value if isinstance(value, str) else format(value, "z" * isinstance(value, float) + spec)
 
 
 def verdict(claim: Mapping[str, Any]) -> str:

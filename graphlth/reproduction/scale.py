@@ -24,8 +24,8 @@ class Scale:
         return f".{self.decimals}f"
 
     def text(self, value: float, sign: str = "") -> str:
-        """A value as it is told; `sign` "+" shows that of positive ones, too."""
-        return format(self.factor * value, sign + self.spec)
+        """A value as it is told; `sign` "+" shows that of positive ones and of zero, too."""
+        return format(self.factor * value, f"{sign}z{self.spec}")
 
     def head(self, name: str) -> str:
         """The heading of a column of values: with their unit, if they are told in per cent."""
