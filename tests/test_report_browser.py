@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import tarfile
+from pathlib import Path
 
 import pytest
 from report_runs import make_runs
@@ -14,6 +16,7 @@ webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):
     pytest.skip("chromium and chromium-driver are not installed", allow_module_level=True)
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
 
@@ -29,12 +32,20 @@ def browser():
     driver.quit()
 
 
-@pytest.fixture(scope="module")
-def opened(browser, tmp_path_factory):
-    """The browser with the page open, and what it asked for meanwhile."""
+def unpack_records(place):
+    """The run folders of figure 3 of UGS on Cora: six runs of thirty seeds and twenty rounds."""
+    with tarfile.open(RECORDS / "ugs_cora_gcn.tar.xz") as archive:
+        archive.extractall(place / "runs", filter="data")
+    return place / "runs"
+
+
+@pytest.fixture(scope="module", params=[make_runs, unpack_records])
+def opened(request, browser, tmp_path_factory):
+    """The browser with the page of small runs, or of recorded ones, open."""
     place = tmp_path_factory.mktemp("place")
-    runs = make_runs(place)
+    runs = request.param(place)
     assert cli.main(["report", str(runs), f"--out={place / 'page.html'}"]) == 0
+    assert (place / "page.html").stat().st_size < 8_000_000
     browser.get_log("performance")
     browser.get(f"file://{place / 'page.html'}")
     return browser
