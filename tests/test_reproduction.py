@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,19 @@ from graphlth.cli.main import main
 from graphlth.experiment.plan import plan
 from graphlth.figures.sparsity import PUBLISHED_MARKS, draw_figure
 from graphlth.reproduction import page, tables
+from graphlth.reproduction.claims import DENSE, named_runs
 from graphlth.reproduction.extreme import extreme_table
-from graphlth.reproduction.parts import quick_suite, suite_runs, sweep_part, with_seeds
+from graphlth.reproduction.parts import (
+    published_values,
+    quick_suite,
+    shown_names,
+    suite_runs,
+    sweep_part,
+    with_seeds,
+)
 from graphlth.reproduction.run import reproduce
 from graphlth.reproduction.suite import read_suite, suite_names
+from graphlth.settings.lists import list_text, planned_rounds
 from graphlth.sweeps.file import read_sweep
 from graphlth.sweeps.run import count_rounds
 from graphlth.sweeps.workers import ExecutorWorkers
@@ -65,6 +75,35 @@ def test_a_suite_names_settings_that_there_are_also_in_small(name, monkeypatch):
         for run in suite_runs(suite)["ugs"]:
             found = plan(*run.names, run.settings, **run.resources).settings
             assert (found["edges"], found["hidden"]) == ("directed", 512)
+
+
+def claimed_rounds(suite):
+    """The runs and rounds that claims, bands, columns and published values of a suite are of."""
+    for claim in suite.get("claims", []):
+        named = [name for name in named_runs(claim) if name != DENSE]
+        if "cheaper" in claim:
+            yield from zip(named, claim["rounds"], strict=True)
+        else:
+            yield from product(named, claim.get("rounds", []))
+    for name, bands in [*suite.get("expected", {}).items(), *suite.get("instability", {}).items()]:
+        yield from ((name, int(r)) for r in bands)
+    yield from product(shown_names(suite), suite.get("columns", []))
+    for runs in published_values(suite).values():
+        yield from ((name, r) for name, values in runs.items() for r in values)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_what_a_suite_claims_is_of_rounds_that_its_runs_have(name, monkeypatch):
+    monkeypatch.chdir(ROOT)  # models of benchmarks/pyg_models.py
+    suite, rounds = read_suite(name), {}
+    for run, [own, *_] in suite_runs(suite).items():
+        source = {"tickets": "."} if own.source else {}
+        chosen = plan(*own.names, {**own.settings, **source}, **own.resources)
+        rounds[run] = planned_rounds(chosen.settings)
+    assert [each for each in claimed_rounds(suite) if each[1] not in rounds[each[0]]] == []
+    measured = list_text(suite.get("analyze", {}).get("rounds", "all"), "all").split(",")
+    of_measure = [c for c in suite.get("claims", []) if {"stable", "unstable"} & {*c}]
+    assert measured == ["all"] or all({*map(str, c["rounds"])} <= {*measured} for c in of_measure)
 
 
 def test_the_list_names_every_suite(capsys):
