@@ -14,7 +14,9 @@ from test_results import check_data
 import graphlth as glt
 from graphlth.cli.main import main
 from graphlth.experiment.plan import plan
-from graphlth.figures.sparsity import PUBLISHED_MARKS, draw_figure
+from graphlth.figures import inference
+from graphlth.figures._style import PUBLISHED_MARKS
+from graphlth.figures.sparsity import draw_figure
 from graphlth.reproduction import page, tables
 from graphlth.reproduction.claims import DENSE, named_runs
 from graphlth.reproduction.extreme import extreme_table
@@ -344,6 +346,19 @@ def test_published_points_stand_over_the_rounds_of_the_first_run_with_their_sour
         texts = [text.get_text() for text in figure.legends[0].get_texts()]
         assert {"published: paper, read off", "published: released code"} <= {*texts}
         assert (read_off.get_marker(), code.get_marker()) == PUBLISHED_MARKS[:2]
+
+
+def test_published_tickets_stand_at_the_cost_of_the_run_that_they_are_of():
+    runs = {name: table({0: [0.8] * 3, 1: [0.79] * 3}, algorithm=name) for name in ("a", "b")}
+    suite = suite_of(tickets=True, published={"table 2": {"a": 0.81}, "elsewhere": {"c": 0.5}})
+    points = page.published_tickets(suite, runs)
+    assert [*points] == ["table 2"] and page.published_tickets(suite_of(), runs) == {}
+    figure = inference.draw_figure([*runs["a"], *runs["b"]], published=points)
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}
+    assert drawn["_table 2"].get_xdata() == pytest.approx([runs["a"][-1]["macs"]])
+    assert drawn["_table 2"].get_ydata() == pytest.approx([81])
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "published: table 2" in texts
 
 
 def test_published_points_are_not_drawn_without_the_run_that_they_are_of():

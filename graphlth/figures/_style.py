@@ -1,7 +1,7 @@
 """What all figures share: colours, panels, means with their intervals, legends and files."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
 from statistics import fmean
@@ -211,6 +211,25 @@ def set_log_ticks(axis: Any, formatter: Formatter) -> None:
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(formatter)
     axis.xaxis.set_minor_locator(NullLocator())
+
+
+# --- published points ----------------------------------------------------------------------------
+
+PUBLISHED: dict[str, Any] = {
+    "color": "0.2", "linestyle": "", "markersize": 6, "mfc": "none", "zorder": 5,
+}  # fmt: skip
+PUBLISHED_MARKS = ("D", "s", "^", "v", "P", "X")
+
+
+def published_look(sources: Iterable[str], source: str) -> dict[str, Any]:
+    """How the published points of one of some sources are drawn."""
+    return {**PUBLISHED, "marker": PUBLISHED_MARKS[[*sources].index(source) % len(PUBLISHED_MARKS)]}
+
+
+def published_signs(sources: Collection[str]) -> list[Sign]:
+    """What the legend says of published points."""
+    return [(Line2D([], [], **published_look(sources, source)), f"published: {source}")
+            for source in sources]  # fmt: skip
 
 
 # --- marks ---------------------------------------------------------------------------------------

@@ -32,13 +32,17 @@ from graphlth.figures._style import (
     plot_baseline,
     plot_curve,
     plot_point,
+    published_look,
+    published_signs,
+    scale_of,
     set_log_ticks,
 )
 from graphlth.records.frontier import find_frontier
-from graphlth.records.schema import Record
-from graphlth.records.statistics import Row, check_metric, summary
+from graphlth.records.schema import Record, Run
+from graphlth.records.statistics import Row, check_metric, run_of, summary
 
 Amounts = Callable[[Series, Row], list[float]]  # of a round of a run: one a seed
+Published = Mapping[str, Mapping[Run, float]]  # source: run: value, in the unit of the metric
 Mark = Callable[[Row], dict[str, Any]]  # size and shift of the mark of a ticket, as of `point`
 FRONTIER: Sign = (
     Line2D([], [], color="0.35", linewidth=5, alpha=0.2), "frontier, chosen by validation"
@@ -77,6 +81,7 @@ def draw_tradeoff(
     frontier: bool = False,
     floor: float | None,
     title: str | None,
+    published: Published | None = None,
 ) -> Figure:
     """The figure: a panel per task, model, edge universe and metric.
 
@@ -94,6 +99,7 @@ def draw_tradeoff(
             validation and mean amount and beats in one.
         floor: the lowest accuracy shown.
         title: above the panels.
+        published: values of others, over the last round of the run that they are of.
     """
     check_metric(metric)
     check_floor(floor)
@@ -102,6 +108,7 @@ def draw_tradeoff(
         figure, axes = make_panels(len(blocks))
         for axis, block in zip(axes, blocks, strict=True):
             _panel(axis, block, amounts, looks, metric, mark, numbered)
+            _plot_published(axis, block, amounts, published or {})
             if frontier:
                 _plot_frontier(axis, block, amounts, metric)
             axis.set_xlabel(f"{name} (log scale)")
@@ -114,7 +121,8 @@ def draw_tradeoff(
             metric_axis(axis, block[0][0], metric, floor)
         dense = [DENSE_MARK] if any(row.round == 0 for row in rows) else []
         told = {look["label"]: look for look in looks.values()}
-        signs = [*signs, *dense, *([FRONTIER] if frontier else []), *interval_signs(rows)]
+        signs = [*signs, *dense, *([FRONTIER] if frontier else []), *interval_signs(rows),
+                 *published_signs(published or {})]  # fmt: skip
         finish_figure(figure, told.values(), signs, title)
     return figure
 
@@ -133,6 +141,19 @@ def _plot_frontier(axis: Axes, block: Sequence[Series], amounts: Amounts, metric
     line, _ = FRONTIER
     axis.plot([cost for _, cost in found], means, color=line.get_color(), linewidth=5, alpha=0.2,
               solid_capstyle="round", label="_frontier", zorder=0)  # fmt: skip
+
+
+def _plot_published(
+    axis: Axes, block: Sequence[Series], amounts: Amounts, published: Published
+) -> None:
+    last = {run_of(series[-1]): series for series in block}
+    for source, values in published.items():
+        shown = [(last[run], value) for run, value in values.items() if run in last]
+        axis.plot(
+            [fmean(amounts(series, series[-1])) for series, _ in shown],
+            [scale_of(series[-1]) * value for series, value in shown],
+            label=f"_{source}", **published_look(published, source),
+        )  # fmt: skip
 
 
 def _panel(

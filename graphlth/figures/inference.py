@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from graphlth.figures._style import Series, Sign, figure_path, key_of, looks_of, save_figure
+from graphlth.figures._tradeoff import Published, search_rows
 from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
-from graphlth.figures._tradeoff import search_rows
 from graphlth.records.schema import Record
 from graphlth.records.statistics import IncompleteRecordsError, Row, run_of
 from graphlth.settings.types import Fraction
@@ -56,12 +56,14 @@ def draw_figure(
     title: str | None = None,
     floor: Fraction | None = None,
     frontier: bool = False,
+    published: Published | None = None,
 ) -> Figure:
     """The figure: a panel per task, model, edge universe and metric, a colour per algorithm.
 
     A run of a single round is a mark, the smaller the more edges are removed; a run of several
     rounds is a line over them. Marks of different algorithms stand side by side where their MACs
-    are the same.
+    are the same. `published` has values of others, by source and run, which stand at the MACs of
+    the run's last round.
     """
     rows = search_rows(records)
     by_name = looks_of((row.algorithm, "") for row in rows)
@@ -76,7 +78,7 @@ def draw_figure(
     return draw_tradeoff(
         rows, _macs, looks, metric=metric, name="MACs of one inference",
         formatter=EngFormatter(sep=" "), mark=mark, signs=_signs(single), frontier=frontier,
-        floor=floor, title=title,
+        floor=floor, title=title, published=published,
     )  # fmt: skip
 
 

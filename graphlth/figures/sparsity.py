@@ -5,7 +5,6 @@ arXiv 2102.06790, figures 3 and 4.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,8 @@ from graphlth.figures._style import (
     panel_title,
     plot_baseline,
     plot_curve,
+    published_look,
+    published_signs,
     save_figure,
     scale_of,
     set_log_ticks,
@@ -54,10 +55,6 @@ TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)  
 HARDLY = 1.01  # times fewer MACs, below which they are not worth a panel
 STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="")
 HOLLOW_STAR = Line2D([], [], color="0.35", marker="*", markersize=12, linestyle="", mfc="white")
-PUBLISHED: dict[str, Any] = {
-    "color": "0.2", "linestyle": "", "markersize": 6, "mfc": "none", "zorder": 5,
-}  # fmt: skip
-PUBLISHED_MARKS = ("D", "s", "^", "v", "P", "X")
 PANELS: dict[str, Callable[[Row], float | None]] = {  # the axis, and the place of a round on it
     "edges removed (%)": lambda row: 100 * row.edge_sparsity,
     "weights removed (%)": lambda row: 100 * row.weight_sparsity,
@@ -141,7 +138,7 @@ def draw_figure(
             of_first = [row for series in block for row in series if run_of(row) == first]
             _published_points(panels, of_first, published or {})
             metric_axis(axes[0], block[0][0], metric, floor)  # the others share it
-        signs = [*_signs(rows, margin, marks), *_published_signs(published or {})]
+        signs = [*_signs(rows, margin, marks), *published_signs(published or {})]
         add_legend(figure, looks.values(), signs)
         if title:
             figure.suptitle(title, fontsize=13)
@@ -222,19 +219,14 @@ def _published_points(panels: Mapping[str, Axes], series: Series, published: Pub
     for name, axis in panels.items():
         x = PANELS[name]
         prunes = name == MACS or any(map(x, series))
-        for (source, values), mark in zip(published.items(), cycle(PUBLISHED_MARKS), strict=False):
+        for source, values in published.items():
             rows = [row for row in series if row.round in values and x(row) is not None]
             shown = [row for row in rows if prunes or row.round == 0]
             axis.plot(
                 [x(row) for row in shown],  # type: ignore[arg-type]
                 [scale_of(row) * values[row.round] for row in shown],
-                label=f"_{source}", **PUBLISHED, marker=mark,
+                label=f"_{source}", **published_look(published, source),
             )  # fmt: skip
-
-
-def _published_signs(published: Published) -> list[Sign]:
-    return [(Line2D([], [], **PUBLISHED, marker=mark), f"published: {source}")
-            for source, mark in zip(published, cycle(PUBLISHED_MARKS), strict=False)]  # fmt: skip
 
 
 def _per_cent(axis: Axes, name: str) -> None:

@@ -2,13 +2,13 @@
 
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from graphlth.experiment.seeds import parse_seeds
-from graphlth.records import Record
+from graphlth.records import Record, run_key
 from graphlth.records.statistics import IncompleteRecordsError
 from graphlth.registry import find
 from graphlth.reproduction.claims import add_measures, find_verdicts
@@ -143,7 +143,7 @@ def draw_figures(
     for name, settings in figures.items():
         how = dict(settings)
         shown = {n: runs[n] for n in how.pop("runs", runs) if n in runs}
-        points = published_points(suite, shown) if name == "sparsity" else {}
+        points = POINTS_IN[name](suite, shown) if name in POINTS_IN else {}
         how["title"] = figure_title(suite, how.get("title") or suite["title"], bool(points))
         try:
             draw_figure(name, shown, points, folder, how)
@@ -155,17 +155,17 @@ def draw_figures(
 
 
 def draw_figure(
-    name: str, runs: Runs, published: Mapping[str, Mapping[int, float]], folder: Path,
-    how: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Draw a figure of some runs; that of sparsity with the published points in it."""
-    from graphlth.figures._style import save_figure  # loads slowly
-    from graphlth.figures.sparsity import draw_figure as draw_sparsity
+    name: str, runs: Runs, published: Mapping[str, Any], folder: Path, how: Mapping[str, Any]
+) -> None:
+    """Draw a figure of some runs; those of `POINTS_IN` with the published points in them."""
+    from graphlth.figures import inference, sparsity  # load slowly
+    from graphlth.figures._style import save_figure
 
     records: list[Record] = [r for own in runs.values() for r in own]
     path = folder / f"{name}.png"
-    if name == "sparsity":
-        save_figure(draw_sparsity(records, published=published, **how), path)
+    if name in POINTS_IN:
+        draw: Any = {"sparsity": sparsity, "inference": inference}[name].draw_figure
+        save_figure(draw(records, published=published, **how), path)
     else:
         find("figures", name)(records, out=str(path), **how)
 
@@ -176,6 +176,21 @@ def published_points(suite: Suite, runs: Runs) -> dict[str, dict[int, float]]:
     if next(iter(runs), None) != first:
         return {}
     return {source: of[first] for source, of in published_values(suite).items() if first in of}
+
+
+def published_tickets(suite: Suite, runs: Runs) -> dict[str, dict[Any, float]]:
+    """What is published of tickets, by its source and the run that the ticket is of."""
+    table = suite.get("published", {})
+    if isinstance(table, str) or not suite.get("tickets"):
+        return {}
+    known = {source: {run_key(runs[name][0]): value for name, value in values.items()
+                      if name in runs} for source, values in table.items()}  # fmt: skip
+    return {source: values for source, values in known.items() if values}
+
+
+POINTS_IN: Mapping[str, Callable[[Suite, Runs], Mapping[str, Any]]] = {
+    "sparsity": published_points, "inference": published_tickets,
+}  # fmt: skip
 
 
 def figure_title(suite: Suite, title: str, has_points: bool) -> str:
