@@ -324,10 +324,15 @@ def _folder(module: ModuleType) -> Path | None:
     if (file := getattr(module, "__file__", None)) is None:
         return None
     path = Path(file).resolve()
-    if "site-packages" in path.parts:
+    if _is_installed(path):
         return None
     depth = module.__name__.count(".") + (path.name == "__init__.py")
     return path.parents[depth]
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether a file is one of an installed package, be its environment in the user's folder."""
+    return "site-packages" in file.parts
 
 
 def _add_files(module: ModuleType, folder: Path | None, found: dict[Path, None]) -> None:
@@ -335,7 +340,8 @@ def _add_files(module: ModuleType, folder: Path | None, found: dict[Path, None])
     if (file := getattr(module, "__file__", None)) is None or not file.endswith(".py"):
         return
     path = Path(file).resolve()
-    if path in found or not (folder is None or path.is_relative_to(folder)):
+    is_own = folder is None or (path.is_relative_to(folder) and not _is_installed(path))
+    if path in found or not is_own:
         return
     found[path] = None
     for name in _imported_names(path, module.__package__ or "") if folder is not None else ():

@@ -222,6 +222,17 @@ def test_changed_code_is_another_run_and_moved_code_the_same(own, file, before, 
     assert other.name != known.name and other.code != known.code
 
 
+def test_packages_installed_in_a_folder_of_the_file_are_no_code_of_a_run(own):
+    installed = own / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "installed.py").write_text("ONE = 1\n")
+    sys.path.append(str(installed))
+    (own / "net.py").write_text("import installed\n" + (own / "net.py").read_text())
+    find("models", "net.py:Net")
+    (installed / "installed.py").write_text("ONE = 2\n")
+    assert find("models", "net.py:Net") is not None  # as it was when it was imported
+
+
 def test_files_whose_names_look_alike_in_a_folder_are_two_runs(own):
     names = []
     for file in ("my net.py", "my-net.py", "my_net.py"):

@@ -66,8 +66,7 @@ def run_suite(text, *words):
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_a_suite_names_settings_that_there_are_also_in_small(name, monkeypatch):
-    monkeypatch.chdir(ROOT)  # models of benchmarks/pyg_models.py
+def test_a_suite_names_settings_that_there_are_also_in_small(name):
     suite = read_suite(name)
     small = quick_suite(suite)
     whole, quick = (count_rounds(read_sweep(sweep_part(each))) for each in (suite, small))
@@ -95,8 +94,7 @@ def claimed_rounds(suite):
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_what_a_suite_claims_is_of_rounds_that_its_runs_have(name, monkeypatch):
-    monkeypatch.chdir(ROOT)  # models of benchmarks/pyg_models.py
+def test_what_a_suite_claims_is_of_rounds_that_its_runs_have(name):
     suite, rounds = read_suite(name), {}
     for run, [own, *_] in suite_runs(suite).items():
         source = {"tickets": "."} if own.source else {}

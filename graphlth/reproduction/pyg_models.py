@@ -1,4 +1,4 @@
-"""Models as PyG's tutorials write them, unchanged: `--model benchmarks/pyg_models.py:GAT`."""
+"""Models as PyG's tutorials write them: `--model graphlth.reproduction.pyg_models:GAT`."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ class GAT(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """The logits [N, out_channels] of the nodes."""
         x = F.dropout(x, self.dropout, self.training)
         x = F.elu(self.conv1(x, edge_index))
         x = F.dropout(x, self.dropout, self.training)
@@ -36,5 +37,6 @@ class SAGE(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """The logits [N, out_channels] of the nodes."""
         x = F.dropout(self.conv1(x, edge_index).relu(), self.dropout, self.training)
         return self.conv2(x, edge_index)
