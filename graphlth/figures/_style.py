@@ -320,10 +320,17 @@ def plot_point(
     for bar in (*caps, *bars):
         bar.set_alpha(0.6)
     point = axis.add_line(RoundPoints([centre], [mean], [row], look["label"]))
-    if shift:  # now that the true place has told the axes how far they reach
-        aside = ScaledTranslation(shift / 72, 0, axis.figure.dpi_scale_trans)
-        for artist in (line, point, *caps, *bars):
-            artist.set_transform(axis.transData + aside)
+    shift_aside(axis, (line, point, *caps, *bars), shift)
+
+
+def shift_aside(axis: Axes, artists: Iterable[Any], shift: float) -> None:
+    """Move what is drawn to the right of its true place by points (1/72 inch).
+
+    The true place has told the axes how far they reach.
+    """
+    aside = ScaledTranslation(shift / 72, 0, axis.figure.dpi_scale_trans)
+    for artist in artists if shift else ():
+        artist.set_transform(axis.transData + aside)
 
 
 def plot_baseline(

@@ -36,6 +36,7 @@ from graphlth.figures._style import (
     published_signs,
     scale_of,
     set_log_ticks,
+    shift_aside,
 )
 from graphlth.records.frontier import find_frontier
 from graphlth.records.schema import Record, Run
@@ -108,7 +109,7 @@ def draw_tradeoff(
         figure, axes = make_panels(len(blocks))
         for axis, block in zip(axes, blocks, strict=True):
             _panel(axis, block, amounts, looks, metric, mark, numbered)
-            _plot_published(axis, block, amounts, published or {})
+            _plot_published(axis, block, amounts, published or {}, mark)
             if frontier:
                 _plot_frontier(axis, block, amounts, metric)
             axis.set_xlabel(f"{name} (log scale)")
@@ -144,16 +145,18 @@ def _plot_frontier(axis: Axes, block: Sequence[Series], amounts: Amounts, metric
 
 
 def _plot_published(
-    axis: Axes, block: Sequence[Series], amounts: Amounts, published: Published
+    axis: Axes, block: Sequence[Series], amounts: Amounts, published: Published, mark: Mark
 ) -> None:
-    last = {run_of(series[-1]): series for series in block}
     for source, values in published.items():
-        shown = [(last[run], value) for run, value in values.items() if run in last]
-        axis.plot(
-            [fmean(amounts(series, series[-1])) for series, _ in shown],
-            [scale_of(series[-1]) * value for series, value in shown],
-            label=f"_{source}", **published_look(published, source),
-        )  # fmt: skip
+        for series in block:
+            last = series[-1]
+            if (value := values.get(run_of(last))) is None:
+                continue
+            lines = axis.plot(
+                [fmean(amounts(series, last))], [scale_of(last) * value], label=f"_{source}",
+                **published_look(published, source),
+            )  # fmt: skip
+            shift_aside(axis, lines, mark(last).get("shift", 0))
 
 
 def _panel(
