@@ -164,13 +164,89 @@ def test_under_three_seeds_nothing_is_tested():
         assert gap.verdict == "too few seeds" and gap.mean == pytest.approx(mean)
 
 
-def test_a_verdict_beside_a_warning_is_doubtful():
-    a, b = run({0: FIVE, 1: FIVE}), run({0: FIVE, 1: [0.5] * 5}, "imp")
-    assert verdicts(R.compare_records(a, b)) == [("winning", "better")]
-    b[-1]["warnings"] = ["the best epoch is the last one"]
-    assert verdicts(R.compare_records(a, b)) == [("winning", "doubtful")]
-    a[0]["warnings"] = ["one class is predicted for all of val"]
+# --- beside warnings -----------------------------------------------------------------------------
+
+TEN = [0.812, 0.805, 0.821, 0.809, 0.814, 0.808, 0.816, 0.811, 0.819, 0.806]
+STEADY = [0.018, 0.022, 0.019, 0.021, 0.020, 0.023, 0.017, 0.020, 0.019, 0.021]
+HANGING = [0.003, 0.009, 0.007, 0.007, 0.013, -0.004, -0.001, -0.005, 0.002, 0.009]
+
+
+def warn(records, round, seeds):
+    """The same records, with a warning of these seeds in a round."""
+    told = ["the best epoch is the last one"]
+    return [r | {"warnings": told} if r["round"] == round and r["seed"] in seeds else r
+            for r in records]  # fmt: skip
+
+
+def test_what_hangs_on_the_last_seed_is_above_0_with_it_alone():
+    assert G.p_above(HANGING, 0) == pytest.approx(0.0321, abs=1e-4)
+    assert G.p_above(HANGING[:9], 0) == pytest.approx(0.0640, abs=1e-4)
+    by_seed = dict(enumerate(HANGING))
+    for test, bound, sign in ((G.p_above, 0.0, 1), (G.p_below, 0.0, -1), (G.p_within, 0.008, 1)):
+        gaps = {seed: sign * gap for seed, gap in by_seed.items()}
+        both = [test([*gaps.values()][:n], bound) for n in (10, 9)]
+        assert G.p_values(test, gaps, bound, {9, 77}) == (both[0], max(both))
+        assert G.p_values(test, gaps, bound, ()) == (both[0], both[0])
+        assert G.p_values(test, gaps, bound, range(8)) == (both[0], 1)  # two seeds are left
+
+
+@pytest.mark.parametrize(
+    ("gaps", "seeds", "told"),
+    [
+        (STEADY, [], ("winning", "better")),
+        (STEADY, [9], ("winning", "better")),  # the other nine show it, too
+        (STEADY, range(7), ("winning", "better")),  # three are left
+        (STEADY, range(8), ("doubtful", "doubtful")),
+        (STEADY, range(10), ("doubtful", "doubtful")),
+        ([-gap for gap in STEADY], [9], ("not shown", "worse")),
+        ([-gap for gap in STEADY], range(10), ("not shown", "doubtful")),
+        (HANGING, [], ("winning", "better")),
+        (HANGING, [0], ("winning", "better")),
+        (HANGING, [9], ("winning", "no difference")),  # within a point also without that seed
+        ([gap - 0.01 for gap in HANGING], [], ("winning", "worse")),
+        ([gap - 0.01 for gap in HANGING], [9], ("doubtful", "worse")),
+        ([gap - 0.01 for gap in HANGING], [77], ("winning", "worse")),  # of no common seed
+    ],
+)
+def test_beside_a_warning_a_claim_is_shown_with_all_seeds_and_without_those(gaps, seeds, told):
+    a = run({0: TEN, 1: [v + g for v, g in zip(TEN, gaps, strict=True)]})
+    a.append(entry(77, 1, 0.8))
+    b = run({0: TEN, 1: TEN}, "imp")
+    found = R.compare_records(warn(a, 1, seeds), b)
+    assert verdicts(found) == [told]
+    without = R.compare_records(a, b)
+    for side in ("to_dense", "to_other"):
+        one, other = (getattr(each.rounds[0], side) for each in (found, without))
+        assert one.p >= other.p  # what is told stays that of all seeds
+        assert replace(one, p=0, verdict="") == replace(other, p=0, verdict="")
+
+
+def test_a_warning_counts_in_either_of_the_rounds_that_are_compared():
+    values = [v + g for v, g in zip(TEN, HANGING, strict=True)]
+    a, b = run({0: TEN, 1: values}), run({0: TEN, 1: TEN}, "imp")
+    assert verdicts(R.compare_records(a, b, margin=0.003)) == [("winning", "better")]
+    beside = warn(b, 1, [9])
+    assert verdicts(R.compare_records(a, beside, margin=0.003)) == [("winning", "doubtful")]
+    dense = R.compare_records(warn(a, 0, range(10)), b, margin=0.003)
+    assert verdicts(dense) == [("doubtful", "better")]
+    steady = run({0: TEN, 1: [v + g for v, g in zip(TEN, STEADY, strict=True)]})
+    of_both = R.compare_records(warn(steady, 1, range(4)), warn(b, 1, range(4, 8)))
+    assert verdicts(of_both) == [("winning", "doubtful")]  # six seeds are left, and two
+
+
+def test_seeds_that_are_far_apart_are_a_warning_of_all():
+    far = [*TEN[:9], 0.55]
+    a, b = run({0: far, 1: far}), run({0: far, 1: [v - 0.03 for v in far]}, "imp")
     assert verdicts(R.compare_records(a, b)) == [("doubtful", "doubtful")]
+
+
+def test_a_sequence_ends_at_a_round_that_is_doubtful():
+    gaps = {1: STEADY, 2: [gap - 0.01 for gap in HANGING], 3: STEADY}
+    rounds = {r: [v + g for v, g in zip(TEN, own, strict=True)] for r, own in gaps.items()}
+    a = run({0: TEN} | rounds)
+    for records, told in ((a, ["winning"] * 3), (warn(a, 2, [9]), ["winning", *["doubtful"] * 2])):
+        found = R.gaps_to_dense(R.summary(records), margin=0.01)
+        assert [gap.verdict for gap in found.values()] == told
 
 
 def test_gaps_are_those_of_common_seeds_and_the_others_are_named():
@@ -301,6 +377,24 @@ def test_winning_is_wrong_at_most_as_often_as_its_level(gaps, ordered, monkeypat
         wrong += bool(false & {row.round for row in R.winning_rows(rows, margin=0.01)})
     assert wrong / DRAWS <= HIGHEST
     assert wrong > 0 or not ordered  # else it would not be a test of anything
+
+
+@pytest.mark.parametrize("warned", ["lowest", "highest"])
+def test_winning_is_no_more_often_wrong_beside_warnings_of_the_worst_or_the_best(warned):
+    """Which to leave out depends on the results: it alone would not keep the level."""
+    rounds, rng = Rounds(1, 8), np.random.default_rng(8)
+    wrong, wrong_without = 0, 0
+    for _ in range(DRAWS):
+        dense, row = rounds.draw(rng, [-0.01], 0.008)
+        gaps = R.paired_differences([r | {"round": 1} for r in row.records],
+                                    [r | {"round": 1} for r in dense.records], 1)  # fmt: skip
+        order = np.argsort(gaps) if warned == "lowest" else np.argsort(gaps)[::-1]
+        records = warn(row.records, 1, {*order[:2].tolist()})
+        rows = [dense, replace(row, records=records)]
+        wrong += bool(R.winning_rows(rows, margin=0.01))
+        wrong_without += G.p_above([gaps[i] for i in order[2:]], -0.01) <= G.LEVEL
+    assert wrong / DRAWS <= HIGHEST
+    assert (wrong_without / DRAWS > 2 * HIGHEST and wrong > 0) == (warned == "lowest")
 
 
 def test_better_is_wrong_at_most_as_often_as_its_level(monkeypatch):

@@ -8,6 +8,7 @@ from scipy import stats
 
 import graphlth.records as R
 from graphlth.records.environment import environment
+from graphlth.records.tables import mark_lines, run_table
 from graphlth.storage import replace_file
 
 
@@ -426,7 +427,7 @@ def test_each_run_is_measured_against_its_own_dense_round():
     ]
 
 
-WARNED = [  # fields of round 0, of round 1                                    rounds with a star
+WARNED = [  # fields of round 0, of round 1                                    rounds with a mark
     ({}, {}, [1]),
     ({"warnings": []}, {"warnings": []}, [1]),
     ({"warnings": ["a"]}, {}, []),
@@ -436,7 +437,9 @@ WARNED = [  # fields of round 0, of round 1                                    r
 
 
 @pytest.mark.parametrize(("dense", "ticket", "stars"), WARNED)
-def test_no_star_stands_beside_a_warning_of_its_round_or_of_round_0(dense, ticket, stars):
+def test_of_three_seeds_no_mark_stands_beside_a_warning_of_the_round_or_of_round_0(
+    dense, ticket, stars
+):
     records = table({0: [0.7, 0.7, 0.7], 1: [0.75, 0.75, 0.75]})
     records[0] |= dense
     records[3] |= ticket
@@ -445,7 +448,25 @@ def test_no_star_stands_beside_a_warning_of_its_round_or_of_round_0(dense, ticke
     assert [row.round for row in rule] == [1]  # the rule knows no warning
     assert [row.round for row in R.rows_without_warnings(rule, rows)] == stars
     won = R.winning_rows(rows)
-    assert [row.round for row in won] == stars
+    assert [row.round for row in won] == stars  # two seeds are too few for a test
+
+
+def test_marks_beside_a_warning_are_those_of_the_test_without_its_seeds():
+    records = table({0: [0.70, 0.71, 0.72, 0.73], 1: [0.71, 0.72, 0.73, 0.73],
+                     2: [0.72, 0.73, 0.73, 0.74], 3: [0.70, 0.71, 0.72, 0.79]})  # fmt: skip
+    for r, seed in ((2, 3), (3, 2), (3, 3)):
+        records[4 * r + seed]["warnings"] = ["a"]
+    rows = R.summary(records)
+    assert [R.warned_seeds(row) for row in rows] == [set(), set(), {3}, {2, 3}]
+    assert R.warned_seeds(*rows[1:3]) == {3} and R.warned_seeds() == set()
+    marks = R.mark_rows(rows)
+    assert [row.round for row in marks.winning] == [1, 2]
+    assert marks.by_rule_alone == []  # round 3 by its mean, and beside a warning
+    assert [row.round for row in marks.beside_warning] == [2, 3]
+    signs = [line[4].split()[-1] for line in run_table(rows, marks)]
+    assert [sign for sign in signs if sign in "*°"] == ["*", "*"]
+    assert mark_lines(rows, marks, None)[-1].startswith("beside a warning, its own or one of")
+    assert len(mark_lines(rows[:2], R.mark_rows(rows[:2]), None)) == 1
 
 
 def test_doubts_tell_whose_they_are_and_when_seeds_are_far_apart():

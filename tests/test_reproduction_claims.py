@@ -1,4 +1,4 @@
-"""Verdicts on published claims: known data, every verdict, and levels that hold."""
+"""Verdicts on the claims of suites: known data, every verdict, and levels that hold."""
 
 import gc
 import math
@@ -10,13 +10,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from test_record import table
 
+from graphlth.records.comparison import compare_records
 from graphlth.records.gaps import LEVEL
 from graphlth.reproduction import claims as C
 from graphlth.reproduction.claims import CONTRARY, NOT_COMPARABLE, REPRODUCED, assess
 
 DENSE = [0.812, 0.805, 0.821, 0.809, 0.814]
 NOISE = [0.002, -0.001, 0.0, 0.001, -0.002]
-UNDECIDED = "not decided by 5 seeds"
+UNDECIDED, DOUBTFUL = "not decided by 5 seeds", "not decided, beside warnings"
 RMSE = {"metric": "rmse", "direction": "min"}
 DRAWS = 500
 HIGHEST = LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / DRAWS)  # two standard errors above
@@ -146,16 +147,55 @@ def test_fewer_than_three_seeds_decide_nothing(claim):
     assert found.verdict == "not decided by 2 seeds" and " to " not in found.text
 
 
-def test_nothing_is_decided_beside_a_warning():
-    runs = two_runs(-0.05)
-    claim = {"text": "", "winning": "a", "rounds": [1]}
-    assert assess(claim, runs).verdict == CONTRARY
-    for r in (0, 1):
-        doubtful = [line | {"warnings": ["val stayed at chance"] * (line["round"] == r)}
-                    for line in runs["a"]]  # fmt: skip
-        found = assess(claim, {"a": doubtful})
-        assert found.verdict == "not decided, beside warnings"
-        assert found.text == assess(claim, runs).text
+def warn(records, r, seeds):
+    """The same records, with a warning of these seeds in a round."""
+    return [line | {"warnings": ["val stayed at chance"]}
+            if line["round"] == r and line["seed"] in seeds else line
+            for line in records]  # fmt: skip
+
+
+@pytest.mark.parametrize(("claim", "by", "seeds", "verdict"), [
+    ({"winning": "a"}, -0.05, range(5), DOUBTFUL),  # those of all
+    ({"winning": "a"}, -0.05, range(3), DOUBTFUL),  # two are left
+    ({"winning": "a"}, -0.05, [4], CONTRARY),  # the other four show it, too
+    ({"winning": "a"}, -0.002, [4], REPRODUCED),
+    ({"winning": "a"}, -0.008, [], REPRODUCED),
+    ({"winning": "a"}, -0.008, [0], DOUBTFUL),  # without it not at level 0.05
+    ({"winning": "a"}, -0.010, [0], UNDECIDED),
+    ({"value": 0.81, "run": "a", "margin": 0.02}, 0.0, [4], REPRODUCED),
+    ({"value": 0.81, "run": "a"}, 0.0, range(3), DOUBTFUL),
+    ({"stable": "a"}, 0.0, [4], REPRODUCED),
+    ({"stable": "a"}, 0.0, range(3), DOUBTFUL),
+])  # fmt: skip
+def test_beside_a_warning_a_claim_is_decided_with_all_seeds_and_without_those(
+    claim, by, seeds, verdict
+):
+    runs, claim = two_runs(by), {"text": "", "rounds": [1], **claim}
+    runs = {"a": [r | {"instability": 0.001 * r["seed"]} for r in runs["a"]]}
+    for r in (0, 1) if "winning" in claim else (1,):
+        found = assess(claim, {"a": warn(runs["a"], r, seeds)})
+        assert found.verdict == verdict
+        assert found.text == assess(claim, runs).text  # that of all seeds
+
+
+VERDICTS = {"better": REPRODUCED, "worse": CONTRARY, "doubtful": DOUBTFUL, "not shown": UNDECIDED}
+
+
+def test_a_comparison_and_a_claim_agree_beside_warnings():
+    random, seen = np.random.default_rng(3), set()
+    for _ in range(200):
+        values = np.add(DENSE, random.normal(random.choice([-0.01, 0, 0.01]), 0.01, 5))
+        plain = {"a": run({1: values}), "b": run({1: DENSE}, "imp")}
+        runs = {n: warn(own, 1, np.flatnonzero(random.random(5) < 0.15))
+                for n, own in plain.items()}  # fmt: skip
+        (found,) = compare_records(runs["a"], runs["b"], margin=1e-9).rounds
+        claim = {"text": "", "better": ["a", "b"], "rounds": [1]}
+        verdict = assess(claim, runs).verdict
+        assert verdict == VERDICTS[found.to_other.verdict]
+        if verdict in (REPRODUCED, CONTRARY):
+            assert assess(claim, plain).verdict == verdict  # shown with all seeds
+        seen.add(verdict)
+    assert seen == {*VERDICTS.values()}
 
 
 @pytest.mark.parametrize(("claim", "runs", "text"), [
@@ -308,6 +348,6 @@ def test_a_ratio_of_costs_on_the_edge_is_seldom_called_either():
     random, found = np.random.default_rng(2), []
     for _ in range(DRAWS):
         times = random.normal(10, 0.5, 5)
-        found.append(C.decide([C.Sample("", times, times, 10.0)]))
+        found.append(C.decide([C.Sample("", times, dict(enumerate(times)), 10.0)]))
     assert 0 < found.count(REPRODUCED) / DRAWS <= HIGHEST
     assert 0 < found.count(CONTRARY) / DRAWS <= HIGHEST

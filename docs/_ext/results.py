@@ -3,7 +3,7 @@
 - `{result}` in a line: ``{result}`ugs_cora_gcn/accuracy?round=9&column=ugs` `` is "78.0 ± 0.4".
 - `{result-table} ugs_cora_gcn/accuracy` is a table, of some `:rows:` and `:columns:` if asked for.
 - `{suites}` is a table of all suites, by paper, with a link to the page of each that was run.
-- `{result-verdicts} ugs_cora_gcn` is the table of its published claims, with what was found.
+- `{result-verdicts} ugs_cora_gcn` is the table of its claims, with what was found.
 - `results/<name>` is the page of every result, copied with its pictures before the site is built.
 """
 
@@ -63,7 +63,7 @@ class ResultTable(SphinxDirective):
 
 
 class ResultVerdicts(SphinxDirective):
-    """The published claims of a result, what was found, and the verdicts."""
+    """The claims of a result, what was found, and the verdicts."""
 
     required_arguments = 1
 

@@ -41,6 +41,7 @@ from graphlth.records.statistics import (
     run_of,
     summary,
     total_cost,
+    warned_seeds,
 )
 from graphlth.records.winning import (
     Marks,
@@ -101,5 +102,6 @@ __all__ = [
     "settings_hash",
     "summary",
     "total_cost",
+    "warned_seeds",
     "winning_rows",
 ]  # fmt: skip

@@ -8,22 +8,22 @@ from typing import Literal
 from graphlth.records.files import read
 from graphlth.records.gaps import (
     BETTER,
-    DOUBTFUL,
     EQUAL,
-    LEVEL,
-    NOT_SHOWN,
     WINNING,
     WORSE,
     Gap,
-    adjust_p,
+    adjust_p_values,
     check_margin,
+    find_verdict,
     make_gap,
     p_above,
+    p_below,
+    p_values,
     p_within,
     paired_gaps,
 )
 from graphlth.records.schema import Record, run_key
-from graphlth.records.statistics import Row, row_warnings, run_of, summary
+from graphlth.records.statistics import Row, run_of, summary, warned_seeds
 from graphlth.records.winning import are_ordered, gaps_to_dense, rows_by_paper_rule
 from graphlth.settings.types import Positive
 from graphlth.settings.validation import validate_settings
@@ -91,7 +91,8 @@ def compare(
       a fixed sequence of tests from round 1 on; by Holm's method where rounds have no order.
     - Of the gap to b: "better", "worse", or "no difference", which is equivalence within the
       margin; each by Holm's method over the rounds.
-    - Of both: "doubtful" beside a warning, "too few seeds" under 3, and "not shown".
+    - Of both: "doubtful" where it is shown with all seeds, but not without those that have a
+      warning; "too few seeds" under 3, and "not shown".
 
     One-sided tests at level 0.05; intervals are simultaneous over the rounds, at 95 %.
 
@@ -167,20 +168,17 @@ def gaps_to_other(
     """
     pairs = list(pairs)
     gaps = [paired_gaps(row.records, other.records, metric=metric) for row, other in pairs]
-    tests = {
-        BETTER: [p_above(values, 0) for values in gaps],
-        WORSE: [p_above([-value for value in values], 0) for values in gaps],
-        EQUAL: [p_within(values, margin) for values in gaps],
-    }
-    adjusted = {claim: adjust_p(p, ordered=False) for claim, p in tests.items()}
+    warned = [warned_seeds(row, other) for row, other in pairs]
+    tests = {BETTER: (p_above, 0.0), WORSE: (p_below, 0.0), EQUAL: (p_within, margin)}
     found = {}
-    for i, (row, other) in enumerate(pairs):
-        shown = [claim for claim, p in adjusted.items() if p[i] <= LEVEL]
-        verdict = shown[0] if shown else NOT_SHOWN
-        if shown and (row_warnings(row) or row_warnings(other)):
-            verdict = DOUBTFUL
-        found[row.round] = make_gap(gaps[i], len(pairs), adjusted[BETTER][i], verdict)
-    return found
+    for claim, (test, bound) in tests.items():
+        alone = [p_values(test, values, bound, w) for values, w in zip(gaps, warned, strict=True)]
+        found[claim] = adjust_p_values(alone, ordered=False)
+    rounds = [dict(zip(found, p, strict=True)) for p in zip(*found.values(), strict=True)]
+    return {
+        row.round: make_gap(values, len(pairs), p[BETTER].larger, find_verdict(p))
+        for (row, _), values, p in zip(pairs, gaps, rounds, strict=True)
+    }
 
 
 # --- which runs and rounds -----------------------------------------------------------------------
@@ -259,7 +257,7 @@ def _are_near(row: Row, other: Row) -> bool:
 def _share_dense(ours: Row | None, theirs: Row | None, metric: str) -> bool | None:
     if ours is None or theirs is None:
         return None
-    return not any(paired_gaps(ours.records, theirs.records, metric=metric))
+    return not any(paired_gaps(ours.records, theirs.records, metric=metric).values())
 
 
 def _names(a: Sequence[Record], b: Sequence[Record]) -> tuple[str, str]:

@@ -80,8 +80,8 @@ def _meanings(found: Comparison, margin: str) -> list[str]:
     if EQUAL in verdicts:
         lines.append(f"no difference: shown to be less than {margin} apart (two one-sided tests)")
     if DOUBTFUL in verdicts:
-        lines.append("doubtful: it would be shown, but stands beside a warning; `graphlth show` "
-                     "lists them")  # fmt: skip
+        lines.append("doubtful: shown with all seeds, but not without those that have a warning; "
+                     "`graphlth show` lists them")  # fmt: skip
     if any(r.by_paper_rule for r in found.rounds):
         lines.append("° paper's rule: mean at least dense")
     return lines

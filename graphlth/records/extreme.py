@@ -80,7 +80,7 @@ def extreme_of_rows(rows: Sequence[Row], margin: float, metric: str = "test") ->
     """`extreme_sparsity` of the summary of one run that has the rounds it needs."""
     seeds = _whole_seeds(rows)
     dense, *tickets = ([r for r in row.records if r["seed"] in seeds] for row in rows)
-    gaps = [paired_gaps(records, dense, metric=metric) for records in tickets]
+    gaps = [[*paired_gaps(records, dense, metric=metric).values()] for records in tickets]
     places = [TicketSparsity(row.round, row.edge_sparsity, row.weight_sparsity) for row in rows]
     shares = interval = shown = None
     if len(seeds) >= MIN_SEEDS:

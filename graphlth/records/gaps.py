@@ -7,15 +7,19 @@ its p-values are adjusted, so that with probability 95 % no claim of one kind is
   level, and the first that fails ends it (Maurer, Hothorn & Lehmacher, 1995);
 - elsewhere by Holm's method (Scandinavian Journal of Statistics 6, 1979).
 
+Beside a warning a claim is shown only if its test shows it with all seeds, and also without the
+seeds that have a warning in one of the rounds that are compared: its p-value is the larger one of
+the two. As it is at least that of all seeds, claims are no more often wrong.
+
 The intervals of several rounds are simultaneous by Bonferroni's inequality (Dunn, JASA 56, 1961),
 which holds whatever the gaps of different rounds have to do with one another.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphlth.records.schema import ACCURACY, Record
 from graphlth.records.statistics import MIN_SEEDS, check_metric, records_by_seed
@@ -37,8 +41,15 @@ class Gap:
     bound: float | None  # lower, one-sided, 95 %, of this round alone
     sd: float | None  # between seeds
     n: int  # common seeds
-    p: float  # of the test for "winning" or "better", adjusted for the other rounds
+    p: float  # of the test for "winning" or "better", adjusted: `PValues.larger`
     verdict: str
+
+
+class PValues(NamedTuple):
+    """The p-values of one test beside warnings; without a warning they are equal."""
+
+    all_seeds: float
+    larger: float  # of that and the one of the seeds that have no warning
 
 
 # --- gaps ----------------------------------------------------------------------------------------
@@ -46,8 +57,8 @@ class Gap:
 
 def paired_gaps(
     ours: Iterable[Record], theirs: Iterable[Record], *, metric: str = "test"
-) -> list[float]:
-    """By how much one round of a run is better than one of another, of every common seed.
+) -> dict[int, float]:
+    """By how much one round of a run is better than one of another, by common seed, rising.
 
     Args:
         ours: records of one round of a run.
@@ -56,7 +67,7 @@ def paired_gaps(
     """
     check_metric(metric)
     a, b = records_by_seed(ours), records_by_seed(theirs)
-    return [_gap(a[seed], b[seed], metric) for seed in a if seed in b]
+    return {seed: _gap(a[seed], b[seed], metric) for seed in a if seed in b}
 
 
 def _gap(a: Record, b: Record, metric: str) -> float:
@@ -67,8 +78,9 @@ def _gap(a: Record, b: Record, metric: str) -> float:
     return round(sign * (a[metric] - b[metric]), digits)
 
 
-def make_gap(gaps: Sequence[float], rounds: int, p: float, verdict: str) -> Gap:
-    """What is known of some gaps, of which as many as `rounds` are told together."""
+def make_gap(by_seed: Mapping[int, float], rounds: int, p: float, verdict: str) -> Gap:
+    """What is known of the gaps of a round, of which as many as `rounds` are told together."""
+    gaps = [*by_seed.values()]
     enough = len(gaps) >= MIN_SEEDS
     return Gap(
         mean=fmean(gaps) if gaps else math.nan,
@@ -107,6 +119,11 @@ def p_above(gaps: Sequence[float], bound: float) -> float:
     return float(_statistics(gaps).ttest_mean(bound, alternative="larger")[1])
 
 
+def p_below(gaps: Sequence[float], bound: float) -> float:
+    """The p-value of H₀: the mean gap is at least `bound`; as `p_above`."""
+    return p_above([-gap for gap in gaps], -bound)
+
+
 def p_within(gaps: Sequence[float], margin: float) -> float:
     """The p-value of H₀: the mean gap is at least `margin` to one side; 1 under 3 seeds.
 
@@ -117,6 +134,25 @@ def p_within(gaps: Sequence[float], margin: float) -> float:
     if _is_constant(gaps):
         return 0.0 if abs(gaps[0]) < margin else 1.0
     return float(_statistics(gaps).ttost_mean(-margin, margin)[0])
+
+
+def p_values(
+    test: Callable[[Sequence[float], float], float],
+    gaps: Mapping[int, float],
+    bound: float,
+    warned: Collection[int],
+) -> PValues:
+    """The p-value of a test over all seeds, and the larger one of it and that without some seeds.
+
+    Args:
+        test: `p_above`, `p_below` or `p_within`.
+        gaps: by seed.
+        bound: that of the test.
+        warned: the seeds that have a warning.
+    """
+    p = test([*gaps.values()], bound)
+    others = [gap for seed, gap in gaps.items() if seed not in warned]
+    return PValues(p, max(p, test(others, bound)) if len(others) < len(gaps) else p)
 
 
 def adjust_p(p_values: Sequence[float], *, ordered: bool) -> list[float]:
@@ -136,6 +172,20 @@ def adjust_p(p_values: Sequence[float], *, ordered: bool) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 
     return list(map(float, multipletests(p_values, LEVEL, method="holm")[1]))
+
+
+def adjust_p_values(found: Sequence[PValues], *, ordered: bool) -> list[PValues]:
+    """The p-values of several rounds, those of all seeds and the larger ones by `adjust_p` each."""
+    sides = (adjust_p([p[i] for p in found], ordered=ordered) for i in range(2))
+    return [PValues(*each) for each in zip(*sides, strict=True)]
+
+
+def find_verdict(claims: Mapping[str, PValues]) -> str:
+    """The first claim that is shown; "doubtful" where one is shown by all seeds alone."""
+    for claim, p in claims.items():
+        if p.larger <= LEVEL:
+            return claim
+    return DOUBTFUL if any(p.all_seeds <= LEVEL for p in claims.values()) else NOT_SHOWN
 
 
 # --- intervals -----------------------------------------------------------------------------------

@@ -274,6 +274,11 @@ def row_warnings(row: Row) -> dict[str, list[int]]:
     return dict(found)
 
 
+def warned_seeds(*rows: Row) -> set[int]:
+    """The seeds that have a warning in any of some rounds."""
+    return {seed for row in rows for seeds in row_warnings(row).values() for seed in seeds}
+
+
 def run_of(row: Row) -> Run:
     """What one run is: rows with the same answer differ in their round alone."""
     return row.algorithm, row.task, row.model, row.edges or "", row.settings

@@ -50,10 +50,9 @@ def mark_lines(rows: Sequence[Row], marks: Marks, margin: float | None) -> list[
                      "(one-sided test at 5 %)")  # fmt: skip
     if marks.by_rule_alone:
         lines.append("° only the paper's rule: mean at least dense")
-    if marks.doubtful:
-        lines.append(
-            "a round with a warning has no mark, nor has any round if round 0 has a warning"
-        )
+    if marks.beside_warning:
+        lines.append("beside a warning, its own or one of round 0, a round has no °, and * only if "
+                     "it is winning without the seeds that have the warning, too")  # fmt: skip
     for metric in sorted({row.metric for row in rows}) if margin is None else ():
         if default_margin(metric) is None:
             lines.append(f"rounds of {metric} are not tested: state a margin in its unit, --margin")

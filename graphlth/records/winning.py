@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from graphlth.records.gaps import (
-    DOUBTFUL,
-    LEVEL,
-    NOT_SHOWN,
     WINNING,
     Gap,
-    adjust_p,
+    adjust_p_values,
     check_margin,
     default_margin,
+    find_verdict,
     make_gap,
     p_above,
+    p_values,
     paired_gaps,
 )
-from graphlth.records.statistics import Row, check_metric, row_warnings, run_of
+from graphlth.records.statistics import Row, check_metric, row_warnings, run_of, warned_seeds
 
 ROUNDING = 1e-9  # of sparsities and means
 
@@ -34,7 +33,8 @@ def gaps_to_dense(rows: Sequence[Row], *, margin: float, metric: str = "test") -
 
     A round is "winning" where H₀, that its mean lies below that of round 0 by `margin` or more, is
     rejected: in a fixed sequence from round 1 on where each round removes more than the one before,
-    else by Holm's method. It is "doubtful" if a warning stands beside it or beside round 0.
+    else by Holm's method. It is "doubtful" where all seeds reject H₀ so, but not those alone that
+    have no warning, of the round or of round 0.
 
     Args:
         rows: the summary of one run.
@@ -46,15 +46,13 @@ def gaps_to_dense(rows: Sequence[Row], *, margin: float, metric: str = "test") -
         return {}
     tickets = [row for row in rows if row.round]
     gaps = [paired_gaps(row.records, dense.records, metric=metric) for row in tickets]
-    alone = [p_above(values, -margin) for values in gaps]
-    found = {}
-    for row, values, p in zip(
-        tickets, gaps, adjust_p(alone, ordered=are_ordered(tickets)), strict=True
-    ):
-        doubt = row_warnings(row) or row_warnings(dense)
-        verdict = NOT_SHOWN if p > LEVEL else DOUBTFUL if doubt else WINNING
-        found[row.round] = make_gap(values, len(tickets), p, verdict)
-    return found
+    alone = [p_values(p_above, values, -margin, warned_seeds(row, dense))
+             for row, values in zip(tickets, gaps, strict=True)]  # fmt: skip
+    adjusted = adjust_p_values(alone, ordered=are_ordered(tickets))
+    return {
+        row.round: make_gap(values, len(tickets), p.larger, find_verdict({WINNING: p}))
+        for row, values, p in zip(tickets, gaps, adjusted, strict=True)
+    }
 
 
 def winning_rows(
@@ -99,11 +97,11 @@ def rows_by_paper_rule(rows: Iterable[Row], *, metric: str = "test") -> list[Row
 
 @dataclass(frozen=True)
 class Marks:
-    """Which rounds of some runs are marked in tables and figures; none beside a warning."""
+    """Which rounds of some runs are marked in tables and figures."""
 
     winning: Sequence[Row]  # by the test
-    by_rule_alone: Sequence[Row]  # those by the paper's rule that are not winning
-    doubtful: Sequence[Row]  # those by the paper's rule, beside a warning: not marked
+    by_rule_alone: Sequence[Row]  # those by the paper's rule, not winning and beside no warning
+    beside_warning: Sequence[Row]  # those by either, beside a warning: marked where winning
 
 
 def mark_rows(rows: Iterable[Row], *, margin: float | None = None, metric: str = "test") -> Marks:
@@ -115,9 +113,10 @@ def mark_rows(rows: Iterable[Row], *, margin: float | None = None, metric: str =
     rows = list(rows)
     won = winning_rows(rows, margin=margin, metric=metric)
     by_rule = rows_by_paper_rule(rows, metric=metric)
-    unwarned = rows_without_warnings(by_rule, rows)
+    called = [row for row in rows if row in won or row in by_rule]
+    unwarned = rows_without_warnings(called, rows)
     return Marks(won, [row for row in unwarned if row not in won],
-                 [row for row in by_rule if row not in unwarned])  # fmt: skip
+                 [row for row in called if row not in unwarned])  # fmt: skip
 
 
 def rows_without_warnings(chosen: Iterable[Row], rows: Iterable[Row]) -> list[Row]:

@@ -101,7 +101,8 @@ def _winning_sentence(tickets: Sequence[Row], gaps: Mapping[int, Gap], margin: f
                 f"{removed_text(won[-1])} and test {value_text(won[-1])}.")  # fmt: skip
     if doubtful:
         numbers = format_numbers("round", [row.round for row in doubtful])
-        return f"Doubtful: less than {allowed} below dense, but beside a warning: {numbers}."
+        return (f"Doubtful, shown to be less than {allowed} below dense, but not without the seeds "
+                f"that have a warning: {numbers}.")  # fmt: skip
     return f"No round is shown to be less than {allowed} below dense."
 
 

@@ -1,13 +1,23 @@
 """Verdicts on means over seeds: whether they lie between the bounds that a claim states."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from statistics import fmean
 
-from graphlth.records.gaps import LEVEL, adjust_p, p_above, simultaneous_interval
+from graphlth.records.gaps import (
+    DOUBTFUL,
+    NOT_SHOWN,
+    PValues,
+    adjust_p_values,
+    find_verdict,
+    p_above,
+    p_below,
+    p_values,
+    simultaneous_interval,
+)
 from graphlth.records.schema import Record
-from graphlth.records.statistics import MIN_SEEDS, row_warnings, summary
+from graphlth.records.statistics import MIN_SEEDS, summary, warned_seeds
 from graphlth.reproduction.scale import Scale
 
 REPRODUCED, CONTRARY, OPEN = "reproduced", "not reproduced", "not decided"
@@ -29,7 +39,7 @@ class Sample:
     Args:
         name: of the round.
         shown: a value for each seed, as it is told.
-        values: the same as it is tested: above 0 is better, where it is a gap.
+        values: the same by seed as it is tested: above 0 is better, where it is a gap.
         low: what the mean of `values` is above.
         high: what it is below.
         records: of the rounds that they are of.
@@ -37,7 +47,7 @@ class Sample:
 
     name: str
     shown: Sequence[float]
-    values: Sequence[float]
+    values: Mapping[int, float]
     low: float = -inf
     high: float = inf
     records: Sequence[Sequence[Record]] = ()
@@ -45,24 +55,25 @@ class Sample:
 
 def decide(samples: Sequence[Sample]) -> str:
     """The verdict of a claim on the means of some samples."""
-    shown, contrary = [], []
-    for sample in samples:
-        for sign, bound in ((1, sample.low), (-1, -sample.high)):
-            if bound > -inf:
-                shown.append(p_above([sign * v for v in sample.values], bound))
-                contrary.append(p_above([-sign * v for v in sample.values], -bound))
-    if max(shown) <= LEVEL:
-        found = REPRODUCED
-    elif min(adjust_p(contrary, ordered=False)) <= LEVEL:
-        found = CONTRARY
-    else:
-        return f"{OPEN} by {min(len(sample.values) for sample in samples)} seeds"
-    return f"{OPEN}, beside warnings" if any(map(has_warnings, samples)) else found
+    tests = [p for sample in samples for p in p_of_bounds(sample)]
+    shown, contrary = zip(*tests, strict=True)
+    every = PValues(*map(max, zip(*shown, strict=True)))
+    one = PValues(*map(min, zip(*adjust_p_values(contrary, ordered=False), strict=True)))
+    found = find_verdict({REPRODUCED: every, CONTRARY: one})
+    if found == DOUBTFUL:
+        return f"{OPEN}, beside warnings"
+    fewest = min(len(sample.values) for sample in samples)
+    return f"{OPEN} by {fewest} seeds" if found == NOT_SHOWN else found
 
 
-def has_warnings(sample: Sample) -> bool:
-    """Whether a warning stands beside a round that a sample is of."""
-    return any(row_warnings(row) for side in sample.records for row in summary(side))
+def p_of_bounds(sample: Sample) -> Iterator[tuple[PValues, PValues]]:
+    """For each bound of a sample: the p-values of the claim, and those of its contrary."""
+    warned = warned_seeds(*(row for side in sample.records for row in summary(side)))
+    tests = (sample.low, p_above, p_below), (sample.high, p_below, p_above)
+    for bound, *sides in tests:
+        if isfinite(bound):
+            claim, contrary = (p_values(p, sample.values, bound, warned) for p in sides)
+            yield claim, contrary
 
 
 def describe(samples: Sequence[Sample], scale: Scale, sign: str = "") -> str:

@@ -11,7 +11,7 @@ file. `data.json`:
                                     high, interval, n: a flat row for every cell
     claims                          machine, case, claim, value, low, high, interval, n, at_least,
                                     at_most, format: what was asked for before the measurement
-    verdicts                        machine, case, claim, source, found, verdict: what is published
+    verdicts                        machine, case, claim, source, found, verdict: of a suite
     warnings, pictures              lines of text; machine, case, file, caption
 
 What is not known is null. `interval` says what `low` and `high` are: `RANGE`, `STUDENT`,
@@ -79,7 +79,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a paper claims, and whether it was found again."""
+    """What a suite claims, most often what a paper does, and whether it was found again."""
 
     claim: str
     source: str
@@ -266,7 +266,7 @@ def name_measurement(data: Mapping[str, Any], whose: tuple[str, str | None] | No
 def lay_out_verdicts(data: Mapping[str, Any]) -> Iterable[list[str]]:
     """The heading and the lines of the table of verdicts."""
     if data["verdicts"]:
-        yield ["published claim", *name_measurement(data, None), "source", "found", "verdict"]
+        yield ["claim", *name_measurement(data, None), "source", "found", "verdict"]
     for each in data["verdicts"]:
         told = each["source"], each["found"], each["verdict"]
         yield [each["claim"], *name_measurement(data, identify(each)), *told]
