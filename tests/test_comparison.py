@@ -394,7 +394,8 @@ def test_winning_is_no_more_often_wrong_beside_warnings_of_the_worst_or_the_best
         wrong += bool(R.winning_rows(rows, margin=0.01))
         wrong_without += G.p_above([gaps[i] for i in order[2:]], -0.01) <= G.LEVEL
     assert wrong / DRAWS <= HIGHEST
-    assert (wrong_without / DRAWS > 2 * HIGHEST and wrong > 0) == (warned == "lowest")
+    assert (wrong_without / DRAWS > 2 * HIGHEST) == (warned == "lowest")
+    assert wrong > 0 or warned == "highest"  # else it would not be a test of anything
 
 
 def test_better_is_wrong_at_most_as_often_as_its_level(monkeypatch):

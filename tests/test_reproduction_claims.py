@@ -178,6 +178,14 @@ def test_beside_a_warning_a_claim_is_decided_with_all_seeds_and_without_those(
         assert found.text == assess(claim, runs).text  # that of all seeds
 
 
+def test_of_two_models_a_warning_of_the_dense_network_counts():
+    runs = {"a": run({0: DENSE, 1: shifted(0.03)}), "b": run({0: DENSE, 1: DENSE}, data="f" * 16)}
+    claim = {"text": "", "better": ["a", "b"], "rounds": [1], "to_dense": True}
+    for seeds, verdict in (([0], REPRODUCED), (range(3), DOUBTFUL)):
+        for name, own in runs.items():
+            assert assess(claim, runs | {name: warn(own, 0, seeds)}).verdict == verdict
+
+
 VERDICTS = {"better": REPRODUCED, "worse": CONTRARY, "doubtful": DOUBTFUL, "not shown": UNDECIDED}
 
 

@@ -133,9 +133,10 @@ def assess_gaps(claim: Claim, runs: Runs) -> Finding:
 
 def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
     """The gaps of every round that a claim is of, and their bounds."""
-    *sides, run = compared_sides(claim)
+    (*sides, run), dense = compared_sides(claim), []
     if claim.get("to_dense"):
-        runs = {name: gaps_to_own_dense(runs[name], name) for name in named_runs(claim)}
+        dense = [records_of_round(runs, name, 0) for name in named_runs(claim)]
+        runs = {name: gaps_to_own_dense(runs[name]) for name in named_runs(claim)}
     margin = margin_of(claim, runs[run][0])
     low, high = margin if "better" in claim else -margin, margin if "equal" in claim else inf
     samples = []
@@ -146,7 +147,7 @@ def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
         gaps = gaps_of(ours, theirs, ("task", "metric") if claim.get("to_dense") else SAME)
         sign = -1 if ours[0].get("direction") == "min" else 1  # what is told is ours − theirs
         differences = [sign * gap for gap in gaps.values()]
-        samples.append(Sample(f"round {r}", differences, gaps, low, high, (ours, theirs)))
+        samples.append(Sample(f"round {r}", differences, gaps, low, high, (ours, theirs, *dense)))
     return samples
 
 
@@ -228,15 +229,9 @@ def records_of_round(
     return found
 
 
-def gaps_to_own_dense(records: Sequence[Record], name: str) -> list[Record]:
-    """The records of a run with their difference to round 0 of the seed as their test value.
-
-    Raises:
-        NotComparableError: the run has no round 0.
-    """
+def gaps_to_own_dense(records: Sequence[Record]) -> list[Record]:
+    """The records of a run with their difference to round 0 of the seed as their test value."""
     dense = {r["seed"]: r["test"] for r in records if r["round"] == 0}
-    if not dense:
-        raise NotComparableError(f"{name} has no round 0")
     return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
 
 
