@@ -370,6 +370,7 @@ def test_published_points_are_not_drawn_without_the_run_that_they_are_of():
 
 SPLITS = """
 splits = 2
+[figures.sparsity]
 [settings]
 task = "file"
 path = "graph.npz"
@@ -413,6 +414,7 @@ def test_of_several_seeds_on_each_split_a_split_is_their_mean():
     save_splits()
     text, data = run_suite("seeds = '3-5'" + SPLITS)
     assert "2 splits with 3 seeds each (below, seeds are splits)" in text
+    assert Path("result/sparsity.png").exists()
     told = [json.loads(line) for path in Path("runs").glob("ugs-*/seed*.jsonl")
             for line in path.read_text().splitlines()]  # fmt: skip
     tests = {split: [r["test"] for r in told if (r["settings"]["split"], r["round"]) == (split, 1)]

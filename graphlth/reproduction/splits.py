@@ -40,14 +40,14 @@ def records_of_split(records: Sequence[Record], split: int) -> list[Record]:
 
 
 def mean_record(records: Sequence[Record]) -> Record:
-    """A record with the mean of every number, all warnings, and the test value of each seed.
+    """A record with the mean of every number that differs, all warnings, and all test values.
 
     What is no number is that of the first record.
     """
     first = records[0]
     known = {name: [r[name] for r in records if name in r] for name in first}
     means = {name: fmean(values) for name, values in known.items()
-             if name != "round" and all(map(is_number, values))}  # fmt: skip
+             if all(map(is_number, values)) and len({*values}) > 1}  # fmt: skip
     warnings = dict.fromkeys(w for r in records for w in r.get("warnings", ()))
     return {**first, **means, "warnings": [*warnings], OF_SEEDS: [r["test"] for r in records]}
 
