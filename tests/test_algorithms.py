@@ -201,6 +201,13 @@ def test_ugs_draws_other_noise_in_every_round(monkeypatch):
     assert len(set(seeds)) == 3
 
 
+def test_a_ticket_tells_at_which_epoch_its_masks_were_taken():
+    for name in ("ugs", "one_shot"):
+        dense, *tickets = run(name)
+        assert "mask_epoch" not in dense.search
+        assert all(t.search["mask_epoch"] in range(SHORT["epochs"]) for t in tickets)
+
+
 def test_imp_rewinds_to_epoch_k():
     task = toy()
     model = build("gcn", task)

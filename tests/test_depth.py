@@ -54,7 +54,7 @@ def test_28_layers_train_to_finite_masks_and_weights_when_99_percent_is_gone(edg
     model = build("resgcn", task, **DEEP)
     whole = M.ones(model, task.num_edges)
     masks = drop_jointly(whole, random(model, task, whole, seed=0), 0.99, edges_gone)
-    soft = train_masks(model, task, masks, epochs=20, l1_edges=1e-2, l1_weights=1e-2,
+    soft, _ = train_masks(model, task, masks, epochs=20, l1_edges=1e-2, l1_weights=1e-2,
                        lr=0.01, weight_decay=5e-4, noise=1e-5, seed=0)  # fmt: skip
     assert all(m.isfinite().all() for m in soft.values())
     assert all(p.isfinite().all() for p in model.parameters())

@@ -413,7 +413,7 @@ def test_soft_masks_of_each_layer_reach_a_model_of_the_users_own():
     task = toy(loops=False)
     model = Layered(task)
     masks = M.only(M.ones(model, task.num_edges, 2), "edges")
-    soft = train_masks(
+    soft, _ = train_masks(
         model, task, masks, epochs=3, lr=0.05, l1_edges=0.0, l1_weights=0.0,
         weight_decay=0.0, noise=1e-3, seed=0,
     )  # fmt: skip
@@ -448,7 +448,7 @@ def test_soft_masks_of_each_layer_are_trained(name):
     task = toy()
     model = build(name, task, layers=2)
     masks = layered(model, task, 0.7).masks
-    soft = train_masks(
+    soft, _ = train_masks(
         model, task, masks, epochs=4, lr=0.05, l1_edges=1e-3, l1_weights=1e-3,
         weight_decay=0.0, noise=1e-3, seed=0,
     )  # fmt: skip

@@ -166,7 +166,7 @@ def test_every_loss_trains_with_every_algorithmic_part(loss):
     masks = dense(model, task.num_edges).masks
     losses = [e.loss for e in train(model, task, masks, epochs=20, lr=0.05)]
     assert losses[-1] < losses[0]
-    soft = train_masks(model, task, masks, epochs=3, l1_edges=1e-2, l1_weights=1e-2, lr=0.01,
+    soft, _ = train_masks(model, task, masks, epochs=3, l1_edges=1e-2, l1_weights=1e-2, lr=0.01,
                        weight_decay=0.0, noise=1e-3, seed=0)  # fmt: skip
     assert soft.keys() == masks.keys()
 

@@ -61,11 +61,11 @@ def one_shot(
         yield first
     masks = {n: m.new_ones(m.shape) for n, m in first.masks.items()}  # m_g, m_θ ← 1
     with without_counting(first.round > 0):
-        soft = train_masks(
+        soft, epoch = train_masks(
             rewind(model, first.init), task, masks, recipe=recipe, l1_edges=l1_edges,
             l1_weights=l1_weights, noise=mask_noise, seed=stream_seed(seed, "mask training", 1),
         )  # fmt: skip
     for r in range(1, rounds + 1):
         masks = drop_jointly(masks, soft, drop_weights, drop_edges, scope, task.edge_groups)
         if r > first.round:
-            yield Ticket(first.init, masks, r)
+            yield Ticket(first.init, masks, r, search={"mask_epoch": epoch})

@@ -26,7 +26,8 @@ class BatchedFields(AdamFields, total=False):
     ignore: Ignore
 
 
-TrainSoft = Callable[[Sequence[Ticket], int], list[dict[str, Tensor]]]  # in a round, from θ₀
+Soft = tuple[dict[str, Tensor], int]  # m_g and m_θ, and the epoch that they are of
+TrainSoft = Callable[[Sequence[Ticket], int], list[Soft]]  # in a round, from θ₀
 
 
 def ugs(
@@ -68,7 +69,7 @@ def ugs(
     recipe = Recipe.of(training, RECIPE)
     check_start(model, task, last)
 
-    def train_soft(tickets: Sequence[Ticket], r: int) -> list[dict[str, Tensor]]:
+    def train_soft(tickets: Sequence[Ticket], r: int) -> list[Soft]:
         [ticket] = tickets
         return [train_masks(
             rewind(model, ticket.init), task, ticket.masks, recipe=recipe, l1_edges=l1_edges,
@@ -105,7 +106,7 @@ def batched_ugs(
     ignore = training.pop("ignore", "")
     recipe = Recipe.of(training, RECIPE)
 
-    def train_soft(tickets: Sequence[Ticket], r: int) -> list[dict[str, Tensor]]:
+    def train_soft(tickets: Sequence[Ticket], r: int) -> list[Soft]:
         return batched.train_masks(
             models[0], task, [t.init for t in tickets], [t.masks for t in tickets], recipe=recipe,
             seeds=[stream_seed(seed, "mask training", r) for seed in seeds],
@@ -135,10 +136,12 @@ def _prune(
     if last is None:
         yield tickets
     for r in range(tickets[0].round + 1, rounds + 1):
-        soft = train_soft(tickets, r)  # m_g, m_θ
+        soft = train_soft(tickets, r)
         drop = partial(drop_jointly, weights=drop_weights, edges=drop_edges, scope=scope)
         tickets = [
-            Ticket(t.init, drop(t.masks, m, groups=task.edge_groups), r)
-            for t, m in zip(tickets, soft, strict=True)
+            Ticket(
+                t.init, drop(t.masks, m, groups=task.edge_groups), r, search={"mask_epoch": epoch}
+            )
+            for t, (m, epoch) in zip(tickets, soft, strict=True)
         ]
         yield tickets

@@ -115,6 +115,7 @@ OPTIONAL = {
     "duplicate_edges": COUNT,  # of the data: one edge with another
     "zero_edges": COUNT,  # of the data: absent, as they weigh 0
     "drawn_epoch": COUNT,
+    "mask_epoch": COUNT,  # from 0: at which the trained masks were taken, of the best validation
     "untrained_val": "a fraction in [0, 1]",
     "untrained_test": "a fraction in [0, 1]",
     "first_iteration": COUNT,  # what θ_k has been trained for
@@ -156,7 +157,8 @@ SCORES = (
 )  # fmt: skip
 # What a search may tell of its ticket; every other field is the run's own.
 SEARCH_FIELDS = (
-    "metric", "drawn_epoch", "untrained_val", "untrained_test", "first_iteration", "source_ticket",
+    "metric", "drawn_epoch", "mask_epoch", "untrained_val", "untrained_test", "first_iteration",
+    "source_ticket",
 )  # fmt: skip
 COST_PREFIXES = (
     "seconds_",

@@ -174,8 +174,8 @@ def train_masks(
     noise: float,
     graphs: bool = False,
     **recipe: Unpack[AdamFields],
-) -> list[dict[str, Tensor]]:
-    """For each seed, the soft masks at its epoch of the best validation metric.
+) -> list[tuple[dict[str, Tensor], int]]:
+    """For each seed, the soft masks at its epoch of the best validation metric, and that epoch.
 
     As `graphlth.training.loop.train_masks`, of UGS (arXiv:2102.06790, Algorithm 1).
     """
@@ -184,7 +184,7 @@ def train_masks(
         soft=[add_noise(whole, noise, seed) for whole, seed in zip(masks, seeds, strict=False)],
         rates={n: l1_edges if is_edge_key(n) else l1_weights for whole in masks for n in whole},
     )  # fmt: skip
-    return [seed.state for seed in trained]
+    return [(seed.state, seed.best.index) for seed in trained]
 
 
 def retrain(

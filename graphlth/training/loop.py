@@ -133,20 +133,22 @@ def train_masks(
     noise: float,
     seed: int,
     **recipe: Unpack[RecipeFields],
-) -> dict[str, Tensor]:
-    """The soft masks at the epoch of the best validation metric (UGS, arXiv:2102.06790, Alg. 1).
+) -> tuple[dict[str, Tensor], int]:
+    """The soft masks at the epoch of the best validation metric, and that epoch, from 0.
 
     Trains the weights of `model` and one soft mask for each of `masks` together on
     `L + γ₁‖m_g‖₁ + γ₂‖m_θ‖₁`. Soft masks start uniformly in 1 ± `noise`, drawn from `seed`:
-    an entry without a gradient of the data is ranked by its noise, not by its position.
+    an entry without a gradient of the data is ranked by its noise, not by its position (UGS,
+    arXiv:2102.06790, Algorithm 1).
     """
     soft = {n: m.requires_grad_() for n, m in add_noise(masks, noise, seed).items()}
     rates = {n: l1_edges if is_edge_key(n) else l1_weights for n in soft}
-    best, found = task.metric.worst, soft
+    best, found, when = task.metric.worst, soft, 0
     for epoch in train(
         model, task, masks, seed=seed, soft=SoftMasks(soft, rates), scoring=("val",),
         best_only=True, **recipe,
     ):  # fmt: skip
         if task.metric.better(epoch.val, best):
-            best, found = epoch.val, {n: m.detach().clone() for n, m in soft.items()}
-    return found
+            best, when = epoch.val, epoch.index
+            found = {n: m.detach().clone() for n, m in soft.items()}
+    return found, when
