@@ -124,7 +124,8 @@ def check_claim(claim: Claim, runs: Collection[str]) -> None:
         raise ValueError(f"`{lacking[0]}` must be given beside `{form}`, got none")
     if form in PAIRS:
         check_pair(form, claim[form])
-    extra = [DENSE] if form in PAIRS and form != "cheaper" else []
+    of_dense = form in PAIRS and form != "cheaper" and not claim.get("to_dense")
+    extra = [DENSE] if of_dense else []
     if "reason" not in claim:
         check_names("run" if form == "value" else form, named_runs(claim), [*runs, *extra])
     if "rounds" in claim:
