@@ -366,7 +366,7 @@ COSTS = [  # epochs of each round's search, and those whose masks are of the rou
     ("geb", {"draws": 2}, [0, 3 + 4, 0]),
     ("joint_early_bird", {"epsilon": 1e-9}, [0, 2 * 4]),
     ("joint_early_bird", {"draws": 2}, [0, 2 * 4, 0]),
-    ("sgcn", {}, [0, 3 + 4, 4, 4]),
+    ("sgcn", {"rounds": 1}, [0, 3 + 4]),
     ("random_edges", {"rounds": 2, "drop_edges": 0.0}, [0, 4, 4]),  # else it searches on all edges
     ("random_graph", {}, [0, 0]),
     ("random_graph", {"drop_weights": 0.5}, [0, 3]),

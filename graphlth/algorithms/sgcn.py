@@ -14,6 +14,7 @@ from graphlth.algorithms._admm import (
     start_graph,
 )
 from graphlth.algorithms._graph import check_edges, dense_graph
+from graphlth.cost.meters import without_counting
 from graphlth.masks import only
 from graphlth.prune import drop_jointly
 from graphlth.rewinding import rewind, snapshot
@@ -73,7 +74,8 @@ def sgcn(
         yield first
     if first.round >= rounds:
         return
-    pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
+    with without_counting(first.round > 0):
+        pretrain_weights(rewind(model, first.init), task, pretrain, recipe, seed)
     state, magnitudes = snapshot(model), magnitude(model, task, first.masks)
     whole = {n: torch.ones_like(m) for n, m in first.masks.items()} if first.round else first.masks
     for r in range(first.round + 1, rounds + 1):
