@@ -278,11 +278,25 @@ def test_verdicts_stand_on_the_page_and_are_printed(capsys):
 
 def test_progress_counts_all_rounds_and_measures_and_says_which_are_recorded_already(capsys):
     table = '[analyze]\nmeasure = "structure"\nfields = ["pairs"]\nrounds = {}\n[figures.sparsity]'
-    for rounds, count, known in (('"all"', 24, 0), ("[0, 2]", 20, 20)):  # 2 runs, seeds, 3 rounds
-        run_suite(KARATE.replace("[figures.sparsity]", table.format(rounds)), "--seeds=2")
+    for rounds, words, count, known in (
+        ('"all"', [], 24, 0),
+        ("[0, 2]", [], 20, 20),
+        ("[0, 2]", ["--quick"], 12, 0),
+    ):  # of 2 runs and seeds all 3 rounds, in small 2, of which 1 is measured
+        text = KARATE.replace("[figures.sparsity]", table.format(rounds))
+        run_suite(text, "--seeds=2", *words)
         lines = capsys.readouterr().err.splitlines()
         assert [line.split()[0] for line in lines] == [f"{i + 1}/{count}" for i in range(count)]
         assert sum(line.endswith("  recorded already") for line in lines) == known
+
+
+@pytest.mark.parametrize("field", ["nope", "task", "warnings"])
+def test_a_field_of_a_measure_that_is_no_number_is_refused(field):
+    runs = {"a": table({0: [0.8], 1: [0.8]}, pairs=3, homophily=None, warnings=[])}
+    measure = {"measure": "structure", "fields": ["pairs", "homophily"]}
+    assert len(tables.measure_table(runs, measure).rows) == 2
+    with pytest.raises(ValueError, match=rf"`fields` must be numbers .* pairs, .* got '{field}'"):
+        tables.measure_table(runs, measure | {"fields": ["pairs", field]})
 
 
 def test_in_small_the_page_and_the_figure_say_so(monkeypatch):
@@ -627,6 +641,11 @@ WRONG = [
                "[figures.sparsity]"), "did you mean `structure`?"),
     (with_line("[figures.sparsity]", '[analyze]\nmeasure = "instability"\npoint = 3\n'
                "[figures.sparsity]"), "`point` is no setting of instability; did you"),
+    *((with_line("[figures.sparsity]", f'[analyze]\nmeasure = "structure"\nfields = ["pairs"]\n'
+                 f"rounds = {rounds}\n[figures.sparsity]"), words) for rounds, words in (
+        ("2", "`rounds` must be text or a list, got 2"),
+        ('"x"', "`rounds` must be all, or numbers as in 0,2, got 'x'"),
+        ("[0, 7]", "`rounds` must be of the run's, 0, 1, 2, got 7: not in `the plan of ugs`"))),
     (with_line("seeds = 4", "seeds = 4\ncolumns = 4"), "`columns` must be a list, got 4"),
     (with_line("seeds = 4", 'seeds = 4\npairs = [["ugs"]]'), "`pairs` must be of two runs, got ["),
     (with_line("seeds = 4", 'seeds = 4\npairs = [["ugs", "gat"]]'), "`pairs` must name runs"),

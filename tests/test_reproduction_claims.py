@@ -213,6 +213,8 @@ def test_a_comparison_and_a_claim_agree_beside_warnings():
     ({"winning": "a", "rounds": [1, 4]}, two_runs(0), "a has no round 4"),
     ({"winning": "a", "rounds": [1]}, {"a": run({1: DENSE})}, "a has no round 0"),
     ({"value": 0.8, "run": "a", "rounds": [2]}, two_runs(0), "a has no round 2"),
+    ({"value": 0.8, "run": "a", "rounds": [1], "field": "task"}, two_runs(0),
+     "a has no round 1 whose task is a number"),
     ({"equal": ["a", "b"], "rounds": [1]},
      {"a": run({1: DENSE}), "b": run({1: DENSE}, "imp", data="0" * 16)},
      "the two runs are of different data"),

@@ -178,7 +178,7 @@ def select_rounds(
     }
 
 
-def parse_numbers(name: str, text: str, known: Sequence[int], where: Path) -> list[int]:
+def parse_numbers(name: str, text: str, known: Sequence[int], where: Path | str) -> list[int]:
     """The numbers in `text`, each one of `known`; of "all" those. `where` is named in errors.
 
     Raises:
@@ -194,7 +194,7 @@ def parse_numbers(name: str, text: str, known: Sequence[int], where: Path) -> li
 
 
 def check_recorded(
-    name: str, numbers: Sequence[int], known: Sequence[int], where: Path
+    name: str, numbers: Sequence[int], known: Sequence[int], where: Path | str
 ) -> list[int]:
     """`numbers`, rising.
 

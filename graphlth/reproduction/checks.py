@@ -210,7 +210,7 @@ def check_measure(suite: Suite) -> None:
     if "measure" not in settings:
         raise ValueError('`analyze` must have a measure, such as measure = "instability", got none')
     measure, fields = settings.pop("measure"), settings.pop("fields", [])
-    settings.pop("rounds", None)
+    check_value("rounds", settings.pop("rounds", "all"), str | Sequence[Rounds])
     check_value("fields", fields, Sequence[str])
     if measure != "instability" and not fields:
         raise ValueError(f"`fields` must be given beside `measure` {measure!r}: those of its "

@@ -218,13 +218,14 @@ def records_of_round(
         dense: whether it is also that of round 0, whose test value is its own otherwise.
 
     Raises:
-        NotComparableError: it has none, or none with the field.
+        NotComparableError: it has none, or none of which the field is a number.
     """
     wanted = field if r or dense else "test"
     found = [{**record, "test": record[wanted]}
-             for record in runs[name] if record["round"] == r and wanted in record]  # fmt: skip
+             for record in runs[name]
+             if record["round"] == r and isinstance(record.get(wanted), int | float)]  # fmt: skip
     if not found:
-        what = "" if wanted == "test" else f" with {wanted}"
+        what = "" if wanted == "test" else f" whose {wanted} is a number"
         raise NotComparableError(f"{name} has no round {r}{what}")
     return found
 

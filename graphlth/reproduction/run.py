@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import graphlth.records as record
-from graphlth.experiment.measure import analyze
+from graphlth.experiment.measure import analyze, parse_numbers
 from graphlth.experiment.plan import Step
 from graphlth.records import Record
 from graphlth.reproduction.folder import prepare_folder
@@ -21,10 +21,10 @@ from graphlth.reproduction.parts import (
 from graphlth.reproduction.result import Verdict, save, to_data
 from graphlth.reproduction.splits import records_of_split
 from graphlth.reproduction.suite import read_suite
-from graphlth.settings.lists import list_text
+from graphlth.settings.lists import list_text, planned_rounds
 from graphlth.settings.types import Threads
-from graphlth.sweeps.file import Sweep, SweepRun, read_sweep
-from graphlth.sweeps.run import count_rounds, sweep
+from graphlth.sweeps.file import SweepRun, read_sweep
+from graphlth.sweeps.run import count_rounds, plan_without_data, sweep
 
 Watch = Callable[[Step], None]
 Folders = Mapping[str, Sequence[Path]]  # of every run, one for each split
@@ -112,11 +112,22 @@ def count_steps(suite: Suite) -> int:
     count = count_rounds(read_sweep(sweep_part(suite)))  # of two runs that are one counted once
     if "analyze" not in suite:
         return count
-    runs, rounds = suite_runs(suite), list_text(suite["analyze"].get("rounds", "all"), "all")
+    runs = suite_runs(suite)
     own = [run for name in shown_names(suite) for run in runs[name]]
-    if rounds == "all":
-        return count + sum(count_rounds(Sweep((run,))) for run in own)
-    return count + sum(len(run.seeds) * len(rounds.split(",")) for run in own)
+    return count + sum(len(run.seeds) * len(measured_rounds(suite, run)) for run in own)
+
+
+def measured_rounds(suite: Suite, run: SweepRun) -> list[int]:
+    """The rounds of a run that [analyze] measures; in small those of them that it has, or all.
+
+    Raises:
+        ValueError: the run has no such rounds.
+    """
+    planned = planned_rounds(plan_without_data(run).settings)
+    text = list_text(suite["analyze"].get("rounds", "all"), "all")
+    if not suite.get("in_small") or text == "all":
+        return parse_numbers("rounds", text, planned, f"the plan of {run.name}")
+    return [r for r in planned if str(r) in text.split(",")] or planned
 
 
 def run_folders(suite: Suite, places: Places, watch: Watch) -> Folders:
@@ -133,24 +144,18 @@ def run_folders(suite: Suite, places: Places, watch: Watch) -> Folders:
 def measure_runs(suite: Suite, folders: Folders, places: Places, watch: Watch) -> Folders:
     """The folders of what [analyze] measures of every run."""
     settings, runs = dict(suite["analyze"]), suite_runs(suite)
-    measure, rounds = settings.pop("measure"), settings.pop("rounds", "all")
+    measure, asked = settings.pop("measure"), settings.pop("rounds", "all")
     settings.pop("fields", None)  # of its table
 
     def measure_run(run: SweepRun, folder: Path) -> Path:
-        some = recorded_rounds(rounds, folder) if suite.get("in_small") else rounds
+        rounds = "all" if asked == "all" else measured_rounds(suite, run)
         return analyze(
-            measure, str(folder), settings, seeds=run.seeds, rounds=some, jobs=places.workers,
+            measure, str(folder), settings, seeds=run.seeds, rounds=rounds, jobs=places.workers,
             out=str(Path(places.out) / "measures"), data_root=places.data_root, watch=watch,
         )  # fmt: skip
 
     return {name: [measure_run(run, folder) for run, folder in zip(runs[name], own, strict=True)]
             for name, own in folders.items()}  # fmt: skip
-
-
-def recorded_rounds(rounds: str | Sequence[int], folder: Path) -> str:
-    """Those of some rounds that a run in small has; all where it has none of them."""
-    known = {str(r["round"]) for r in record.read(folder)}
-    return ",".join(r for r in list_text(rounds, "all").split(",") if r in known) or "all"
 
 
 def read_runs(suite: Suite, folders: Folders) -> dict[str, list[Record]]:

@@ -206,10 +206,16 @@ def spent_macs(records: Sequence[Record], seed: int, last: int) -> float | None:
 
 
 def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
-    """What [analyze] measures, by run and round: its `fields`, or the table of instability."""
+    """What [analyze] measures, by run and round: its `fields`, or the table of instability.
+
+    Raises:
+        ValueError: a field is none of the records, or no number in them.
+    """
     if analyze["measure"] == "instability":
         return instability_table(runs)
     fields, rows = analyze["fields"], []
+    for field in fields:
+        check_field(field, [r for records in runs.values() for r in records])
     for name, records in runs.items():
         for row in record.summary(records):
             values = [[r[f] for r in row.records if r.get(f) is not None] for f in fields]
@@ -220,6 +226,15 @@ def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
     columns |= {field.replace("_", " "): ".3f" for field in fields}
     measure = str(analyze["measure"]).replace("_", " ")
     return Table("measures", {"run": "", "round": "d"}, columns, rows, measure.capitalize())
+
+
+def check_field(field: str, records: Sequence[Record]) -> None:
+    """Refuse a field of [analyze] that no record has, or that is no number where it is known."""
+    found = [r[field] for r in records if field in r]
+    if not found or not all(isinstance(value, int | float | None) for value in found):
+        known = sorted(name for name, v in records[0].items() if isinstance(v, int | float))
+        raise ValueError(f"`fields` must be numbers that records of the measure have, "
+                         f"{', '.join(known)}, got {field!r}")  # fmt: skip
 
 
 def instability_table(runs: Runs) -> Table:

@@ -176,11 +176,20 @@ def count_rounds(sweep: Sweep) -> int:
     """
     rounds: dict[tuple[str, str, int], int] = {}
     for each in sweep.runs:
-        tickets = {"tickets": "."} if each.source else {}  # where they lie changes no count
-        try:
-            chosen = plan(*each.names, {**each.settings, **tickets}, **each.resources)
-        except ValueError as error:
-            raise ValueError(f"{error}; in the run {each.name!r} of the sweep") from None
+        chosen = plan_without_data(each)
         count = len(planned_rounds(chosen.settings))
         rounds |= {(chosen.name, each.source, seed): count for seed in each.seeds}
     return sum(rounds.values())
+
+
+def plan_without_data(run: SweepRun) -> Plan:
+    """The plan of a run of a sweep, of which neither data nor earlier tickets are read.
+
+    Raises:
+        ValueError: a name or a setting is wrong; names the run.
+    """
+    tickets = {"tickets": "."} if run.source else {}  # where they lie changes no setting
+    try:
+        return plan(*run.names, {**run.settings, **tickets}, **run.resources)
+    except ValueError as error:
+        raise ValueError(f"{error}; in the run {run.name!r} of the sweep") from None
