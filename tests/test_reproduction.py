@@ -299,6 +299,12 @@ def test_a_field_of_a_measure_that_is_no_number_is_refused(field):
         tables.measure_table(runs, measure | {"fields": ["pairs", field]})
 
 
+def test_a_picture_that_the_suite_has_no_more_does_not_stay():
+    run_suite(KARATE)
+    run_suite(KARATE.replace("[figures.sparsity]", "[figures.cost]"))
+    assert Path("result/cost.png").exists() and not Path("result/sparsity.png").exists()
+
+
 def test_in_small_the_page_and_the_figure_say_so(monkeypatch):
     titles = []
     kept = page.figure_title

@@ -74,8 +74,7 @@ def draw_tradeoff(
     looks: Mapping[Key, Look],
     *,
     metric: str,
-    name: str,
-    formatter: Formatter,
+    cost: tuple[str, Formatter],
     numbered: bool = False,
     mark: Mark = lambda _: {},
     signs: Sequence[Sign] = (),
@@ -91,8 +90,7 @@ def draw_tradeoff(
         amounts: the horizontal place of each seed of a round.
         looks: of each run; runs may share one.
         metric: which accuracy.
-        name: of the horizontal axis.
-        formatter: of its numbers.
+        cost: the name of the horizontal axis, and the formatter of its numbers.
         numbered: write the number of the last round at the end of a line.
         mark: how the mark of a single ticket differs from others of its run's look.
         signs: of the legend, what that means.
@@ -112,6 +110,7 @@ def draw_tradeoff(
             _plot_published(axis, block, amounts, published or {}, mark)
             if frontier:
                 _plot_frontier(axis, block, amounts, metric)
+            name, formatter = cost
             axis.set_xlabel(f"{name} (log scale)")
             axis.set_xscale("log")
             axis.margins(x=0.09)

@@ -75,7 +75,7 @@ def draw_figure(
         return [total_cost((r for r in every if r["seed"] == s), row.round, unit) for s in seeds]
 
     return draw_tradeoff(
-        rows, amounts, looks_of(map(key_of, rows)), metric=metric, name=name,
-        formatter=EngFormatter(symbol, sep=" "), numbered=True, frontier=frontier,
+        rows, amounts, looks_of(map(key_of, rows)), metric=metric,
+        cost=(name, EngFormatter(symbol, sep=" ")), numbered=True, frontier=frontier,
         floor=floor, title=title,
     )  # fmt: skip

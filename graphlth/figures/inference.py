@@ -76,9 +76,9 @@ def draw_figure(
         return {"size": _size(row.edge_sparsity), "shift": APART * aside}
 
     return draw_tradeoff(
-        rows, _macs, looks, metric=metric, name="MACs of one inference",
-        formatter=EngFormatter(sep=" "), mark=mark, signs=_signs(single), frontier=frontier,
-        floor=floor, title=title, published=published,
+        rows, _macs, looks, metric=metric,
+        cost=("MACs of one inference", EngFormatter(sep=" ")), mark=mark, signs=_signs(single),
+        frontier=frontier, floor=floor, title=title, published=published,
     )  # fmt: skip
 
 

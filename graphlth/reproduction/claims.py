@@ -28,17 +28,16 @@ But for `drawn`, each says between which bounds a mean over seeds lies, of gaps 
 values or of ratios. The claim is reproduced where one-sided tests of Student's t at level 0.05 show
 it at every bound in every round, which needs no adjustment (Berger, Technometrics 24, 1982), and
 not reproduced where one shows its contrary, adjusted by Holm's method. So at most 5 % of the false
-claims are called reproduced, and at most 5 % of the true ones not reproduced. Beside a warning both
-must be shown with all seeds, and also without those that have a warning.
+claims are called reproduced, and at most 5 % of the true ones not reproduced. Beside a warning
+either must be shown with all seeds, and also without those that have a warning.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from graphlth.records.gaps import DIGITS, LEVEL, MARGIN, paired_gaps
+from graphlth.records.gaps import DIGITS, LEVEL, MARGIN
 from graphlth.records.schema import Record, metric_of, metric_title
-from graphlth.records.statistics import IncompleteRecordsError, total_cost
 from graphlth.reproduction.decisions import (
     CONTRARY,
     NOT_COMPARABLE,
@@ -50,6 +49,16 @@ from graphlth.reproduction.decisions import (
     describe,
 )
 from graphlth.reproduction.result import Verdict
+from graphlth.reproduction.rounds import (
+    SAME,
+    NotComparableError,
+    Runs,
+    gaps_of,
+    gaps_to_own_dense,
+    macs_by_seed,
+    records_of_round,
+    stops_by_seed,
+)
 from graphlth.reproduction.scale import Scale, scale_of
 
 FORMS = {  # what each form of a claim has besides its text: needed, and may have
@@ -66,15 +75,9 @@ FORMS = {  # what each form of a claim has besides its text: needed, and may hav
     "reason": ((), ()),
 }
 DENSE = "dense"
-SAME = ("task", "data", "metric")  # of two runs whose values are compared
 STABLE = 0.02  # what the instability of a stable ticket is below, as its paper has it
 TIMES = Scale(1.0, 1)
-Runs = Mapping[str, Sequence[Record]]
 Claim = Mapping[str, Any]
-
-
-class NotComparableError(ValueError):
-    """The runs say nothing of a claim."""
 
 
 def form_of(claim: Claim) -> str:
@@ -205,58 +208,6 @@ def margin_of(claim: Claim, record: Record) -> float:
     return MARGIN
 
 
-def records_of_round(
-    runs: Runs, name: str, r: int, field: str = "test", *, dense: bool = False
-) -> list[Record]:
-    """The records of a round of a run, with another field of tickets as their test value.
-
-    Args:
-        runs: the records of each run.
-        name: the run.
-        r: the round.
-        field: the field.
-        dense: whether it is also that of round 0, whose test value is its own otherwise.
-
-    Raises:
-        NotComparableError: it has none, or none of which the field is a number.
-    """
-    wanted = field if r or dense else "test"
-    found = [{**record, "test": record[wanted]}
-             for record in runs[name]
-             if record["round"] == r and isinstance(record.get(wanted), int | float)]  # fmt: skip
-    if not found:
-        what = "" if wanted == "test" else f" whose {wanted} is a number"
-        raise NotComparableError(f"{name} has no round {r}{what}")
-    return found
-
-
-def gaps_to_own_dense(records: Sequence[Record]) -> list[Record]:
-    """The records of a run with their difference to round 0 of the seed as their test value."""
-    dense = {r["seed"]: r["test"] for r in records if r["round"] == 0}
-    return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
-
-
-def gaps_of(
-    ours: Sequence[Record], theirs: Sequence[Record], same: Sequence[str] = SAME
-) -> dict[int, float]:
-    """By how much a round is better than another, by seed.
-
-    Args:
-        ours: the records of the one.
-        theirs: those of the other.
-        same: what they must have in common.
-
-    Raises:
-        NotComparableError: they are of different tasks, data or metrics, or share no seed.
-    """
-    for what in same:
-        if ours[0].get(what) != theirs[0].get(what):
-            raise NotComparableError(f"the two runs are of different {what}")
-    if not (gaps := paired_gaps(ours, theirs)):
-        raise NotComparableError("the two runs share no seed")
-    return gaps
-
-
 # --- costs and epochs ----------------------------------------------------------------------------
 
 
@@ -271,23 +222,6 @@ def assess_cost(claim: Claim, runs: Runs) -> Finding:
     return Finding(f"{describe(samples, TIMES)} times fewer MACs", decide(samples))
 
 
-def macs_by_seed(records: Sequence[Record], last: int, name: str) -> dict[int, float]:
-    """The MACs of search and retraining up to a round, of each seed.
-
-    Raises:
-        NotComparableError: rounds are missing, or MACs are not counted.
-    """
-    seeds = {record["seed"] for record in records}
-    try:
-        found = {seed: total_cost([r for r in records if r["seed"] == seed], last)
-                 for seed in seeds}  # fmt: skip
-    except IncompleteRecordsError as error:
-        raise NotComparableError(f"the cost of {name} is not known: {error}") from None
-    if not all(found.values()):
-        raise NotComparableError(f"the MACs of {name} are not counted")
-    return found
-
-
 def assess_stops(claim: Claim, runs: Runs) -> Finding:
     """Of a claim that tickets stop sooner than the dense network, by their validation loss."""
     name, samples = claim["sooner"], []
@@ -299,12 +233,6 @@ def assess_stops(claim: Claim, runs: Runs) -> Finding:
     if not all(sample.values for sample in samples):
         raise NotComparableError(f"{name} shares no seed with its dense network")
     return Finding(f"{describe(samples, TIMES)} times sooner", decide(samples))
-
-
-def stops_by_seed(runs: Runs, name: str, r: int) -> dict[int, int]:
-    """The iterations of early stop in a round of a run, at least 1, by seed."""
-    records = records_of_round(runs, name, r, "stop_iteration", dense=True)
-    return {record["seed"]: max(1, record["stop_iteration"]) for record in records}
 
 
 def assess_epochs(claim: Claim, runs: Runs) -> Finding:

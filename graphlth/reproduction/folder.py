@@ -1,9 +1,11 @@
 """The folder of a result, made before anything is run."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+
+from graphlth.reproduction.result import Data
 
 
 def prepare_folder(folder: Path, name: str) -> None:
@@ -17,7 +19,7 @@ def prepare_folder(folder: Path, name: str) -> None:
         raise ValueError(f"`result` must not be the folder of a run, got {str(folder)!r}: "
                          "name another")  # fmt: skip
     page, data = folder / "README.md", folder / "data.json"
-    if (page.exists() or data.exists()) and name_of_result(data) != name:
+    if (page.exists() or data.exists()) and read_data(data).get("name") != name:
         raise ValueError(f"`result` must be a new folder or one of a result of {name}, got "
                          f"{str(folder)!r}, which holds other files: name another")  # fmt: skip
     try:
@@ -29,10 +31,17 @@ def prepare_folder(folder: Path, name: str) -> None:
                       "name another folder") from None  # fmt: skip
 
 
-def name_of_result(file: Path) -> Any:
-    """The name in a data file; None where there is none."""
+def remove_pictures(folder: Path, kept: Collection[str]) -> None:
+    """Remove the pictures of the result that the folder has, but for those of its next one."""
+    old = read_data(folder / "data.json").get("pictures", [])
+    for name in {picture["file"] for picture in old} - {*kept}:
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_data(file: Path) -> Data:
+    """The content of a data file; nothing where there is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return found.get("name") if isinstance(found, dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}

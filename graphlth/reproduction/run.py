@@ -8,7 +8,7 @@ import graphlth.records as record
 from graphlth.experiment.measure import analyze, parse_numbers
 from graphlth.experiment.plan import Step
 from graphlth.records import Record
-from graphlth.reproduction.folder import prepare_folder
+from graphlth.reproduction.folder import prepare_folder, remove_pictures
 from graphlth.reproduction.page import make_result
 from graphlth.reproduction.parts import (
     Suite,
@@ -89,6 +89,7 @@ def reproduce(
     folders = run_folders(suite, places, watch)
     measured = measure_runs(suite, folders, places, watch) if "analyze" in suite else {}
     found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured), folder)
+    remove_pictures(folder, found.pictures)
     save(folder, to_data(found))
     return Reproduction(folder, tuple(found.verdicts))
 

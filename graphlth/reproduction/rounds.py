@@ -1,0 +1,89 @@
+"""What claims read of the runs of a suite: the rounds, gaps, costs and stops of their seeds."""
+
+from collections.abc import Mapping, Sequence
+
+from graphlth.records.gaps import paired_gaps
+from graphlth.records.schema import Record
+from graphlth.records.statistics import IncompleteRecordsError, total_cost
+
+SAME = ("task", "data", "metric")  # of two runs whose values are compared
+Runs = Mapping[str, Sequence[Record]]
+
+
+class NotComparableError(ValueError):
+    """The runs say nothing of a claim."""
+
+
+def records_of_round(
+    runs: Runs, name: str, r: int, field: str = "test", *, dense: bool = False
+) -> list[Record]:
+    """The records of a round of a run, with another field of tickets as their test value.
+
+    Args:
+        runs: the records of each run.
+        name: the run.
+        r: the round.
+        field: the field.
+        dense: whether it is also that of round 0, whose test value is its own otherwise.
+
+    Raises:
+        NotComparableError: it has none, or none of which the field is a number.
+    """
+    wanted = field if r or dense else "test"
+    found = [{**record, "test": record[wanted]}
+             for record in runs[name]
+             if record["round"] == r and isinstance(record.get(wanted), int | float)]  # fmt: skip
+    if not found:
+        what = "" if wanted == "test" else f" whose {wanted} is a number"
+        raise NotComparableError(f"{name} has no round {r}{what}")
+    return found
+
+
+def gaps_to_own_dense(records: Sequence[Record]) -> list[Record]:
+    """The records of a run with their difference to round 0 of the seed as their test value."""
+    dense = {r["seed"]: r["test"] for r in records if r["round"] == 0}
+    return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
+
+
+def gaps_of(
+    ours: Sequence[Record], theirs: Sequence[Record], same: Sequence[str] = SAME
+) -> dict[int, float]:
+    """By how much a round is better than another, by seed.
+
+    Args:
+        ours: the records of the one.
+        theirs: those of the other.
+        same: what they must have in common.
+
+    Raises:
+        NotComparableError: they are of different tasks, data or metrics, or share no seed.
+    """
+    for what in same:
+        if ours[0].get(what) != theirs[0].get(what):
+            raise NotComparableError(f"the two runs are of different {what}")
+    if not (gaps := paired_gaps(ours, theirs)):
+        raise NotComparableError("the two runs share no seed")
+    return gaps
+
+
+def macs_by_seed(records: Sequence[Record], last: int, name: str) -> dict[int, float]:
+    """The MACs of search and retraining up to a round, of each seed.
+
+    Raises:
+        NotComparableError: rounds are missing, or MACs are not counted.
+    """
+    seeds = {record["seed"] for record in records}
+    try:
+        found = {seed: total_cost([r for r in records if r["seed"] == seed], last)
+                 for seed in seeds}  # fmt: skip
+    except IncompleteRecordsError as error:
+        raise NotComparableError(f"the cost of {name} is not known: {error}") from None
+    if not all(found.values()):
+        raise NotComparableError(f"the MACs of {name} are not counted")
+    return found
+
+
+def stops_by_seed(runs: Runs, name: str, r: int) -> dict[int, int]:
+    """The iterations of early stop in a round of a run, at least 1, by seed."""
+    records = records_of_round(runs, name, r, "stop_iteration", dense=True)
+    return {record["seed"]: max(1, record["stop_iteration"]) for record in records}
