@@ -17,7 +17,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds after an interrupt in which another one is overlooked
 SOON = 0.05  # seconds
-RESUMABLE = ("run", "sweep", "analyze")  # the commands that keep what is done when interrupted
+RESUMABLE = ("run", "reproduce", "sweep", "analyze")  # that keep what is done when interrupted
 STDOUT_CLOSED = "cannot write standard output: it is closed"
 
 

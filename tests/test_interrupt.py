@@ -95,9 +95,10 @@ def left_behind(process):
     [
         (["list"], "graphlth: interrupted"),
         (["analyze", "latency", "run"], INTERRUPTED),
+        (["reproduce", "ugs-cora-gcn"], INTERRUPTED),
         ([*RUN, "--jobs=2", "--seeds=2"], INTERRUPTED),
     ],
-    ids=["list", "analyze", "run"],
+    ids=["list", "analyze", "reproduce", "run"],
 )
 def test_an_interrupt_during_the_imports_is_one_line(argv, line):
     with start(*argv) as process:

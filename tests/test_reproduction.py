@@ -13,6 +13,7 @@ from test_results import check_data
 
 import graphlth as glt
 from graphlth.cli.main import main
+from graphlth.experiment.folder import lock_seed
 from graphlth.experiment.plan import plan
 from graphlth.figures import inference
 from graphlth.figures._style import PUBLISHED_MARKS
@@ -706,6 +707,18 @@ def test_what_is_wrong_in_the_command_is_told_in_a_line(words, told, capsys):
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and told in shown.err
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_seed_that_another_process_runs_is_told_with_the_remedy(capsys):
+    run_suite(KARATE, "--seeds=1")
+    folder = next(Path("runs").glob("ugs-*"))
+    with lock_seed(folder, 0):
+        capsys.readouterr()
+        assert main(["reproduce", "small.toml", "--seeds=1", "--result=result"]) == 2
+    assert capsys.readouterr().err == (
+        f"graphlth: error: seed 0 of `{folder}` is being run by another process: wait until it has "
+        "ended, or name another `out`\n"
+    )
 
 
 def test_a_dry_run_prints_commands_and_runs_nothing(capsys):

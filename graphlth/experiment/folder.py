@@ -56,7 +56,8 @@ def prepare_folder(chosen: Plan, out: Path) -> Path:
             with replace_file(file) as draft:
                 draft.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}") from None
+        raise OSError(f"cannot write `out` {str(out)!r}: {error.strerror or error}; name another "
+                      "folder") from None  # fmt: skip
     return folder
 
 
@@ -97,8 +98,8 @@ def lock_seed(folder: Path, seed: int) -> AbstractContextManager[Any]:
     try:
         return FileLock(folder / f"seed{seed}.lock").acquire(timeout=0)
     except Timeout:
-        busy = f"seed {seed} of `{folder}` is being run by another process"
-        raise ValueError(busy) from None
+        raise ValueError(f"seed {seed} of `{folder}` is being run by another process: wait until "
+                         "it has ended, or name another `out`") from None  # fmt: skip
 
 
 def recover_records(chosen: Plan, folder: Path, seed: int) -> list[dict[str, Any]]:

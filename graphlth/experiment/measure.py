@@ -97,7 +97,8 @@ def analyze(
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"cannot write `out` {out!r}: {error.strerror or error}") from None
+        raise OSError(f"cannot write `out` {out!r}: {error.strerror or error}; name another folder"
+                      ) from None  # fmt: skip
     work = partial(_measure_seeds, study, target, environment())
     groups = [[seed] for seed in study.todo]
     if jobs > 1 and len(groups) > 1:
