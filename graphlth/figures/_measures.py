@@ -1,4 +1,4 @@
-"""Panels of measures of tickets against the share of the edges that are removed."""
+"""Panels of measures of tickets against the share of the edges that are removed, or the round."""
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
@@ -30,6 +30,9 @@ from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, summary
 
 Panels = Sequence[tuple[str, Callable[[Record], Any]]]  # the name of an axis, and its values
+Places = tuple[str, Callable[[Row], float]]  # the name of the horizontal axis, and the places
+EDGES_REMOVED: Places = ("edges removed (%)", lambda row: 100 * row.edge_sparsity)
+ROUND: Places = ("round", lambda row: row.round)
 
 
 def draw_measures(
@@ -42,8 +45,9 @@ def draw_measures(
     title: str | None = None,
     whole: Panels = (),
     signs: Sequence[Sign] = (),
+    places: Places = EDGES_REMOVED,
 ) -> Figure:
-    """For each task, model and edge universe a panel for each measure, against removed edges.
+    """For each task, model and edge universe a panel for each measure.
 
     Means over seeds with 95 % Student-t intervals. A panel of what no record has is left out.
 
@@ -56,6 +60,7 @@ def draw_measures(
         title: above the panels.
         whole: values that the whole graph has, by the name of their panel: a dashed line.
         signs: what the legend says besides.
+        places: the horizontal axis.
     """
     records = list(records)
     rows = summary(record for record in records if needed in record)
@@ -73,7 +78,8 @@ def draw_measures(
                 if name in levels:
                     level = levels[name](block[0][0].records[0])
                     axis.axhline(level, color="0.3", linestyle="--", linewidth=1, label="_whole")
-                _panel(axis, block, name, value, [looks[key_of(each[0])] for each in block])
+                own = [looks[key_of(each[0])] for each in block]
+                _panel(axis, block, name, value, own, places)
         finish_figure(figure, looks.values(), [*signs, *interval_signs(rows)], title)
     return figure
 
@@ -84,24 +90,26 @@ def _panel(
     name: str,
     value: Callable[[Record], Any],
     looks: Sequence[Look],
+    places: Places,
 ) -> None:
-    drawn = False
+    lowest, (horizontal, place) = np.inf, places
     for series, look in zip(block, looks, strict=True):
         known = [(row, _values(row, value)) for row in series]
         known = [(row, values) for row, values in known if values]
         if known:
-            x = [100 * row.edge_sparsity for row, _ in known]
+            x = [place(row) for row, _ in known]
             mean = np.array([fmean(values) for _, values in known])
             half = np.array([half_width(values) for _, values in known])
             rows = [row for row, _ in known]
             plot_band(axis, x, mean, mean - half, mean + half, look, rows)
-            drawn = True
-    if not drawn:
+            lowest = min(lowest, mean.min())
+    if lowest == np.inf:
         axis.set_axis_off()
-    low, high = axis.get_ylim()  # an interval may leave what can be
-    axis.set_ylim(max(low, -0.03 * high), min(high, 103) if name.endswith("(%)") else high)
+    low, high = axis.get_ylim()
+    if lowest >= 0:  # an interval may leave what can be
+        axis.set_ylim(max(low, -0.03 * high), min(high, 103) if name.endswith("(%)") else high)
     axis.set_ylabel(name)
-    axis.set_xlabel("edges removed (%)")
+    axis.set_xlabel(horizontal)
     add_grid(axis)
 
 

@@ -1,10 +1,10 @@
-"""What the choice of the epoch is worth, against how many edges are removed."""
+"""What the choice of the epoch is worth, round by round."""
 
 from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
-from graphlth.figures._measures import Panels, draw_measures
+from graphlth.figures._measures import ROUND, Panels, draw_measures
 from graphlth.figures._style import figure_path, save_figure
 from graphlth.records.schema import ACCURACY, Record, metric_of
 
@@ -31,14 +31,15 @@ def draw_figure(records: Iterable[Record], *, title: str | None = None) -> Figur
     """The figure: for each task, model and edge universe a panel for each measure.
 
     By how much the best test value of all epochs is better than the test value at the epoch of the
-    best validation value, by how much this is better than the last epoch, and both epochs, against
-    the share of removed edges. Means over seeds with 95 % Student-t intervals.
+    best validation value, by how much this is better than the last epoch, and both epochs, by
+    round. Means over seeds with 95 % Student-t intervals.
     """
     records = list(records)
     missing = "the choice of epochs, as `graphlth analyze epoch_selection` adds it"
     return draw_measures(
-        records, panels_of(records), needed=NEEDED, missing=missing, columns=2, title=title
-    )
+        records, panels_of(records), needed=NEEDED, missing=missing, columns=2, title=title,
+        places=ROUND,
+    )  # fmt: skip
 
 
 def panels_of(records: Iterable[Record]) -> Panels:
