@@ -230,7 +230,7 @@ BAD = [  # command                                   what its one line says
     (f"{CORA} --data-root gap", r"gap/Cora/raw lacks ind\.cora\.graph"),
     (f"{CORA} --data-root cut", r"cut/Cora/raw/ind\.cora\.x: must be the published file of sha"),
     (f"{CORA} --data-root code", r"code/Cora/raw/ind\.cora\.x: .*damaged or another file"),
-    (f"{CORA} --split 11 --data-root cut", "`split` must be \"public\" .*, got '11'"),
+    (f"{CORA} --split 11 --data-root cut", "`split` must be \"public\", or 0 to 9 .*, got 11"),
     (f"{KARATE} --task gone.npz", r"`path` must be a file, got 'gone\.npz'"),
     (f"{KARATE} --task file", "`path` must be given"),
     (f"{KARATE} --task file --path file", r"`path` must end in .pt or .npz, got 'file'"),
