@@ -303,7 +303,7 @@ BAD = [  # command                                   what its one line says
     (f"{IMP} --warmup -1", r"`warmup` must be in \[0, 1000000000\], got -1"),
     (f"{IMP} --drop-output 1", r"`drop_output` must be in \[0, 1\), got 1"),
     (CONTROL, "`tickets` must be given"),
-    (f"{CONTROL} --tickets nowhere", r"no ticket at nowhere/seed0-round0\.safetensors"),
+    (f"{CONTROL} --tickets nowhere", "`tickets` must be a run folder, got 'nowhere' without a"),
     (f"{CONTROL} --tickets run --control magic", "`control` must be one of reinit, .*, got .magic"),
     (f"{CONTROL} --tickets run --hidden 9", "`ticket` does not fit `model`"),
     (FOLDER, "`path` must be given"),

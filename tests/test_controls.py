@@ -264,7 +264,7 @@ def test_a_named_round_must_be_there(earlier, tmp_path):
     ("change", "error", "message"),
     [
         ({"control": "magic"}, ValueError, "`control` must be one of reinit, random, .*'magic'"),
-        ({"tickets": "nowhere"}, FileNotFoundError, "no ticket at nowhere/seed0-round0"),
+        ({"tickets": "nowhere"}, FileNotFoundError, "`tickets` must be a run folder, got 'nowh"),
         ({"hidden": 9}, ValueError, "`ticket` does not fit `model`"),
         ({"edges": "directed"}, ValueError, "`ticket` .*(another graph|does not fit)"),
     ],

@@ -145,6 +145,8 @@ def test_fewer_than_three_seeds_decide_nothing(claim):
     runs = {n: run({0: [0.8, 0.8], 1: [0.1, 0.1]}, n, **costs) for n in ("a", "b")}
     found = assess({"text": "", **claim}, runs)
     assert found.verdict == "not decided by 2 seeds" and " to " not in found.text
+    alone = {name: [r for r in records if r["seed"] == 0] for name, records in runs.items()}
+    assert assess({"text": "", **claim}, alone).verdict == "not decided by 1 seed"
 
 
 def warn(records, r, seeds):

@@ -123,10 +123,10 @@ def check_plan(chosen: Plan, resources: Resources, seed: int) -> Plan:
     for note in getattr(task, "notes", ()):
         warnings.warn(note, DataWarning, stacklevel=3)
     model: nn.Module = build_plugin("models", chosen.model, chosen.settings, task)
-    _check_plugins_fit(chosen, task, model, seed)
     source = ""
     if "tickets" in chosen.settings:
         source = read_plan(Path(chosen.settings["tickets"]), "tickets").name
+    _check_plugins_fit(chosen, task, model, seed)
     if chosen.batched:
         batched.check(model.to(chosen.device), task, resources.graphs)
     return replace(chosen, data=task.content(), source=source)

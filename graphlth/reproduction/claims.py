@@ -41,12 +41,12 @@ from graphlth.records.schema import Record, metric_of, metric_title
 from graphlth.reproduction.decisions import (
     CONTRARY,
     NOT_COMPARABLE,
-    OPEN,
     REPRODUCED,
     Finding,
     Sample,
     decide,
     describe,
+    undecided,
 )
 from graphlth.reproduction.result import Verdict
 from graphlth.reproduction.rounds import (
@@ -248,7 +248,7 @@ def assess_epochs(claim: Claim, runs: Runs) -> Finding:
     low, high = proportion_confint(early, len(seeds), alpha=2 * LEVEL, method="beta")
     span = f", at epochs {min(drawn.values())} to {max(drawn.values())}" if drawn else ""
     verdict = (
-        REPRODUCED if low > 0.5 else CONTRARY if high < 0.5 else f"{OPEN} by {len(seeds)} seeds"
+        REPRODUCED if low > 0.5 else CONTRARY if high < 0.5 else undecided(len(seeds))
     )
     return Finding(f"{early} of {len(seeds)} seeds{span}", verdict)
 

@@ -63,7 +63,12 @@ def decide(samples: Sequence[Sample]) -> str:
     if found == DOUBTFUL:
         return f"{OPEN}, beside warnings"
     fewest = min(len(sample.values) for sample in samples)
-    return f"{OPEN} by {fewest} seeds" if found == NOT_SHOWN else found
+    return undecided(fewest) if found == NOT_SHOWN else found
+
+
+def undecided(count: int) -> str:
+    """What is said of a claim that so many seeds leave open."""
+    return f"{OPEN} by {count} seed{'s' * (count != 1)}"
 
 
 def p_of_bounds(sample: Sample) -> Iterator[tuple[PValues, PValues]]:
