@@ -247,9 +247,7 @@ def assess_epochs(claim: Claim, runs: Runs) -> Finding:
     early = sum(epoch <= claim["epoch"] for epoch in drawn.values())
     low, high = proportion_confint(early, len(seeds), alpha=2 * LEVEL, method="beta")
     span = f", at epochs {min(drawn.values())} to {max(drawn.values())}" if drawn else ""
-    verdict = (
-        REPRODUCED if low > 0.5 else CONTRARY if high < 0.5 else undecided(len(seeds))
-    )
+    verdict = REPRODUCED if low > 0.5 else CONTRARY if high < 0.5 else undecided(len(seeds))
     return Finding(f"{early} of {len(seeds)} seeds{span}", verdict)
 
 
