@@ -587,7 +587,7 @@ def test_two_rounds_with_as_many_weights_are_told_apart():
 def test_in_small_a_suite_has_fewer_seeds_runs_and_rounds():
     suite = read_suite("gebt_cora") | {"quick": {"seeds": 2, "runs": ["joint 20/50"], "epochs": 9}}
     [(name, [run])] = suite_runs(quick_suite(suite)).items()
-    assert (name, run.seeds, run.settings["epochs"]) == ("joint 20/50", (0, 1), 9)
+    assert (name, run.seeds, run.settings["epochs"]) == ("joint 20/50", (100, 101), 9)
     own = suite_of(quick={"lr": 0.2, "runs": ["a"]})
     own["runs"]["a"] |= {"seeds": "4-8", "lr": 0.1}
     [[run]] = suite_runs(quick_suite(own)).values()
