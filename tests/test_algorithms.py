@@ -34,7 +34,8 @@ DRAWN = [
     n for n in ALGORITHMS if takes(n, "draws")
 ]  # several tickets, each a cut of the dense masks
 ROUNDS = [n for n in ALGORITHMS if takes(n, "rounds")]  # each ticket a cut of the one before
-DRAWN_ANEW = ("random_edges", "random_tickets")  # masks, in every round
+DRAWN_ANEW = ("random_edges", "random_tickets", "sgcn")  # masks, in every round
+AT_ONCE = ("sgcn",)  # each ticket a cut of the dense graph, as large as rounds would have made it
 SINGLE = [n for n in ALGORITHMS if n not in DRAWN + ROUNDS]  # one ticket
 TICKETS = {n: 1 if n in SINGLE else 3 for n in ALGORITHMS}  # after the dense one
 RATES = {n: [s for s in ("drop_edges", "drop_weights") if takes(n, s)] for n in ALGORITHMS}
@@ -96,7 +97,7 @@ def test_every_round_removes_exactly_its_share_of_the_survivors(name, edges):
     tickets = run(name, task=task, drop_edges=0.07, drop_weights=0.23)
     survivors = {n: m.numel() for n, m in tickets[0].masks.items()}
     left_edges, left_weights = task.num_edges, sum(v for n, v in survivors.items() if n != M.EDGES)
-    for ticket in tickets[1 : 2 if name in DRAWN else None]:
+    for ticket in tickets[1 : 2 if name in (*DRAWN, *AT_ONCE) else None]:
         left_edges -= round(0.07 * left_edges)
         left_weights -= round(0.23 * left_weights)
         for n in survivors:
@@ -264,7 +265,7 @@ def test_a_continued_search_equals_an_uninterrupted_one(name, after, through_fil
     assert [t.search for t in rest] == [t.search for t in whole[last.round + 1 :]]
 
 
-@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in {*PARTS, *SINGLE}])
+@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in {*PARTS, *SINGLE, *AT_ONCE}])
 @pytest.mark.parametrize("off", ["drop_edges", "drop_weights"])
 def test_a_part_that_is_dropped_at_rate_0_has_no_mask(name, off):
     for ticket in run(name, **{off: 0.0}):
@@ -372,7 +373,7 @@ def test_a_rate_of_0_leaves_its_part_whole_or_is_refused_in_a_line(name, zero, o
     found = call(name, model, task, rounds=1, draws=1, epochs=2, pretrain=1, **rates)
     parts = {"drop_weights": True, "drop_edges": on == "graph"}
     refused = None
-    if name not in ROUNDS and on == "images":  # a graph is trained, or drawn
+    if (name not in ROUNDS or name in AT_ONCE) and on == "images":  # a graph is trained, or drawn
         refused = "`task` must have edges to remove, got 'pictures' without any"
     elif name in SEARCHED and not any(rates[rate] for rate in rates if parts[rate]):
         names = "`drop_weights` or `drop_edges`" if on == "graph" else "`drop_weights`"

@@ -138,7 +138,7 @@ def test_a_continued_transfer_equals_an_uninterrupted_one(found, elsewhere):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"tickets": "nowhere"}, FileNotFoundError, "no ticket at nowhere/seed0-round0"),
+        ({"tickets": "nowhere"}, FileNotFoundError, "`tickets` must be a run folder, got 'no"),
         ({"carry": "all"}, ValueError, "`carry` must be one of weights, edges, both, got 'all'"),
         ({"carry": "edges"}, ValueError, "`tickets` must be of the graph of 'other' to carry"),
         ({"hidden": 9}, ValueError, "`model` must have a layer of the shape that it has"),
