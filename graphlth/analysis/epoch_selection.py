@@ -4,7 +4,7 @@ A result at the epoch of the best test value is too good by the optimism of havi
 (Cawley & Talbot, JMLR 11, 2010, on the bias of selection).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 from torch import nn
@@ -57,18 +57,14 @@ def epoch_selection(
     """
     check_ticket_fits(ticket, model, task.num_edges, task.fingerprint())
     left, masks = apply_edge_masks(task, ticket.masks), only(ticket.masks, "weights")
-    epochs, tests = [], []
+    epochs = []
     for epoch in resume(model, task, ticket, seed=seed, **recipe):
         weights = masked_values(dict(model.named_parameters()), masks)
-        tests.append(Evaluator(model, left, weights, None)("test")[0])
-        epochs.append(epoch)
-    by_val, by_test, better = best_epoch(epochs, task.metric).index, 0, task.metric.better
-    first = epochs[0].index  # of a ticket that starts later than at 0
-    for index, value in enumerate(tests):
-        by_test = index if better(value, tests[by_test]) else by_test
-    chosen, highest, last = tests[by_val - first], tests[by_test], tests[-1]
+        epochs.append(replace(epoch, test=Evaluator(model, left, weights, None)("test")[0]))
+    by_val, last = best_epoch(epochs, task.metric), epochs[-1]
+    by_test = best_epoch([replace(epoch, val=epoch.test) for epoch in epochs], task.metric)
     sign = 1 if task.metric.direction == "max" else -1
     return EpochSelection(
-        chosen, highest, last, sign * (highest - chosen), sign * (chosen - last), by_val,
-        by_test + first,
+        by_val.test, by_test.test, last.test, sign * (by_test.test - by_val.test),
+        sign * (by_val.test - last.test), by_val.index, by_test.index,
     )  # fmt: skip

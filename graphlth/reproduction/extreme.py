@@ -6,7 +6,7 @@ alone.
 
 from collections.abc import Sequence
 
-from graphlth.records import Record, metric_of, summary
+from graphlth.records import Row, metric_of, summary
 from graphlth.records.extreme import TicketSparsity, can_be_extreme, extreme_of_rows
 from graphlth.records.gaps import default_margin, format_margin
 from graphlth.reproduction.parts import Suite
@@ -33,9 +33,9 @@ def extreme_table(runs: Runs, suite: Suite) -> Table | None:
     rows = []
     for what in REMOVED:
         asked = suite.get("extreme", {}).get(what, {})
-        ours = [[what, name, *extreme_cells(runs[name], what, margin)]
-                for name in asked.get("runs", ())
-                if name in runs and can_be_extreme(summary(runs[name]))]  # fmt: skip
+        known = {name: summary(runs[name]) for name in asked.get("runs", ()) if name in runs}
+        ours = [[what, name, *extreme_cells(own, what, margin)]
+                for name, own in known.items() if can_be_extreme(own)]  # fmt: skip
         theirs = [[what, source, Value(100 * value), None]
                   for source, value in asked.get("published", {}).items()]  # fmt: skip
         rows += [*ours, *theirs] if ours else []
@@ -45,9 +45,9 @@ def extreme_table(runs: Runs, suite: Suite) -> Table | None:
     return table if rows else None
 
 
-def extreme_cells(records: Sequence[Record], what: str, margin: float) -> list[Value]:
+def extreme_cells(rows: Sequence[Row], what: str, margin: float) -> list[Value]:
     """How many edges, or weights, a run removes at most: by the rule and by the test."""
-    found = extreme_of_rows(summary(records), margin)
+    found = extreme_of_rows(rows, margin)
     low, high = (removed_percent(end, what) for end in found.interval or (None, None))
     n = len(found.seeds)
     kind = BOOTSTRAP if found.interval else None
