@@ -15,6 +15,7 @@ import graphlth as glt
 import graphlth.records as R
 from graphlth.cli import main as cli
 from graphlth.records import gaps as G
+from graphlth.records.comparison_tables import comparison_notes
 from graphlth.records.power import POWER, largest_sd
 
 # Extra hours of sleep by two drugs, of ten people (Student, Biometrika 6, 1908).
@@ -232,6 +233,9 @@ def test_a_warning_counts_in_either_of_the_rounds_that_are_compared():
     steady = run({0: TEN, 1: [v + g for v, g in zip(TEN, STEADY, strict=True)]})
     of_both = R.compare_records(warn(steady, 1, range(4)), warn(b, 1, range(4, 8)))
     assert verdicts(of_both) == [("winning", "doubtful")]  # six seeds are left, and two
+    for found, told in ((of_both, "round 1: seeds have"), (dense, "round 0: seeds have")):
+        assert sum(line.startswith(told) for line in comparison_notes(found)) == 1
+    assert not any("warnings" in line for line in comparison_notes(R.compare_records(a, b)))
 
 
 def test_seeds_that_are_far_apart_are_a_warning_of_all():

@@ -583,6 +583,21 @@ def test_two_rounds_with_as_many_weights_are_told_apart():
     assert all(len(row) == 5 for row in found.rows)
 
 
+@pytest.mark.parametrize("more", [{}, {"pairs": [["a", "b"]]}, {"columns": [1]}])
+def test_runs_of_different_data_have_no_gaps_and_a_line_says_so(more):
+    runs = {n: table({0: [0.8] * 3, 1: [0.8] * 3}, algorithm=n, data=n[0]) for n in ("a", "b")}
+    suite = suite_of(**more)
+    found = (tables.run_table if "columns" in more else tables.gap_table)(runs, suite)
+    cell = -1 if "columns" in more else list(found.columns).index("a − b") + 1
+    assert found.rows[-1][cell] is None
+    [line] = tables.pair_warnings(runs, suite)
+    assert line.endswith(": no gaps, as the two runs are of different data")
+    alike = {n: table({0: [0.8] * 3, 1: [0.8] * 3}, algorithm=n) for n in ("a", "b")}
+    found = (tables.run_table if "columns" in more else tables.gap_table)(alike, suite)
+    assert found.rows[-1][cell].value == 0 and not tables.pair_warnings(alike, suite)
+    assert not tables.pair_warnings(runs, suite_of(tickets=True))
+
+
 # --- suites that are made of one -----------------------------------------------------------------
 
 
@@ -697,11 +712,17 @@ def test_what_is_wrong_in_a_suite_is_told_in_a_line_before_it_is_run(text, words
     (["small.toml", "--result=run"], "`result` must not be the folder of a run, got 'run'"),
     (["small.toml", "--result=mine"], "`result` must be a new folder or one of a result of small"),
     (["small.toml", "--result=other"], "`result` must be a new folder or one of a result of small"),
+    (["small.toml", "--result=torn"], "`result` must hold no damaged data.json, got 'torn/data.js"),
+    (["small.toml", "--result=apart"], "in which `pictures` names no files of the folder: name"),
+    (["ugs-cora-gcn", "--data_root=nowhere", "--result=new"], "nowhere"),
 ])  # fmt: skip
 def test_what_is_wrong_in_the_command_is_told_in_a_line(words, told, capsys):
     Path("small.toml").write_text(KARATE)
     for name, file, text in (("run", "settings.json", "{}"), ("mine", "README.md", "mine"),
-                             ("other", "data.json", '{"name": "another"}')):  # fmt: skip
+                             ("other", "data.json", '{"name": "another"}'),
+                             ("torn", "data.json", '{"name": "small", "pictures": [{}]}'),
+                             ("apart", "data.json", '{"name": "small", "pictures": [{"file": '
+                              '"../small.toml"}]}')):  # fmt: skip
         Path(name).mkdir()
         Path(name, file).write_text(text)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
@@ -709,6 +730,7 @@ def test_what_is_wrong_in_the_command_is_told_in_a_line(words, told, capsys):
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and told in shown.err
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    assert not Path("new").exists()
 
 
 def test_a_seed_that_another_process_runs_is_told_with_the_remedy(capsys):

@@ -63,6 +63,7 @@ class Comparison:
     seeds: tuple[int, ...]  # of both runs
     seeds_of_one: tuple[int, ...]  # left out of the gaps between the runs
     unequal: tuple[int, ...]  # rounds of a whose sparsity is not that of the round of b
+    warned: tuple[int, ...]  # rounds of a in which a seed, of a or of b, has a warning
     same_dense: bool | None  # the runs share round 0, seed by seed; None where one has none
 
     @property
@@ -149,6 +150,7 @@ def compare_records(
         ordered=are_ordered(tickets), rounds=rounds,
         seeds=tuple(sorted(seeds_a & seeds_b)), seeds_of_one=tuple(sorted(seeds_a ^ seeds_b)),
         unequal=tuple(row.round for row, other in couples if not _are_near(row, other)),
+        warned=tuple(r.round for r in ours if warned_seeds(r, *filter(None, [pairs.get(r.round)]))),
         same_dense=_share_dense(dense, _split_dense(theirs)[0], metric),
     )  # fmt: skip
 

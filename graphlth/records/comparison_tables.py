@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from graphlth.records.comparison import ComparedRound, Comparison
-from graphlth.records.gaps import BETTER, DOUBTFUL, EQUAL, WINNING, WORSE, Gap, format_margin
+from graphlth.records.gaps import BETTER, EQUAL, WINNING, WORSE, Gap, format_margin
 from graphlth.records.power import POWER, seeds_needed
 from graphlth.records.schema import ACCURACY
 from graphlth.records.tables import format_numbers
@@ -79,9 +79,10 @@ def _meanings(found: Comparison, margin: str) -> list[str]:
                      "method, which shows more than the intervals")  # fmt: skip
     if EQUAL in verdicts:
         lines.append(f"no difference: shown to be less than {margin} apart (two one-sided tests)")
-    if DOUBTFUL in verdicts:
-        lines.append("doubtful: shown with all seeds, but not without those that have a warning; "
-                     "`graphlth show` lists them")  # fmt: skip
+    if found.warned:
+        lines.append(f"{format_numbers('round', found.warned)}: seeds have warnings, which "
+                     "`graphlth show` lists: a verdict is shown with these seeds and also without "
+                     "them, else it is doubtful")  # fmt: skip
     if any(r.by_paper_rule for r in found.rounds):
         lines.append("° paper's rule: mean at least dense")
     return lines

@@ -11,7 +11,7 @@ from graphlth.records.extreme import TicketSparsity, can_be_extreme, extreme_of_
 from graphlth.records.gaps import default_margin, format_margin
 from graphlth.reproduction.parts import Suite
 from graphlth.reproduction.result import BOOTSTRAP, Table, Value
-from graphlth.reproduction.tables import Runs
+from graphlth.reproduction.rounds import Runs
 
 REMOVED = ("edges", "weights")
 TEXT = (

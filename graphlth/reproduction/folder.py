@@ -1,15 +1,19 @@
 """The folder of a result, made before anything is run."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from graphlth.reproduction.result import Data
 
 
-def prepare_folder(folder: Path, name: str) -> None:
+@contextmanager
+def result_folder(folder: Path, name: str) -> Iterator[None]:
     """Make the folder of a result, so that what is wrong with it is known before any work.
+
+    After an error it is removed, if it is still empty.
 
     Raises:
         ValueError: it is the folder of a run, or what it holds is no result of this name.
@@ -22,6 +26,7 @@ def prepare_folder(folder: Path, name: str) -> None:
     if (page.exists() or data.exists()) and read_data(data).get("name") != name:
         raise ValueError(f"`result` must be a new folder or one of a result of {name}, got "
                          f"{str(folder)!r}, which holds other files: name another")  # fmt: skip
+    old_pictures(data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -29,13 +34,35 @@ def prepare_folder(folder: Path, name: str) -> None:
     except OSError as error:
         raise OSError(f"cannot write `result` {str(folder)!r}: {error.strerror or error}; "
                       "name another folder") from None  # fmt: skip
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def remove_pictures(folder: Path, kept: Collection[str]) -> None:
     """Remove the pictures of the result that the folder has, but for those of its next one."""
-    old = read_data(folder / "data.json").get("pictures", [])
-    for name in {picture["file"] for picture in old} - {*kept}:
+    for name in {*old_pictures(folder / "data.json")} - {*kept}:
         (folder / name).unlink(missing_ok=True)
+
+
+def old_pictures(data: Path) -> list[str]:
+    """The pictures that a data file names, files in its own folder.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    pictures = read_data(data).get("pictures", [])
+    try:
+        names = [picture["file"] for picture in pictures]
+        if all(name == Path(name).name for name in names):
+            return names
+    except (TypeError, KeyError):
+        pass
+    raise ValueError(f"`result` must hold no damaged data.json, got {str(data)!r}, in which "
+                     "`pictures` names no files of the folder: name another folder, or remove "
+                     "the file")  # fmt: skip
 
 
 def read_data(file: Path) -> Data:

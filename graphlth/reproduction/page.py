@@ -15,13 +15,14 @@ from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.parts import Suite, first_run, published_values, suite_seeds
 from graphlth.reproduction.result import Data, Result, Table, name_machine, shorten_commit
+from graphlth.reproduction.rounds import Runs
 from graphlth.reproduction.splits import spread_table
 from graphlth.reproduction.tables import (
-    Runs,
     band_claims,
     describe_values,
     gap_table,
     measure_table,
+    pair_warnings,
     round_table,
     run_table,
     run_warnings,
@@ -49,7 +50,8 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
     verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
     return Result(
         suite["name"], suite["title"], describe_result(suite, runs), describe_runs(suite, runs),
-        tables, claims, pictures, run_warnings(runs) + warnings, suite["notes"], verdicts,
+        tables, claims, pictures, run_warnings(runs) + pair_warnings(runs, suite) + warnings,
+        suite["notes"], verdicts,
     )  # fmt: skip
 
 

@@ -45,6 +45,13 @@ def gaps_to_own_dense(records: Sequence[Record]) -> list[Record]:
     return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
 
 
+def find_difference(
+    ours: Sequence[Record], theirs: Sequence[Record], same: Sequence[str] = SAME
+) -> str:
+    """The first of what two runs must have in common that they have not; "" if there is none."""
+    return next((what for what in same if ours[0].get(what) != theirs[0].get(what)), "")
+
+
 def gaps_of(
     ours: Sequence[Record], theirs: Sequence[Record], same: Sequence[str] = SAME
 ) -> dict[int, float]:
@@ -58,9 +65,8 @@ def gaps_of(
     Raises:
         NotComparableError: they are of different tasks, data or metrics, or share no seed.
     """
-    for what in same:
-        if ours[0].get(what) != theirs[0].get(what):
-            raise NotComparableError(f"the two runs are of different {what}")
+    if what := find_difference(ours, theirs, same):
+        raise NotComparableError(f"the two runs are of different {what}")
     if not (gaps := paired_gaps(ours, theirs)):
         raise NotComparableError("the two runs share no seed")
     return gaps

@@ -8,7 +8,7 @@ import graphlth.records as record
 from graphlth.experiment.measure import analyze, parse_numbers
 from graphlth.experiment.plan import Step
 from graphlth.records import Record
-from graphlth.reproduction.folder import prepare_folder, remove_pictures
+from graphlth.reproduction.folder import remove_pictures, result_folder
 from graphlth.reproduction.page import make_result
 from graphlth.reproduction.parts import (
     Suite,
@@ -84,13 +84,13 @@ def reproduce(
     suite = choose_suite(name, seeds, quick)
     count_steps(suite)  # what is wrong in a run is told before one is run
     folder = Path(result or Path("reproduced") / (suite["name"] + "-quick" * quick))
-    prepare_folder(folder, suite["name"])
-    places = Places(str(out), workers, cluster, data_root)
-    folders = run_folders(suite, places, watch)
-    measured = measure_runs(suite, folders, places, watch) if "analyze" in suite else {}
-    found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured), folder)
-    remove_pictures(folder, found.pictures)
-    save(folder, to_data(found))
+    with result_folder(folder, suite["name"]):
+        places = Places(str(out), workers, cluster, data_root)
+        folders = run_folders(suite, places, watch)
+        measured = measure_runs(suite, folders, places, watch) if "analyze" in suite else {}
+        found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured), folder)
+        remove_pictures(folder, found.pictures)
+        save(folder, to_data(found))
     return Reproduction(folder, tuple(found.verdicts))
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from graphlth.records import Record, summary
 from graphlth.reproduction.result import Table, Value
+from graphlth.reproduction.rounds import Runs
 from graphlth.reproduction.scale import Scale
-from graphlth.reproduction.tables import Runs, scale_of_runs, shown_rounds
+from graphlth.reproduction.tables import scale_of_runs, shown_rounds
 
 OF_SEEDS = "test_of_seeds"  # of a mean record: the test value of every seed
 TEXT = (

@@ -15,6 +15,7 @@ from graphlth.reproduction.result import (
     mean_and_interval,
     median_and_range,
 )
+from graphlth.reproduction.rounds import Runs, find_difference
 from graphlth.reproduction.scale import PERCENT, Scale, scale_of
 
 OVER_SEEDS = (
@@ -32,7 +33,6 @@ COST = (
     "forward pass. Evaluation is not counted."
 )
 ROUNDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 20)
-Runs = Mapping[str, Sequence[Record]]
 
 
 def metric_name(runs: Runs) -> str:
@@ -120,7 +120,9 @@ def dense_records(records: Sequence[Record], round: int) -> list[Record]:
 def paired_gap(
     ours: Sequence[Record], theirs: Sequence[Record], round: int, scale: Scale
 ) -> Value | None:
-    """The mean difference; None where they share no seed in such a round."""
+    """The mean difference; None where they share no seed in such a round, or no task and data."""
+    if find_difference(ours, theirs):
+        return None
     seeds = ({r["seed"] for r in side if r["round"] == round} for side in (ours, theirs))
     if not set.intersection(*seeds):
         return None
@@ -255,6 +257,19 @@ def instability_table(runs: Runs) -> Table:
     text = INSTABILITY.format(metric=metric) + (IN_PERCENT if scale == PERCENT else "")
     return Table("instability", {"run": "", "k": "d", "round": "d"}, forms, rows, "Instability",
                  text)  # fmt: skip
+
+
+def pair_warnings(runs: Runs, suite: Suite) -> list[str]:
+    """Which pairs have no gaps in the tables, as their values are not of the same thing."""
+    pairs = [(a, b) for a, b in compared_runs(runs, suite) if b]
+    if "columns" in suite:
+        first, *others = runs
+        pairs = [(name, first) for name in others]
+    found = {} if suite.get("tickets") else {
+        f"{a} − {b}": find_difference(runs[a], runs[b]) for a, b in pairs
+    }  # fmt: skip
+    return [f"{pair}: no gaps, as the two runs are of different {what}"
+            for pair, what in found.items() if what]  # fmt: skip
 
 
 def run_warnings(runs: Runs) -> list[str]:
