@@ -156,8 +156,9 @@ def _absence(path: Path) -> str:
     if own and lines.is_file():
         told = {line["round"]: line.get("ticket_kept", True) for line in read_file(lines)}
         if not told.get(int(own[2]), True):
-            return (f"no ticket at {path}: its run did not keep it; move `{lines}` aside and give "
-                    "the command of the run again with `keep_tickets` all")  # fmt: skip
+            return (f"no ticket at {path}: its run did not keep it; move `{lines}` aside, "
+                    "with those of all seeds that you need, and give the command of the run again "
+                    "with `keep_tickets` all")  # fmt: skip
     return f"no ticket at {path}"
 
 

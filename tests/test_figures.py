@@ -16,6 +16,7 @@ from graphlth.figures import (
     instability,
     learning_rate,
     learning_speed,
+    mask_epoch,
 )
 from graphlth.figures._style import COLOURS, MARKERS, looks_of
 from graphlth.figures.sparsity import draw_figure, sparsity
@@ -346,6 +347,23 @@ def test_other_figures_too_keep_metrics_apart(name):
     assert labels == ["test accuracy (%)", "test f1 macro", "test ROC-AUC"]
 
 
+def test_a_dot_stands_at_the_epoch_of_the_masks_and_the_gap_to_the_own_dense_network():
+    records = [
+        r | ({"mask_epoch": 7 + r["seed"]} if r["round"] else {}) for r in run("ugs", rounds=2)
+    ]
+    lone = [{**r, "seed": 77} for r in records if r["seed"] == 0 and r["round"]]  # without a dense
+    axis, bar = mask_epoch.draw_figure([*records, *lone]).axes
+    (dots,) = axis.collections
+    test = {(r["seed"], r["round"]): r["test"] for r in records}
+    expected = [(7 + seed, 100 * (test[seed, number] - test[seed, 0]))
+                for number in (1, 2) for seed in sorted({r["seed"] for r in records})]  # fmt: skip
+    np.testing.assert_allclose(dots.get_offsets(), expected, atol=1e-4)
+    assert [*dots.get_array()] == [1] * (len(expected) // 2) + [2] * (len(expected) // 2)
+    assert (axis.get_ylabel(), bar.get_ylabel()) == ("test accuracy − dense (points)", "round")
+    with pytest.raises(ValueError, match="`records` must hold tickets of `ugs` with `mask_epoch`"):
+        mask_epoch.draw_figure([r for r in records if r["round"] == 0])
+
+
 def test_the_validation_accuracy_can_be_drawn_instead():
     axis = draw_figure(UGS, "val").axes[0]
     assert axis.get_ylabel() == "val accuracy (%)"
@@ -380,6 +398,9 @@ RECORDS = {  # that each figure can draw
     "inference": lambda: run("ugs", rounds=3) + run("sgcn", rounds=1),
     "learning_rate": by_rate,
     "learning_speed": lambda: images("imp") + reinit(stop=1400),
+    "mask_epoch": lambda: [
+        r | {"mask_epoch": 9 * r["round"] + r["seed"]} for r in run("ugs", rounds=3)
+    ],
     "removed_edges": lambda: [r | AT_NODES for r in run("ugs", rounds=2)],
     "sparsity": lambda: run("ugs", rounds=2),
     "structure": lambda: [

@@ -21,6 +21,7 @@ from graphlth.figures.sparsity import draw_figure
 from graphlth.reproduction import page, tables
 from graphlth.reproduction.claims import DENSE, named_runs
 from graphlth.reproduction.extreme import extreme_table
+from graphlth.reproduction.mask_epochs import mask_epoch_table
 from graphlth.reproduction.parts import (
     published_values,
     quick_suite,
@@ -583,6 +584,25 @@ def test_two_rounds_with_as_many_weights_are_told_apart():
     assert all(len(row) == 5 for row in found.rows)
 
 
+def test_seeds_that_are_pruned_by_late_masks_stand_beside_the_others():
+    records = table({0: [0.8] * 5, 1: [0.79, 0.81, 0.8, 0.78, 0.7], 2: [0.7] * 5})
+    epochs = {1: [5, 6, 7, 6, 12], 2: [4, 5, 7, 5, 9]}  # late is from twice the median of a round
+    records = [r | ({"mask_epoch": epochs[r["round"]][r["seed"]], "share": 0.1 * r["seed"]}
+                    if r["round"] else {"share": None}) for r in records]  # fmt: skip
+    found = mask_epoch_table({"ugs": records, "imp": table({0: [0.8], 1: [0.7]})}, ["share"])
+    assert [*found.columns] == ["epoch", "late seeds", "to dense, late", "to dense, others", "p",
+                                "share, late", "share, others"]  # fmt: skip
+    first, second = found.rows
+    assert first[:2] == ["ugs", 1] and (first[2].value, first[2].high, first[3]) == (6, 12, 1)
+    assert (first[4].value, first[5].value, first[5].low) == pytest.approx((-10, -0.5, -2))
+    assert first[6] == pytest.approx(1 / 5)  # of five orders, one has the late seed last
+    assert (first[7].value, first[8].value) == pytest.approx((0.4, 0.15))
+    assert second[3:5] == [0, None] and second[6:8] == [None, None]
+    assert mask_epoch_table({"imp": table({0: [0.8], 1: [0.7]})}) is None
+    with pytest.raises(ValueError, match=r"`mask_epochs` must be numbers .* got 'shar'"):
+        mask_epoch_table({"ugs": records}, ["shar"])
+
+
 @pytest.mark.parametrize("more", [{}, {"pairs": [["a", "b"]]}, {"columns": [1]}])
 def test_runs_of_different_data_have_no_gaps_and_a_line_says_so(more):
     runs = {n: table({0: [0.8] * 3, 1: [0.8] * 3}, algorithm=n, data=n[0]) for n in ("a", "b")}
@@ -628,6 +648,8 @@ WRONG = [
     (with_line("source =", "sorce ="), "`sorce` is no setting of a suite; did you mean `source`?"),
     (with_line('source = "a paper, figure 3"', "source = 3"), "`source` must be text, got 3"),
     (with_line("[[claims]]", "[claims]", ), "not TOML"),
+    (with_line("seeds = 4", "seeds = 4\nmask_epochs = true"),
+     "`mask_epochs` must be a list, got True"),
     (with_line(CLAIM, '[[claims]]\ntext = "So"'), "`claims` must each have a `text` and one of "),
     (with_line(CLAIM, CLAIM + '\nreason = "no"'), "`claims` must each have a `text` and one of "),
     (with_line(CLAIM, CLAIM.replace('"ugs"', '"usg"')),

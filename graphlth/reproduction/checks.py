@@ -47,6 +47,7 @@ def check_suite(suite: Suite) -> None:
     for name in ("expected", "instability"):
         check_bands(name, suite.get(name, {}), shown)
     check_extreme(suite.get("extreme", {}), shown)
+    check_value("mask_epochs", suite.get("mask_epochs", []), Sequence[str])
     check_measure(suite)
     check_figures(suite.get("figures", {}), shown)
     check_quick(suite, runs)

@@ -13,6 +13,7 @@ from graphlth.records.statistics import IncompleteRecordsError
 from graphlth.registry import find
 from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
+from graphlth.reproduction.mask_epochs import mask_epoch_table
 from graphlth.reproduction.parts import Suite, first_run, published_values, suite_seeds
 from graphlth.reproduction.result import Data, Result, Table, name_machine, shorten_commit
 from graphlth.reproduction.rounds import Runs
@@ -40,6 +41,9 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
     tables += [t for t in (extreme_table(runs, suite), spread_table(runs)) if t]
     pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
+    whole = add_measures(runs, measured)
+    if "mask_epochs" in suite:
+        tables += [t for t in [mask_epoch_table(whole, suite["mask_epochs"])] if t]
     if measured:
         tables.append(measure_table(measured, suite["analyze"]))
         claims += band_claims(measured, suite, "instability")
@@ -47,7 +51,7 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
         of_measure: dict[str, Any] = {n: {} for n in FIGURES_OF.get(measure, (measure,))}
         more, wrong = draw_figures(suite, measured, of_measure, folder)
         pictures, warnings = pictures | more, warnings + wrong
-    verdicts = find_verdicts(tested_claims(suite), add_measures(runs, measured), suite["source"])
+    verdicts = find_verdicts(tested_claims(suite), whole, suite["source"])
     return Result(
         suite["name"], suite["title"], describe_result(suite, runs), describe_runs(suite, runs),
         tables, claims, pictures, run_warnings(runs) + pair_warnings(runs, suite) + warnings,

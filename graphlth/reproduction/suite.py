@@ -21,6 +21,8 @@ rounds = [4]
 [extreme.weights]                  # the largest sparsity of a winning ticket, of edges or weights
 runs = ["ugs"]
 published = { "GEBT" = 0.594 }     # by its source
+mask_epochs = ["removed_count"]    # a table of the epochs whose masks UGS prunes by; seeds that are
+                                   # late in it are told apart in these fields, too
 [analyze]                          # a measure that is taken of every run, with its settings; of
 measure = "removed_edges"          # others than instability, the fields that a table shows
 fields = ["removed_from_training"]

@@ -230,12 +230,12 @@ def measure_table(runs: Runs, analyze: Mapping[str, Any]) -> Table:
     return Table("measures", {"run": "", "round": "d"}, columns, rows, measure.capitalize())
 
 
-def check_field(field: str, records: Sequence[Record]) -> None:
-    """Refuse a field of [analyze] that no record has, or that is no number where it is known."""
+def check_field(field: str, records: Sequence[Record], key: str = "fields") -> None:
+    """Refuse a field, as `key` of a suite, that no record has, or that is no number in one."""
     found = [r[field] for r in records if field in r]
     if not found or not all(isinstance(value, int | float | None) for value in found):
         known = sorted(name for name, v in records[0].items() if isinstance(v, int | float))
-        raise ValueError(f"`fields` must be numbers that records of the measure have, "
+        raise ValueError(f"`{key}` must be numbers that records of the measure have, "
                          f"{', '.join(known)}, got {field!r}")  # fmt: skip
 
 

@@ -32,7 +32,7 @@ RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its 
 OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
 REPORT = (  # what `graphlth reproduce` reads besides
     "title", "source", "notes", "published", "expected", "instability", "claims", "pairs",
-    "columns", "tickets", "compare", "extreme", "analyze", "figures", "quick",
+    "columns", "tickets", "compare", "extreme", "mask_epochs", "analyze", "figures", "quick",
 )  # fmt: skip
 
 
