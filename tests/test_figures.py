@@ -360,6 +360,9 @@ def test_a_dot_stands_at_the_epoch_of_the_masks_and_the_gap_to_the_own_dense_net
     np.testing.assert_allclose(dots.get_offsets(), expected, atol=1e-4)
     assert [*dots.get_array()] == [1] * (len(expected) // 2) + [2] * (len(expected) // 2)
     assert (axis.get_ylabel(), bar.get_ylabel()) == ("test accuracy − dense (points)", "round")
+    of_errors = [r | {"metric": "rmse", "direction": "min"} for r in records]
+    axis, bar = mask_epoch.draw_figure(of_errors).axes
+    assert axis.get_ylabel() == "dense − test RMSE"
     with pytest.raises(ValueError, match="`records` must hold tickets of `ugs` with `mask_epoch`"):
         mask_epoch.draw_figure([r for r in records if r["round"] == 0])
 

@@ -62,7 +62,8 @@ def draw_figure(records: Iterable[Record], *, title: str | None = None) -> Figur
     """The figure: a panel per run, a dot for the ticket of each seed in each round.
 
     Horizontally the epoch of the mask phase whose masks the ticket is pruned by, vertically its
-    test value against the dense network of its seed (above 0 better); colours are rounds.
+    test value against the dense network of its seed (above 0 better); colours are rounds. A run
+    without round 0 is left out.
     """
     records = list(records)
     kept = [r for r in records if r["round"] == 0 or FIELD in r]
@@ -92,10 +93,16 @@ def _panel(axis: Axes, run: Series, last: int) -> PathCollection:
     axis.set_xlim(left=0)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("epoch of the masks")
-    metric = run[0].metric
-    axis.set_ylabel(f"test {metric_title(metric)} − dense{' (points)' * (metric == ACCURACY)}")
+    axis.set_ylabel(gap_label(run[0].metric, run[0].direction))
     add_grid(axis)
     return dots
+
+
+def gap_label(metric: str, direction: str) -> str:
+    """What the axis of gaps is called, which are above 0 where the ticket is better."""
+    sides = [f"test {metric_title(metric)}", "dense"]
+    gap = " − ".join(sides if direction == "max" else sides[::-1])
+    return f"{gap} (points)" if metric == ACCURACY else gap
 
 
 def dots_of(run: Series) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
