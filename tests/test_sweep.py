@@ -408,7 +408,7 @@ def test_the_command_and_the_function_are_one(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced_and_an_interrupt_leaves_nothing(tmp_path):
     file = tmp_path / "file.toml"
-    file.write_text('seeds = 4\n[settings]\ntask = "sbm"\nmodel = "gcn"\nrounds = 3\nepochs = 150\n'
+    file.write_text('seeds = 4\n[settings]\ntask = "sbm"\nmodel = "gcn"\nrounds = 3\nepochs = 600\n'
                     'hidden = 64\n[runs.ugs]\nalgorithm = "ugs"\n')  # fmt: skip
     env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     argv = [sys.executable, "-m", "graphlth", "sweep", str(file), f"--out={tmp_path / 'out'}",
@@ -434,6 +434,6 @@ def test_a_process_that_is_killed_is_replaced_and_an_interrupt_leaves_nothing(tm
     with start() as process:
         output, error = process.communicate(timeout=300)
     assert process.returncode == 0 and error.splitlines()[-1].startswith("16/16")
-    settings = {"rounds": 3, "epochs": 150, "hidden": 64}
+    settings = {"rounds": 3, "epochs": 600, "hidden": 64}
     alone = run("ugs", "sbm", "gcn", settings, seeds=4, out=tmp_path / "alone")
     assert content(Path(output.split()[0])) == content(alone)
