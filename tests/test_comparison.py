@@ -369,10 +369,21 @@ MEANS = [  # the true gaps of the rounds in margins; rounds at or below -1 are n
 ]
 
 
+def test_an_adjustment_collects_no_old_garbage_and_leaves_what_is_frozen(monkeypatch):
+    frozen = []
+    monkeypatch.setattr(gc, "collect", lambda: frozen.append(gc.get_freeze_count()))
+    before = gc.get_freeze_count()
+    assert G.adjust_p([0.01, 0.04], ordered=False) == pytest.approx([0.02, 0.04])
+    assert frozen and min(frozen) > 1000 and gc.get_freeze_count() == before
+    gc.freeze()
+    G.adjust_p([0.01, 0.04], ordered=False)
+    assert gc.get_freeze_count() > 1000
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("gaps", MEANS)
-def test_winning_is_wrong_at_most_as_often_as_its_level(gaps, ordered, monkeypatch):
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels calls it in every adjustment
+def test_winning_is_wrong_at_most_as_often_as_its_level(gaps, ordered):
     rounds, rng = Rounds(len(gaps), 5, ordered=ordered), np.random.default_rng(len(gaps))
     false = {number for number, gap in enumerate(gaps, start=1) if gap <= -1}
     wrong = 0
@@ -402,9 +413,8 @@ def test_winning_is_no_more_often_wrong_beside_warnings_of_the_worst_or_the_best
     assert wrong > 0 or warned == "highest"  # else it would not be a test of anything
 
 
-def test_better_is_wrong_at_most_as_often_as_its_level(monkeypatch):
+def test_better_is_wrong_at_most_as_often_as_its_level():
     """And so is a claim of no difference, of rounds that differ by the margin."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)
     rounds, rng = Rounds(3, 5), np.random.default_rng(0)
     from graphlth.records.comparison import gaps_to_other
 
@@ -543,7 +553,6 @@ def test_a_run_without_rising_sparsity_has_no_extreme_one(tmp_path, rounds, fiel
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
     rounds = {0: FIVE, 1: shifted(FIVE, -0.002), 2: shifted(FIVE, -0.004)}
     folder_of(tmp_path / "a", run(rounds))
     folder_of(tmp_path / "b", run(rounds | {2: shifted(FIVE, -0.1)}, "random_tickets"))
