@@ -14,7 +14,8 @@ from graphlth.sweeps.run import sweep
 QUICK = {"rounds": 2, "epochs": 3, "hidden": 8}
 KEPT = {"all": [0, 1, 2], "last": [2], "none": []}
 ABSENT = (
-    "its run did not keep it; move .* aside, with those of all seeds that you need, and give the"
+    "its run did not keep it; move .* aside, with those of all seeds that you need, and give the "
+    "command of the run again"
 )
 
 

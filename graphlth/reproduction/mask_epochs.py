@@ -8,8 +8,8 @@ from graphlth.records import Record
 from graphlth.records.gaps import paired_gaps
 from graphlth.reproduction.result import Table, Value, median_and_range
 from graphlth.reproduction.rounds import Runs
-from graphlth.reproduction.scale import scale_of
-from graphlth.reproduction.tables import check_field
+from graphlth.reproduction.scale import PERCENT
+from graphlth.reproduction.tables import check_field, scale_of_runs
 
 FIELD = "mask_epoch"  # of a record
 LATE = 2  # times the median of the round
@@ -34,7 +34,7 @@ def mask_epoch_table(runs: Runs, fields: Sequence[str] = ()) -> Table | None:
     Raises:
         ValueError: a field is none of the records, or no number in them.
     """
-    rows, scale = [], scale_of(next(iter(runs.values()))[0])
+    rows, scale = [], scale_of_runs(runs)
     for field in fields:
         check_field(field, [r for own in runs.values() for r in own], "mask_epochs")
     for name, records in runs.items():
@@ -48,7 +48,7 @@ def mask_epoch_table(runs: Runs, fields: Sequence[str] = ()) -> Table | None:
     columns |= {f"to dense, {who}": scale.spec for who in ("late", "others")} | {"p": ".2g"}
     for field in fields:
         columns |= {f"{field.replace('_', ' ')}, {who}": ".3f" for who in ("late", "others")}
-    text = TEXT.format(points=" in points" * (scale.factor == 100))
+    text = TEXT.format(points=" in points" * (scale == PERCENT))
     table = Table("mask_epochs", {"run": "", "round": "d"}, columns, rows, "Mask phases", text)
     return table if rows else None
 
