@@ -337,6 +337,20 @@ def test_a_measure_does_not_append_to_the_run_that_it_reads(place, capsys):
     assert Path("runs/run/seed0.jsonl").read_bytes() == before
 
 
+def test_nothing_is_run_or_measured_in_the_folder_of_a_run(place, capsys):
+    """Its records would be read as those of the run, which could be compared with none."""
+    run = ["run", "imp", "--task=karate", "--model=gcn", "--epochs=2", "--rounds=1", "--hidden=4"]
+    before = sorted(Path("runs").rglob("*"))
+    for argv in (["analyze", "structure", "runs/run"], run):
+        for out in ("runs/run", "runs/run/deeper", "runs/../runs/run"):
+            assert cli.main([*argv, f"--out={out}"]) == 2
+            assert (
+                "`out` must not be in the folder of a run, whose records it would join, got "
+                in (capsys.readouterr().err)
+            )
+    assert sorted(Path("runs").rglob("*")) == before
+
+
 def test_a_control_is_not_written_into_the_run_that_it_reads(place, capsys):
     argv = ["run", "control", "--task=karate", "--model=gcn", "--epochs=2", "--rounds=1",
             "--hidden=4", "--tickets=runs/run", "--out=out"]  # fmt: skip

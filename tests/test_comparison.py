@@ -65,6 +65,13 @@ def test_the_tests_are_those_of_scipy_and_statsmodels_on_students_data():
         assert G.p_within(SLEEP, margin) == pytest.approx(expected)
 
 
+def test_of_rounds_that_are_as_near_in_sparsity_that_of_the_same_number_is_compared():
+    a, b = (run({r: FIVE for r in range(4)}, name, edge_sparsity=0.2, weight_sparsity=0.5)
+            for name in ("ugs", "imp"))  # fmt: skip
+    found = R.compare_records(a, b, by="sparsity")
+    assert [(each.round, each.other) for each in found.rounds] == [(1, 1), (2, 2), (3, 3)]
+
+
 def test_p_values_are_adjusted_by_holm_or_in_sequence():
     p = [0.01, 0.04, 0.03, 0.005]
     assert G.adjust_p(p, ordered=False) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # by hand

@@ -303,6 +303,27 @@ def test_a_field_of_a_measure_that_is_no_number_is_refused(field):
         tables.measure_table(runs, measure | {"fields": ["pairs", field]})
 
 
+def test_texts_of_several_lines_and_with_bars_stay_in_their_cells():
+    text = KARATE.replace('"Tickets match dense"', '"""Tickets\nmatch | dense"""')
+    text, data = run_suite(
+        text.replace('"a paper, figure 3"', '"a paper,\\nfigure 3"'), "--seeds=1"
+    )
+    assert "| Tickets match \\| dense | a paper, figure 3 | round 1: " in text
+    assert data["verdicts"][0]["claim"] == "Tickets\nmatch | dense"  # as it is in the file
+
+
+def test_a_measure_without_a_figure_is_told_in_its_table_and_a_missing_table_in_a_line():
+    measure = '[analyze]\nmeasure = "latency"\nfields = ["compact_bytes"]\nrounds = "1, 2"\n'
+    text = KARATE.replace("[figures.sparsity]", measure + "[figures.sparsity]")
+    text = text.replace("seeds = 4", 'seeds = 4\ncompare = ["imp"]\nmask_epochs = ["test"]')
+    text = re.sub(r"(?s)\[\[claims\]\].*(?=\[extreme.weights\])", "", text)
+    text = text.replace('[extreme.edges]\nruns = ["ugs"]', "")
+    text, data = run_suite(text, "--seeds=1", "--quick")
+    rows = [row for row in data["rows"] if row["table"] == "measures"]
+    assert {row["round"] for row in rows} == {1} and not Path("result/latency.png").exists()
+    assert "no table of mask phases: no run records the epoch of its masks" in data["warnings"]
+
+
 def test_a_picture_that_the_suite_has_no_more_does_not_stay():
     run_suite(KARATE)
     run_suite(KARATE.replace("[figures.sparsity]", "[figures.cost]"))
@@ -598,6 +619,9 @@ def test_seeds_that_are_pruned_by_late_masks_stand_beside_the_others():
     assert first[6] == pytest.approx(1 / 5)  # of five orders, one has the late seed last
     assert (first[7].value, first[8].value) == pytest.approx((0.4, 0.15))
     assert second[3:5] == [0, None] and second[6:8] == [None, None]
+    first_epochs = [r | {"mask_epoch": int(r["seed"] == 4)} for r in records if r["round"] < 2]
+    [row] = mask_epoch_table({"ugs": first_epochs}).rows[1:]
+    assert row[3] == 1  # the median, epoch 0, is no late one, though it is twice itself
     assert mask_epoch_table({"imp": table({0: [0.8], 1: [0.7]})}) is None
     with pytest.raises(ValueError, match=r"`mask_epochs` must be numbers .* got 'shar'"):
         mask_epoch_table({"ugs": records}, ["shar"])
@@ -658,6 +682,27 @@ WRONG = [
     (with_line("rounds = [1, 2]", "rounds = [1, 2.5]"), "`rounds` must be a whole number, got 2.5"),
     (with_line("rounds = [1, 2]", "rounds = []"), "`rounds` must be rounds, each once, got []"),
     (with_line("rounds = [1, 2]", "rounds = [0, 1]"), "`rounds` must be from 1 on beside `winn"),
+    (with_line(CLAIM, CLAIM.replace('winning = "ugs"', 'no_worse = ["ugs", "dense"]')
+               .replace("[1, 2]", "[0, 1]")), "`rounds` must be from 1 on beside `no_worse`, "),
+    (with_line(CLAIM, CLAIM.replace('winning = "ugs"', 'better = ["ugs", "imp"]\nto_dense = true')
+               .replace("[1, 2]", "[0, 1]")), "`rounds` must be from 1 on beside `better`, which"),
+    (with_line("seeds = 4", "seeds = 4\ncolumns = [1, 1]"), "`columns` must name each once, got"),
+    (with_line("seeds = 4", 'seeds = 4\npairs = [["ugs", "imp"], ["ugs", "imp"]]'),
+     "`pairs` must name each once, got ['ugs', 'imp'] twice"),
+    (with_line("seeds = 4", "seeds = 4\npairs = 4"), "`pairs` must be a list, got 4"),
+    (with_line("seeds = 4", 'seeds = 4\nmask_epochs = ["test", "test"]'),
+     "`mask_epochs` must name each once, got 'test' twice"),
+    (with_line("[figures.sparsity]", '[analyze]\nmeasure = "structure"\nfields = ["a", "a"]\n'
+               "[figures.sparsity]"), "`fields` must name each once, got 'a' twice"),
+    (with_line("[figures.sparsity]", "[instability.ugs]\n1 = [0, 0.1]\n[figures.sparsity]"),
+     "`instability` must be given beside [analyze] with measure = "),
+    (with_line("1 = 0.4", "3 = 0.4"),
+     "`published.paper, read off` must be of rounds that 'ugs' has, up to 2, got 3"),
+    (with_line("1 = 0.4", "01 = 0.4"), "`published.paper, read off` must have rounds as keys"),
+    (with_line("seeds = 4", "seeds = 4\n[expected.imp]\n7 = [0.5, 0.9]\n"),
+     "`expected.imp` must be of rounds that 'imp' has, up to 2, got 7"),
+    (with_line('[published."paper, read off"]\n0 = 0.5\n1 = 0.4', "")
+     .replace("seeds = 4", "seeds = 4\ncolumns = [1, 9]"), "`columns` must be of rounds that 'ugs"),
     (with_line("margin = 0.9", 'margin = "1 %"'), "`margin` must be a number, got '1 %'"),
     (with_line("margin = 0.9", "margin = -1"), "`margin` must be in [0, inf), got -1"),
     (with_line("margin = 0.9", "margin = 0"), "`margin` must be above 0 beside `winning`, got 0"),
@@ -735,6 +780,9 @@ def test_what_is_wrong_in_a_suite_is_told_in_a_line_before_it_is_run(text, words
     (["small.toml", "--result=mine"], "`result` must be a new folder or one of a result of small"),
     (["small.toml", "--result=other"], "`result` must be a new folder or one of a result of small"),
     (["small.toml", "--result=torn"], "`result` must hold no damaged data.json, got 'torn/data.js"),
+    (["small.toml", "--result=deep"], "`result` must be a new folder or one of a result of small"),
+    (["small.toml", f"--result={'x' * 300}"], f"cannot write `result` '{'x' * 300}': File name"),
+    (["small.toml", "--result=papers"], "in which `pictures` names no files of the folder: name"),
     (["small.toml", "--result=apart"], "in which `pictures` names no files of the folder: name"),
     (["ugs-cora-gcn", "--data_root=nowhere", "--result=new"], "nowhere"),
 ])  # fmt: skip
@@ -743,6 +791,9 @@ def test_what_is_wrong_in_the_command_is_told_in_a_line(words, told, capsys):
     for name, file, text in (("run", "settings.json", "{}"), ("mine", "README.md", "mine"),
                              ("other", "data.json", '{"name": "another"}'),
                              ("torn", "data.json", '{"name": "small", "pictures": [{}]}'),
+                             ("deep", "data.json", "[" * 100_000),
+                             ("papers", "data.json", '{"name": "small", "pictures": [{"file": '
+                              '"thesis.tex"}]}'),
                              ("apart", "data.json", '{"name": "small", "pictures": [{"file": '
                               '"../small.toml"}]}')):  # fmt: skip
         Path(name).mkdir()

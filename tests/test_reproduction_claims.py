@@ -90,6 +90,23 @@ def test_of_two_models_the_gaps_to_their_own_dense_networks_are_compared(ours, t
     assert (found.verdict, found.text) == (NOT_COMPARABLE, "c has no round 0")
 
 
+def test_of_two_models_another_field_is_compared_by_its_gaps_to_dense_too():
+    """Of the field itself "a" has more, of the gaps to dense "b"."""
+    runs = {
+        "a": [r | {"untrained_test": 0.5} for r in run({0: DENSE, 1: DENSE}, model="gcn")],
+        "b": [
+            r | {"untrained_test": 0.4 + n}
+            for r, n in zip(
+                run({0: shifted(-0.3), 1: DENSE}, model="gat"), [0.0] * 5 + NOISE, strict=True
+            )
+        ],
+    }
+    claim = {"text": "", "better": ["a", "b"], "rounds": [1], "field": "untrained_test"}
+    assert assess(claim, runs).verdict == REPRODUCED
+    found = assess(claim | {"to_dense": True}, runs)
+    assert found.verdict == CONTRARY and found.text.startswith("round 1: -20.0 (")
+
+
 def test_the_tests_are_those_of_scipy_and_statsmodels():
     runs = two_runs(-0.008, -0.0118)
     gaps = [np.subtract(shifted(by), DENSE) for by in (-0.008, -0.0118)]
@@ -149,6 +166,12 @@ def test_fewer_than_three_seeds_decide_nothing(claim):
     assert assess({"text": "", **claim}, alone).verdict == "not decided by 1 seed"
 
 
+def costs(name, factors, rounds=2):
+    lines = run({r: [0.8] * len(factors) for r in range(rounds)}, name)
+    return [line | {"macs_search": 1e9 * factors[line["seed"]] * bool(line["round"]),
+                    "macs_retrain": 1e9 * factors[line["seed"]]} for line in lines]  # fmt: skip
+
+
 def warn(records, r, seeds):
     """The same records, with a warning of these seeds in a round."""
     return [line | {"warnings": ["val stayed at chance"]}
@@ -186,6 +209,18 @@ def test_of_two_models_a_warning_of_the_dense_network_counts():
     for seeds, verdict in (([0], REPRODUCED), (range(3), DOUBTFUL)):
         for name, own in runs.items():
             assert assess(claim, runs | {name: warn(own, 0, seeds)}).verdict == verdict
+
+
+def test_stops_and_instability_beside_warnings_are_decided_as_gaps_are():
+    """Nor do stops or instabilities that lie far apart stand for accuracies that do."""
+    stops = {0: 1000, 1: 100}
+    records = [r | {"stop_iteration": stops[r["round"]] + r["seed"],
+                    "instability": 0.5 + 0.1 * r["seed"]}
+               for r in run({0: DENSE, 1: DENSE})]  # fmt: skip
+    for claim in ({"sooner": "a", "rounds": [1], "times": 5}, {"unstable": "a", "rounds": [1]}):
+        claim = {"text": "", **claim}
+        assert assess(claim, {"a": records}).verdict == REPRODUCED
+        assert assess(claim, {"a": warn(records, 1, range(5))}).verdict == DOUBTFUL
 
 
 VERDICTS = {"better": REPRODUCED, "worse": CONTRARY, "doubtful": DOUBTFUL, "not shown": UNDECIDED}
@@ -232,6 +267,22 @@ def test_a_comparison_and_a_claim_agree_beside_warnings():
     ({"drawn": "a", "epoch": 3}, two_runs(0), "a draws no tickets"),
     ({"winning": "a", "rounds": [1]}, two_runs(0, **RMSE),
      "`margin` must be stated for RMSE, in its unit, got none"),
+    ({"winning": "a", "rounds": [1]}, two_runs(0, metric="hours", direction="max"),
+     "`margin` must be stated for hours, in its unit, got none"),
+    ({"stable": "a", "rounds": [1]}, two_runs(0, **RMSE), "`margin` must be stated for RMSE"),
+    ({"better": ["a", "b"], "rounds": [1], "field": "num_edges"}, two_runs(0),
+     "a has no round 1 whose num_edges is a number in [0, 1] for each seed"),
+    ({"value": 0.5, "run": "a", "rounds": [1], "field": "share"},
+     {"a": [r | {"share": 0.5 if r["seed"] else None} for r in run({1: DENSE})]},
+     "a has no round 1 whose share is a number in [0, 1] for each seed"),
+    ({"value": 1, "run": "a", "rounds": [1], "field": "ticket_kept"},
+     {"a": run({1: DENSE}, ticket_kept=False)}, "a has no round 1 whose ticket_kept is a number"),
+    ({"cheaper": ["a", "b"], "rounds": [1, 1], "times": 2.0},
+     {"a": costs("a", [1] * 3), "b": [r | {"data": "0" * 16} for r in costs("b", [9] * 3)]},
+     "the two runs are of different data"),
+    ({"cheaper": ["a", "b"], "rounds": [1, 1], "times": 2.0},
+     {"a": costs("a", [1] * 3), "b": [r | {"task": "pubmed"} for r in costs("b", [9] * 3)]},
+     "the two runs are of different task"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_says_why(claim, runs, text):
     found = assess({"text": "", **claim}, runs)
@@ -252,12 +303,6 @@ def test_less_of_an_error_is_better_and_is_told_as_it_is(claim, by, verdict, sig
     known = assess({"text": "", "value": 0.8, "margin": 0.1, "run": "a", "rounds": [1]},
                    two_runs(by, **RMSE))  # fmt: skip
     assert known.text.startswith(f"round 1: {0.8122 + by:.3f} (")
-
-
-def costs(name, factors, rounds=2):
-    lines = run({r: [0.8] * len(factors) for r in range(rounds)}, name)
-    return [line | {"macs_search": 1e9 * factors[line["seed"]] * bool(line["round"]),
-                    "macs_retrain": 1e9 * factors[line["seed"]]} for line in lines]  # fmt: skip
 
 
 @pytest.mark.parametrize(("times", "verdict"), [
@@ -293,6 +338,9 @@ def test_most_seeds_are_those_of_an_exact_binomial_bound(epochs, verdict):
     assert found.text.startswith(f"{early} of {len(epochs)} seeds")
     p = stats.binomtest(early, len(epochs), 0.5, alternative="greater").pvalue
     assert (p <= LEVEL) == (verdict == REPRODUCED)
+    missing = [r for r in records if r["round"] == 0 or r["seed"] < 2]
+    found = assess({"text": "", "drawn": "a", "epoch": 20}, {"a": missing})
+    assert found.verdict == "not decided by 2 seeds"  # of seeds without a ticket nothing is known
 
 
 # --- levels --------------------------------------------------------------------------------------

@@ -242,7 +242,8 @@ def _partner(row: Row, others: Sequence[Row], by: str) -> Row | None:
     tickets = [other for other in others if other.round]
     if by == "round":
         return next((other for other in tickets if other.round == row.round), None)
-    nearest = min(tickets, key=lambda other: _distance(row, other), default=None)
+    nearest = min(tickets, default=None, key=lambda other: (
+        round(_distance(row, other), 9), abs(other.round - row.round)))  # fmt: skip
     return nearest if nearest is not None and _are_near(row, nearest) else None
 
 

@@ -8,7 +8,15 @@ from annotated_types import Interval
 from graphlth.registry import find
 from graphlth.reproduction.claims import DENSE, FORMS, Claim, form_of, named_runs
 from graphlth.reproduction.extreme import REMOVED
-from graphlth.reproduction.parts import SWEEP, Suite, quick_suite, shown_names, suite_runs
+from graphlth.reproduction.parts import (
+    SWEEP,
+    Suite,
+    first_run,
+    published_values,
+    quick_suite,
+    shown_names,
+    suite_runs,
+)
 from graphlth.settings.annotations import check_number, check_value
 from graphlth.settings.checks import check_setting
 from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds
@@ -47,7 +55,7 @@ def check_suite(suite: Suite) -> None:
     for name in ("expected", "instability"):
         check_bands(name, suite.get(name, {}), shown)
     check_extreme(suite.get("extreme", {}), shown)
-    check_value("mask_epochs", suite.get("mask_epochs", []), Sequence[str])
+    check_each_once("mask_epochs", suite.get("mask_epochs", []), Sequence[str])
     check_measure(suite)
     check_figures(suite.get("figures", {}), shown)
     check_quick(suite, runs)
@@ -64,6 +72,13 @@ def check_names(key: str, names: Any, runs: Collection[str]) -> None:
         raise ValueError(f"`{key}` must name a run of the suite at least, got none")
 
 
+def check_each_once(key: str, values: Any, annotation: Any) -> None:
+    """Refuse what is no such list, or names something twice, as of two columns of one name."""
+    check_value(key, values, annotation)
+    if twice := next((v for i, v in enumerate(values) if v in values[:i]), None):
+        raise ValueError(f"`{key}` must name each once, got {twice!r} twice")
+
+
 def check_table(key: str, table: Any) -> Mapping[str, Any]:
     """The same table; refused if it is none."""
     if not isinstance(table, Mapping):
@@ -74,12 +89,13 @@ def check_table(key: str, table: Any) -> Mapping[str, Any]:
 def check_tables(suite: Suite, runs: Collection[str]) -> None:
     """Refuse rounds, pairs and a choice of tables that are none."""
     check_value("tickets", suite.get("tickets", False), bool)
-    check_value("columns", suite.get("columns", []), Sequence[Rounds])
+    check_each_once("columns", suite.get("columns", []), Sequence[Rounds])
     if "columns" in suite and not suite["columns"]:
         raise ValueError("`columns` must be rounds, such as [4, 9], got none")
     if "columns" in suite and suite.get("tickets"):
         raise ValueError("`columns` must not be given beside `tickets`: a table has lines of runs, "
                          "or of tickets")  # fmt: skip
+    check_each_once("pairs", suite.get("pairs", []), list)
     for pair in suite.get("pairs", []):
         check_pair("pairs", pair)
         check_names("pairs", pair, runs)
@@ -130,17 +146,19 @@ def check_claim(claim: Claim, runs: Collection[str]) -> None:
     if "reason" not in claim:
         check_names("run" if form == "value" else form, named_runs(claim), [*runs, *extra])
     if "rounds" in claim:
-        check_claimed_rounds(form, claim["rounds"])
+        of_dense = form in ("winning", "sooner") or DENSE in named_runs(claim)
+        check_claimed_rounds(form, claim["rounds"], of_dense or claim.get("to_dense", False))
     if form not in ("better", "no_worse") and claim.get("margin") == 0:
         raise ValueError(f"`margin` must be above 0 beside `{form}`, got 0")
 
 
-def check_claimed_rounds(form: str, rounds: Sequence[int]) -> None:
-    """Refuse rounds that a claim of this form cannot have."""
+def check_claimed_rounds(form: str, rounds: Sequence[int], of_dense: bool) -> None:
+    """Refuse rounds that a claim of this form cannot have; `of_dense`: it compares with round 0."""
     if not rounds or (form != "cheaper" and len({*rounds}) < len(rounds)):
         raise ValueError(f"`rounds` must be rounds, each once, got {[*rounds]}")
-    if form == "winning" and 0 in rounds:
-        raise ValueError("`rounds` must be from 1 on beside `winning`: round 0 is dense, got 0")
+    if of_dense and 0 in rounds:
+        raise ValueError(f"`rounds` must be from 1 on beside `{form}`, which compares with dense, "
+                         "round 0, got 0")  # fmt: skip
     if form == "cheaper" and len(rounds) != 2:
         raise ValueError(f"`rounds` must be two, one for each run of `cheaper`, got {[*rounds]}")
 
@@ -182,8 +200,8 @@ def check_extreme(table: Any, runs: Collection[str]) -> None:
 
 
 def check_round(key: str, r: str) -> None:
-    """Refuse a key that is no round."""
-    if not r.isdecimal():
+    """Refuse a key that is no round, or one in other digits, which may stand there twice."""
+    if not r.isdecimal() or r != str(int(r)):
         raise ValueError(f"`{key}` must have rounds as keys, such as 4 = 0.81, got {r!r}")
 
 
@@ -198,6 +216,21 @@ def check_bands(key: str, table: Any, runs: Collection[str]) -> None:
                 raise ValueError(f"`{key}.{name}` must be [lowest, highest], got {band!r}")
 
 
+def check_rounds(suite: Suite, planned: Mapping[str, Collection[int]]) -> None:
+    """Refuse rounds of tables that are none of those `planned`, by run: nothing would be told."""
+    first = first_run(suite)
+    stated = {("columns", first): suite.get("columns", [])}
+    stated |= {(f"{key}.{name}", name): map(int, bands) for key in ("expected", "instability")
+               for name, bands in suite.get(key, {}).items()}  # fmt: skip
+    stated |= {(f"published.{source}", name): values
+               for source, runs in published_values(suite).items()
+               for name, values in runs.items()}  # fmt: skip
+    for (key, name), rounds in stated.items():
+        if missing := [r for r in rounds if r not in planned[name]]:
+            raise ValueError(f"`{key}` must be of rounds that {name!r} has, up to "
+                             f"{max(planned[name])}, got {missing[0]}")  # fmt: skip
+
+
 # --- measures, figures and small -----------------------------------------------------------------
 
 
@@ -205,6 +238,10 @@ def check_measure(suite: Suite) -> None:
     """Refuse a measure that is not there, or that has no such setting."""
     from graphlth.experiment.measure import complete_settings
 
+    asked = suite.get("analyze", {})
+    if suite.get("instability") and check_table("analyze", asked).get("measure") != "instability":
+        raise ValueError('`instability` must be given beside [analyze] with measure = '
+                         f'"instability", got {[*suite["instability"]]} without it')  # fmt: skip
     if "analyze" not in suite:
         return
     settings = dict(check_table("analyze", suite["analyze"]))
@@ -212,7 +249,7 @@ def check_measure(suite: Suite) -> None:
         raise ValueError('`analyze` must have a measure, such as measure = "instability", got none')
     measure, fields = settings.pop("measure"), settings.pop("fields", [])
     check_value("rounds", settings.pop("rounds", "all"), str | Sequence[Rounds])
-    check_value("fields", fields, Sequence[str])
+    check_each_once("fields", fields, Sequence[str])
     if measure != "instability" and not fields:
         raise ValueError(f"`fields` must be given beside `measure` {measure!r}: those of its "
                          "records that a table shows, got none")  # fmt: skip

@@ -21,15 +21,17 @@ A table of the suite's list `claims` has its `text`, where it stands (`source`),
 
 each in all of its rounds. A run compared with "dense" is compared with its own round 0. Claims of
 the first five forms may have a `field`, such as "untrained_test", which is then what tickets are
-compared by. `margin` is in the unit of the metric: where not given it is 0 of `better`, 0.02 of
-instability, else 0.01; of a metric of which less is better it must be given.
+compared by: a value of the metric, of every seed. `margin` is in the unit of the metric: where not
+given it is 0 of `better`, 0.02 of instability, else 0.01; of a metric that is no fraction it must
+be given.
 
 But for `drawn`, each says between which bounds a mean over seeds lies, of gaps paired by seed, of
 values or of ratios. The claim is reproduced where one-sided tests of Student's t at level 0.05 show
 it at every bound in every round, which needs no adjustment (Berger, Technometrics 24, 1982), and
 not reproduced where one shows its contrary, adjusted by Holm's method. So at most 5 % of the false
 claims are called reproduced, and at most 5 % of the true ones not reproduced. Beside a warning
-either must be shown with all seeds, and also without those that have a warning.
+either must be shown with all seeds, and also without those that have a warning; of `cheaper` alone
+not, as what a training costs is the same whatever comes of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,13 +55,14 @@ from graphlth.reproduction.rounds import (
     SAME,
     NotComparableError,
     Runs,
+    find_difference,
     gaps_of,
     gaps_to_own_dense,
     macs_by_seed,
     records_of_round,
     stops_by_seed,
 )
-from graphlth.reproduction.scale import Scale, scale_of
+from graphlth.reproduction.scale import PERCENT, Scale, scale_of
 
 FORMS = {  # what each form of a claim has besides its text: needed, and may have
     "winning": (("rounds",), ("margin", "field")),
@@ -138,8 +141,7 @@ def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
     """The gaps of every round that a claim is of, and their bounds."""
     (*sides, run), dense = compared_sides(claim), []
     if claim.get("to_dense"):
-        dense = [records_of_round(runs, name, 0) for name in named_runs(claim)]
-        runs = {name: gaps_to_own_dense(runs[name]) for name in named_runs(claim)}
+        dense = [records_of_round(runs, name, 0) for name in sides]
     margin = margin_of(claim, runs[run][0])
     low, high = margin if "better" in claim else -margin, margin if "equal" in claim else inf
     samples = []
@@ -147,6 +149,8 @@ def sample_gaps(claim: Claim, runs: Runs) -> list[Sample]:
         ours, theirs = (records_of_round(runs, run if side == DENSE else side,
                                          0 if side == DENSE else r, field_of(claim))
                         for side in sides)  # fmt: skip
+        if dense:
+            ours, theirs = map(gaps_to_own_dense, (ours, theirs), dense)
         gaps = gaps_of(ours, theirs, ("task", "metric") if claim.get("to_dense") else SAME)
         sign = -1 if ours[0].get("direction") == "min" else 1  # what is told is ours − theirs
         differences = [sign * gap for gap in gaps.values()]
@@ -184,28 +188,30 @@ def sample_values(claim: Claim, runs: Runs) -> list[Sample]:
 
 def assess_instability(claim: Claim, runs: Runs) -> Finding:
     """Of a claim that tickets are stable, or that they are not."""
-    name, bound = claim[form_of(claim)], claim.get("margin", STABLE)
+    name = claim[form_of(claim)]
+    bound = margin_of(claim, runs[name][0], STABLE)
     low, high = (-inf, bound) if "stable" in claim else (bound, inf)
     samples = []
     for r in claim["rounds"]:
         records = records_of_round(runs, name, r, "instability", dense=True)
         values = {record["seed"]: record["instability"] for record in records}
-        samples.append(Sample(f"round {r}", [*values.values()], values, low, high, (records,)))
+        warned = (records_of_round(runs, name, r),)
+        samples.append(Sample(f"round {r}", [*values.values()], values, low, high, warned))
     return Finding(describe(samples, scale_of(runs[name][0])), decide(samples))
 
 
-def margin_of(claim: Claim, record: Record) -> float:
-    """The margin of a claim: its own, else 0 of "better" and 0.01 of the others.
+def margin_of(claim: Claim, record: Record, default: float = MARGIN) -> float:
+    """The margin of a claim: its own, else 0 of "better" and `default` of the others.
 
     Raises:
-        NotComparableError: there is no default, as less of the metric is better.
+        NotComparableError: there is no default, as the metric is no fraction.
     """
     if "margin" in claim or "better" in claim:
         return float(claim.get("margin", 0))
-    if record.get("direction") == "min":
+    if scale_of(record) != PERCENT:
         metric = metric_title(metric_of(record))
         raise NotComparableError(f"`margin` must be stated for {metric}, in its unit, got none")
-    return MARGIN
+    return default
 
 
 # --- costs and epochs ----------------------------------------------------------------------------
@@ -213,7 +219,10 @@ def margin_of(claim: Claim, record: Record) -> float:
 
 def assess_cost(claim: Claim, runs: Runs) -> Finding:
     """Of a claim that compares what finding and training two tickets costs."""
-    tickets = zip(claim["cheaper"], claim["rounds"], strict=True)
+    a, b = claim["cheaper"]
+    if what := find_difference(runs[a], runs[b], ("task", "data")):
+        raise NotComparableError(f"the two runs are of different {what}")
+    tickets = zip((a, b), claim["rounds"], strict=True)
     ours, theirs = (macs_by_seed(runs[name], last, name) for name, last in tickets)
     times = {seed: theirs[seed] / ours[seed] for seed in sorted(ours.keys() & theirs.keys())}
     if not times:
@@ -225,11 +234,12 @@ def assess_cost(claim: Claim, runs: Runs) -> Finding:
 def assess_stops(claim: Claim, runs: Runs) -> Finding:
     """Of a claim that tickets stop sooner than the dense network, by their validation loss."""
     name, samples = claim["sooner"], []
-    dense = stops_by_seed(runs, name, 0)
+    dense, records = stops_by_seed(runs, name, 0), records_of_round(runs, name, 0)
     for r in claim["rounds"]:
         own = stops_by_seed(runs, name, r)
         times = {seed: dense[seed] / own[seed] for seed in sorted(own.keys() & dense.keys())}
-        samples.append(Sample(f"round {r}", [*times.values()], times, claim["times"]))
+        samples.append(Sample(f"round {r}", [*times.values()], times, claim["times"],
+                              records=(records_of_round(runs, name, r), records)))  # fmt: skip
     if not all(sample.values for sample in samples):
         raise NotComparableError(f"{name} shares no seed with its dense network")
     return Finding(f"{describe(samples, TIMES)} times sooner", decide(samples))
@@ -239,10 +249,11 @@ def assess_epochs(claim: Claim, runs: Runs) -> Finding:
     """Of a claim on when tickets are drawn: exact binomial bounds (Clopper & Pearson, 1934)."""
     from statsmodels.stats.proportion import proportion_confint  # loads slowly
 
-    name, seeds = claim["drawn"], {record["seed"] for record in runs[claim["drawn"]]}
+    name = claim["drawn"]
     tickets = [record for record in runs[name] if record["round"] and "drawn_epoch" in record]
     if not tickets:
         raise NotComparableError(f"{name} draws no tickets")
+    seeds = {r["seed"] for r in tickets}
     drawn = {r["seed"]: r["drawn_epoch"] for r in tickets if r.get("settled")}
     early = sum(epoch <= claim["epoch"] for epoch in drawn.values())
     low, high = proportion_confint(early, len(seeds), alpha=2 * LEVEL, method="beta")

@@ -1,6 +1,7 @@
 """The folder of a result, made before anything is run."""
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,14 @@ def result_folder(folder: Path, name: str) -> Iterator[None]:
         ValueError: it is the folder of a run, or what it holds is no result of this name.
         OSError: it cannot be written.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:  # as of a name with a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write `result` {str(folder)!r}: {reason}; name another folder"
+                      ) from None  # fmt: skip
     if (folder / "settings.json").exists() or any(folder.glob("seed*.jsonl")):
         raise ValueError(f"`result` must not be the folder of a run, got {str(folder)!r}: "
                          "name another")  # fmt: skip
@@ -27,13 +36,6 @@ def result_folder(folder: Path, name: str) -> Iterator[None]:
         raise ValueError(f"`result` must be a new folder or one of a result of {name}, got "
                          f"{str(folder)!r}, which holds other files: name another")  # fmt: skip
     old_pictures(data)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write `result` {str(folder)!r}: {error.strerror or error}; "
-                      "name another folder") from None  # fmt: skip
     try:
         yield
     finally:
@@ -48,7 +50,7 @@ def remove_pictures(folder: Path, kept: Collection[str]) -> None:
 
 
 def old_pictures(data: Path) -> list[str]:
-    """The pictures that a data file names, files in its own folder.
+    """The pictures that a data file names, .png files in its own folder.
 
     Raises:
         ValueError: it is damaged.
@@ -56,7 +58,7 @@ def old_pictures(data: Path) -> list[str]:
     pictures = read_data(data).get("pictures", [])
     try:
         names = [picture["file"] for picture in pictures]
-        if all(name == Path(name).name for name in names):
+        if all(re.fullmatch(r"[\w-]+\.png", name) for name in names):
             return names
     except (TypeError, KeyError):
         pass
@@ -69,6 +71,6 @@ def read_data(file: Path) -> Data:
     """The content of a data file; nothing where there is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

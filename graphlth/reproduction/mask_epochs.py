@@ -71,8 +71,8 @@ def cells_of(
 
 
 def split_late(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """The records of a round whose epoch is late, and the others."""
-    bound = LATE * median(r[FIELD] for r in records)
+    """The records of a round whose epoch is late, and the others; the median itself never is."""
+    bound = max(1, LATE * median(r[FIELD] for r in records))
     late = [r for r in records if r[FIELD] >= bound]
     return late, [r for r in records if r[FIELD] < bound]
 

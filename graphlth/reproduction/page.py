@@ -10,7 +10,7 @@ from typing import Any
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record, run_key
 from graphlth.records.statistics import IncompleteRecordsError
-from graphlth.registry import find
+from graphlth.registry import find, names
 from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.mask_epochs import mask_epoch_table
@@ -32,6 +32,11 @@ from graphlth.reproduction.tables import (
 
 QUICK = "In small (--quick): no reproduction."
 SPLITS = "splits share nodes, and are no independent repetitions"
+NO_TABLE = {  # why a table that a suite asks for is not there
+    "extreme": "no table of extreme sparsity: no run that it names has round 0, rounds that each "
+    "remove more, and a metric whose margin is known",
+    "mask_epochs": "no table of mask phases: no run records the epoch of its masks",
+}
 FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
 TITLE_LETTERS = 66  # of a line
 
@@ -39,16 +44,19 @@ TITLE_LETTERS = 66  # of a line
 def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
     """What the runs of a suite show; figures are drawn into the folder."""
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
-    tables += [t for t in (extreme_table(runs, suite), spread_table(runs)) if t]
     pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
     whole = add_measures(runs, measured)
+    others = {"extreme": extreme_table(runs, suite), "spread": spread_table(runs)}
     if "mask_epochs" in suite:
-        tables += [t for t in [mask_epoch_table(whole, suite["mask_epochs"])] if t]
+        others["mask_epochs"] = mask_epoch_table(whole, suite["mask_epochs"])
+    tables += [table for table in others.values() if table]
+    warnings += [text for name, text in NO_TABLE.items() if name in suite and not others[name]]
     if measured:
         tables.append(measure_table(measured, suite["analyze"]))
         claims += band_claims(measured, suite, "instability")
         measure = suite["analyze"]["measure"]
-        of_measure: dict[str, Any] = {n: {} for n in FIGURES_OF.get(measure, (measure,))}
+        drawn = FIGURES_OF.get(measure, (measure,))
+        of_measure: dict[str, Any] = {n: {} for n in drawn if n in names("figures")}
         more, wrong = draw_figures(suite, measured, of_measure, folder)
         pictures, warnings = pictures | more, warnings + wrong
     verdicts = find_verdicts(tested_claims(suite), whole, suite["source"])

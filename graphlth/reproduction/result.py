@@ -233,7 +233,13 @@ def render(data: Mapping[str, Any]) -> str:
     shown = {**data, "tables": tables, "claim_lines": list(lay_out_claims(data)),
              "verdict_lines": list(lay_out_verdicts(data)),
              "measured": [describe_measurement(m) for m in data["measurements"]]}  # fmt: skip
+    places.filters["cell"] = cell_text
     return places.get_template("page.md.jinja").render(shown)
+
+
+def cell_text(cell: Any) -> str:
+    """A cell of a table, or a title, in Markdown: in one line, a bar not as the end of the cell."""
+    return " ".join(str(cell).split()).replace("|", r"\|")
 
 
 def lay_out(data: Mapping[str, Any], table: Mapping[str, Any]) -> list[list[str]]:

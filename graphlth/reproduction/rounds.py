@@ -1,10 +1,12 @@
 """What claims read of the runs of a suite: the rounds, gaps, costs and stops of their seeds."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from graphlth.records.gaps import paired_gaps
 from graphlth.records.schema import Record
 from graphlth.records.statistics import IncompleteRecordsError, total_cost
+from graphlth.reproduction.scale import PERCENT, scale_of
 
 SAME = ("task", "data", "metric")  # of two runs whose values are compared
 Runs = Mapping[str, Sequence[Record]]
@@ -24,25 +26,35 @@ def records_of_round(
         name: the run.
         r: the round.
         field: the field.
-        dense: whether it is also that of round 0, whose test value is its own otherwise.
+        dense: whether it is also that of round 0, whose test value is its own otherwise; then it
+            need not be a value of the metric.
 
     Raises:
-        NotComparableError: it has none, or none of which the field is a number.
+        NotComparableError: it has none, or one of a seed of which the field is no value of the
+            metric: to leave out such seeds would be to choose seeds by what is found.
     """
     wanted = field if r or dense else "test"
-    found = [{**record, "test": record[wanted]}
-             for record in runs[name]
-             if record["round"] == r and isinstance(record.get(wanted), int | float)]  # fmt: skip
+    found = [
+        {**record, "test": record.get(wanted)} for record in runs[name] if record["round"] == r
+    ]
     if not found:
-        what = "" if wanted == "test" else f" whose {wanted} is a number"
-        raise NotComparableError(f"{name} has no round {r}{what}")
+        raise NotComparableError(f"{name} has no round {r}")
+    fraction = wanted != "test" and not dense and scale_of(found[0]) == PERCENT
+    if not all(is_number(x["test"]) and (not fraction or 0 <= x["test"] <= 1) for x in found):
+        rule = "a number" + " in [0, 1]" * fraction
+        raise NotComparableError(f"{name} has no round {r} whose {wanted} is {rule} for each seed")
     return found
 
 
-def gaps_to_own_dense(records: Sequence[Record]) -> list[Record]:
-    """The records of a run with their difference to round 0 of the seed as their test value."""
-    dense = {r["seed"]: r["test"] for r in records if r["round"] == 0}
-    return [{**r, "test": r["test"] - dense[r["seed"]]} for r in records if r["seed"] in dense]
+def is_number(value: Any) -> bool:
+    """Whether a value of a record is one that has a mean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def gaps_to_own_dense(records: Sequence[Record], dense: Sequence[Record]) -> list[Record]:
+    """The records of a round with their difference to round 0 of the seed as their test value."""
+    known = {r["seed"]: r["test"] for r in dense}
+    return [{**r, "test": r["test"] - known[r["seed"]]} for r in records if r["seed"] in known]
 
 
 def find_difference(
@@ -65,7 +77,7 @@ def gaps_of(
     Raises:
         NotComparableError: they are of different tasks, data or metrics, or share no seed.
     """
-    if what := find_difference(ours, theirs, same):
+    if ours and theirs and (what := find_difference(ours, theirs, same)):
         raise NotComparableError(f"the two runs are of different {what}")
     if not (gaps := paired_gaps(ours, theirs)):
         raise NotComparableError("the two runs share no seed")

@@ -8,6 +8,7 @@ import graphlth.records as record
 from graphlth.experiment.measure import analyze, parse_numbers
 from graphlth.experiment.plan import Step
 from graphlth.records import Record
+from graphlth.reproduction.checks import check_rounds
 from graphlth.reproduction.folder import remove_pictures, result_folder
 from graphlth.reproduction.page import make_result
 from graphlth.reproduction.parts import (
@@ -108,14 +109,21 @@ def count_steps(suite: Suite) -> int:
     """The rounds of the runs of a suite, and the tickets that [analyze] measures.
 
     Raises:
-        ValueError: a name or a setting of a run is wrong; names the run.
+        ValueError: a name or a setting of a run is wrong; names the run. Or there is no such round.
     """
     count = count_rounds(read_sweep(sweep_part(suite)))  # of two runs that are one counted once
+    runs = suite_runs(suite)
+    if not suite.get("in_small"):  # which may have fewer rounds
+        check_rounds(suite, {name: run_rounds(own[0]) for name, own in runs.items()})
     if "analyze" not in suite:
         return count
-    runs = suite_runs(suite)
     own = [run for name in shown_names(suite) for run in runs[name]]
     return count + sum(len(run.seeds) * len(measured_rounds(suite, run)) for run in own)
+
+
+def run_rounds(run: SweepRun) -> list[int]:
+    """The rounds that a run will have."""
+    return planned_rounds(plan_without_data(run).settings)
 
 
 def measured_rounds(suite: Suite, run: SweepRun) -> list[int]:
@@ -124,11 +132,11 @@ def measured_rounds(suite: Suite, run: SweepRun) -> list[int]:
     Raises:
         ValueError: the run has no such rounds.
     """
-    planned = planned_rounds(plan_without_data(run).settings)
+    planned = run_rounds(run)
     text = list_text(suite["analyze"].get("rounds", "all"), "all")
     if not suite.get("in_small") or text == "all":
         return parse_numbers("rounds", text, planned, f"the plan of {run.name}")
-    return [r for r in planned if str(r) in text.split(",")] or planned
+    return [r for r in planned if str(r) in map(str.strip, text.split(","))] or planned
 
 
 def run_folders(suite: Suite, places: Places, watch: Watch) -> Folders:

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphlth.records import Record, summary
 from graphlth.reproduction.result import Table, Value
-from graphlth.reproduction.rounds import Runs
+from graphlth.reproduction.rounds import Runs, is_number
 from graphlth.reproduction.scale import Scale
 from graphlth.reproduction.tables import scale_of_runs, shown_rounds
 
@@ -51,11 +51,6 @@ def mean_record(records: Sequence[Record]) -> Record:
              if all(map(is_number, values)) and len({*values}) > 1}  # fmt: skip
     warnings = dict.fromkeys(w for r in records for w in r.get("warnings", ()))
     return {**first, **means, "warnings": [*warnings], OF_SEEDS: [r["test"] for r in records]}
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a record is one that has a mean."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def spread_table(runs: Runs) -> Table | None:

@@ -57,6 +57,11 @@ def check_written(
         ValueError: it is one of them, or no file in a folder that exists.
     """
     target, whole = Path(path), _resolve(name, path)
+    inside = next((p for p in whole.parents if _is_run(p)), None) if folder else None
+    if inside is not None:
+        raise ValueError(f"`{name}` must not be in the folder of a run, whose records it would "
+                         f"join, got {str(path)!r} in {str(inside)!r}: name another"
+                         )  # fmt: skip
     places = [read.resolve() for read in map(Path, reads)]
     written = [p for p in whole.iterdir() if p.is_file()] if folder and whole.is_dir() else [whole]
     if folder:
@@ -88,6 +93,11 @@ def _is_link_to_any(target: Path, places: Sequence[Path]) -> bool:
         return False
     files = (f for p in places for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file())
     return any(target.samefile(file) for file in files)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: where only one of these is, it may be another thing."""
+    return (folder / "settings.json").is_file() and any(folder.glob("seed*.jsonl"))
 
 
 def _is_run_file(path: Path) -> bool:
