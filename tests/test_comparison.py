@@ -401,6 +401,15 @@ def test_winning_is_wrong_at_most_as_often_as_its_level(gaps, ordered):
     assert wrong > 0 or not ordered  # else it would not be a test of anything
 
 
+@pytest.mark.parametrize(("round", "marked"), [(0, []), (1, [2]), (2, [1])])
+def test_beside_a_warning_of_its_own_or_of_dense_a_round_has_no_mark_of_the_papers_rule(
+    round, marked
+):
+    rounds = {0: FIVE, 1: shifted(FIVE, 0.001), 2: shifted(FIVE, 0.002)}
+    found = R.compare_records(warn(run(rounds), round, [3]), run(rounds, "imp"))
+    assert [each.round for each in found.rounds if each.by_paper_rule] == marked
+
+
 @pytest.mark.parametrize("warned", ["lowest", "highest"])
 def test_winning_is_no_more_often_wrong_beside_warnings_of_the_worst_or_the_best(warned):
     """Which to leave out depends on the results: it alone would not keep the level."""

@@ -294,6 +294,20 @@ def test_progress_counts_all_rounds_and_measures_and_says_which_are_recorded_alr
         assert sum(line.endswith("  recorded already") for line in lines) == known
 
 
+def test_a_figure_of_the_measure_is_drawn_of_what_is_measured_with_its_settings():
+    measure = {"measure": "removed_edges", "fields": ["removed_count"]}
+    own = {"title": "of removed edges", "runs": ["a"]}
+    figures = {"sparsity": {"floor": 0.2}, "removed_edges": own}
+    assert page.figures_of(suite_of(analyze=measure, figures=figures)) == (
+        {"sparsity": {"floor": 0.2}}, {"removed_edges": own}
+    )  # fmt: skip
+    assert page.figures_of(suite_of(analyze=measure)) == ({}, {"removed_edges": {}})
+    assert page.figures_of(suite_of(figures=figures)) == (figures, {})
+    assert page.figures_of(suite_of(analyze={"measure": "latency"})) == ({}, {})  # has no figure
+    both = page.figures_of(suite_of(analyze={"measure": "instability"}))
+    assert both == ({}, {"instability": {}, "barrier": {}})
+
+
 @pytest.mark.parametrize("field", ["nope", "task", "warnings"])
 def test_a_field_of_a_measure_that_is_no_number_is_refused(field):
     runs = {"a": table({0: [0.8], 1: [0.8]}, pairs=3, homophily=None, warnings=[])}
@@ -322,6 +336,17 @@ def test_a_measure_without_a_figure_is_told_in_its_table_and_a_missing_table_in_
     rows = [row for row in data["rows"] if row["table"] == "measures"]
     assert {row["round"] for row in rows} == {1} and not Path("result/latency.png").exists()
     assert "no table of mask phases: no run records the epoch of its masks" in data["warnings"]
+
+
+def test_a_result_is_written_though_another_command_has_removed_its_empty_folder():
+    Path("small.toml").write_text(KARATE)
+
+    def remove_folder(step):
+        if Path("result").exists():
+            Path("result").rmdir()
+
+    reproduce("small.toml", result="result", seeds=1, watch=remove_folder)
+    assert Path("result/README.md").exists() and Path("result/sparsity.png").exists()
 
 
 def test_a_picture_that_the_suite_has_no_more_does_not_stay():

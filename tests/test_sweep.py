@@ -123,6 +123,9 @@ WRONG = [
     ({"sedes": 3}, "`sedes` is no setting of a sweep; did you mean `seeds`"),
     ({"algorithm": "ugs"}, "`algorithm` is no setting of a sweep; give it to its runs under "
                            r"\[settings\]; there are seeds, splits, settings, grid, runs, search$"),
+    ({"keep_tickets": "last"}, "`keep_tickets` must not be in the file: give it to the command, as "
+                               "--keep_tickets, or to glt.sweep$"),
+    ({"settings": {"workers": 2}}, "`workers` must not be in the file: give it to the command, "),
     ({"runs": 3}, "`runs` must be a table, got 3"),
     ({"runs": {"a": 3}}, "`runs` must be tables, got 3 for 'a'"),
     ({"grid": {"lr": 0.1}}, "`grid` must hold lists of values, got 0.1 for `lr`"),
@@ -186,6 +189,9 @@ def test_a_sweep_writes_what_runs_write(tmp_path, executor):
         assert (found[name] / "settings.json").read_bytes() == (
             alone / "settings.json").read_bytes()  # fmt: skip
     assert len(steps) == 12 == sweeps.count_rounds(read_sweep(FILE | {"runs": runs}))
+    assert {(each.run, each.record["algorithm"]) for each in steps} == {
+        ("ugs", "ugs"), ("imp", "imp")
+    }  # fmt: skip
 
 
 def test_processes_of_this_machine_write_what_one_writes(tmp_path):

@@ -101,8 +101,8 @@ def sweep_progress(total: int) -> Iterator[Callable[["Step"], None]]:
             nonlocal done
             done += 1
             known = step.record
-            names = " ".join(known[n] for n in ("algorithm", "task", "model"))
-            pieces = [(3, f"{done}/{total}"), (1, names),
+            name = step.run or " ".join(known[n] for n in ("algorithm", "task", "model"))
+            pieces = [(3, f"{done}/{total}"), (1, name),
                       (2, f"seed {step.seed} round {step.round}"),
                       (0, f"val {format_value(known['val'], metric_of(known))}"),
                       *_recorded(step)]  # fmt: skip

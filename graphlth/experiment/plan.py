@@ -105,6 +105,7 @@ class Step:
     epoch: Epoch | None  # None: the round is done, and recorded
     record: Mapping[str, Any]  # of the round, or what is known of it
     is_new: bool = True  # else it was recorded before the call
+    run: str = ""  # the name of its run in a sweep
 
 
 def plan(

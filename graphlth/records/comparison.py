@@ -24,7 +24,12 @@ from graphlth.records.gaps import (
 )
 from graphlth.records.schema import Record, run_key
 from graphlth.records.statistics import Row, run_of, summary, warned_seeds
-from graphlth.records.winning import are_ordered, gaps_to_dense, rows_by_paper_rule
+from graphlth.records.winning import (
+    are_ordered,
+    gaps_to_dense,
+    rows_by_paper_rule,
+    rows_without_warnings,
+)
 from graphlth.settings.types import Positive
 from graphlth.settings.validation import validate_settings
 
@@ -43,7 +48,7 @@ class ComparedRound:
     weight_sparsity: float
     to_dense: Gap | None  # None without a round 0 of a
     to_other: Gap | None  # None where it is not comparable
-    by_paper_rule: bool  # the mean of a is at least that of its round 0
+    by_paper_rule: bool  # the mean of a is at least that of its round 0, and beside no warning
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def compare_records(
     to_dense = gaps_to_dense(ours, margin=stated, metric=metric)
     couples = [(row, pairs[row.round]) for row in tickets if row.round in pairs]
     to_other = gaps_to_other(couples, margin=stated, metric=metric)
-    by_rule = rows_by_paper_rule(ours, metric=metric)
+    by_rule = rows_without_warnings(rows_by_paper_rule(ours, metric=metric), ours)
     rounds = tuple(
         ComparedRound(
             row.round, pairs[row.round].round if row.round in pairs else None,

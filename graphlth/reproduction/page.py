@@ -10,7 +10,7 @@ from typing import Any
 from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record, run_key
 from graphlth.records.statistics import IncompleteRecordsError
-from graphlth.registry import find, names
+from graphlth.registry import find, names, normalize_name
 from graphlth.reproduction.claims import add_measures, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.mask_epochs import mask_epoch_table
@@ -44,7 +44,8 @@ TITLE_LETTERS = 66  # of a line
 def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
     """What the runs of a suite show; figures are drawn into the folder."""
     tables, claims = suite_tables(suite, runs), band_claims(runs, suite)
-    pictures, warnings = draw_figures(suite, runs, suite.get("figures", {}), folder)
+    of_runs, of_measure = figures_of(suite)
+    pictures, warnings = draw_figures(suite, runs, of_runs, folder)
     whole = add_measures(runs, measured)
     others = {"extreme": extreme_table(runs, suite), "spread": spread_table(runs)}
     if "mask_epochs" in suite:
@@ -54,9 +55,6 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
     if measured:
         tables.append(measure_table(measured, suite["analyze"]))
         claims += band_claims(measured, suite, "instability")
-        measure = suite["analyze"]["measure"]
-        drawn = FIGURES_OF.get(measure, (measure,))
-        of_measure: dict[str, Any] = {n: {} for n in drawn if n in names("figures")}
         more, wrong = draw_figures(suite, measured, of_measure, folder)
         pictures, warnings = pictures | more, warnings + wrong
     verdicts = find_verdicts(tested_claims(suite), whole, suite["source"])
@@ -147,6 +145,17 @@ def command_of(suite: Suite) -> str:
 
 
 # --- figures -------------------------------------------------------------------------------------
+
+
+def figures_of(suite: Suite) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of the runs of a suite, and those of what [analyze] measures of them.
+
+    Those of the measure are drawn also where [figures] does not name them.
+    """
+    asked = suite.get("figures", {})
+    measure = normalize_name(suite.get("analyze", {}).get("measure", ""))
+    own = [n for n in FIGURES_OF.get(measure, (measure,)) if n in names("figures")]
+    return {n: how for n, how in asked.items() if n not in own}, {n: asked.get(n, {}) for n in own}
 
 
 def draw_figures(

@@ -89,6 +89,7 @@ def reproduce(
         places = Places(str(out), workers, cluster, data_root)
         folders = run_folders(suite, places, watch)
         measured = measure_runs(suite, folders, places, watch) if "analyze" in suite else {}
+        folder.mkdir(parents=True, exist_ok=True)  # while empty, a refused command may remove it
         found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured), folder)
         remove_pictures(folder, found.pictures)
         save(folder, to_data(found))

@@ -97,7 +97,7 @@ class Engine:
             remove_drafts(run.folder, f"seed{run.seed}")
             done = recover_records(run.chosen, run.folder, run.seed)
             for line in done[run.recorded :]:
-                self.watch(Step(run.seed, line["round"], None, line, is_new=False))
+                self.watch(Step(run.seed, line["round"], None, line, is_new=False, run=run.name))
             run.recorded = len(done)
             if run.is_done:
                 lock.__exit__(None, None, None)
@@ -123,7 +123,7 @@ class Engine:
         lines = save_rounds(run.chosen, run.folder, run.seed, rounds)
         run.recorded, run.losses = run.recorded + len(lines), 0
         for line in lines:
-            self.watch(Step(run.seed, line["round"], None, line))
+            self.watch(Step(run.seed, line["round"], None, line, run=run.name))
 
     def _finish(self, future: "Future[Rounds]") -> SeedRun | None:
         """Store what a worker returns; the seed again, where it was lost."""

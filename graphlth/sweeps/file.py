@@ -30,6 +30,7 @@ MOST_RUNS = 10_000
 NAMES = tuple(map(kind_noun, OF_RUN))  # algorithm, task, model
 RESOURCES = ("protocol", "device", "threads")  # what a run is given beside its settings
 OWN = ("seeds", "splits", "settings", "grid", "runs", "search")
+OPTIONS = ("out", "workers", "cluster", "keep_tickets", "retries")  # of the command alone
 REPORT = (  # what `graphlth reproduce` reads besides
     "title", "source", "notes", "published", "expected", "instability", "claims", "pairs",
     "columns", "tickets", "compare", "extreme", "mask_epochs", "analyze", "figures", "quick",
@@ -103,6 +104,7 @@ def read_table(file: str | Path, argument: str = "file") -> dict[str, Any]:
 
 def _read_runs(table: Mapping[str, Any]) -> Sweep:
     for name in table:
+        _refuse_option(name)
         if name not in (*OWN, *REPORT):
             near = nearest_name(name, OWN)
             hint = f"did you mean `{near}`?" if near else "give it to its runs under [settings];"
@@ -149,6 +151,8 @@ def _run(
     name: str, settings: Mapping[str, Any], choice: Mapping[str, Any], seeds: Sequence[int]
 ) -> SweepRun:
     plain: dict[str, Any] = {n: None if v == "null" else v for n, v in settings.items()}
+    for each in plain:
+        _refuse_option(each)
     for each in NAMES:
         if not isinstance(plain.get(each), str):
             near = nearest_name(each, [*plain])
@@ -160,6 +164,13 @@ def _run(
         task, plain = "file", {"path": task, **plain}
     resources = {n: plain.pop(n) for n in RESOURCES if n in plain}
     return SweepRun(label, (algorithm, task, model), plain, tuple(seeds), resources)
+
+
+def _refuse_option(name: str) -> None:
+    """Refuse in a file what is given to the command or the function that runs it."""
+    if name in OPTIONS:
+        raise ValueError(f"`{name}` must not be in the file: give it to the command, as --{name}, "
+                         "or to glt.sweep")  # fmt: skip
 
 
 def _with_source(
