@@ -111,6 +111,16 @@ def test_a_kept_ticket_that_is_lost_is_a_fault(tmp_path, capsys):
     assert "line 3: no ticket at" in line
 
 
+@pytest.mark.parametrize("keep", ["last", "none"])
+def test_a_sweep_keeps_the_tickets_that_another_of_its_runs_reads(tmp_path, keep):
+    """Without them it would fail when the first run is done, and its tickets are gone."""
+    runs = {"a": {"algorithm": "ugs"}, "b": {"algorithm": "control", "tickets": "a"}}
+    settings = QUICK | {"task": "karate", "model": "gcn"}
+    with pytest.raises(ValueError, match=r"`keep_tickets` must be all where .*'b' those of 'a', "):
+        sweep({"settings": settings, "runs": runs}, out=tmp_path / "sweep", keep_tickets=keep)
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_another_word_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="`keep_tickets` must be one of all, last, none, got 'so"):
         run("ugs", "karate", "gcn", QUICK, out=tmp_path, keep_tickets="some")

@@ -56,6 +56,11 @@ def sweep(
     """
     check_engine_arguments(workers, retries, keep_tickets)
     batches = ordered_runs(read_sweep(file))
+    if keep_tickets != "all" and len(batches) > 1:
+        reader = batches[1][0]
+        raise ValueError(f"`keep_tickets` must be all where a run reads the tickets of another, as "
+                         f"{reader.name!r} those of {reader.source!r}, got {keep_tickets!r}"
+                         )  # fmt: skip
     first = [prepare_run(run, out, data_root, keep_tickets) for run in batches[0]]
     folders: dict[str, Path] = {}
     failed: list[str] = []
