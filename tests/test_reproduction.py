@@ -294,6 +294,14 @@ def test_progress_counts_all_rounds_and_measures_and_says_which_are_recorded_alr
         assert sum(line.endswith("  recorded already") for line in lines) == known
 
 
+def test_a_figure_calls_runs_as_the_tables_of_the_suite_do():
+    runs = {"ugs": table({0: [0.8], 1: [0.8]}),
+            "without edges": table({0: [0.8], 1: [0.7]}, settings={"drop_edges": 0.0})}  # fmt: skip
+    records = [r for own in page.runs_with_names(runs).values() for r in own]
+    (legend,) = draw_figure(records).legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["ugs", "without edges"]
+
+
 def test_a_figure_of_the_measure_is_drawn_of_what_is_measured_with_its_settings():
     measure = {"measure": "removed_edges", "fields": ["removed_count"]}
     own = {"title": "of removed edges", "runs": ["a"]}

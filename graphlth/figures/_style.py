@@ -46,6 +46,7 @@ STYLE: Any = {
 
 Series = Sequence[Row]  # the rounds of one run
 Key = tuple[str, str]  # algorithm and label: what one colour stands for
+RUN_NAME = "run_name"  # of records whose run has a name of its own, which is then its label
 Look = dict[str, Any]
 Sign = tuple[Any, str]  # of a legend: what is drawn, what it means
 
@@ -106,10 +107,12 @@ def _universe(row: Row) -> tuple[str, str, str, str]:
 
 
 def key_of(row: Row) -> Key:
-    """Algorithm and label of a run; a control is called by what it changes.
+    """Algorithm and label of a run, or its name; a control is called by what it changes.
 
     The metric is no part of the label: each has a panel, whose axis names it.
     """
+    if name := row.records[0].get(RUN_NAME):
+        return name, ""
     control = row.records[0]["settings"].get("control", "")
     parts = drop_settings(row.label, ("control",)).split(LISTED)
     return control or row.algorithm, LISTED.join(p for p in parts if p != f"metric={row.metric}")

@@ -37,6 +37,7 @@ NO_TABLE = {  # why a table that a suite asks for is not there
     "remove more, and a metric whose margin is known",
     "mask_epochs": "no table of mask phases: no run records the epoch of its masks",
 }
+NAMED_IN = ("sparsity", "cost", "epoch_selection", "mask_epoch", "removed_edges")  # a run, a series
 FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
 TITLE_LETTERS = 66  # of a line
 
@@ -184,13 +185,21 @@ def draw_figure(
     from graphlth.figures import inference, sparsity  # load slowly
     from graphlth.figures._style import save_figure
 
-    records: list[Record] = [r for own in runs.values() for r in own]
+    called = runs_with_names(runs) if name in NAMED_IN else runs
+    records: list[Record] = [r for own in called.values() for r in own]
     path = folder / f"{name}.png"
     if name in POINTS_IN:
         draw: Any = {"sparsity": sparsity, "inference": inference}[name].draw_figure
         save_figure(draw(records, published=published, **how), path)
     else:
         find("figures", name)(records, out=str(path), **how)
+
+
+def runs_with_names(runs: Runs) -> Runs:
+    """Runs whose records have the name that the suite gives them, by which figures call them."""
+    from graphlth.figures._style import RUN_NAME  # loads slowly
+
+    return {name: [{**r, RUN_NAME: name} for r in own] for name, own in runs.items()}
 
 
 def published_points(suite: Suite, runs: Runs) -> dict[str, dict[int, float]]:
