@@ -1,14 +1,12 @@
-"""What all figures share: colours, panels, means with their intervals, legends and files."""
+"""What all figures share: colours, panels, means with their intervals, and legends."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby, zip_longest
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -21,7 +19,6 @@ from graphlth.records.schema import ACCURACY, Record, metric_title
 from graphlth.records.statistics import IncompleteRecordsError, Row, interval, run_of
 from graphlth.settings.annotations import check_value
 from graphlth.settings.types import Fraction
-from graphlth.storage import replace_file
 
 # Okabe and Ito (2008), safe for colour-blind readers; black is kept for the dense baseline
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
@@ -33,7 +30,6 @@ NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 LETTERS = 12.5  # that an inch of the legend's lines holds
 LISTED = ", "  # between the settings of a label
 ROW = 0.24  # inches, of the legend
-SUFFIXES = (".png", ".pdf", ".svg")
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -52,28 +48,6 @@ Sign = tuple[Any, str]  # of a legend: what is drawn, what it means
 
 DENSE_SIGN: Sign = Line2D([], [], color=DENSE, linestyle=BROKEN, linewidth=1.1), "dense"
 SHADE = Patch(color="0.35", alpha=0.2, linewidth=0)
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
-def figure_path(out: str) -> Path:
-    """The file that a figure goes to.
-
-    Raises:
-        ValueError: its suffix names no format that figures have.
-    """
-    path = Path(out)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"`out` must end in one of {', '.join(SUFFIXES)}, got {out!r}")
-    return path
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure without a date; what was at `path` stays if that fails."""
-    undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
-    with rc_context(STYLE), replace_file(path) as draft:
-        figure.savefig(draft, dpi=160, metadata=undated)
 
 
 # --- what is drawn -------------------------------------------------------------------------------

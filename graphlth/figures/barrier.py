@@ -19,20 +19,19 @@ from graphlth.figures._connected import (
     plot_columns,
     round_looks,
 )
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     STYLE,
     Look,
     Series,
     add_grid,
     blocks_of,
-    figure_path,
     finish_figure,
     interval_signs,
     key_of,
     looks_of,
     make_panels,
     panel_title,
-    save_figure,
 )
 from graphlth.records.schema import Record
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from graphlth.figures._style import Series, figure_path, key_of, looks_of, save_figure
+from graphlth.figures._files import figure_path, save_figure
+from graphlth.figures._style import Series, key_of, looks_of
 from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
 from graphlth.figures._tradeoff import search_rows
 from graphlth.records.schema import Record

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from graphlth.figures._draws import drawn_epochs, early_bird_rows, ticket_rows
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -24,7 +25,6 @@ from graphlth.figures._style import (
     add_grid,
     blocks_of,
     empty_figure,
-    figure_path,
     finish_figure,
     half_width,
     interval_signs,
@@ -34,7 +34,6 @@ from graphlth.figures._style import (
     no_records_error,
     panel_title,
     plot_baseline,
-    save_figure,
     scale_of,
 )
 from graphlth.records.schema import Record

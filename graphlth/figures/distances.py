@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from graphlth.figures._draws import drawn_epochs, draws_at_set_epochs, early_bird_rows, ticket_rows
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     BROKEN,
     DENSE,
@@ -26,12 +27,10 @@ from graphlth.figures._style import (
     add_grid,
     blocks_of,
     empty_figure,
-    figure_path,
     finish_figure,
     key_of,
     looks_of,
     panel_title,
-    save_figure,
     set_log_ticks,
 )
 from graphlth.records.schema import Record

@@ -19,6 +19,7 @@ from graphlth.figures._draws import (
     masks_have_settled,
     ticket_rows,
 )
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -28,7 +29,6 @@ from graphlth.figures._style import (
     Sign,
     add_grid,
     blocks_of,
-    figure_path,
     finish_figure,
     interval_signs,
     key_of,
@@ -39,7 +39,6 @@ from graphlth.figures._style import (
     plot_baseline,
     plot_curve,
     plot_point,
-    save_figure,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import check_metric

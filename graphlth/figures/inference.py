@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from graphlth.figures._style import Series, Sign, figure_path, key_of, looks_of, save_figure
+from graphlth.figures._files import figure_path, save_figure
+from graphlth.figures._style import Series, Sign, key_of, looks_of
 from graphlth.figures._tradeoff import Published, search_rows
 from graphlth.figures._tradeoff import draw_tradeoff as draw_tradeoff
 from graphlth.records.schema import Record

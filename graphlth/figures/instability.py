@@ -23,6 +23,7 @@ from graphlth.figures._connected import (
     plot_columns,
     round_looks,
 )
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     DENSE_SIGN,
     STYLE,
@@ -33,7 +34,6 @@ from graphlth.figures._style import (
     add_grid,
     blocks_of,
     empty_figure,
-    figure_path,
     finish_figure,
     interval_signs,
     key_of,
@@ -43,7 +43,6 @@ from graphlth.figures._style import (
     plot_baseline,
     plot_curve,
     plot_point,
-    save_figure,
     set_log_ticks,
 )
 from graphlth.records.schema import Record

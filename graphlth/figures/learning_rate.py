@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._remaining import rows_with_weights, set_weights_axis, weights_remaining
 from graphlth.figures._style import (
     DENSE_SIGN,
@@ -18,7 +19,6 @@ from graphlth.figures._style import (
     Series,
     blocks_of,
     check_floor,
-    figure_path,
     finish_figure,
     interval_signs,
     key_of,
@@ -29,7 +29,6 @@ from graphlth.figures._style import (
     panel_title,
     plot_baseline,
     plot_curve,
-    save_figure,
 )
 from graphlth.records.schema import Record
 from graphlth.records.statistics import check_metric, summary

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._remaining import rows_with_weights, set_weights_axis, weights_remaining
 from graphlth.figures._style import (
     BROKEN,
@@ -26,7 +27,6 @@ from graphlth.figures._style import (
     blocks_of,
     check_floor,
     empty_figure,
-    figure_path,
     finish_figure,
     key_of,
     looks_of,
@@ -35,7 +35,6 @@ from graphlth.figures._style import (
     no_records_error,
     panel_title,
     plot_band,
-    save_figure,
     scale_of,
 )
 from graphlth.records.schema import Record

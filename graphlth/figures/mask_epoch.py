@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     BROKEN,
     DENSE,
@@ -22,14 +23,12 @@ from graphlth.figures._style import (
     Sign,
     add_grid,
     blocks_of,
-    figure_path,
     finish_figure,
     key_of,
     looks_of,
     make_panels,
     no_records_error,
     panel_title,
-    save_figure,
     scale_of,
 )
 from graphlth.records.gaps import paired_gaps

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._measures import Panels, draw_measures, percent
-from graphlth.figures._style import figure_path, save_figure
 from graphlth.records.schema import Record
 
 NEEDED = "removed_from_training"  # a field of a record

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._style import (
     DENSE,
     DENSE_SIGN,
@@ -27,7 +28,6 @@ from graphlth.figures._style import (
     blocks_of,
     check_floor,
     empty_figure,
-    figure_path,
     interval_signs,
     key_of,
     looks_of,
@@ -39,7 +39,6 @@ from graphlth.figures._style import (
     plot_curve,
     published_look,
     published_signs,
-    save_figure,
     scale_of,
     set_log_ticks,
 )

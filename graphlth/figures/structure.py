@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
+from graphlth.figures._files import figure_path, save_figure
 from graphlth.figures._measures import Panels, draw_measures, percent
-from graphlth.figures._style import figure_path, save_figure
 from graphlth.records.schema import Record
 
 NEEDED = "components"  # a field of a record

@@ -183,7 +183,7 @@ def draw_figure(
 ) -> None:
     """Draw a figure of some runs; those of `POINTS_IN` with the published points in them."""
     from graphlth.figures import inference, sparsity  # load slowly
-    from graphlth.figures._style import save_figure
+    from graphlth.figures._files import save_figure
 
     called = runs_with_names(runs) if name in NAMED_IN else runs
     records: list[Record] = [r for own in called.values() for r in own]
