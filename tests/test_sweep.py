@@ -414,8 +414,12 @@ def test_the_command_and_the_function_are_one(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced_and_an_interrupt_leaves_nothing(tmp_path):
     file = tmp_path / "file.toml"
-    file.write_text('seeds = 4\n[settings]\ntask = "sbm"\nmodel = "gcn"\nrounds = 3\nepochs = 600\n'
-                    'hidden = 64\n[runs.ugs]\nalgorithm = "ugs"\n')  # fmt: skip
+
+    def write(seeds):
+        file.write_text(f'seeds = {seeds}\n[settings]\ntask = "sbm"\nmodel = "gcn"\nrounds = 3\n'
+                        'epochs = 600\nhidden = 64\n[runs.ugs]\nalgorithm = "ugs"\n')  # fmt: skip
+
+    write(seeds=100)  # too many to end before the interrupt, however slow this process is
     env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     argv = [sys.executable, "-m", "graphlth", "sweep", str(file), f"--out={tmp_path / 'out'}",
             "--workers=2"]  # fmt: skip
@@ -430,16 +434,18 @@ def test_a_process_that_is_killed_is_replaced_and_an_interrupt_leaves_nothing(tm
         return [int(line.split()[0]) for line in pids if "spawn_main" in line]
 
     with start() as process:
-        assert process.stderr.readline().startswith("1/16")
+        assert process.stderr.readline().startswith("1/400")
         os.kill(computing(process)[0], 9)
-        assert process.stderr.readline().startswith("2/16")
+        assert process.stderr.readline().startswith("2/400")
         os.killpg(process.pid, 2)
         _, error = process.communicate(timeout=60)
     assert error.splitlines()[-1] == "graphlth: interrupted; the same command continues a run"
     assert process.returncode == 130 and not [*tmp_path.glob("graphlth-*")]
+    write(seeds=4)
     with start() as process:
         output, error = process.communicate(timeout=300)
     assert process.returncode == 0 and error.splitlines()[-1].startswith("16/16")
     settings = {"rounds": 3, "epochs": 600, "hidden": 64}
     alone = run("ugs", "sbm", "gcn", settings, seeds=4, out=tmp_path / "alone")
-    assert content(Path(output.split()[0])) == content(alone)
+    swept = content(Path(output.split()[0]))
+    assert swept | content(alone) == swept
