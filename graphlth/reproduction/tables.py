@@ -27,6 +27,7 @@ INSTABILITY = (
     "k: iterations that the ticket's weights have had. Instability: by how much the error on the "
     "line between two copies rises above the mean of the copies, beside the test {metric}."
 )
+FIRST_COLUMNS = "What is removed, and the MACs of one inference, are those of {name}."
 IN_PERCENT = " All are in %; a ticket is stable below 2 points."
 COST = (
     "Training MACs are those of search and retraining: a pass that trains counts three times a "
@@ -74,13 +75,14 @@ def round_table(runs: Runs, suite: Suite) -> Table:
     published = {source: of[name] for source, of in published_values(suite).items() if name in of}
     keys = {"round": "d", "edges removed, %": ".1f", "weights removed, %": ".1f"}
     columns = {"MACs, M": ",.4g"} | dict.fromkeys((*rows, *published), scale.spec)
+    text = FIRST_COLUMNS.format(name=name) if len(rows) > 1 else ""
     return Table("accuracy", keys, columns, [
         [r, 100 * first[r].edge_sparsity, 100 * first[r].weight_sparsity,
          macs_in_millions(first[r]),
          *[test_value(own[r], scale) if r in own else None for own in rows.values()],
          *[scale.factor * values[r] if r in values else None for values in published.values()]]
         for r in shown_rounds(first)
-    ])  # fmt: skip
+    ], text=text)  # fmt: skip
 
 
 def macs_in_millions(row: record.Row) -> float | None:
