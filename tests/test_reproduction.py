@@ -18,6 +18,8 @@ from graphlth.experiment.plan import plan
 from graphlth.figures import inference
 from graphlth.figures._style import PUBLISHED_MARKS
 from graphlth.figures.sparsity import draw_figure
+from graphlth.records import summary
+from graphlth.records.winning import winning_rows
 from graphlth.reproduction import page, tables
 from graphlth.reproduction.claims import DENSE, named_runs
 from graphlth.reproduction.extreme import extreme_table
@@ -31,6 +33,7 @@ from graphlth.reproduction.parts import (
     with_seeds,
 )
 from graphlth.reproduction.run import reproduce
+from graphlth.reproduction.splits import records_of_split
 from graphlth.reproduction.suite import read_suite, suite_names
 from graphlth.settings.lists import list_text, planned_rounds
 from graphlth.sweeps.file import read_sweep
@@ -510,6 +513,19 @@ def test_of_several_seeds_on_each_split_a_split_is_their_mean():
     assert "2 splits with 1 seed each" in text and "between seeds" not in text
 
 
+def test_a_figure_over_splits_says_so_and_marks_no_winning_ticket():
+    records = table({0: [0.8] * 3, 1: [0.8] * 3}, algorithm="ugs")
+    over = [mean for k in range(3) for mean in records_of_split(
+        [r for r in records if r["seed"] == k], k)]  # fmt: skip
+    for own, what, stars in ((records, "seed", 1), (over, "split", 0)):
+        figure = draw_figure(own)
+        assert f"3 {what}s" in figure.axes[0].get_title(loc="left")
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert f"95 % interval over {what}s" in texts
+        assert sum("winning" in text for text in texts) == stars
+        assert len(winning_rows(summary(own))) == stars
+
+
 CHANNELS = """
 seeds = 2
 tickets = true
@@ -759,6 +775,8 @@ WRONG = [
     (with_line("[extreme.weights]", "[extreme.heads]"), "`heads` is no setting of `extreme`"),
     (with_line('"a paper" = 0.5', '"a paper" = 50'), "`extreme.weights.published` must be"),
     (with_line('runs = ["imp"]', 'runs = ["gcn"]'), "`extreme.weights.runs` must name runs of the"),
+    (with_line("seeds = 4", "seeds = 4\nsplits = 2"),
+     "`extreme` must not be given beside `splits`"),
     (with_line("[figures.sparsity]", '[analyze]\nmeasure = "instabilty"\n[figures.sparsity]'),
      "`fields` must be given beside `measure` 'instabilty'"),
     (with_line("[figures.sparsity]", '[analyze]\nmeasure = "structur"\nfields = ["pairs"]\n'

@@ -126,7 +126,7 @@ def panel_title(block: Sequence[Series], lines: int = 1) -> str:
     universe = f"{format_span(row.num_edges for row in rows)} {first.edges} edges"
     size = [universe if first.edges else "no graph"]
     size += [f"{format_span(row.num_weights for row in rows)} weights"]
-    count = f"{many} seed{'' if many == '1' else 's'}"
+    count = f"{many} {first.repetition}{'' if many == '1' else 's'}"
     names = [first.task, first.model]
     if lines == 1:
         return " · ".join([*names, *size, count])
@@ -330,10 +330,11 @@ def plot_baseline(
 
 
 def interval_signs(rows: Series, mark: Any = SHADE) -> list[Sign]:
-    """What a band, or another `mark`, is: the 95 % interval, or the range of two seeds."""
-    counts = {row.n for row in rows}
-    told = ["95 % interval over seeds"] if max(counts, default=0) > 2 else []
-    told += ["range of 2 seeds"] if 2 in counts else []
+    """What a band, or another `mark`, is: the 95 % interval, or the range of two values."""
+    many = sorted({row.repetition for row in rows if row.n > 2})
+    two = sorted({row.repetition for row in rows if row.n == 2})
+    told = [f"95 % interval over {' or '.join(f'{what}s' for what in many)}"] if many else []
+    told += [f"range of 2 {' or '.join(f'{what}s' for what in two)}"] if two else []
     return [(mark, ", ".join(told))] if told else []
 
 

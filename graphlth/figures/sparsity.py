@@ -109,9 +109,9 @@ def draw_figure(
     shown to be not inferior to dense by the margin; hollow ones on the others whose mean is at
     least the dense mean of their own run, the paper's rule. Beside a warning of its records, or of
     those of the dense round, no hollow star stands, and a full one only where the test shows it
-    also without the seeds that have a warning. `published` has points of others, by round, in the
-    unit of the metric, under the name of their source; they stand where the run of the first record
-    has that round.
+    also without the seeds that have a warning. Rounds over several splits are not tested and have
+    no full star. `published` has points of others, by round, in the unit of the metric, under the
+    name of their source; they stand where the run of the first record has that round.
     """
     check_metric(metric)
     check_floor(floor)

@@ -19,6 +19,7 @@ from graphlth.storage import printable
 
 CONFIDENCE = 0.95
 MIN_SEEDS = 3  # values that an interval is given for; of fewer the range says more
+EACH_SPLIT = "each"  # the setting `split` of a run over several splits, whose seeds are the splits
 FAR_APART = 0.2  # between two seeds, from which on an interval of accuracies means nothing
 METRICS = ("test", "val")
 UNITS = ("macs", "seconds", "epochs", "joules")  # what work is counted in
@@ -35,7 +36,7 @@ class Row:
     settings: str  # their hash
     label: str  # the settings in which runs of this algorithm, task, model and edges differ
     round: int
-    n: int  # seeds
+    n: int  # seeds, or splits
     test: float  # the mean of the metric
     test_interval: float | None
     val: float
@@ -51,6 +52,12 @@ class Row:
     def metric(self) -> str:
         """What `val` and `test` are: accuracy, in [0, 1], or another metric."""
         return metric_of(self.records[0])
+
+    @property
+    def repetition(self) -> str:
+        """What a value of the round is of: "seed", or "split" of a run over several splits."""
+        split = self.records[0]["settings"].get("split")
+        return "split" if split == EACH_SPLIT else "seed"
 
     @property
     def direction(self) -> str:

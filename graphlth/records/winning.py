@@ -60,7 +60,8 @@ def winning_rows(
 ) -> list[Row]:
     """The rounds that `gaps_to_dense` calls winning, of every run.
 
-    Without a margin it is one point of accuracy; rounds of another metric are none then.
+    Without a margin it is one point of accuracy; rounds of another metric are none then. Those of
+    a run over several splits are none: splits share nodes, and are no independent repetitions.
 
     Raises:
         ValueError: the margin is one of accuracy and not in (0, 1), or of several metrics.
@@ -71,7 +72,8 @@ def winning_rows(
                          "take those of one")  # fmt: skip
     for _, group in groupby(rows, run_of):
         run = list(group)
-        if margin is None and default_margin(run[0].metric) is None:
+        untold = margin is None and default_margin(run[0].metric) is None
+        if untold or run[0].repetition == "split":
             continue
         stated = check_margin(margin, run[0].metric)
         gaps = gaps_to_dense(run, margin=stated, metric=metric)

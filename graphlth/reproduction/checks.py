@@ -54,7 +54,7 @@ def check_suite(suite: Suite) -> None:
     check_published(suite, shown)
     for name in ("expected", "instability"):
         check_bands(name, suite.get(name, {}), shown)
-    check_extreme(suite.get("extreme", {}), shown)
+    check_extreme(suite, shown)
     check_each_once("mask_epochs", suite.get("mask_epochs", []), Sequence[str])
     check_measure(suite)
     check_figures(suite.get("figures", {}), shown)
@@ -187,8 +187,12 @@ def check_points(key: str, values: Any, *, rounds: bool) -> None:
         check_number(key, value, float)
 
 
-def check_extreme(table: Any, runs: Collection[str]) -> None:
+def check_extreme(suite: Suite, runs: Collection[str]) -> None:
     """Refuse what is no table of runs and of published sparsities, of edges or of weights."""
+    table = suite.get("extreme", {})
+    if table and "splits" in suite:
+        raise ValueError("`extreme` must not be given beside `splits`: no round is tested over "
+                         "splits, which share nodes")  # fmt: skip
     for what, own in check_table("extreme", table).items():
         check_setting(what, REMOVED, "of `extreme`")
         for name in check_table(f"extreme.{what}", own):

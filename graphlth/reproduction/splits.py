@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from graphlth.records import Record, summary
+from graphlth.records.statistics import EACH_SPLIT
 from graphlth.reproduction.result import Table, Value
 from graphlth.reproduction.rounds import Runs, is_number
 from graphlth.reproduction.scale import Scale
@@ -35,7 +36,7 @@ def records_of_split(records: Sequence[Record], split: int) -> list[Record]:
     for own in rounds.values():
         known = mean_record(own) if len(own) > 1 else own[0]
         same = {name: value for name, value in known.items() if name not in ("data", "source")}
-        settings: Any = {**known["settings"], "split": "each"}
+        settings: Any = {**known["settings"], "split": EACH_SPLIT}
         found.append(same | {"seed": split, "settings": settings})
     return found
 
