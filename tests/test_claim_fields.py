@@ -25,7 +25,7 @@ def records(values, **fields):
 
 
 def verdict(claim, **runs):
-    check_claims([{"text": "", **claim}], runs)
+    check_claims([{"text": "So", **claim}], runs)
     return assess(claim, runs).verdict
 
 

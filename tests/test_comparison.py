@@ -15,7 +15,7 @@ import graphlth as glt
 import graphlth.records as R
 from graphlth.cli import main as cli
 from graphlth.records import gaps as G
-from graphlth.records.comparison_tables import comparison_notes
+from graphlth.records.comparison_tables import comparison_notes, comparison_title
 from graphlth.records.power import POWER, largest_sd
 
 # Extra hours of sleep by two drugs, of ten people (Student, Biometrika 6, 1908).
@@ -267,6 +267,9 @@ def test_gaps_are_those_of_common_seeds_and_the_others_are_named():
     found = R.compare_records(a, b)
     assert found.seeds == (0, 1, 2, 4) and found.seeds_of_one == (3, 9)
     assert (found.rounds[0].to_dense.n, found.rounds[0].to_other.n) == (5, 4)
+    assert found.seeds_of_a == (0, 1, 2, 3, 4)
+    title = comparison_title(found)
+    assert title.endswith(", seeds 0–4 against dense, seeds 0–2, 4 against imp")
 
 
 def test_rounds_that_one_run_lacks_are_not_comparable():

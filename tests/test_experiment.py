@@ -75,6 +75,12 @@ def test_the_folder_is_named_by_what_decides_the_digits(change, same):
     assert re.fullmatch(r"ugs-cora-sage-[0-9a-f]{8}", plain.name)
 
 
+def test_a_whole_number_and_its_float_are_one_setting():
+    whole, real = (plan("ugs", "karate", "gcn", {"lr": value}) for value in (1, 1.0))
+    assert whole.name == real.name and isinstance(whole.settings["lr"], float)
+    assert isinstance(plan("ugs", "karate", "gcn", {"hidden": 8}).settings["hidden"], int)
+
+
 def test_threads_and_device_are_part_of_the_name():
     plain = plan("ugs", "karate", "gcn")
     assert plan("ugs", "karate", "gcn", threads=2).name != plain.name

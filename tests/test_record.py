@@ -277,6 +277,17 @@ def test_replacing_keeps_the_old_file_when_the_new_one_fails(tmp_path):
 # --- folders -----------------------------------------------------------------------------------
 
 
+def test_read_finds_runs_in_linked_folders_and_none_twice(tmp_path):
+    run = tmp_path / "elsewhere" / "run"
+    run.mkdir(parents=True)
+    R.append(run / "seed0.jsonl", entry())
+    top = tmp_path / "runs"
+    top.mkdir()
+    (top / "link").symlink_to(run)
+    (run / "above").symlink_to(tmp_path)  # a loop
+    assert len(R.read(top)) == len(R.read(tmp_path)) == 1
+
+
 def test_read_finds_every_run_under_a_folder_once_and_sorts(tmp_path):
     ugs, random = tmp_path / "ugs-cora-gcn-1", tmp_path / "random_tickets-cora-gcn-2"
     written(ugs / "seed10.jsonl", entry(10, 0))

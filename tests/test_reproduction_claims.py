@@ -69,7 +69,7 @@ def two_runs(*gaps, **fields):
     ({"reason": "clocks of other machines"}, [0.0], NOT_COMPARABLE),
 ])  # fmt: skip
 def test_a_claim_is_reproduced_or_not_or_not_decided(claim, gaps, verdict):
-    assert assess({"text": "", **claim}, two_runs(*gaps)).verdict == verdict
+    assert assess({"text": "So", **claim}, two_runs(*gaps)).verdict == verdict
 
 
 @pytest.mark.parametrize(("ours", "theirs", "verdict"), [
@@ -81,7 +81,7 @@ def test_of_two_models_the_gaps_to_their_own_dense_networks_are_compared(ours, t
     runs = {"a": run({0: weaker, 1: shifted(ours, values=weaker)}, model="gcn", data="0" * 16),
             "b": run({0: DENSE, 1: shifted(theirs, NOISE[::-1])}, model="gat", data="1" * 16),
             "c": run({1: DENSE})}  # fmt: skip
-    claim = {"text": "", "better": ["a", "b"], "rounds": [1]}
+    claim = {"text": "So", "better": ["a", "b"], "rounds": [1]}
     assert assess(claim, runs).text == "the two runs are of different data"
     found = assess(claim | {"to_dense": True}, runs)
     gaps = np.subtract(shifted(ours), DENSE) - np.subtract(shifted(theirs, NOISE[::-1]), DENSE)
@@ -101,7 +101,7 @@ def test_of_two_models_another_field_is_compared_by_its_gaps_to_dense_too():
             )
         ],
     }
-    claim = {"text": "", "better": ["a", "b"], "rounds": [1], "field": "untrained_test"}
+    claim = {"text": "So", "better": ["a", "b"], "rounds": [1], "field": "untrained_test"}
     assert assess(claim, runs).verdict == REPRODUCED
     found = assess(claim | {"to_dense": True}, runs)
     assert found.verdict == CONTRARY and found.text.startswith("round 1: -20.0 (")
@@ -114,7 +114,7 @@ def test_the_tests_are_those_of_scipy_and_statsmodels():
     above = [stats.ttest_1samp(g, -0.01, alternative="greater").pvalue for g in gaps]
     assert below[1] < 0.05 < multipletests(below, method="holm")[1][1]  # by chance in one of two
     assert above[0] < 0.05 < above[1]
-    claim = {"text": "", "winning": "a", "rounds": [1, 2]}
+    claim = {"text": "So", "winning": "a", "rounds": [1, 2]}
     assert assess(claim, runs).verdict == UNDECIDED
     assert assess(claim | {"rounds": [2]}, runs).verdict == CONTRARY
     assert assess(claim | {"rounds": [1]}, runs).verdict == REPRODUCED
@@ -122,7 +122,7 @@ def test_the_tests_are_those_of_scipy_and_statsmodels():
 
 def test_what_is_found_is_told_with_intervals_that_hold_together():
     runs = two_runs(-0.002, -0.02)
-    found = assess({"text": "", "winning": "a", "rounds": [1, 2]}, runs).text
+    found = assess({"text": "So", "winning": "a", "rounds": [1, 2]}, runs).text
     texts = []
     for r, by in ((1, -0.002), (2, -0.02)):
         low, high = stats.t.interval(
@@ -131,13 +131,13 @@ def test_what_is_found_is_told_with_intervals_that_hold_together():
         texts.append(f"round {r}: {100 * by:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
     assert found == "; ".join(texts)
     low, high = stats.t.interval(0.95, 4, np.mean(DENSE), stats.sem(DENSE))
-    found = assess({"text": "", "value": 0.8, "run": "b", "rounds": [0]}, runs).text
+    found = assess({"text": "So", "value": 0.8, "run": "b", "rounds": [0]}, runs).text
     assert found == f"round 0: {100 * np.mean(DENSE):.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def test_a_gap_that_rounds_to_zero_has_no_minus():
     runs = {n: run({r: [0.8 - by * r] * 3 for r in (0, 1)}, n) for n, by in (("a", 2e-4), ("b", 0))}
-    assert assess({"text": "", "winning": "a", "rounds": [1]}, runs).text == (
+    assert assess({"text": "So", "winning": "a", "rounds": [1]}, runs).text == (
         "round 1: +0.0 (+0.0 to +0.0)"
     )
 
@@ -148,7 +148,7 @@ def test_rounds_of_which_all_must_hold_need_no_adjustment():
     alone = stats.ttest_1samp(gaps, -0.01, alternative="greater").pvalue
     assert LEVEL / 3 < alone < LEVEL
     runs = two_runs(-0.008, -0.008, -0.008)
-    claim = {"text": "", "winning": "a", "rounds": [1, 2, 3]}
+    claim = {"text": "So", "winning": "a", "rounds": [1, 2, 3]}
     assert assess(claim, runs).verdict == REPRODUCED
 
 
@@ -160,10 +160,10 @@ def test_rounds_of_which_all_must_hold_need_no_adjustment():
 def test_fewer_than_three_seeds_decide_nothing(claim):
     costs = {"macs_search": 1e9, "macs_retrain": 1e9}
     runs = {n: run({0: [0.8, 0.8], 1: [0.1, 0.1]}, n, **costs) for n in ("a", "b")}
-    found = assess({"text": "", **claim}, runs)
+    found = assess({"text": "So", **claim}, runs)
     assert found.verdict == "not decided by 2 seeds" and " to " not in found.text
     alone = {name: [r for r in records if r["seed"] == 0] for name, records in runs.items()}
-    assert assess({"text": "", **claim}, alone).verdict == "not decided by 1 seed"
+    assert assess({"text": "So", **claim}, alone).verdict == "not decided by 1 seed"
 
 
 def costs(name, factors, rounds=2):
@@ -195,7 +195,7 @@ def warn(records, r, seeds):
 def test_beside_a_warning_a_claim_is_decided_with_all_seeds_and_without_those(
     claim, by, seeds, verdict
 ):
-    runs, claim = two_runs(by), {"text": "", "rounds": [1], **claim}
+    runs, claim = two_runs(by), {"text": "So", "rounds": [1], **claim}
     runs = {"a": [r | {"instability": 0.001 * r["seed"]} for r in runs["a"]]}
     for r in (0, 1) if "winning" in claim else (1,):
         found = assess(claim, {"a": warn(runs["a"], r, seeds)})
@@ -205,7 +205,7 @@ def test_beside_a_warning_a_claim_is_decided_with_all_seeds_and_without_those(
 
 def test_of_two_models_a_warning_of_the_dense_network_counts():
     runs = {"a": run({0: DENSE, 1: shifted(0.03)}), "b": run({0: DENSE, 1: DENSE}, data="f" * 16)}
-    claim = {"text": "", "better": ["a", "b"], "rounds": [1], "to_dense": True}
+    claim = {"text": "So", "better": ["a", "b"], "rounds": [1], "to_dense": True}
     for seeds, verdict in (([0], REPRODUCED), (range(3), DOUBTFUL)):
         for name, own in runs.items():
             assert assess(claim, runs | {name: warn(own, 0, seeds)}).verdict == verdict
@@ -218,7 +218,7 @@ def test_stops_and_instability_beside_warnings_are_decided_as_gaps_are():
                     "instability": 0.5 + 0.1 * r["seed"]}
                for r in run({0: DENSE, 1: DENSE})]  # fmt: skip
     for claim in ({"sooner": "a", "rounds": [1], "times": 5}, {"unstable": "a", "rounds": [1]}):
-        claim = {"text": "", **claim}
+        claim = {"text": "So", **claim}
         assert assess(claim, {"a": records}).verdict == REPRODUCED
         assert assess(claim, {"a": warn(records, 1, range(5))}).verdict == DOUBTFUL
 
@@ -234,7 +234,7 @@ def test_a_comparison_and_a_claim_agree_beside_warnings():
         runs = {n: warn(own, 1, np.flatnonzero(random.random(5) < 0.15))
                 for n, own in plain.items()}  # fmt: skip
         (found,) = compare_records(runs["a"], runs["b"], margin=1e-9).rounds
-        claim = {"text": "", "better": ["a", "b"], "rounds": [1]}
+        claim = {"text": "So", "better": ["a", "b"], "rounds": [1]}
         verdict = assess(claim, runs).verdict
         assert verdict == VERDICTS[found.to_other.verdict]
         if verdict in (REPRODUCED, CONTRARY):
@@ -285,7 +285,7 @@ def test_a_comparison_and_a_claim_agree_beside_warnings():
      "the two runs are of different task"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_says_why(claim, runs, text):
-    found = assess({"text": "", **claim}, runs)
+    found = assess({"text": "So", **claim}, runs)
     assert found.verdict == NOT_COMPARABLE and found.text.startswith(text)
 
 
@@ -297,10 +297,10 @@ def test_what_cannot_be_compared_says_why(claim, runs, text):
     ({"equal": ["a", "b"], "margin": 0.1}, 0.05, REPRODUCED, "+"),
 ])  # fmt: skip
 def test_less_of_an_error_is_better_and_is_told_as_it_is(claim, by, verdict, sign):
-    found = assess({"text": "", "rounds": [1], **claim}, two_runs(by, **RMSE))
+    found = assess({"text": "So", "rounds": [1], **claim}, two_runs(by, **RMSE))
     assert found.verdict == verdict
     assert found.text.startswith(f"round 1: {sign}0.050 ({sign}0.0")  # no per cent, no points
-    known = assess({"text": "", "value": 0.8, "margin": 0.1, "run": "a", "rounds": [1]},
+    known = assess({"text": "So", "value": 0.8, "margin": 0.1, "run": "a", "rounds": [1]},
                    two_runs(by, **RMSE))  # fmt: skip
     assert known.text.startswith(f"round 1: {0.8122 + by:.3f} (")
 
@@ -310,17 +310,17 @@ def test_less_of_an_error_is_better_and_is_told_as_it_is(claim, by, verdict, sig
 ])  # fmt: skip
 def test_a_cost_is_that_of_all_searches_and_the_last_retraining(times, verdict):
     runs = {"a": costs("a", [1, 1, 1]), "b": costs("b", [9.9, 10.1, 10.0])}
-    claim = {"text": "", "cheaper": ["a", "b"], "rounds": [1, 1], "times": times}
+    claim = {"text": "So", "cheaper": ["a", "b"], "rounds": [1, 1], "times": times}
     found = assess(claim, runs)
     assert found.verdict == verdict
-    assert found.text == "10.0 (9.8 to 10.2) times fewer MACs"
+    assert found.text == "10.00 (9.75 to 10.25) times fewer MACs"
     half = assess(claim | {"rounds": [1, 0], "times": 4.5}, runs)  # of b its dense network
-    assert half.text.startswith("5.0 (") and half.verdict == REPRODUCED
+    assert half.text.startswith("5.00 (") and half.verdict == REPRODUCED
 
 
 def test_equal_costs_are_not_less():
     runs = {name: costs(name, [1, 1, 1]) for name in ("a", "b")}
-    claim = {"text": "", "cheaper": ["a", "b"], "rounds": [1, 1], "times": 1}
+    claim = {"text": "So", "cheaper": ["a", "b"], "rounds": [1, 1], "times": 1}
     assert assess(claim, runs).verdict == "not decided by 3 seeds"
 
 
@@ -332,20 +332,20 @@ def test_most_seeds_are_those_of_an_exact_binomial_bound(epochs, verdict):
     records = [line | {"drawn_epoch": epochs[line["seed"]] or 99,
                        "settled": epochs[line["seed"]] is not None} if line["round"] else line
                for line in run({0: [0.8] * len(epochs), 1: [0.8] * len(epochs)})]  # fmt: skip
-    found = assess({"text": "", "drawn": "a", "epoch": 20}, {"a": records})
+    found = assess({"text": "So", "drawn": "a", "epoch": 20}, {"a": records})
     assert found.verdict == verdict
     early = sum(epoch == 10 for epoch in epochs)
     assert found.text.startswith(f"{early} of {len(epochs)} seeds")
     p = stats.binomtest(early, len(epochs), 0.5, alternative="greater").pvalue
     assert (p <= LEVEL) == (verdict == REPRODUCED)
     missing = [r for r in records if r["round"] == 0 or r["seed"] < 2]
-    found = assess({"text": "", "drawn": "a", "epoch": 20}, {"a": missing})
+    found = assess({"text": "So", "drawn": "a", "epoch": 20}, {"a": missing})
     assert found.verdict == "not decided by 2 seeds"  # of seeds without a ticket nothing is known
 
 
 # --- levels --------------------------------------------------------------------------------------
 
-ALL = {"text": "", "rounds": [1, 2, 3]}
+ALL = {"text": "So", "rounds": [1, 2, 3]}
 
 
 @pytest.fixture(autouse=True)

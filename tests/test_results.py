@@ -26,7 +26,7 @@ FIELDS = {  # of every entry, with its types; rows have the keys of their table 
     "claims": WHOSE | FIGURE | {
         "claim": TEXT, "value": NUMBER, "at_least": MAYBE, "at_most": MAYBE, "format": TEXT,
     },
-    "verdicts": WHOSE | dict.fromkeys(("claim", "source", "found", "verdict"), TEXT),
+    "verdicts": WHOSE | dict.fromkeys(("claim", "source", "tested", "found", "verdict"), TEXT),
     "pictures": WHOSE | {"file": TEXT, "caption": TEXT},
 }  # fmt: skip
 HARDWARE = {"cpu", "core", "vector_bits", "second_cache_kib", "cores", "threads"}

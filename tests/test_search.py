@@ -105,8 +105,19 @@ def test_a_trial_that_fails_is_last(tmp_path):
 
 WRONG = [
     ({"space": {}}, "`search.space` must be a table of settings, got {}"),
-    ({"space": {"lr": 0.1}}, "`search.space` must give `lr` a list of values, or low and high"),
-    ({"space": {"lr": {"low": 0.1, "high": 0.01}}}, "must give `lr` a list of values, or low"),
+    (
+        {"space": {"lr": {"low": 0.1, "high": float("inf")}}},
+        "`search.space` must give `lr` a list of values, or finite low and high",
+    ),
+    (
+        {"space": {"hidden": {"low": 2, "high": 9, "step": 0}}},
+        "`search.space` must give `hidden` a step above 0",
+    ),
+    ({"space": {"lr": 0.1}}, "`search.space` must give `lr` a list of values, or finite low"),
+    (
+        {"space": {"lr": {"low": 0.1, "high": 0.01}}},
+        "must give `lr` a list of values, or finite low",
+    ),
     ({"space": {"lr": {"low": 0, "high": 0.01, "log": True}}}, "`lr` either a log, from above 0"),
     ({"trials": 0}, "`trials` must be in [1, 10000], got 0"),
     ({"trails": 3}, "`trails` is no setting of a search; did you mean `trials`"),

@@ -25,6 +25,7 @@ from graphlth.sweeps.seed_task import compute_seed
 from graphlth.sweeps.workers import ExecutorWorkers
 
 ROOT = Path(__file__).parents[1]
+OF_SPLITS = {"settings": SMALL | {"task": "texas"}}
 FILE = {"seeds": 3, "settings": SMALL, "runs": {"ugs": {"algorithm": "ugs"}}}
 
 
@@ -78,7 +79,7 @@ def test_a_file_of_a_graph_is_a_task():
 
 def test_with_splits_seed_k_is_on_split_k():
     table = {n: v for n, v in FILE.items() if n != "seeds"}
-    found = read_sweep(table | {"splits": 3}).runs
+    found = read_sweep(table | OF_SPLITS | {"splits": 3}).runs
     assert [(r.settings["split"], r.seeds) for r in found] == [(0, (0,)), (1, (1,)), (2, (2,))]
 
 
@@ -132,6 +133,12 @@ WRONG = [
     ({"grid": {"lr": []}}, "`grid` must hold lists of values"),
     ({"grid": {"lr": [*range(200)], "hidden": [*range(200)]}}, "`grid` must make at most 10,000"),
     ({"seeds": 0}, "`seeds` must be a count from 1"),
+    ({"splits": -1} | OF_SPLITS, "`splits` must be a count from 1"),
+    ({"splits": [1, 1]} | OF_SPLITS, "`splits` must name each split once, got 1 twice"),
+    ({"splits": 2, "grid": {"split": [0, 5]}} | OF_SPLITS, "`split` must not be given beside "),
+    ({"splits": 2, "runs": {"a": {"algorithm": "ugs", "seeds": 3}}} | OF_SPLITS,
+     "`seeds` must be given for all runs beside `splits`"),
+    ({"splits": 2}, "`splits` must be of a task with the setting `split`, got 'karate'"),
     ({"runs": {"a": {}}}, "`algorithm` must be given for every run, got none for 'a'"),
     ({"runs": {"a": {"algoritm": "ugs"}}}, "`algorithm` must be given for every run, got none for "
                                            "'a': did you mean `algorithm` by `algoritm`"),

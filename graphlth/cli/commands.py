@@ -175,9 +175,10 @@ def plot(argv: list[str]) -> None:
         add_settings(parser, draw, settings_of(draw))
     given = parse_arguments(parser, argv)
     import graphlth.records as record
+    from graphlth.records.files import record_files
 
     folders = given.pop("folders")
-    read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+    read = (file for folder in folders for file in record_files(folder))
     check_written("out", given["out"], read)
     with raise_on_signal():
         draw(record.read(*folders), **given)
@@ -241,6 +242,7 @@ def show(argv: list[str]) -> None:
 def records(argv: list[str]) -> None:
     """Write recorded runs for other programs."""
     from graphlth.records.exporters import export_records
+    from graphlth.records.files import record_files
 
     usage = "graphlth records DIR... [--out FILE] [--tensorboard DIR] [--mlflow URI]"
     parser = ArgumentParser(prog="graphlth records", usage=usage, exit_on_error=False)
@@ -249,7 +251,7 @@ def records(argv: list[str]) -> None:
     given = parse_arguments(parser, argv)
     folders = given.pop("folders")
     if given["out"] is not None:
-        read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+        read = (file for folder in folders for file in record_files(folder))
         check_written("out", given["out"], read)
     with raise_on_signal():
         count = export_records(folders, **given)

@@ -24,6 +24,7 @@ from graphlth.experiment.seeds import parse_seeds
 from graphlth.experiment.settings import RETRAINING, plugin_settings
 from graphlth.experiment.workers import run_in_processes
 from graphlth.records.environment import environment
+from graphlth.records.files import record_files
 from graphlth.registry import find, normalize_name
 from graphlth.rewinding import rewind
 from graphlth.settings.annotations import check_number
@@ -145,7 +146,7 @@ def find_runs(*folders: str | Path) -> list[Path]:
     for top in map(Path, folders):
         if not top.is_dir():
             raise FileNotFoundError(f"`run` must be a folder, got {str(top)!r}")
-        below = sorted({p.parent for p in top.rglob("seed*.jsonl")} | {top})
+        below = sorted({p.parent for p in record_files(top)} | {top})
         mine = [f for f in below if (f / "settings.json").is_file()]
         if not mine:
             raise FileNotFoundError(f"`run` must be a run folder or hold some, got {str(top)!r} "

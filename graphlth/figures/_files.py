@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from graphlth.figures._style import STYLE
+from graphlth.figures._style import STYLE, draw_names_as_text
 from graphlth.storage import replace_file
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -26,5 +26,6 @@ def figure_path(out: str) -> Path:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure without a date; what was at `path` stays if that fails."""
     undated = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}[path.suffix]
+    draw_names_as_text(figure)
     with rc_context(STYLE), replace_file(path) as draft:
         figure.savefig(draft, dpi=160, metadata=undated)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -358,6 +359,15 @@ def finish_figure(
     figure.set_figheight(figure.get_figheight() + ROW * lines + (0.3 if title else 0))
     if title:
         figure.suptitle(title, fontsize=13)
+
+
+def draw_names_as_text(figure: Figure) -> None:
+    """Draw a `$` of titles, legends and labels as it is: in names it begins no formula."""
+    sides = [side for axis in figure.axes for side in (axis.xaxis, axis.yaxis)]
+    ticks = {label for side in sides for label in side.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
 
 
 def _table(entries: list[Sign], first: int, letters: float) -> tuple[list[Any], list[str], int]:

@@ -65,7 +65,8 @@ class Comparison:
     by: str  # "round" or "sparsity"
     ordered: bool  # each round of a removes more than the one before: a fixed sequence is tested
     rounds: tuple[ComparedRound, ...]
-    seeds: tuple[int, ...]  # of both runs
+    seeds: tuple[int, ...]  # of both runs: those of the gaps between them
+    seeds_of_a: tuple[int, ...]  # those of the gaps to dense
     seeds_of_one: tuple[int, ...]  # left out of the gaps between the runs
     unequal: tuple[int, ...]  # rounds of a whose sparsity is not that of the round of b
     warned: tuple[int, ...]  # rounds of a in which a seed, of a or of b, has a warning
@@ -153,7 +154,8 @@ def compare_records(
     return Comparison(
         *_names(a, b), ours[0].task, ours[0].model, ours[0].metric, metric, stated, by,
         ordered=are_ordered(tickets), rounds=rounds,
-        seeds=tuple(sorted(seeds_a & seeds_b)), seeds_of_one=tuple(sorted(seeds_a ^ seeds_b)),
+        seeds=tuple(sorted(seeds_a & seeds_b)), seeds_of_a=tuple(sorted(seeds_a)),
+        seeds_of_one=tuple(sorted(seeds_a ^ seeds_b)),
         unequal=tuple(row.round for row, other in couples if not _are_near(row, other)),
         warned=tuple(r.round for r in ours if warned_seeds(r, *filter(None, [pairs.get(r.round)]))),
         same_dense=_share_dense(dense, _split_dense(theirs)[0], metric),

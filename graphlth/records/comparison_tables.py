@@ -13,11 +13,13 @@ WORDS = ("ticket", "verdict")  # columns of words
 
 
 def comparison_title(found: Comparison) -> str:
-    """What is compared: runs, data, metric, margin and seeds."""
-    margin = format_margin(found.margin, found.metric)
+    """What is compared: runs, data, metric, margin, and the seeds of the gaps."""
+    margin, seeds = (format_margin(found.margin, found.metric),
+                     format_numbers("seed", found.seeds_of_a))  # fmt: skip
+    if found.seeds != found.seeds_of_a:
+        seeds += f" against dense, {format_numbers('seed', found.seeds)} against {found.b}"
     return (f"{found.a} against {found.b} on {found.task} with {found.model}: {found.split} "
-            f"{found.metric.replace('_', ' ')}, margin {margin}, "
-            f"{format_numbers('seed', found.seeds)}")  # fmt: skip
+            f"{found.metric.replace('_', ' ')}, margin {margin}, {seeds}")  # fmt: skip
 
 
 def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -67,9 +69,9 @@ def _meanings(found: Comparison, margin: str) -> list[str]:
     """What the columns and the verdicts of the table mean, as far as they occur."""
     order = ("rounds in sequence from the first on" if found.ordered else
              "adjusted over the rounds by Holm's method, as they have no order")  # fmt: skip
-    lines = ["gaps: means over common seeds, above 0 better; simultaneous 95 % intervals over the "
-             "rounds (Bonferroni); at least: one-sided 95 % lower bound of a round alone"
-             ]  # fmt: skip
+    lines = ["gaps: means over the seeds of both sides, above 0 better; simultaneous 95 % "
+             "intervals over the rounds (Bonferroni); at least: one-sided 95 % lower bound of a "
+             "round alone"]  # fmt: skip
     verdicts = {gap.verdict for r in found.rounds for gap in (r.to_dense, r.to_other) if gap}
     if WINNING in verdicts:
         lines.append(f"winning: shown to be less than {margin} below dense (one-sided test at 5 %, "

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,19 @@ def seed_of_file(path: Path) -> int | None:
     return seed
 
 
+def record_files(folder: str | Path) -> Iterator[Path]:
+    """The files of records under a folder, also in folders that are links; each folder once."""
+    known: set[str] = set()
+    for parent, inner, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(parent)) in known:
+            inner.clear()  # as of a link to a folder above
+            continue
+        known.add(place)
+        inner.sort()
+        yield from (Path(parent) / name for name in sorted(files)
+                    if name.startswith("seed") and name.endswith(".jsonl"))  # fmt: skip
+
+
 def read(*folders: str | Path) -> list[Record]:
     """All records under run folders, or under folders of run folders, each file once.
 
@@ -172,7 +185,7 @@ def read(*folders: str | Path) -> list[Record]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder `{folder}`")
-        found = [p for p in folder.rglob("seed*.jsonl") if seed_of_file(p) is not None]
+        found = [p for p in record_files(folder) if seed_of_file(p) is not None]
         if not any(path.stat().st_size for path in found):
             raise FileNotFoundError(f"no records (seed<k>.jsonl) under `{folder}`")
         files |= {path.resolve(): path for path in found}

@@ -276,7 +276,8 @@ def row_warnings(row: Row) -> dict[str, list[int]]:
     for metric in METRICS if row.metric == ACCURACY else ():
         values = [record[metric] for record in row.records]
         if max(values) - min(values) > FAR_APART:
-            text = f"{metric} differs by more than {100 * FAR_APART:.0f} points between seeds"
+            text = f"{metric} differs by more than {100 * FAR_APART:.0f} points between "
+            text += f"{row.repetition}s"
             found[f"{text}: an interval means nothing"] = [r["seed"] for r in row.records]
     return dict(found)
 

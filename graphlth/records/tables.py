@@ -90,8 +90,9 @@ def warning_lines(rows: Sequence[Row]) -> list[str]:
             rounds, whose = about.setdefault(text, (set(), set()))
             rounds.add(row.round)
             whose |= {*seeds}
+    what = rows[0].repetition
     return [
-        f"warning: {text} ({format_numbers('round', rounds)}; {format_numbers('seed', seeds)})"
+        f"warning: {text} ({format_numbers('round', rounds)}; {format_numbers(what, seeds)})"
         for text, (rounds, seeds) in about.items()
     ]
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 import graphlth.records as record
 from graphlth.figures._style import blocks_of, panel_title
+from graphlth.records.files import record_files
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
 from graphlth.records.tables import mark_lines
@@ -74,7 +75,7 @@ def write_report(
     path = Path(out)
     if path.suffix != SUFFIX:
         raise ValueError(f"`out` must end in {SUFFIX}, got {out!r}")
-    read = (file for folder in folders for file in Path(folder).rglob("seed*.jsonl"))
+    read = (file for folder in folders for file in record_files(folder))
     check_written("out", out, read)
     check_value("margin", margin, Positive | None)
     records = record.read(*folders)

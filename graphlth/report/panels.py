@@ -22,7 +22,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from graphlth.figures._style import STYLE, RoundPoints
+from graphlth.figures._style import STYLE, RoundPoints, draw_names_as_text
 from graphlth.records.statistics import Row, format_metric
 from graphlth.records.tables import format_count
 from graphlth.report.colours import for_both_schemes
@@ -71,6 +71,7 @@ def cut_figure(figure: Figure, name: str, about: str = "\n") -> Drawing:
         name: distinguishes the ids of this figure on a page.
         about: what lines of titles begin with that the page says elsewhere.
     """
+    draw_names_as_text(figure)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     axes = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import graphlth.records as record
 from graphlth.figures._style import Series, key_of, looks_of
+from graphlth.records.files import record_files
 from graphlth.records.schema import Record
 from graphlth.records.statistics import Row, run_of
 from graphlth.records.tables import HEAD, format_numbers, run_table, run_title, warning_lines
@@ -39,7 +40,7 @@ def find_folders(folders: Iterable[str | Path]) -> dict[Path, list[Record]]:
     files = {
         path.resolve(): path
         for folder in map(Path, folders)
-        for path in sorted(folder.rglob("seed*.jsonl"))
+        for path in sorted(record_files(folder))
         if record.seed_of_file(path) is not None
     }
     found: dict[Path, list[Record]] = {}

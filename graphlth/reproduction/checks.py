@@ -1,12 +1,20 @@
 """What is wrong in a suite, told before anything of it is run."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from graphlth.records import check_metric, metric_title
 from graphlth.registry import find
-from graphlth.reproduction.claims import DENSE, FORMS, Claim, form_of, named_runs
+from graphlth.reproduction.claims import (
+    DENSE,
+    FORMS,
+    Claim,
+    claimed_rounds,
+    form_of,
+    named_runs,
+)
 from graphlth.reproduction.extreme import REMOVED
 from graphlth.reproduction.parts import (
     SWEEP,
@@ -17,6 +25,7 @@ from graphlth.reproduction.parts import (
     shown_names,
     suite_runs,
 )
+from graphlth.reproduction.scale import PERCENT, scale_of_metric
 from graphlth.settings.annotations import check_number, check_value
 from graphlth.settings.checks import check_setting
 from graphlth.settings.types import Epochs, Fraction, NonNegative, Positive, Rounds
@@ -29,6 +38,8 @@ CLAIM_TYPES: Mapping[str, Any] = {
     "text": str, "source": str, "run": str, "field": str, "rounds": Sequence[Rounds],
     "to_dense": bool, "margin": NonNegative, "times": Positive, "epoch": Epochs,
 }  # fmt: skip
+OVER_SEEDS = ("extreme", "expected", "instability", "mask_epochs")  # what a suite tests
+COLUMNS = ("round", "edges removed, %", "weights removed, %", "MACs, M", "run", "seeds")
 PAIRS = ("no_worse", "better", "equal", "cheaper")
 QuickSeeds = Annotated[int, Interval(ge=1, le=10_000)]
 
@@ -44,7 +55,11 @@ def check_suite(suite: Suite) -> None:
             check_setting(name, (*SWEEP, *REPORT), "of a suite")
     for name in ("title", "source", "notes"):
         check_value(name, suite[name], str)
+    for name in ("title", "source"):
+        check_text(name, suite[name], empty=name == "source")
     runs = suite_runs(suite)
+    for name in runs:
+        check_column("runs", name)
     check_names("compare", suite.get("compare", [*runs]), runs)
     if DENSE in runs:
         raise ValueError("`runs` must not be called dense, which is round 0 of any, got one")
@@ -54,11 +69,27 @@ def check_suite(suite: Suite) -> None:
     check_published(suite, shown)
     for name in ("expected", "instability"):
         check_bands(name, suite.get(name, {}), shown)
-    check_extreme(suite, shown)
+    check_splits(suite)
+    check_extreme(suite.get("extreme", {}), shown)
     check_each_once("mask_epochs", suite.get("mask_epochs", []), Sequence[str])
     check_measure(suite)
     check_figures(suite.get("figures", {}), shown)
     check_quick(suite, runs)
+
+
+def check_text(key: str, text: str, *, empty: bool = False) -> None:
+    """Refuse a text, of a line or several, in which a character is not printable, or none is."""
+    words = "".join(text.split())
+    if not words.isprintable() or not (words or empty):
+        raise ValueError(f"`{key}` must be printable text, got {text!r}")
+
+
+def check_column(key: str, name: str) -> None:
+    """Refuse the name of a run or a source that cannot be, or already is, that of a column."""
+    if not name.isprintable() or not name.strip():
+        raise ValueError(f"`{key}` must have names of a line of printable text, got {name!r}")
+    if name in COLUMNS:
+        raise ValueError(f"`{key}` must not have the name of another column, got {name!r}")
 
 
 def check_names(key: str, names: Any, runs: Collection[str]) -> None:
@@ -137,6 +168,8 @@ def check_claim(claim: Claim, runs: Collection[str]) -> None:
     for name, value in claim.items():
         check_setting(name, ("text", "source", form, *needed, *others), f"of a claim of {form!r}")
         check_value(name, value, CLAIM_TYPES[name])
+        if name in ("text", "source", "reason", "field"):
+            check_text(name, value)
     if lacking := [name for name in needed if name not in claim]:
         raise ValueError(f"`{lacking[0]}` must be given beside `{form}`, got none")
     if form in PAIRS:
@@ -169,6 +202,7 @@ def check_published(suite: Suite, runs: Collection[str]) -> None:
     for source, values in (
         {} if isinstance(published, str) else check_table("published", published).items()
     ):
+        check_column("published", source)
         key = f"published.{source}"
         check_table(key, values)
         if source in runs:
@@ -187,12 +221,15 @@ def check_points(key: str, values: Any, *, rounds: bool) -> None:
         check_number(key, value, float)
 
 
-def check_extreme(suite: Suite, runs: Collection[str]) -> None:
-    """Refuse what is no table of runs and of published sparsities, of edges or of weights."""
-    table = suite.get("extreme", {})
-    if table and "splits" in suite:
-        raise ValueError("`extreme` must not be given beside `splits`: no round is tested over "
+def check_splits(suite: Suite) -> None:
+    """Refuse beside `splits` what would be tested over them."""
+    if "splits" in suite and (what := next((n for n in OVER_SEEDS if suite.get(n)), None)):
+        raise ValueError(f"`{what}` must not be given beside `splits`: nothing is tested over "
                          "splits, which share nodes")  # fmt: skip
+
+
+def check_extreme(table: Any, runs: Collection[str]) -> None:
+    """Refuse what is no table of runs and of published sparsities, of edges or of weights."""
     for what, own in check_table("extreme", table).items():
         check_setting(what, REMOVED, "of `extreme`")
         for name in check_table(f"extreme.{what}", own):
@@ -203,9 +240,31 @@ def check_extreme(suite: Suite, runs: Collection[str]) -> None:
             check_number(key, value, Fraction)
 
 
+def check_fractions(suite: Suite, metric: str) -> None:
+    """Refuse values and margins that are no fractions, of a metric that is one."""
+    for key, value in stated_numbers(suite):
+        if scale_of_metric(metric) == PERCENT and not 0 <= value <= 1 - (key == "margin") / 1e9:
+            raise ValueError(f"`{key}` must be a fraction of {metric_title(metric)}, got "
+                             f"{value:g}: a point is 0.01")  # fmt: skip
+
+
+def stated_numbers(suite: Suite) -> Iterator[tuple[str, float]]:
+    """The values and margins that a suite states in the unit of the metric, each with its key."""
+    for claim in suite.get("claims", []):
+        yield from ((name, claim[name]) for name in ("margin", "value") if name in claim)
+    for name in ("expected", "instability"):
+        bands = [band for own in suite.get(name, {}).values() for band in own.values()]
+        yield from ((name, end) for band in bands for end in band)
+    tables = [] if isinstance(published := suite.get("published", {}), str) else [published]
+    while tables:
+        values = [*tables.pop().values()]
+        tables += [value for value in values if isinstance(value, Mapping)]
+        yield from (("published", v) for v in values if not isinstance(v, Mapping))
+
+
 def check_round(key: str, r: str) -> None:
     """Refuse a key that is no round, or one in other digits, which may stand there twice."""
-    if not r.isdecimal() or r != str(int(r)):
+    if not r.isdecimal() or len(r) > 9 or r != str(int(r)):
         raise ValueError(f"`{key}` must have rounds as keys, such as 4 = 0.81, got {r!r}")
 
 
@@ -221,7 +280,7 @@ def check_bands(key: str, table: Any, runs: Collection[str]) -> None:
 
 
 def check_rounds(suite: Suite, planned: Mapping[str, Collection[int]]) -> None:
-    """Refuse rounds of tables that are none of those `planned`, by run: nothing would be told."""
+    """Refuse rounds of tables and claims that are none of those `planned`, by run."""
     first = first_run(suite)
     stated = {("columns", first): suite.get("columns", [])}
     stated |= {(f"{key}.{name}", name): map(int, bands) for key in ("expected", "instability")
@@ -230,9 +289,18 @@ def check_rounds(suite: Suite, planned: Mapping[str, Collection[int]]) -> None:
                for source, runs in published_values(suite).items()
                for name, values in runs.items()}  # fmt: skip
     for (key, name), rounds in stated.items():
-        if missing := [r for r in rounds if r not in planned[name]]:
-            raise ValueError(f"`{key}` must be of rounds that {name!r} has, up to "
-                             f"{max(planned[name])}, got {missing[0]}")  # fmt: skip
+        for r in rounds:
+            check_planned(key, name, r, planned[name])
+    for claim in suite.get("claims", []):
+        for name, r in claimed_rounds(claim):
+            check_planned("rounds", name, r, planned[name], f"; in the claim {claim['text']!r}")
+
+
+def check_planned(key: str, name: str, r: int, rounds: Collection[int], where: str = "") -> None:
+    """Refuse a round of a run that it will not have."""
+    if r not in rounds:
+        raise ValueError(f"`{key}` must be of rounds that {name!r} has, up to {max(rounds)}, got "
+                         f"{r}{where}")  # fmt: skip
 
 
 # --- measures, figures and small -----------------------------------------------------------------
@@ -252,6 +320,8 @@ def check_measure(suite: Suite) -> None:
     if "measure" not in settings:
         raise ValueError('`analyze` must have a measure, such as measure = "instability", got none')
     measure, fields = settings.pop("measure"), settings.pop("fields", [])
+    check_value("analyze.measure", measure, str)
+    find("analysis", measure)
     check_value("rounds", settings.pop("rounds", "all"), str | Sequence[Rounds])
     check_each_once("fields", fields, Sequence[str])
     if measure != "instability" and not fields:
@@ -268,7 +338,11 @@ def check_figures(figures: Any, runs: Collection[str]) -> None:
         check_names(f"figures.{name}", settings.pop("runs", [*runs]), runs)
         for setting in settings:
             check_setting(setting, (*known, "runs"), f"of the figure {name}")
-        check_settings({n: p.default for n, p in known.items()} | settings, known)
+        try:
+            check_settings({n: p.default for n, p in known.items()} | settings, known)
+            check_metric(settings.get("metric", "test"))
+        except ValueError as error:
+            raise ValueError(f"{error}; in `figures.{name}`") from None
 
 
 def check_quick(suite: Suite, runs: Mapping[str, Sequence[SweepRun]]) -> None:
@@ -280,9 +354,11 @@ def check_quick(suite: Suite, runs: Mapping[str, Sequence[SweepRun]]) -> None:
         check_names("quick.runs", quick["runs"], tables)
     small = suite_runs(quick_suite(suite))
     if not {*shown_names(suite)} & {*small}:
-        raise ValueError(f"`quick.runs` must have a run that is shown, got {quick['runs']!r}")
+        raise ValueError(f"`quick` must leave a run that is shown, got {[*small]}: `compare` and "
+                         "`quick.runs` share none, or a grid makes other runs of it"
+                         )  # fmt: skip
     for name, own in small.items():
         source = runs[name][0].source if name in runs else ""
         if source and not own[0].source:
             raise ValueError(f"`quick.runs` must have {source!r}, whose tickets {name!r} reads, "
-                             f"got {quick['runs']!r}")  # fmt: skip
+                             f"got {[*small]}")  # fmt: skip

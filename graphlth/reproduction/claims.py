@@ -79,7 +79,7 @@ FORMS = {  # what each form of a claim has besides its text: needed, and may hav
 }
 DENSE = "dense"
 STABLE = 0.02  # what the instability of a stable ticket is below, as its paper has it
-TIMES = Scale(1.0, 1)
+TIMES = Scale(1.0, 2)
 Claim = Mapping[str, Any]
 
 
@@ -92,6 +92,14 @@ def named_runs(claim: Claim) -> list[str]:
     """The runs that a claim is of, and "dense"."""
     named = claim.get("run", [] if "reason" in claim else claim[form_of(claim)])
     return [named] if isinstance(named, str) else [*named]
+
+
+def claimed_rounds(claim: Claim) -> list[tuple[str, int]]:
+    """The runs that a claim is of, each with every round of it that the claim is about."""
+    runs, rounds = named_runs(claim), claim.get("rounds", [])
+    if "cheaper" in claim:
+        return [*zip(runs, rounds, strict=True)]
+    return [(name, r) for r in rounds for name in runs if name != DENSE]
 
 
 def add_measures(runs: Runs, measured: Runs) -> dict[str, list[Record]]:
@@ -110,9 +118,34 @@ def find_verdicts(claims: Sequence[Claim], runs: Runs, source: str = "") -> list
         runs: the records of each run, by its name.
         source: where a claim stands that does not say it.
     """
+    scale = scale_of(next(iter(runs.values()))[0])
     findings = [assess(claim, runs) for claim in claims]
-    return [Verdict(claim["text"], claim.get("source", source), found.text, found.verdict)
+    return [Verdict(claim["text"], claim.get("source", source), describe_test(claim, scale),
+                    found.text, found.verdict)
             for claim, found in zip(claims, findings, strict=True)]  # fmt: skip
+
+
+def describe_test(claim: Claim, scale: Scale) -> str:
+    """What is tested of a claim, in each of its rounds, with its margin; "–" if nothing is."""
+    form = form_of(claim)
+    if form == "reason":
+        return "–"
+    one, other = [*named_runs(claim), DENSE][:2]
+    margin = claim.get("margin", STABLE if "stable" in form else MARGIN)
+    apart = scale.difference_text(margin) if "margin" in claim or scale == PERCENT else "a margin"
+    percent = " %" * (scale == PERCENT)
+    told = {
+        "better": f"{one} is better than {other}{f' by more than {apart}' * ('margin' in claim)}",
+        "equal": f"{one} is less than {apart} from {other}",
+        "value": f"{one} is less than {apart} from {scale.text(claim.get('value', 0))}{percent}",
+        "cheaper": f"{one} takes more than {claim.get('times')} times fewer MACs than {other}",
+        "drawn": f"most seeds of {one} have drawn a ticket by epoch {claim.get('epoch')}",
+        "sooner": f"{one} stops more than {claim.get('times')} times sooner than dense",
+        "stable": f"the instability of {one} is below {apart}",
+        "unstable": f"the instability of {one} is above {apart}",
+    }.get(form, f"{one} is less than {apart} worse than {other}")
+    told += ", each as its gap to its own dense network" * bool(claim.get("to_dense"))
+    return told + (f", of {claim['field'].replace('_', ' ')}" if "field" in claim else "")
 
 
 def assess(claim: Claim, runs: Runs) -> Finding:

@@ -1,8 +1,9 @@
 """The folder of a result, made before anything is run."""
 
 import json
+import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -11,10 +12,15 @@ from graphlth.reproduction.result import Data
 
 
 @contextmanager
-def result_folder(folder: Path, name: str) -> Iterator[None]:
+def result_folder(folder: Path, name: str, pictures: Iterable[str]) -> Iterator[None]:
     """Make the folder of a result, so that what is wrong with it is known before any work.
 
     After an error it is removed, if it is still empty.
+
+    Args:
+        folder: of the result.
+        name: of the suite.
+        pictures: the files that will be drawn into it.
 
     Raises:
         ValueError: it is the folder of a run, or what it holds is no result of this name.
@@ -31,8 +37,9 @@ def result_folder(folder: Path, name: str) -> Iterator[None]:
     if (folder / "settings.json").exists() or any(folder.glob("seed*.jsonl")):
         raise ValueError(f"`result` must not be the folder of a run, got {str(folder)!r}: "
                          "name another")  # fmt: skip
-    page, data = folder / "README.md", folder / "data.json"
-    if (page.exists() or data.exists()) and read_data(data).get("name") != name:
+    data = folder / "data.json"
+    written = (folder / file for file in ("README.md", "data.json", *pictures))
+    if any(map(os.path.lexists, written)) and read_data(data).get("name") != name:
         raise ValueError(f"`result` must be a new folder or one of a result of {name}, got "
                          f"{str(folder)!r}, which holds other files: name another")  # fmt: skip
     old_pictures(data)

@@ -11,7 +11,7 @@ from graphlth.experiment.seeds import parse_seeds
 from graphlth.records import Record, run_key
 from graphlth.records.statistics import IncompleteRecordsError
 from graphlth.registry import find, names, normalize_name
-from graphlth.reproduction.claims import add_measures, find_verdicts
+from graphlth.reproduction.claims import Claim, add_measures, claimed_rounds, find_verdicts
 from graphlth.reproduction.extreme import extreme_table
 from graphlth.reproduction.mask_epochs import mask_epoch_table
 from graphlth.reproduction.parts import Suite, first_run, published_values, suite_seeds
@@ -31,6 +31,7 @@ from graphlth.reproduction.tables import (
 )
 
 QUICK = "In small (--quick): no reproduction."
+NOTES_OF_WHOLE = "Of the whole suite; in small not all of it can be seen:"
 SPLITS = "splits share nodes, and are no independent repetitions"
 NO_TABLE = {  # why a table that a suite asks for is not there
     "extreme": "no table of extreme sparsity: no run that it names has round 0, rounds that each "
@@ -39,7 +40,7 @@ NO_TABLE = {  # why a table that a suite asks for is not there
 }
 NAMED_IN = ("sparsity", "cost", "epoch_selection", "mask_epoch", "removed_edges")  # a run, a series
 FIGURES_OF = {"instability": ("instability", "barrier")}  # of measures; others have their own
-TITLE_LETTERS = 66  # of a line
+TITLE_LETTERS = 72  # of a line
 
 
 def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Result:
@@ -58,11 +59,14 @@ def make_result(suite: Suite, runs: Runs, measured: Runs, folder: Path) -> Resul
         claims += band_claims(measured, suite, "instability")
         more, wrong = draw_figures(suite, measured, of_measure, folder)
         pictures, warnings = pictures | more, warnings + wrong
-    verdicts = find_verdicts(tested_claims(suite), whole, suite["source"])
+    verdicts = find_verdicts(tested_claims(suite, runs), whole, suite["source"])
+    notes = suite["notes"]
+    if notes and suite.get("in_small"):
+        notes = f"{NOTES_OF_WHOLE}\n\n{notes}"
     return Result(
         suite["name"], suite["title"], describe_result(suite, runs), describe_runs(suite, runs),
         tables, claims, pictures, run_warnings(runs) + pair_warnings(runs, suite) + warnings,
-        suite["notes"], verdicts,
+        notes, verdicts,
     )  # fmt: skip
 
 
@@ -75,13 +79,26 @@ def suite_tables(suite: Suite, runs: Runs) -> list[Table]:
     return [round_table(runs, suite), gap_table(runs, suite)]
 
 
-def tested_claims(suite: Suite) -> list[Mapping[str, Any]]:
-    """The claims of a suite; of one with splits none can be tested as over seeds."""
-    claims = suite.get("claims", [])
-    if "splits" not in suite:
-        return list(claims)
-    return [{"text": c["text"], "source": c.get("source", suite["source"]),
-             "reason": c.get("reason", SPLITS)} for c in claims]  # fmt: skip
+def tested_claims(suite: Suite, runs: Runs) -> list[Claim]:
+    """The claims of a suite, with a `reason` where they cannot be tested.
+
+    Of splits none can be, as over seeds; in small there are rounds that are not run.
+    """
+    return [claim if (why := why_untested(claim, suite, runs)) is None or "reason" in claim else
+            {"text": claim["text"], "source": claim.get("source", suite["source"]), "reason": why}
+            for claim in suite.get("claims", [])]  # fmt: skip
+
+
+def why_untested(claim: Claim, suite: Suite, runs: Runs) -> str | None:
+    """Why a claim of a suite cannot be tested; None if it can."""
+    if "splits" in suite:
+        return SPLITS
+    if not suite.get("in_small") or "reason" in claim:
+        return None
+    known = {(name, record["round"]) for name, records in runs.items() for record in records}
+    missing = [f"{name} has no round {r}" for name, r in claimed_rounds(claim)
+               if name in runs and (name, r) not in known]  # fmt: skip
+    return f"in small {missing[0]}" if missing else None
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -91,7 +108,7 @@ def describe_result(suite: Suite, runs: Runs) -> str:
     """What a page says above its tables."""
     ((span, length),) = training_length(runs).items()
     parts = [
-        f"{suite['source'].rstrip('.')}." if suite["source"] else "",
+        f"{' '.join(suite['source'].split()).rstrip('.')}." if suite["source"].strip() else "",
         QUICK if suite.get("in_small") else "",
         f"{describe_seeds(suite)}, {length:,} {span} a training.", describe_values(runs),
     ]  # fmt: skip
@@ -113,7 +130,7 @@ def describe_seeds(suite: Suite) -> str:
     if "splits" in suite:
         splits = count_text(parse_seeds(suite["splits"]), "split")
         many = f"{count_text(seeds, 'seed')} each" if "seeds" in suite else "one seed each"
-        return f"{splits} with {many} (below, seeds are splits)"
+        return f"{splits} with {many}"
     return count_text(seeds, "seed") + (f", from {seeds[0]} up" if seeds[0] else "")
 
 
@@ -130,11 +147,13 @@ def describe_runs(suite: Suite, runs: Runs) -> Data:
     hardware = {"cpu": about["cpu"], "core": None, "vector_bits": None, "second_cache_kib": None,
                 "cores": about["cores"], "threads": "one thread per run"}  # fmt: skip
     told = {n: suite[n] for n in ("settings", "grid", "runs", "analyze") if n in suite}
+    remark = f"{describe_seeds(suite)}." if "splits" in suite else None
     return {
         "machine": name_machine(hardware), "case": None, "command": command_of(suite),
         "date": str(date.today()), "commits": sorted(commits), "hardware": hardware, "load": None,
         "versions": {name: about.get(name) for name in ("python", "torch", "numba")},
-        "seeds": len(suite_seeds(suite)), "settings": told | training_length(runs), "remark": None,
+        "seeds": len(suite_seeds(suite)), "settings": told | training_length(runs),
+        "remark": remark,
     }  # fmt: skip
 
 
@@ -157,6 +176,11 @@ def figures_of(suite: Suite) -> tuple[dict[str, Any], dict[str, Any]]:
     measure = normalize_name(suite.get("analyze", {}).get("measure", ""))
     own = [n for n in FIGURES_OF.get(measure, (measure,)) if n in names("figures")]
     return {n: how for n, how in asked.items() if n not in own}, {n: asked.get(n, {}) for n in own}
+
+
+def picture_files(suite: Suite) -> list[str]:
+    """The files of all figures of a suite."""
+    return [f"{name}.png" for figures in figures_of(suite) for name in figures]
 
 
 def draw_figures(

@@ -11,7 +11,8 @@ file. `data.json`:
                                     high, interval, n: a flat row for every cell
     claims                          machine, case, claim, value, low, high, interval, n, at_least,
                                     at_most, format: what was asked for before the measurement
-    verdicts                        machine, case, claim, source, found, verdict: of a suite
+    verdicts                        machine, case, claim, source, tested, found, verdict: of a
+                                    suite
     warnings, pictures              lines of text; machine, case, file, caption
 
 What is not known is null. `interval` says what `low` and `high` are: `RANGE`, `STUDENT`,
@@ -83,6 +84,7 @@ class Verdict:
 
     claim: str
     source: str
+    tested: str  # what its verdict is of, with the margin
     found: str
     verdict: str
 
@@ -272,9 +274,9 @@ def name_measurement(data: Mapping[str, Any], whose: tuple[str, str | None] | No
 def lay_out_verdicts(data: Mapping[str, Any]) -> Iterable[list[str]]:
     """The heading and the lines of the table of verdicts."""
     if data["verdicts"]:
-        yield ["claim", *name_measurement(data, None), "source", "found", "verdict"]
+        yield ["claim", *name_measurement(data, None), "source", "tested", "found", "verdict"]
     for each in data["verdicts"]:
-        told = each["source"], each["found"], each["verdict"]
+        told = each["source"], each["tested"], each["found"], each["verdict"]
         yield [each["claim"], *name_measurement(data, identify(each)), *told]
 
 
@@ -366,7 +368,7 @@ def save(folder: Path, data: Mapping[str, Any]) -> None:
     """Write the data file and the page; a file that one of them is a link to stays as it is."""
     for name, text in (("data.json", dump(data)), ("README.md", render(data))):
         with replace_file(folder / name) as draft:
-            draft.write_text(text)
+            draft.write_text(text, encoding="utf-8")
 
 
 def dump(data: Mapping[str, Any]) -> str:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 
 import graphlth.records as record
 from graphlth.experiment.measure import analyze, parse_numbers
-from graphlth.experiment.plan import Step
+from graphlth.experiment.plan import Step, build_task
 from graphlth.records import Record
-from graphlth.reproduction.checks import check_rounds
+from graphlth.reproduction.checks import check_fractions, check_rounds, stated_numbers
 from graphlth.reproduction.folder import remove_pictures, result_folder
-from graphlth.reproduction.page import make_result
+from graphlth.reproduction.page import make_result, picture_files
 from graphlth.reproduction.parts import (
     Suite,
     quick_suite,
@@ -24,8 +26,9 @@ from graphlth.reproduction.splits import records_of_split
 from graphlth.reproduction.suite import read_suite
 from graphlth.settings.lists import list_text, planned_rounds
 from graphlth.settings.types import Threads
+from graphlth.storage import replace_file
 from graphlth.sweeps.file import SweepRun, read_sweep
-from graphlth.sweeps.run import count_rounds, plan_without_data, sweep
+from graphlth.sweeps.run import count_rounds, plan_run, plan_without_data, sweep
 
 Watch = Callable[[Step], None]
 Folders = Mapping[str, Sequence[Path]]  # of every run, one for each split
@@ -84,15 +87,21 @@ def reproduce(
     """
     suite = choose_suite(name, seeds, quick)
     count_steps(suite)  # what is wrong in a run is told before one is run
+    check_numbers(suite, data_root)
     folder = Path(result or Path("reproduced") / (suite["name"] + "-quick" * quick))
-    with result_folder(folder, suite["name"]):
+    with result_folder(folder, suite["name"], picture_files(suite)):
         places = Places(str(out), workers, cluster, data_root)
         folders = run_folders(suite, places, watch)
         measured = measure_runs(suite, folders, places, watch) if "analyze" in suite else {}
         folder.mkdir(parents=True, exist_ok=True)  # while empty, a refused command may remove it
-        found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured), folder)
-        remove_pictures(folder, found.pictures)
-        save(folder, to_data(found))
+        with TemporaryDirectory(prefix="graphlth-") as drawn:
+            found = make_result(suite, read_runs(suite, folders), read_runs(suite, measured),
+                                Path(drawn))  # fmt: skip
+            remove_pictures(folder, found.pictures)
+            save(folder, to_data(found))
+            for file in found.pictures:
+                with replace_file(folder / file) as draft:
+                    copyfile(Path(drawn) / file, draft)
     return Reproduction(folder, tuple(found.verdicts))
 
 
@@ -114,12 +123,32 @@ def count_steps(suite: Suite) -> int:
     """
     count = count_rounds(read_sweep(sweep_part(suite)))  # of two runs that are one counted once
     runs = suite_runs(suite)
+    check_runs_differ({name: runs[name] for name in shown_names(suite)})
     if not suite.get("in_small"):  # which may have fewer rounds
         check_rounds(suite, {name: run_rounds(own[0]) for name, own in runs.items()})
     if "analyze" not in suite:
         return count
     own = [run for name in shown_names(suite) for run in runs[name]]
     return count + sum(len(run.seeds) * len(measured_rounds(suite, run)) for run in own)
+
+
+def check_numbers(suite: Suite, data_root: str | None) -> None:
+    """Refuse numbers in points of a metric that is a fraction; only such suites need the data."""
+    if any(not 0 <= value < 1 for _, value in stated_numbers(suite)):
+        runs = [run for own in suite_runs(suite).values() for run in own if not run.source]
+        check_fractions(suite, build_task(plan_run(runs[0], data_root)).metric.name)
+
+
+def check_runs_differ(runs: Mapping[str, Sequence[SweepRun]]) -> None:
+    """Refuse two runs of a suite that are one, which its figures could not tell apart."""
+    known: dict[tuple[str, str, str], str] = {}
+    for name, own in runs.items():
+        for run in own:
+            tickets = str(run.settings.get("tickets", ""))
+            other = known.setdefault((plan_without_data(run).name, run.source, tickets), name)
+            if other != name:
+                raise ValueError(f"`runs` must differ in a setting, got {other!r} and {name!r}, "
+                                 "which are one run")  # fmt: skip
 
 
 def run_rounds(run: SweepRun) -> list[int]:

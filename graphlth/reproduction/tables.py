@@ -20,8 +20,8 @@ from graphlth.reproduction.scale import PERCENT, Scale, scale_of
 
 OVER_SEEDS = (
     "Test {metric}{percent} at the epoch of best validation value of the retraining: mean ± "
-    "half-width of the 95 % Student-t interval over seeds, or the range of 2 seeds; gaps are "
-    "differences{points}, paired by seed."
+    "half-width of the 95 % Student-t interval over {each}s, or the range of 2 {each}s; gaps are "
+    "differences{points}, paired by {each}."
 )
 INSTABILITY = (
     "k: iterations that the ticket's weights have had. Instability: by how much the error on the "
@@ -49,7 +49,8 @@ def scale_of_runs(runs: Runs) -> Scale:
 def describe_values(runs: Runs) -> str:
     """How the numbers of the tables are to be read."""
     percent, points = (" in %", " in points") if scale_of_runs(runs) == PERCENT else ("", "")
-    return OVER_SEEDS.format(metric=metric_name(runs), percent=percent, points=points)
+    each = record.summary(next(iter(runs.values())))[0].repetition
+    return OVER_SEEDS.format(metric=metric_name(runs), percent=percent, points=points, each=each)
 
 
 def rows_by_round(runs: Runs) -> dict[str, dict[int, record.Row]]:

@@ -12,7 +12,15 @@ from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 from graphlth.registry import normalize_name
-from graphlth.settings.annotations import check_value, members, number_list, plugin_kind, unpack
+from graphlth.settings.annotations import (
+    check_value,
+    has_type,
+    members,
+    number_list,
+    plain_type,
+    plugin_kind,
+    unpack,
+)
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import list_text
 from graphlth.settings.types import Below, NumberList, ZeroWith
@@ -174,7 +182,8 @@ def check_fields(instance: Any, but: Sequence[str] = ()) -> None:
 def as_recorded(values: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
     """The same settings in the form that records and hashes hold.
 
-    Lists of numbers are text, and names of plug-ins are spelt as their files are.
+    Lists of numbers are text, names of plug-ins are spelt as their files are, and a whole number is
+    a float where the setting is one.
     """
     found = dict(values)
     for name in values.keys() & known.keys():
@@ -183,6 +192,8 @@ def as_recorded(values: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
             found[name] = list_text(value, numbers.empty)
         elif plugin_kind(annotation) is not None and isinstance(value, str):
             found[name] = normalize_name(value)
+        elif has_type(value, int) and float in (kinds := [*map(plain_type, members(annotation))]):
+            found[name] = value if int in kinds else float(value)
     return found
 
 

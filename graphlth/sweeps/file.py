@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from graphlth.experiment.seeds import parse_seeds
-from graphlth.experiment.settings import GRAPH_FILES
-from graphlth.registry import OF_RUN, kind_noun, nearest_name
+from graphlth.experiment.settings import GRAPH_FILES, plugin_settings
+from graphlth.registry import OF_RUN, kind_noun, names, nearest_name
 
 LARGEST = 1 << 20  # bytes
 MOST_RUNS = 10_000
@@ -139,12 +139,25 @@ def _expand(
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ValueError(f"`grid` must hold lists of values, got {values!r} for `{each}`")
     if "splits" in table:
-        grid["split"] = parse_seeds(table["splits"])
+        _check_beside_splits(own, {**settings, **grid})
+        grid["split"] = parse_seeds(table["splits"], "splits")
     for values in product(*grid.values()):
         choice = dict(zip(grid, values, strict=True))
         default = [choice["split"]] if "splits" in table else 1
         numbers = parse_seeds(default if seeds is None else seeds)
         yield _run(name, {**settings, **choice}, choice, numbers), choice
+
+
+def _check_beside_splits(own: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse what says otherwise than `splits`, and a task of which graphlth knows no splits."""
+    if "split" in settings:
+        raise ValueError(f"`split` must not be given beside `splits`, got {settings['split']!r}")
+    if "seeds" in own:
+        raise ValueError("`seeds` must be given for all runs beside `splits`, which are compared "
+                         f"by the mean over seeds, got {own['seeds']!r} for one")  # fmt: skip
+    task = settings.get("task")
+    if task in names("tasks") and "split" not in plugin_settings("tasks", task):
+        raise ValueError(f"`splits` must be of a task with the setting `split`, got {task!r}")
 
 
 def _run(

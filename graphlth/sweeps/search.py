@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import graphlth.records as record
 from graphlth.experiment.plan import Step, build_task
-from graphlth.settings.annotations import check_value, has_type
+from graphlth.settings.annotations import Range, check_value, has_type
 from graphlth.settings.checks import check_setting
 from graphlth.settings.lists import planned_rounds
 from graphlth.settings.types import Draws, KeptTickets, Retries, Rounds, Seed, Threads
@@ -158,10 +158,13 @@ def _check_range(name: str, values: Any) -> None:
     if isinstance(values, list) and values:
         return
     ends = isinstance(values, Mapping) and {"low", "high"} <= values.keys() <= {*ENDS}
-    numbers = ends and all(has_type(values[n], float) for n in values.keys() - {"log"})
+    numbers = ends and all(has_type(values[n], float) and values[n] in Range()
+                           for n in values.keys() - {"log"})  # fmt: skip
     if not numbers or not values["low"] < values["high"]:
-        raise ValueError(f"`search.space` must give `{name}` a list of values, or low and high, "
-                         f"and log or step if need be, got {values!r}")  # fmt: skip
+        raise ValueError(f"`search.space` must give `{name}` a list of values, or finite low and "
+                         f"high, and log or step if need be, got {values!r}")  # fmt: skip
+    if values.get("step", 1) <= 0:
+        raise ValueError(f"`search.space` must give `{name}` a step above 0, got {values!r}")
     log = values.get("log", False)
     if not isinstance(log, bool) or (log and ("step" in values or values["low"] <= 0)):
         raise ValueError(f"`search.space` must give `{name}` either a log, from above 0 on, or a "
