@@ -98,7 +98,8 @@ def _total(found: Sequence["Estimate"], workers: int, cluster: str | None) -> st
 
     seconds = sum(each.seconds or 0 for each in found)
     memory = max((each.memory or 0 for each in found), default=0)
-    text = f"{len(found)} runs: at most about {format_clock(seconds)} of one process"
+    runs = f"{len(found)} run{'s' * (len(found) != 1)}"
+    text = f"{runs}: at most about {format_clock(seconds)} of one process"
     if cluster is None:
         text += (f", {format_clock(seconds / workers)} and {workers * memory / 2**20:,.0f} MiB "
                  f"with {workers} worker{'s' * (workers > 1)}")  # fmt: skip

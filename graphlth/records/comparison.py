@@ -117,6 +117,8 @@ def compare(
             data or metrics, or share no seed or no round; or the margin is out of range.
         FileNotFoundError: a folder is missing or holds no record.
     """
+    if Path(a).resolve() == Path(b).resolve():
+        raise ValueError(f"`b` must be another run than `a`, got {str(b)!r} for both")
     ours, theirs = read_run("a", a), read_run("b", b)
     return compare_records(ours, theirs, margin=margin, by=by, metric=metric)
 

@@ -192,7 +192,9 @@ def draw_figures(
         how = dict(settings)
         shown = {n: runs[n] for n in how.pop("runs", runs) if n in runs}
         points = POINTS_IN[name](suite, shown) if name in POINTS_IN else {}
-        how["title"] = figure_title(suite, how.get("title") or suite["title"], bool(points))
+        of_measure = name in figures_of(suite)[1]  # of which nothing is published
+        title = how.get("title") or suite["title"]
+        how["title"] = figure_title(suite, title, bool(points) or of_measure)
         try:
             draw_figure(name, shown, points, folder, how)
         except IncompleteRecordsError as error:
@@ -255,7 +257,7 @@ def figure_title(suite: Suite, title: str, has_points: bool) -> str:
     Args:
         suite: the suite.
         title: what the figure shows.
-        has_points: whether the published points are in the figure.
+        has_points: whether the published points are in the figure, or none are of what it shows.
     """
     published = suite.get("published")
     text = title + (f" (in small: {describe_seeds(suite)})" if suite.get("in_small") else "")

@@ -302,7 +302,8 @@ def describe_measurement(about: Mapping[str, Any]) -> str:
     single = {n: v for n, v in settings.items() if v is not None and not isinstance(v, dict | list)}
     parts = [
         join_words(machine), join_words(f"{n} {v}" for n, v in about["versions"].items() if v),
-        f"commit {', '.join(about['commits'])}", about["seeds"] and f"{about['seeds']} seeds",
+        f"commit {', '.join(about['commits'])}",
+        about["seeds"] and f"{about['seeds']} seed{'s' * (about['seeds'] > 1)}",
         join_words(f"{name} {value}" for name, value in single.items()),
     ]  # fmt: skip
     whose = join_words([about["machine"], about["case"]])

@@ -3,6 +3,7 @@
 Both are a `concurrent.futures.Executor` behind; what differs is how a lost worker shows.
 """
 
+import logging
 import os
 import warnings
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
@@ -118,10 +119,13 @@ class DaskWorkers(ExecutorWorkers):
 
     def close(self) -> None:
         """See `Workers`."""
+        log = logging.getLogger("distributed.client")
+        before, log.disabled = log.disabled, self.client.status != "running"  # which is told
         with suppress(Exception):  # the scheduler may be gone
             super().close()
         with suppress(Exception):
             self.client.close()
+        log.disabled = before
 
 
 def _compute_on_dask(task: SeedTask) -> Rounds:
