@@ -510,6 +510,18 @@ def test_of_several_seeds_on_each_split_a_split_is_their_mean():
     assert "2 splits with 1 seed each" in text and "between seeds" not in text
 
 
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ("[figures.sparsity]", "[extreme.edges]\nruns = ['ugs']", "`extreme` must not be given beside"),
+    ("[figures.sparsity]", "[expected.ugs]\n0 = [0.5, 1.0]", "`expected` must not be given beside"),
+    ("[runs.ugs]\n", "[runs.ugs]\nseeds = 3\n", "`seeds` must be given for all runs beside"),
+])  # fmt: skip
+def test_beside_splits_nothing_is_tested_and_seeds_are_of_all_runs(old, new, told, capsys):
+    save_splits()
+    Path("small.toml").write_text(SPLITS.replace(old, new))
+    assert main(["reproduce", "small.toml"]) == 2
+    assert told in capsys.readouterr().err and not Path("runs").exists()
+
+
 def test_a_figure_over_splits_says_so_and_marks_no_winning_ticket():
     records = table({0: [0.8] * 3, 1: [0.8] * 3}, algorithm="ugs")
     over = [mean for k in range(3) for mean in records_of_split(

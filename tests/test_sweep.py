@@ -136,8 +136,6 @@ WRONG = [
     ({"splits": -1} | OF_SPLITS, "`splits` must be a count from 1"),
     ({"splits": [1, 1]} | OF_SPLITS, "`splits` must name each split once, got 1 twice"),
     ({"splits": 2, "grid": {"split": [0, 5]}} | OF_SPLITS, "`split` must not be given beside "),
-    ({"splits": 2, "runs": {"a": {"algorithm": "ugs", "seeds": 3}}} | OF_SPLITS,
-     "`seeds` must be given for all runs beside `splits`"),
     ({"splits": 2}, "`splits` must be of a task with the setting `split`, got 'karate'"),
     ({"runs": {"a": {}}}, "`algorithm` must be given for every run, got none for 'a'"),
     ({"runs": {"a": {"algoritm": "ugs"}}}, "`algorithm` must be given for every run, got none for "

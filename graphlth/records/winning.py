@@ -72,8 +72,8 @@ def winning_rows(
                          "take those of one")  # fmt: skip
     for _, group in groupby(rows, run_of):
         run = list(group)
-        untold = margin is None and default_margin(run[0].metric) is None
-        if untold or run[0].repetition == "split":
+        has_margin = margin is not None or default_margin(run[0].metric) is not None
+        if not has_margin or run[0].repetition == "split":
             continue
         stated = check_margin(margin, run[0].metric)
         gaps = gaps_to_dense(run, margin=stated, metric=metric)

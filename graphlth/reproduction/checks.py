@@ -222,8 +222,12 @@ def check_points(key: str, values: Any, *, rounds: bool) -> None:
 
 
 def check_splits(suite: Suite) -> None:
-    """Refuse beside `splits` what would be tested over them."""
-    if "splits" in suite and (what := next((n for n in OVER_SEEDS if suite.get(n)), None)):
+    """Refuse beside `splits` what would be tested over them, and seeds of one run alone."""
+    for name, own in suite.get("runs", {}).items():
+        if "splits" in suite and "seeds" in own:
+            raise ValueError("`seeds` must be given for all runs beside `splits`, of which means "
+                             f"over seeds are compared, got them for {name!r}")  # fmt: skip
+    if "splits" in suite and (what := next((n for n in OVER_SEEDS if n in suite), None)):
         raise ValueError(f"`{what}` must not be given beside `splits`: nothing is tested over "
                          "splits, which share nodes")  # fmt: skip
 

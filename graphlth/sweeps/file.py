@@ -139,7 +139,7 @@ def _expand(
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise ValueError(f"`grid` must hold lists of values, got {values!r} for `{each}`")
     if "splits" in table:
-        _check_beside_splits(own, {**settings, **grid})
+        _check_beside_splits({**settings, **grid})
         grid["split"] = parse_seeds(table["splits"], "splits")
     for values in product(*grid.values()):
         choice = dict(zip(grid, values, strict=True))
@@ -148,13 +148,10 @@ def _expand(
         yield _run(name, {**settings, **choice}, choice, numbers), choice
 
 
-def _check_beside_splits(own: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _check_beside_splits(settings: Mapping[str, Any]) -> None:
     """Refuse what says otherwise than `splits`, and a task of which graphlth knows no splits."""
     if "split" in settings:
         raise ValueError(f"`split` must not be given beside `splits`, got {settings['split']!r}")
-    if "seeds" in own:
-        raise ValueError("`seeds` must be given for all runs beside `splits`, which are compared "
-                         f"by the mean over seeds, got {own['seeds']!r} for one")  # fmt: skip
     task = settings.get("task")
     if task in names("tasks") and "split" not in plugin_settings("tasks", task):
         raise ValueError(f"`splits` must be of a task with the setting `split`, got {task!r}")
