@@ -246,10 +246,17 @@ def check_extreme(table: Any, runs: Collection[str]) -> None:
 
 def check_fractions(suite: Suite, metric: str) -> None:
     """Refuse values and margins that are no fractions, of a metric that is one."""
-    for key, value in stated_numbers(suite):
-        if scale_of_metric(metric) == PERCENT and not 0 <= value <= 1 - (key == "margin") / 1e9:
-            raise ValueError(f"`{key}` must be a fraction of {metric_title(metric)}, got "
-                             f"{value:g}: a point is 0.01")  # fmt: skip
+    found = no_fractions(suite)
+    if found and scale_of_metric(metric) == PERCENT:
+        key, value = found[0]
+        raise ValueError(f"`{key}` must be a fraction of {metric_title(metric)}, got {value:g}: a "
+                         "point is 0.01")  # fmt: skip
+
+
+def no_fractions(suite: Suite) -> list[tuple[str, float]]:
+    """The values and margins of a suite that are no fractions; a margin of 1 allows everything."""
+    return [(key, value) for key, value in stated_numbers(suite)
+            if not 0 <= value <= 1 or (key, value) == ("margin", 1)]  # fmt: skip
 
 
 def stated_numbers(suite: Suite) -> Iterator[tuple[str, float]]:

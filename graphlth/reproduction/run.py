@@ -10,7 +10,7 @@ import graphlth.records as record
 from graphlth.experiment.measure import analyze, parse_numbers
 from graphlth.experiment.plan import Step, build_task
 from graphlth.records import Record
-from graphlth.reproduction.checks import check_fractions, check_rounds, stated_numbers
+from graphlth.reproduction.checks import check_fractions, check_rounds, no_fractions
 from graphlth.reproduction.folder import remove_pictures, result_folder
 from graphlth.reproduction.page import make_result, picture_files
 from graphlth.reproduction.parts import (
@@ -134,7 +134,7 @@ def count_steps(suite: Suite) -> int:
 
 def check_numbers(suite: Suite, data_root: str | None) -> None:
     """Refuse numbers in points of a metric that is a fraction; only such suites need the data."""
-    if any(not 0 <= value < 1 for _, value in stated_numbers(suite)):
+    if no_fractions(suite):
         runs = [run for own in suite_runs(suite).values() for run in own if not run.source]
         check_fractions(suite, build_task(plan_run(runs[0], data_root)).metric.name)
 
