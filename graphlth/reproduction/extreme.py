@@ -18,7 +18,7 @@ TEXT = (
     "The largest sparsity, in %, of a winning ticket. By the papers' rule it is that of the last "
     "round whose mean is at least dense, in brackets with its 95 % interval over resampled seeds; "
     "by the test, that of the last round up to which all are shown to be less than {margin} below "
-    "dense. Published values are by the rule."
+    "dense; 0.0 where there is no such round. Published values are by the rule."
 )
 
 
