@@ -637,6 +637,7 @@ REFUSED = [  # arguments                       words of the line
     (["a", "b", "--margin", "nan"], "`margin` must be in (0, inf), got nan"),
     (["a", "b", "--by", "epoch"], "`by`"),
     (["a", "c"], "no folder `c`"),
+    (["a", "./a"], "`b` must be another run than `a`, got './a' for both"),
     ([], "`runs` must be two folders, A and B, got 0; "),
     (["a"], "`runs` must be two folders, A and B, got 1: a; "),
     (["a", "b", "c"], "`runs` must be two folders, A and B, got 3: a, b, c; compare two at a"),

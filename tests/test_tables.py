@@ -48,7 +48,7 @@ def output(capsys, monkeypatch, argv, columns):
     return capsys.readouterr().out
 
 
-COMMANDS = ["show OUT", "compare RUN RUN --margin=0.03", "show TICKET",
+COMMANDS = ["show OUT", "compare RUN OTHER --margin=0.03", "show TICKET",
             "bench TICKET TICKET --repeats=1 --layout=dense", "list",
             *(f"list {kind}" for kind in KINDS)]  # fmt: skip
 
@@ -60,7 +60,8 @@ def test_a_table_fits_and_its_numbers_are_those_of_the_wide_one(
 ):
     ticket = str(next(folder.glob("*/seed0-round1.safetensors")))
     run = str(next(folder.glob("*/seed2.jsonl")).parent)  # of three seeds
-    places = {"OUT": str(folder), "TICKET": ticket, "RUN": run}
+    other = next(str(each) for each in folder.iterdir() if str(each) != run)
+    places = {"OUT": str(folder), "TICKET": ticket, "RUN": run, "OTHER": other}
     argv = [places.get(word, word) for word in command.split()]
     measured = argv[0] == "bench"  # milliseconds are others every time
     if measured:
