@@ -33,3 +33,14 @@ def data_root() -> Path:
     if not root:
         pytest.skip("GRAPHLTH_DATA_ROOT is not set: it names the folder of the real data")
     return Path(root)
+
+
+@pytest.fixture
+def double_precision():
+    """float64, in which two orders of one sum stay close through Adam's steps, on any CPU.
+
+    In float32 a gradient near 0 is all rounding, and Adam makes a whole step of it.
+    """
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
