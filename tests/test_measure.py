@@ -152,6 +152,15 @@ def test_what_was_measured_of_another_ticket_is_not_taken_for_that_of_this_one(
         analyze("latency", str(folder), **how, out=str(tmp_path / "a"))
 
 
+def test_show_lists_a_run_once_and_a_measure_where_its_run_is_not_there(
+    folder, other, tmp_path, capsys
+):
+    target = analyze("latency", str(folder), SETTINGS["latency"], out=str(tmp_path))
+    for beside, titles in ((folder, 1), (other, 2)):
+        assert cli.main(["show", str(beside), str(target)]) == 0
+        assert capsys.readouterr().out.count("imp on karate") == titles
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 

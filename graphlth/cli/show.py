@@ -18,12 +18,13 @@ if TYPE_CHECKING:  # at run time each command loads what it needs: a figure is d
 def show_runs(folders: Sequence[Path], margin: float | None = None) -> None:
     """Print a table for every run under `folders`, a line per round, and warnings below it.
 
-    Without a `margin` it is one point of accuracy; rounds of another metric are not tested then.
+    What measures have recorded of the tickets of these runs is left out. Without a `margin` it is
+    one point of accuracy; rounds of another metric are not tested then.
     """
     import graphlth.records as record
     from graphlth.records.tables import mark_lines
 
-    rows = record.summary(record.read(*folders))
+    rows = record.summary(record.run_records(record.read(*folders)))
     marks = record.mark_rows(rows, margin=margin)
     for _, group in groupby(rows, record.run_of):
         show_run(list(group), marks, margin)

@@ -26,6 +26,7 @@ from graphlth.records.schema import (
     metric_of,
     metric_title,
     run_key,
+    run_records,
     settings_hash,
 )
 from graphlth.records.statistics import (
@@ -97,6 +98,7 @@ __all__ = [
     "rows_without_warnings",
     "run_key",
     "run_of",
+    "run_records",
     "seed_of_file",
     "seeds_needed",
     "settings_hash",

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphlth.settings.annotations import range_of
@@ -160,6 +160,7 @@ SEARCH_FIELDS = (
     "metric", "drawn_epoch", "mask_epoch", "untrained_val", "untrained_test", "first_iteration",
     "source_ticket",
 )  # fmt: skip
+MEASURE_NAMES = ("measure", "measure_settings")  # of a record: what was measured, and how
 COST_PREFIXES = (
     "seconds_",
     "memory_",
@@ -256,13 +257,24 @@ def run_key(record: Record) -> Run:
     return (*names, settings_hash(comparable_settings(record)))
 
 
+def run_records(records: Sequence[Record]) -> list[Record]:
+    """Those of runs; of what a measure has recorded only what is of no run among them."""
+    known = {run_key(record) for record in records if "measure" not in record}
+    return [r for r in records if "measure" not in r or run_key(without_measure(r)) not in known]
+
+
+def without_measure(record: Record) -> Record:
+    """The record without the names of what was measured: of the run that it is of."""
+    return {n: v for n, v in record.items() if n not in MEASURE_NAMES}
+
+
 def comparable_settings(record: Record) -> Record:
     """The settings of the run, its data and, where there was a measure, what was measured how.
 
     Where data and tickets lay is no part of them, if it is known what they are. Another metric than
     accuracy is: what is measured by different metrics is not one run.
     """
-    names = ("data", "source", "code", "measure", "measure_settings")
+    names = ("data", "source", "code", *MEASURE_NAMES)
     known = {n: record[n] for n in names if n in record}
     aside = (
         *(LOCATIONS if "data" in record else ()),

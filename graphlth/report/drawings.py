@@ -20,7 +20,7 @@ from graphlth.figures import (
     structure,
 )
 from graphlth.figures._style import NoRecordsError, Series
-from graphlth.records.schema import Record
+from graphlth.records.schema import Record, run_records
 from graphlth.report.panels import Drawing, cut_figure
 
 Draw = Callable[[Sequence[Record], float | None], Figure]  # of records and a margin
@@ -112,8 +112,3 @@ def _records_for(figure: str, records: Sequence[Record]) -> Sequence[Record]:
     if figure in ("structure", "removed_edges", "instability", "barrier"):
         return records
     return run_records(records)
-
-
-def run_records(records: Sequence[Record]) -> Sequence[Record]:
-    """Those that are of runs themselves; if there are none, those of measures of their tickets."""
-    return [record for record in records if "measure" not in record] or records

@@ -17,7 +17,7 @@ from graphlth.records.statistics import Row, run_of
 from graphlth.records.tables import mark_lines
 from graphlth.report.commands import measure_command
 from graphlth.report.downloads import Download, make_downloads
-from graphlth.report.drawings import Shown, draw_figures, run_records
+from graphlth.report.drawings import Shown, draw_figures
 from graphlth.report.graphs import ShownGraph, show_graph
 from graphlth.report.runs import Run, describe_run, find_folders, names_of
 from graphlth.report.summary import Summary, summarise
@@ -101,7 +101,7 @@ def make_page(
         margin: of the verdicts.
         show: gives the graphs of a run: `show_graph`; None for none.
     """
-    rows = record.summary(run_records(records))
+    rows = record.summary(record.run_records(records))
     sections = [*_sections(records, rows, folders, margin, show)]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
