@@ -78,6 +78,7 @@ FIGURES = {
     "barrier": Kind("Error between copies", "The error on the line from one trained copy to "
                     "another.", _of(barrier.draw_figure)),
 }  # fmt: skip
+OF_MEASURES = ("structure", "removed_edges", "instability", "barrier")  # others show runs alone
 
 
 def draw_figures(
@@ -91,13 +92,13 @@ def draw_figures(
         name: distinguishes ids on the page.
         margin: what is no worse than dense.
     """
-    first = block[0][0]
+    first, of_runs = block[0][0], run_records(records)
     rates = {record["settings"].get("lr") for record in records}
     for number, (figure, kind) in enumerate(FIGURES.items()):
         if figure == "learning_rate" and len(rates) < 2:
             continue
         try:
-            drawn = kind.draw(_records_for(figure, records), margin)
+            drawn = kind.draw(records if figure in OF_MEASURES else of_runs, margin)
         except NoRecordsError:
             continue
         except ValueError as error:
@@ -105,10 +106,3 @@ def draw_figures(
             continue
         cut = cut_figure(drawn, f"{name}f{number}", f"{first.task} · {first.model} · ")
         yield Shown(figure, kind.title, kind.text, cut)
-
-
-def _records_for(figure: str, records: Sequence[Record]) -> Sequence[Record]:
-    """Those of runs; of what a measure has recorded beside them, those for its own figures."""
-    if figure in ("structure", "removed_edges", "instability", "barrier"):
-        return records
-    return run_records(records)
