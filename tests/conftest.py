@@ -37,7 +37,7 @@ def data_root() -> Path:
 
 @pytest.fixture
 def double_precision():
-    """float64, in which two orders of one sum stay close through Adam's steps, on any CPU.
+    """float64: what should be equal is equal to ten digits, also after steps of Adam on any CPU.
 
     In float32 a gradient near 0 is all rounding, and Adam makes a whole step of it.
     """

@@ -21,12 +21,7 @@ MODELS = ["vgg_16", "conv_4", "lenet_5", "lenet_300_100", "resnet_20", "preresne
 models = pytest.mark.parametrize("name", MODELS)
 
 
-@pytest.fixture(autouse=True)
-def double():
-    """Double precision: what should be equal is equal to ten digits."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 @torch.no_grad()

@@ -39,12 +39,7 @@ layouts = pytest.mark.parametrize("layout", LAYOUTS[1:])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
 
 
-@pytest.fixture(autouse=True)
-def double():
-    """Double precision: what should be equal is equal to ten digits."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def close(a, b):

@@ -64,14 +64,6 @@ def soft_of(task, seed=1):
     return mask * (torch.rand(mask.shape, generator=torch.Generator().manual_seed(2)) < 0.7)
 
 
-@pytest.fixture
-def double():
-    """Double precision: what should be equal is equal to ten digits."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 # --- what a task reads ---------------------------------------------------------------------------
 
 ROWS = [  # small(): columns 0→0, 1→0, 0→1, 0→1, 2→1, 1→2, 3→2
@@ -193,7 +185,7 @@ def pull(model, batch, x, mask, weights=None):
     ]
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("double_precision")
 @backends
 @universes
 @models
@@ -213,7 +205,7 @@ def test_weights_are_what_a_mask_of_each_edge_would_be(name, edges, backend):
     assert (out - forward(model, next(plain.batches("train")), {})).abs().max() > 1e-3
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9])
 @backends
 @universes
@@ -232,7 +224,7 @@ def test_a_zero_entry_is_an_absent_edge(name, edges, backend, kept):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("double_precision")
 @backends
 @models
 def test_a_whole_weight_is_as_many_edges(name, backend):
@@ -246,7 +238,7 @@ def test_a_whole_weight_is_as_many_edges(name, backend):
                                model(task.x, many), atol=1e-11, rtol=1e-9)  # fmt: skip
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("double_precision")
 @models
 def test_one_size_of_all_weights_is_felt_only_where_it_should_be(name):
     """A mean, of softmax weights too, does not change; a sum, and what stands beside a loop, do."""
@@ -358,7 +350,7 @@ def test_many_seeds_at_once_see_the_weights(name):
 COMPACT = [name for name in GRAPH_MODELS if hasattr(build(name, NodeTask(data())), "parts")]
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 @pytest.mark.parametrize("name", COMPACT)
 def test_a_compacted_network_keeps_the_weights(name, layout, tmp_path):

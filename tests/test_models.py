@@ -18,7 +18,10 @@ from graphlth.sparse.features import sparse_features
 from graphlth.sparse.graph import Graph
 from graphlth.training.forward import forward
 
-pytestmark = pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter")
+pytestmark = [
+    pytest.mark.filterwarnings("default:.*:DeprecationWarning:torch_scatter"),
+    pytest.mark.usefixtures("double_precision"),
+]
 MODELS = [(name, {}) for name in GRAPH_MODELS]
 MODELS += [("resgcn", {"layers": n}) for n in (1, 2, 3, 7)]
 MODELS += [("gcn", {"degree": "out"}), ("gat", {"layers": 3}), ("gcn", {"layers": 1})]
@@ -33,14 +36,6 @@ LAYERS += [("gat", {"add_self_loops": False, "layers": 2})]
 models = pytest.mark.parametrize(("name", "settings"), MODELS)
 backends = pytest.mark.parametrize("backend", ["numba", "sparse", "scatter", "reference"])
 universes = pytest.mark.parametrize("edges", ["undirected", "directed"])
-
-
-@pytest.fixture(autouse=True)
-def double():
-    """Double precision: what should be equal is equal to ten digits."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def close(a, b):

@@ -22,14 +22,10 @@ EXACT = [case for case in ALL if KIND[case.name] == "exact"]
 exact = pytest.mark.parametrize("case", EXACT, ids=[case.name for case in EXACT])
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:We do not recommend using the non-optimized CPU")
-
-
-@pytest.fixture(autouse=True)
-def _exact_numbers():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:We do not recommend using the non-optimized CPU"),
+    pytest.mark.usefixtures("double_precision"),
+]
 
 
 def setting(case, kind):

@@ -11,12 +11,7 @@ from graphlth.settings.presets import preset
 from graphlth.training.forward import forward
 from graphlth.training.loop import train
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def by_hand(model, x, edge_index, **how):

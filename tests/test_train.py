@@ -632,36 +632,33 @@ def test_survivors_of_a_tensor_with_gaps_are_trained_as_the_whole():
     assert MaskedParameter(torch.ones(4, 6).t(), mask).pattern is None
 
 
+@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("share", [0.4, 0.97])  # of the weights and edges removed
 @models
 def test_a_ticket_learns_what_the_plain_formulation_does(name, share):
     """Sparse features, survivors alone, constant edges: the gradients of dense masked matrices."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        task = toy("directed", num_features=40, density=0.1)
-        model = build(name, task, hidden=20, dropout=0.0, input_dropout=0.0).train()
-        masks = some_masks(model, task, share)
-        task = task.without(masks[M.EDGES] != 0)
-        masks = M.only(masks, "weights")
-        batch = next(task.batches("train"))
-        theta = {n: MaskedParameter(p, masks.get(n)) for n, p in model.named_parameters()}
-        with torch.no_grad():
-            call_model(model.eval(), batch, apply_masks(theta, {})[0], None)
-        out = forward_rows(model.train(), batch, apply_masks(theta, {})[0], None)
-        x, graph = batch.inputs
-        plain = Batch((x.to_dense(), graph.edge_index), batch.target)
-        expected = call_model(
-            model, plain, M.masked_values(dict(model.named_parameters()), masks), None
-        )
-        torch.testing.assert_close(out, expected[batch.rows])
-        out.square().sum().backward()
-        expected[batch.rows].square().sum().backward()
-        for n, part in theta.items():
-            if part.pattern is not None:
-                whole = model.get_parameter(n).grad.view(-1)
-                torch.testing.assert_close(part.leaf.grad, whole[part.pattern.index])
-    finally:
-        torch.set_default_dtype(torch.float32)
+    task = toy("directed", num_features=40, density=0.1)
+    model = build(name, task, hidden=20, dropout=0.0, input_dropout=0.0).train()
+    masks = some_masks(model, task, share)
+    task = task.without(masks[M.EDGES] != 0)
+    masks = M.only(masks, "weights")
+    batch = next(task.batches("train"))
+    theta = {n: MaskedParameter(p, masks.get(n)) for n, p in model.named_parameters()}
+    with torch.no_grad():
+        call_model(model.eval(), batch, apply_masks(theta, {})[0], None)
+    out = forward_rows(model.train(), batch, apply_masks(theta, {})[0], None)
+    x, graph = batch.inputs
+    plain = Batch((x.to_dense(), graph.edge_index), batch.target)
+    expected = call_model(
+        model, plain, M.masked_values(dict(model.named_parameters()), masks), None
+    )
+    torch.testing.assert_close(out, expected[batch.rows])
+    out.square().sum().backward()
+    expected[batch.rows].square().sum().backward()
+    for n, part in theta.items():
+        if part.pattern is not None:
+            whole = model.get_parameter(n).grad.view(-1)
+            torch.testing.assert_close(part.leaf.grad, whole[part.pattern.index])
 
 
 # --- trainings that take turns -------------------------------------------------------------------
